@@ -1,0 +1,180 @@
+//! From settings to a running pool.
+
+use crate::error::BuildError;
+use crate::shared::Shared;
+use crate::{
+    Backoff, Clock, ConnectionManager, Fairness, HealthCheck, Pool, PoolConfig, PoolObserver,
+};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Builds a [`Pool`]. Every setting has a default; [`PoolConfig`] describes them all.
+///
+/// Setters never panic. Everything is checked in [`build`](Self::build) and
+/// [`build_lazy`](Self::build_lazy), and a bad value is an error that names the field, the value and
+/// the rule.
+///
+/// ```
+/// use conpool::{MemoryManager, Pool};
+/// use std::time::Duration;
+///
+/// let pool = Pool::builder()
+///     .name("orders")
+///     .max_size(4)
+///     .min_idle(1)
+///     .get_timeout(Duration::from_secs(5))
+///     .max_lifetime(None)
+///     .build(MemoryManager::new())?;
+/// assert_eq!(pool.stats().idle, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder does nothing until it builds"]
+pub struct PoolBuilder<M: ConnectionManager> {
+    config: PoolConfig,
+    clock: Option<Arc<dyn Clock>>,
+    observer: Option<Arc<dyn PoolObserver>>,
+    manager: PhantomData<fn(M)>,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.config.$name = $name.into();
+            self
+        }
+    )*};
+}
+
+impl<M: ConnectionManager> PoolBuilder<M> {
+    /// A builder with the default settings.
+    pub fn new() -> Self {
+        PoolConfig::default().into()
+    }
+
+    setters! {
+        /// The pool's name, in threads (`<pool>-<role>`), logs, errors and metrics. Default `"pool"`.
+        name: impl Into<String>;
+        /// The most connections at once; at least 1. Default 10.
+        max_size: usize;
+        /// Idle connections kept ready in the background, as far as `max_size` allows. Default 0.
+        min_idle: usize;
+        /// The budget of [`Pool::get`], everything included; zero never waits. Default 30 s.
+        get_timeout: Duration;
+        /// Idle longer than this is evicted, never below `min_idle`. Default 10 min; `None` for never.
+        idle_timeout: impl Into<Option<Duration>>;
+        /// Older than this is evicted and never handed out. Default 30 min; `None` for never.
+        max_lifetime: impl Into<Option<Duration>>;
+        /// Each lifetime is shortened by a random share of up to this; 0.0..=1.0. Default 0.1.
+        lifetime_jitter: f64;
+        /// Evicted after so many checkouts. Default `None`, never.
+        max_uses: impl Into<Option<u64>>;
+        /// When a checkout checks the connection. Default `AfterIdle(500 ms)`.
+        health_check: HealthCheck;
+        /// A check that takes longer has failed. Default 5 s.
+        check_timeout: Duration;
+        /// The collector checks connections idle this long. Default `None`, never.
+        keepalive_interval: impl Into<Option<Duration>>;
+        /// A create that takes longer has failed. Default 30 s.
+        create_timeout: Duration;
+        /// A dispose that takes longer no longer holds its slot. Default 5 s.
+        dispose_timeout: Duration;
+        /// Creates in flight at once; at least 1. Default 4.
+        max_creating: usize;
+        /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2.
+        backoff: Backoff;
+        /// More blocked callers than this are refused at once; 0 never queues. Default `None`, no limit.
+        max_waiters: impl Into<Option<usize>>;
+        /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
+        fairness: Fairness;
+        /// A checkout held longer is reported. Default `None`, never.
+        leak_threshold: impl Into<Option<Duration>>;
+        /// False: the pool never starts a thread. Default true.
+        background_collector: bool;
+    }
+
+    /// The clock that ages are read from. Default: the system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Hears of every event. Called on the thread where the event happens, under no lock of the pool;
+    /// a panic in it is caught and counted. Default: nobody.
+    pub fn observer(mut self, observer: impl PoolObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Builds the pool, opens max(1, `min_idle`) connections and waits for them, at most
+    /// `get_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
+    /// started, and the real cause if the connections could not be opened: [`BuildError::Create`] and
+    /// [`BuildError::Panicked`] at once, [`BuildError::TimedOut`] with the last cause after
+    /// `get_timeout`. Nothing is left behind then: what was opened is disposed.
+    pub fn build(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
+        let shared = self.start(manager)?;
+        shared.prime()?;
+        Ok(Pool::open(shared))
+    }
+
+    /// Builds the pool without touching the backend; `min_idle` is filled in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
+    /// started.
+    pub fn build_lazy(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
+        Ok(Pool::open(self.start(manager)?))
+    }
+
+    fn start(self, manager: M) -> Result<Arc<Shared<M>>, BuildError<M::Error>> {
+        self.config.validate()?;
+        let shared = Shared::new(manager, self.config, self.clock, self.observer);
+        shared.start().map_err(BuildError::Thread)?;
+        Ok(shared)
+    }
+}
+
+impl<M: ConnectionManager> Default for PoolBuilder<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M: ConnectionManager> From<PoolConfig> for PoolBuilder<M> {
+    fn from(config: PoolConfig) -> Self {
+        Self {
+            config,
+            clock: None,
+            observer: None,
+            manager: PhantomData,
+        }
+    }
+}
+
+impl<M: ConnectionManager> Clone for PoolBuilder<M> {
+    fn clone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+            manager: PhantomData,
+        }
+    }
+}
+
+impl<M: ConnectionManager> fmt::Debug for PoolBuilder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder")
+            .field("config", &self.config)
+            .field("clock", &self.clock.as_ref().map(|_| "custom"))
+            .field("observer", &self.observer.as_ref().map(|_| "custom"))
+            .finish_non_exhaustive()
+    }
+}

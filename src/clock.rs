@@ -1,0 +1,246 @@
+//! The only place that reads time.
+//!
+//! Ages (idle time, lifetime, how long a connection has been held) are counted in *ticks*:
+//! nanoseconds since the pool was built, by the pool's [`Clock`]. Without one, ticks come from the
+//! coarse monotonic clock where the system has it: about 5 ns a reading instead of 25, at a resolution
+//! of one timer interrupt (1 to 10 ms, mostly 4). A precise reading on the warm path would cost more
+//! than the rest of the pool. Deadlines, hook timeouts and reported waits are measured with
+//! [`Instant`], on the slow path only.
+
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Tells a pool how old things are.
+///
+/// A clock drives `idle_timeout`, `max_lifetime`, `HealthCheck::AfterIdle`, `keepalive_interval`,
+/// `leak_threshold` and every age the pool reports. Deadlines, hook timeouts, backoff and latencies
+/// keep real time.
+///
+/// It is read on every checkout and check-in, so it should be cheap. A clock that goes backwards is
+/// read as one that stands still; one that panics makes the call that reads it panic.
+pub trait Clock: Send + Sync + 'static {
+    /// The present time.
+    fn now(&self) -> Instant;
+
+    /// Asks for `wake` to be called after every jump of the clock, until it returns false. A clock
+    /// that runs by itself has nothing to do here.
+    #[doc(hidden)]
+    fn on_jump(&self, wake: Box<dyn Fn() -> bool + Send + Sync>) {
+        let _ = wake;
+    }
+}
+
+/// A clock that stands still until it is told to advance: tests of expiry without waiting.
+///
+/// Clones share one time. [`advance`](Self::advance) wakes the collectors of the pools that use it.
+///
+/// ```
+/// use conpool::{HealthCheck, ManualClock, MemoryManager, Pool};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let pool = Pool::builder()
+///     .clock(clock.clone())
+///     .health_check(HealthCheck::Never)
+///     .max_lifetime(Duration::from_secs(60))
+///     .build(MemoryManager::new())?;
+/// let first = pool.get()?.id();
+/// clock.advance(Duration::from_secs(61));
+/// assert_ne!(pool.get()?.id(), first);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ManualClock(Arc<Manual>);
+
+struct Manual {
+    now: Mutex<Instant>,
+    wakes: Mutex<Vec<Box<dyn Fn() -> bool + Send + Sync>>>,
+}
+
+impl ManualClock {
+    /// A clock that stands at the moment it is made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Manual {
+            now: Mutex::new(real_now()),
+            wakes: Mutex::default(),
+        }))
+    }
+
+    /// Moves the time forward and wakes the collectors of the pools that use this clock. They work
+    /// on their own threads; [`Pool::sweep`](crate::Pool::sweep) waits for a pass.
+    ///
+    /// A step beyond what [`Instant`] can express leaves the time where it is.
+    pub fn advance(&self, by: Duration) {
+        {
+            let mut now = self.0.now.lock();
+            *now = now.checked_add(by).unwrap_or(*now);
+        }
+        // Taken out meanwhile: a waker may end a pool, and that may drop this clock.
+        let mut wakes = std::mem::take(&mut *self.0.wakes.lock());
+        wakes.retain(|wake| wake());
+        self.0.wakes.lock().append(&mut wakes);
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ManualClock").field(&self.now()).finish()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Instant {
+        *self.0.now.lock()
+    }
+
+    fn on_jump(&self, wake: Box<dyn Fn() -> bool + Send + Sync>) {
+        self.0.wakes.lock().push(wake);
+    }
+}
+
+/// Real time, for waits and deadlines.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that reads real time"
+)]
+pub(crate) fn real_now() -> Instant {
+    Instant::now()
+}
+
+/// Where a pool's ticks come from.
+pub(crate) struct Ticker {
+    /// Tick 0.
+    epoch: Instant,
+    source: Source,
+}
+
+enum Source {
+    /// The system's coarse clock, and its reading at tick 0.
+    Coarse(u64),
+    Custom(Arc<dyn Clock>),
+}
+
+impl Ticker {
+    pub(crate) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
+        match clock {
+            None => Self {
+                epoch: real_now(),
+                source: Source::Coarse(coarse()),
+            },
+            Some(clock) => Self {
+                epoch: clock.now(),
+                source: Source::Custom(clock),
+            },
+        }
+    }
+
+    /// Nanoseconds since the pool was built.
+    #[inline]
+    pub(crate) fn tick(&self) -> u64 {
+        match &self.source {
+            Source::Coarse(start) => coarse().saturating_sub(*start),
+            Source::Custom(clock) => self.custom_tick(&**clock),
+        }
+    }
+
+    #[cold]
+    fn custom_tick(&self, clock: &dyn Clock) -> u64 {
+        ticks(clock.now().saturating_duration_since(self.epoch))
+    }
+
+    /// The moment of a tick, by the pool's clock.
+    pub(crate) fn instant(&self, tick: u64) -> Instant {
+        let age = Duration::from_nanos(tick);
+        self.epoch.checked_add(age).unwrap_or(self.epoch)
+    }
+
+    /// The clock that was given, if any.
+    pub(crate) fn custom(&self) -> Option<&dyn Clock> {
+        match &self.source {
+            Source::Coarse(_) => None,
+            Source::Custom(clock) => Some(&**clock),
+        }
+    }
+}
+
+impl fmt::Debug for Ticker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticker").finish_non_exhaustive()
+    }
+}
+
+/// A duration in ticks; what does not fit means no limit. Stamps need two spare bits.
+pub(crate) fn ticks(duration: Duration) -> u64 {
+    let limit = u64::MAX >> 2;
+    u64::try_from(duration.as_nanos()).map_or(limit, |nanos| nanos.min(limit))
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn coarse() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
+}
+
+/// No coarse clock that is safe to read: nanoseconds since the first reading in this process.
+#[cfg(not(target_os = "linux"))]
+fn coarse() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let start = *START.get_or_init(real_now);
+    ticks(real_now().saturating_duration_since(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told_and_clones_share_it() {
+        let clock = ManualClock::new();
+        let clone = clock.clone();
+        let start = clock.now();
+        clone.advance(Duration::from_secs(5));
+        assert_eq!(clock.now() - start, Duration::from_secs(5));
+        clone.advance(Duration::MAX);
+        assert_eq!(clock.now() - start, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn wakers_are_called_until_they_decline() {
+        use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+        let clock = ManualClock::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&calls);
+        clock.on_jump(Box::new(move || seen.fetch_add(1, SeqCst) < 1));
+        for _ in 0..4 {
+            clock.advance(Duration::from_nanos(1));
+        }
+        assert_eq!(calls.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn system_ticks_follow_real_time_within_the_coarse_resolution() {
+        let ticker = Ticker::new(None);
+        let start = real_now();
+        while start.elapsed() < Duration::from_millis(30) {
+            std::thread::yield_now();
+        }
+        let tick = Duration::from_nanos(ticker.tick());
+        assert!(tick >= Duration::from_millis(15), "{tick:?}");
+        assert!(
+            tick <= start.elapsed() + Duration::from_millis(15),
+            "{tick:?}"
+        );
+    }
+}

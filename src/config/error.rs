@@ -1,0 +1,70 @@
+//! A setting that breaks its rule.
+
+use std::{borrow::Cow, fmt};
+
+/// A setting has a value that its rule forbids. Names the field, the value and the rule.
+///
+/// # Example
+///
+/// ```
+/// let mut config = conpool::PoolConfig::new();
+/// config.max_size = 0;
+///
+/// let error = config.validate().unwrap_err();
+/// assert_eq!(error.field(), "max_size");
+/// assert_eq!(error.value(), "0");
+/// assert_eq!(error.to_string(), "max_size = 0: must be at least 1");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value}: {rule}")]
+pub struct ConfigError {
+    field: &'static str,
+    value: String,
+    rule: Cow<'static, str>,
+}
+
+impl ConfigError {
+    /// `value` is kept as its Debug text, which shows strings in quotes and on one line.
+    pub(crate) fn new(
+        field: &'static str,
+        value: impl fmt::Debug,
+        rule: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            field,
+            value: format!("{value:?}"),
+            rule: rule.into(),
+        }
+    }
+
+    /// The name of the setting, as the builder and [`PoolConfig`](crate::PoolConfig) spell it; a
+    /// part of one is written with a dot, as in `backoff.factor`.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The refused value, as text.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What the value must be, as text.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_values_stay_on_one_line() {
+        let error = ConfigError::new("name", "a\nb", "must be one line".to_owned());
+        assert_eq!(error.to_string(), r#"name = "a\nb": must be one line"#);
+        assert_eq!(error.rule(), "must be one line");
+    }
+}

@@ -1,0 +1,353 @@
+//! The settings of a pool, and the one place that checks them.
+
+mod backoff;
+mod error;
+mod policy;
+
+pub use backoff::Backoff;
+pub use error::ConfigError;
+pub use policy::{Fairness, HealthCheck};
+
+use std::time::Duration;
+
+/// Does this duration mean "no limit"? `Duration::MAX` does, in every setting.
+pub(crate) const fn is_unlimited(duration: Duration) -> bool {
+    duration.as_nanos() == Duration::MAX.as_nanos()
+}
+
+/// Every setting of a pool that is plain data. [`PoolBuilder`](crate::PoolBuilder) has a setter of
+/// the same name for each, and a clock and an observer besides.
+///
+/// Durations may be `Duration::MAX` everywhere, which means no limit. `None` switches off.
+///
+/// Used often:
+///
+/// | field | what it sets | unit | default | floor | plays together with |
+/// |---|---|---|---|---|---|
+/// | `name` | name in threads, logs, errors and metrics | text without NUL | `"pool"` | not empty | |
+/// | `max_size` | the hard cap on connections | connections | 10 | 1 | `max_creating` slows the way there, never the cap |
+/// | `min_idle` | idle connections kept ready in the background | connections | 0 | 0 | at most `max_size`; stands above `idle_timeout` |
+/// | `get_timeout` | budget of one `get`, everything included | duration | 30 s | zero: never wait | bounds what a caller sees of the hook timeouts |
+/// | `idle_timeout` | idle longer than this: evicted | duration | 10 min | above zero; `None`: never | never below `min_idle`; may exceed `max_lifetime` |
+/// | `max_lifetime` | older than this: evicted, at check-in if in use | duration | 30 min | above zero; `None`: never | shortened by `lifetime_jitter` |
+/// | `health_check` | when a connection is checked at checkout | [`HealthCheck`] | `AfterIdle(500 ms)` | any | `check_timeout` |
+///
+/// Used when a backend needs it:
+///
+/// | field | what it sets | unit | default | floor | plays together with |
+/// |---|---|---|---|---|---|
+/// | `create_timeout` | a create that takes longer has failed, as a transient error | duration | 30 s | above zero | `backoff` follows; needs `background_collector` |
+/// | `check_timeout` | a check that takes longer has failed | duration | 5 s | above zero | needs `background_collector` |
+/// | `dispose_timeout` | a dispose that takes longer no longer holds its slot | duration | 5 s | above zero | needs `background_collector` |
+/// | `keepalive_interval` | idle this long: checked in the background | duration | `None` | above zero; `None`: never | useful below `idle_timeout`; needs `background_collector` |
+/// | `max_uses` | evicted after so many checkouts | checkouts | `None` | 1; `None`: never | |
+/// | `leak_threshold` | held longer than this: reported once, with call site and thread | duration | `None` | above zero; `None`: never | also fills `Pool::holders` |
+/// | `max_waiters` | more blocked callers than this are refused at once | callers | `None` | 0: never queue; `None`: no limit | counted beyond idle connections and creates under way |
+///
+/// Used rarely:
+///
+/// | field | what it sets | unit | default | floor | plays together with |
+/// |---|---|---|---|---|---|
+/// | `lifetime_jitter` | each lifetime is shortened by a random share up to this | ratio | 0.1 | 0.0, at most 1.0 | `max_lifetime` |
+/// | `max_creating` | creates in flight at once | creates | 4 | 1 | `max_size` |
+/// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle` |
+/// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
+/// | `background_collector` | whether the pool has threads of its own | bool | true | | when false, hook timeouts do not apply and `min_idle` is filled by build and sweep only |
+///
+/// # Example
+///
+/// ```
+/// use conpool::PoolConfig;
+/// use std::time::Duration;
+///
+/// let mut config = PoolConfig::new();
+/// config.name = "orders".into();
+/// config.min_idle = 2;
+/// config.max_lifetime = Some(Duration::from_secs(600));
+/// config.validate()?;
+/// # Ok::<(), conpool::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PoolConfig {
+    /// The pool's name, as it appears in threads (`<name>-<role>`), logs, errors and metrics.
+    /// Default `"pool"`; neither empty nor with a NUL in it.
+    pub name: String,
+    /// The most connections that exist at once. Default 10; at least 1.
+    pub max_size: usize,
+    /// Idle connections kept ready, as far as `max_size` allows. Default 0; at most `max_size`.
+    pub min_idle: usize,
+    /// The budget of `get`, everything included. Default 30 s; zero never waits.
+    pub get_timeout: Duration,
+    /// A connection idle longer than this is evicted, but never below `min_idle`. Default 10 min;
+    /// above zero, `None` for never.
+    pub idle_timeout: Option<Duration>,
+    /// A connection older than this is evicted: when idle, at check-in, and instead of being handed
+    /// out. Default 30 min; above zero, `None` for never.
+    pub max_lifetime: Option<Duration>,
+    /// Each connection's lifetime is shortened by a random share of 0.0 up to this, so that
+    /// connections opened together do not all end together. Default 0.1; 0.0..=1.0.
+    pub lifetime_jitter: f64,
+    /// A connection is evicted after so many checkouts. Default `None`, never; at least 1.
+    pub max_uses: Option<u64>,
+    /// When a connection is checked at checkout. Default `AfterIdle(500 ms)`.
+    pub health_check: HealthCheck,
+    /// A check that takes longer has failed. Default 5 s; above zero.
+    pub check_timeout: Duration,
+    /// A connection idle this long is checked in the background, off every caller's path. Default
+    /// `None`, never; above zero.
+    pub keepalive_interval: Option<Duration>,
+    /// A create that takes longer has failed as a transient error: its slot is free, and what it
+    /// returns late is disposed. Default 30 s; above zero.
+    pub create_timeout: Duration,
+    /// A dispose that takes longer no longer holds its slot. Default 5 s; above zero.
+    pub dispose_timeout: Duration,
+    /// Creates in flight at once, so that a stampede never reaches the server. Default 4; at least
+    /// 1.
+    pub max_creating: usize,
+    /// The pause between repeated creates, shared by all callers and the refill of `min_idle`.
+    /// Default 50 ms, doubling up to 5 s, spread by 0.2.
+    pub backoff: Backoff,
+    /// More blocked callers than this are refused at once. They are counted beyond the idle
+    /// connections and the creates under way, one each. Default `None`, no limit; 0 never queues.
+    pub max_waiters: Option<usize>,
+    /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
+    pub fairness: Fairness,
+    /// A connection held longer is reported once, with its call site and thread, and once more when
+    /// it comes back. Default `None`, never; above zero.
+    pub leak_threshold: Option<Duration>,
+    /// Whether the pool may start threads. When false it never does, callers run their own hooks,
+    /// and hook timeouts do not apply. Default true.
+    pub background_collector: bool,
+}
+
+impl PoolConfig {
+    /// The default settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Checks every setting. Building a pool does this too.
+    ///
+    /// # Errors
+    ///
+    /// The first setting, in the order of the fields, whose value its rule forbids.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_name()?;
+        validate_at_least_one("max_size", self.max_size)?;
+        if self.min_idle > self.max_size {
+            return Err(ConfigError::new(
+                "min_idle",
+                self.min_idle,
+                format!("must be at most max_size ({})", self.max_size),
+            ));
+        }
+        validate_above_zero_or_none("idle_timeout", self.idle_timeout)?;
+        validate_above_zero_or_none("max_lifetime", self.max_lifetime)?;
+        validate_share("lifetime_jitter", self.lifetime_jitter)?;
+        if self.max_uses == Some(0) {
+            return Err(ConfigError::new(
+                "max_uses",
+                0,
+                "must be at least 1, or None for no limit",
+            ));
+        }
+        validate_above_zero("check_timeout", self.check_timeout)?;
+        validate_above_zero_or_none("keepalive_interval", self.keepalive_interval)?;
+        validate_above_zero("create_timeout", self.create_timeout)?;
+        validate_above_zero("dispose_timeout", self.dispose_timeout)?;
+        validate_at_least_one("max_creating", self.max_creating)?;
+        self.backoff.validate()?;
+        validate_above_zero_or_none("leak_threshold", self.leak_threshold)
+    }
+
+    fn validate_name(&self) -> Result<(), ConfigError> {
+        // A thread cannot carry a NUL in its name: starting one would panic.
+        let rule = if self.name.is_empty() {
+            "must not be empty"
+        } else if self.name.contains('\0') {
+            "must not contain a NUL character"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::new("name", &self.name, rule))
+    }
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            name: "pool".to_owned(),
+            max_size: 10,
+            min_idle: 0,
+            get_timeout: Duration::from_secs(30),
+            idle_timeout: Some(Duration::from_secs(10 * 60)),
+            max_lifetime: Some(Duration::from_secs(30 * 60)),
+            lifetime_jitter: 0.1,
+            max_uses: None,
+            health_check: HealthCheck::default(),
+            check_timeout: Duration::from_secs(5),
+            keepalive_interval: None,
+            create_timeout: Duration::from_secs(30),
+            dispose_timeout: Duration::from_secs(5),
+            max_creating: 4,
+            backoff: Backoff::default(),
+            max_waiters: None,
+            fairness: Fairness::default(),
+            leak_threshold: None,
+            background_collector: true,
+        }
+    }
+}
+
+fn validate_at_least_one(field: &'static str, value: usize) -> Result<(), ConfigError> {
+    if value == 0 {
+        return Err(ConfigError::new(field, value, "must be at least 1"));
+    }
+    Ok(())
+}
+
+fn validate_above_zero(field: &'static str, value: Duration) -> Result<(), ConfigError> {
+    if value.is_zero() {
+        return Err(ConfigError::new(field, value, "must be above zero"));
+    }
+    Ok(())
+}
+
+fn validate_above_zero_or_none(
+    field: &'static str,
+    value: Option<Duration>,
+) -> Result<(), ConfigError> {
+    match value {
+        Some(zero) if zero.is_zero() => Err(ConfigError::new(
+            field,
+            zero,
+            "must be above zero, or None for never",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn validate_share(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    // NaN is in no range.
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::new(field, value, "must be in 0.0..=1.0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut PoolConfig)) -> String {
+        let mut config = PoolConfig::new();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    fn accepts(change: impl FnOnce(&mut PoolConfig)) {
+        let mut config = PoolConfig::new();
+        change(&mut config);
+        assert_eq!(config.validate(), Ok(()), "{config:?}");
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        accepts(|_| ());
+    }
+
+    #[test]
+    fn numbers_below_their_floor_are_refused() {
+        assert_eq!(
+            refusal(|c| c.max_size = 0),
+            "max_size = 0: must be at least 1"
+        );
+        assert_eq!(
+            refusal(|c| c.min_idle = 11),
+            "min_idle = 11: must be at most max_size (10)"
+        );
+        assert_eq!(
+            refusal(|c| c.max_creating = 0),
+            "max_creating = 0: must be at least 1"
+        );
+        assert_eq!(
+            refusal(|c| c.max_uses = Some(0)),
+            "max_uses = 0: must be at least 1, or None for no limit"
+        );
+    }
+
+    #[test]
+    fn zero_durations_are_refused_where_they_make_no_sense() {
+        const ZERO: Duration = Duration::ZERO;
+        for (refusal, field) in [
+            (refusal(|c| c.idle_timeout = Some(ZERO)), "idle_timeout"),
+            (refusal(|c| c.max_lifetime = Some(ZERO)), "max_lifetime"),
+            (
+                refusal(|c| c.keepalive_interval = Some(ZERO)),
+                "keepalive_interval",
+            ),
+            (refusal(|c| c.leak_threshold = Some(ZERO)), "leak_threshold"),
+            (refusal(|c| c.create_timeout = ZERO), "create_timeout"),
+            (refusal(|c| c.check_timeout = ZERO), "check_timeout"),
+            (refusal(|c| c.dispose_timeout = ZERO), "dispose_timeout"),
+            (refusal(|c| c.backoff.initial = ZERO), "backoff.initial"),
+        ] {
+            let expected = format!("{field} = 0ns: must be above zero");
+            assert!(refusal.starts_with(&expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn shares_outside_of_zero_to_one_are_refused() {
+        for bad in [-0.01, 1.01, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(
+                refusal(|c| c.lifetime_jitter = bad),
+                format!("lifetime_jitter = {bad:?}: must be in 0.0..=1.0")
+            );
+        }
+        accepts(|c| c.lifetime_jitter = 0.0);
+        accepts(|c| c.lifetime_jitter = 1.0);
+    }
+
+    #[test]
+    fn a_name_that_no_thread_could_carry_is_refused() {
+        assert_eq!(
+            refusal(|c| c.name.clear()),
+            r#"name = "": must not be empty"#
+        );
+        assert_eq!(
+            refusal(|c| c.name = "a\0b".into()),
+            r#"name = "a\0b": must not contain a NUL character"#
+        );
+    }
+
+    #[test]
+    fn zero_is_legal_where_it_means_something() {
+        accepts(|c| c.get_timeout = Duration::ZERO);
+        accepts(|c| c.max_waiters = Some(0));
+        accepts(|c| c.fairness = Fairness::Eventual(Duration::ZERO));
+        accepts(|c| c.health_check = HealthCheck::AfterIdle(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_longest_duration_is_legal_everywhere() {
+        const MAX: Duration = Duration::MAX;
+        accepts(|c| {
+            c.get_timeout = MAX;
+            c.idle_timeout = Some(MAX);
+            c.max_lifetime = Some(MAX);
+            c.health_check = HealthCheck::AfterIdle(MAX);
+            c.check_timeout = MAX;
+            c.keepalive_interval = Some(MAX);
+            c.create_timeout = MAX;
+            c.dispose_timeout = MAX;
+            c.backoff = c.backoff.with_initial(MAX).with_max(MAX);
+            c.fairness = Fairness::Eventual(MAX);
+            c.leak_threshold = Some(MAX);
+        });
+        assert!(is_unlimited(MAX));
+        assert!(!is_unlimited(MAX.saturating_sub(Duration::from_nanos(1))));
+    }
+}

@@ -1,0 +1,259 @@
+//! The counts: how many connections are where, and who may open another.
+//!
+//! Everything here changes under the engine's lock only, together with the move it describes, so
+//! the sums hold whenever the lock is free. What is idle and what is in use is not counted: a warm
+//! cycle would have to write a shared number. It is read off the slots' stamps.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Instant;
+
+/// A hook at work, or about to be, with the slot it keeps.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) kind: JobKind,
+    pub(crate) slot: u32,
+    /// The id of the connection, 0 for one that is not there yet.
+    pub(crate) connection: u64,
+    pub(crate) since: Instant,
+    /// When it has taken too long. None: not started, or without limit.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) started: bool,
+    /// True while a waiter counts on it.
+    pub(crate) covers: bool,
+    /// From then on nobody should count on it: it takes suspiciously long.
+    pub(crate) patience: Option<Instant>,
+    /// The pool's generation when it began.
+    pub(crate) generation: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobKind {
+    Create,
+    Check,
+    Dispose,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) max_size: usize,
+    /// Idle and in use.
+    pub(crate) open: usize,
+    pub(crate) creating: usize,
+    pub(crate) disposing: usize,
+    pub(crate) abandoned: usize,
+    /// Connections of check jobs, for callers or not.
+    pub(crate) checking: usize,
+    pub(crate) created: u64,
+    pub(crate) added: u64,
+    pub(crate) disposed: u64,
+    pub(crate) detached: u64,
+    pub(crate) generation: u64,
+    pub(crate) closed: bool,
+    pub(crate) suspended: bool,
+    /// Creates in flight at once.
+    pub(crate) max_creating: usize,
+    /// No create starts before this.
+    pub(crate) paused_until: Option<Instant>,
+    /// Jobs that cover a waiter.
+    covering: usize,
+    jobs: BTreeMap<u64, Job>,
+    next_job: u64,
+    vacant: BinaryHeap<Reverse<u32>>,
+    fresh: u32,
+    /// By slot: the tick at which its present or last connection was made.
+    born: Vec<u64>,
+}
+
+impl Ledger {
+    pub(super) fn new(max_size: usize, max_creating: usize) -> Self {
+        Self {
+            max_size,
+            open: 0,
+            creating: 0,
+            disposing: 0,
+            abandoned: 0,
+            checking: 0,
+            created: 0,
+            added: 0,
+            disposed: 0,
+            detached: 0,
+            generation: 0,
+            closed: false,
+            suspended: false,
+            max_creating,
+            paused_until: None,
+            covering: 0,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            vacant: BinaryHeap::new(),
+            fresh: 0,
+            born: Vec::new(),
+        }
+    }
+
+    /// Idle, in use and being created.
+    pub(crate) fn size(&self) -> usize {
+        self.open + self.creating
+    }
+
+    /// Slots taken: size, and what is on its way out.
+    pub(crate) fn taken(&self) -> usize {
+        self.size() + self.disposing
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.taken() < self.max_size
+    }
+
+    /// After a shrink: more connections than there may be. Those already on their way out do not
+    /// count here; they only keep new ones from starting.
+    pub(crate) fn is_over(&self) -> bool {
+        self.size() > self.max_size
+    }
+
+    /// May a create start now?
+    pub(crate) fn may_create(&self, now: Instant) -> bool {
+        self.has_room()
+            && !self.closed
+            && !self.suspended
+            && self.creating < self.max_creating
+            && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    /// Nothing of the pool's connections is left anywhere.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.taken() + self.abandoned == 0
+    }
+
+    /// Hooks at work, abandoned ones included.
+    pub(crate) fn hooks_running(&self) -> usize {
+        self.creating + self.disposing + self.checking + self.abandoned
+    }
+
+    pub(super) fn claim_slot(&mut self) -> u32 {
+        if let Some(Reverse(slot)) = self.vacant.pop() {
+            return slot;
+        }
+        let slot = self.fresh;
+        self.fresh += 1;
+        slot
+    }
+
+    pub(super) fn set_born(&mut self, slot: u32, tick: u64) {
+        let slot = slot as usize;
+        if self.born.len() <= slot {
+            self.born.resize(slot + 1, 0);
+        }
+        self.born[slot] = tick;
+    }
+
+    /// The tick at which the connection in this slot was made.
+    pub(crate) fn born(&self, slot: u32) -> u64 {
+        self.born.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    pub(super) fn free_slot(&mut self, slot: u32) {
+        self.vacant.push(Reverse(slot));
+    }
+
+    pub(super) fn begin(&mut self, job: Job) -> u64 {
+        self.next_job += 1;
+        match job.kind {
+            JobKind::Create => self.creating += 1,
+            JobKind::Check => self.checking += 1,
+            JobKind::Dispose => self.disposing += 1,
+        }
+        self.covering += usize::from(job.covers);
+        self.jobs.insert(self.next_job, job);
+        self.next_job
+    }
+
+    /// Ends a job; None if it was abandoned before.
+    pub(super) fn end(&mut self, id: u64) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        match job.kind {
+            JobKind::Create => self.creating -= 1,
+            JobKind::Check => self.checking -= 1,
+            JobKind::Dispose => self.disposing -= 1,
+        }
+        self.covering -= usize::from(job.covers);
+        Some(job)
+    }
+
+    /// Gives up on a job past its deadline: its slot is free, its thread is on its own. None if it
+    /// has ended, or if there are so many abandoned hooks already that it must keep its slot.
+    pub(super) fn abandon(&mut self, id: u64) -> Option<Job> {
+        if self.abandoned >= self.max_size.max(4) {
+            return None;
+        }
+        let job = self.end(id)?;
+        if job.kind == JobKind::Check {
+            self.open -= 1;
+        }
+        self.abandoned += 1;
+        self.free_slot(job.slot);
+        Some(job)
+    }
+
+    pub(super) fn job_mut(&mut self, id: u64) -> Option<&mut Job> {
+        self.jobs.get_mut(&id)
+    }
+
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = (u64, &Job)> {
+        self.jobs.iter().map(|(id, job)| (*id, job))
+    }
+
+    /// Creates under way that no waiter counts on.
+    pub(crate) fn spare_creates(&self) -> usize {
+        let spare = |job: &&Job| job.kind == JobKind::Create && !job.covers;
+        self.jobs.values().filter(spare).count()
+    }
+
+    /// Jobs that a waiter counts on.
+    pub(crate) fn covering(&self) -> usize {
+        self.covering
+    }
+
+    /// Takes the cover off one job: a waiter that counted on it is gone. Jobs that have not started
+    /// go first (they need not start at all), then the oldest.
+    pub(super) fn uncover_one(&mut self) {
+        let waiting = self
+            .jobs
+            .iter()
+            .rev()
+            .find(|(_, job)| job.covers && !job.started);
+        let oldest = || self.jobs.iter().find(|(_, job)| job.covers);
+        if let Some(id) = waiting.or_else(oldest).map(|(id, _)| *id) {
+            self.uncover(id);
+        }
+    }
+
+    /// Lets nobody count any longer on jobs whose patience has run out.
+    pub(super) fn uncover_overdue(&mut self, now: Instant) {
+        for job in self.jobs.values_mut() {
+            if job.covers && job.patience.is_some_and(|until| until <= now) {
+                job.covers = false;
+                self.covering -= 1;
+            }
+        }
+    }
+
+    /// A create that began at `since` has ended: older ones still at work were overtaken, and get as
+    /// long again as that one took, and a little, before their waiters look for something else.
+    pub(super) fn overtake(&mut self, since: Instant, now: Instant) {
+        let grace = now.saturating_duration_since(since) * 2 + std::time::Duration::from_millis(5);
+        let older =
+            |job: &&mut Job| job.kind == JobKind::Create && job.started && job.since < since;
+        for job in self.jobs.values_mut().filter(older) {
+            job.patience.get_or_insert(job.since + grace);
+        }
+    }
+
+    pub(super) fn uncover(&mut self, id: u64) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.covers) {
+            job.covers = false;
+            self.covering -= 1;
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The concurrent core: slots, counts, the line of waiters. No manager, no user code, no I/O, no
+//! clock: "now" is an argument. Generic over the entry `T` and over the failure `F` that ends a wait.
+//!
+//! # Two regimes
+//!
+//! While nobody waits, a checkout and a check-in are one swap each on a slot (see [`slot`]); nothing
+//! else is touched. Everything else goes through one lock around the [`Ledger`] and the [`Queue`].
+//! The two meet in the slots' `watched` flags and in the **gate**, one word that every checkout
+//! reads and that changes only when the regime does:
+//!
+//! | gate | checkout | check-in to a watched slot |
+//! |---|---|---|
+//! | 0 | takes an idle entry | stores it |
+//! | YOUNG: the head waiter came less than the fairness bound ago | may overtake it | stores it, and tells the head once that there is something to look for |
+//! | DUE: the head has waited longer | queues behind it | hands the entry to the head |
+//! | SUSPENDED | queues | stores it |
+//! | CLOSED | fails | the entry is surplus |
+//!
+//! Handing over at every check-in would cost a context switch per cycle at tiny holds; never handing
+//! over starves. The bound is where the one turns into the other (parking_lot's eventual fairness is
+//! the same idea). New, checked and added connections always go to the head.
+//!
+//! # Invariants
+//!
+//! - size = idle + in use + creating; size + disposing never grows above `max_size`.
+//! - An entry is at any instant in exactly one place: a slot's cell, a [`Loan`] (guard, letter box or
+//!   hook), or on its way to dispose.
+//! - A ticket ends exactly once: by mail under the lock, or by its waiter's own leaving under the lock.
+//! - A waiter sleeps only when, under the lock, no idle entry was found with every empty slot watched,
+//!   and no create could start. Every event that changes that calls [`Engine::settle`], which serves
+//!   the head, pokes it or starts a create.
+//! - An idle entry has its ready bit set (see [`table`]), or its storer is about to set it.
+//! - Lock order: the engine's lock, then one letter box. Nothing of type `T` is dropped under either.
+
+mod hint;
+mod ledger;
+mod moves;
+mod permit;
+mod queue;
+mod slot;
+mod table;
+mod ticket;
+
+pub(crate) use hint::{recall, remember, this_thread};
+pub(crate) use ledger::{JobKind, Ledger};
+pub(crate) use moves::CheckId;
+pub(crate) use permit::{Leaving, Permit};
+pub(crate) use queue::{Effects, Queue};
+pub(crate) use slot::{Loan, Slot, Stamp};
+pub(crate) use table::Table;
+pub(crate) use ticket::{Mail, Ticket};
+
+use crate::sync::{AtomicU32, Condvar, Mutex, MutexGuard, Ordering};
+use crossbeam_utils::CachePadded;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const CLOSED: u32 = 1;
+const SUSPENDED: u32 = 2;
+const YOUNG: u32 = 4;
+const DUE: u32 = 8;
+/// The collector wants to hear of the next checkout.
+const LISTENING: u32 = 16;
+
+/// Now, in both reckonings: the tick of the pool's clock for ages, and real time for waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) tick: u64,
+    pub(crate) real: Instant,
+}
+
+/// What the lock protects.
+pub(crate) struct Core<T: Send + 'static, F: Send + 'static> {
+    pub(crate) ledger: Ledger,
+    pub(crate) queue: Queue<T, F>,
+}
+
+impl<T: Send + 'static, F: Send + 'static> Deref for Core<T, F> {
+    type Target = Ledger;
+    fn deref(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> DerefMut for Core<T, F> {
+    fn deref_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
+    /// Waiters that no create and no check is under way for.
+    pub(crate) fn uncovered(&self) -> usize {
+        self.queue.len().saturating_sub(self.covering())
+    }
+
+    fn release_create(&mut self, job: u64) -> bool {
+        match self.end(job) {
+            Some(job) => self.free_slot(job.slot),
+            None => {
+                self.abandoned -= 1;
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Why an entry cannot go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surplus {
+    Closed,
+    Cleared,
+    Shrunk,
+}
+
+/// How a wait ended.
+pub(crate) enum Waited<T: Send + 'static, F: Send + 'static> {
+    Mail(Mail<T, F>),
+    /// Found by the waiter itself, in a slot.
+    Found(Loan<T>),
+    TimedOut,
+}
+
+pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
+    pub(crate) id: u64,
+    gate: CachePadded<AtomicU32>,
+    pub(crate) table: Table<T>,
+    core: Mutex<Core<T, F>>,
+    quiet: Condvar,
+    /// How long the head may be overtaken; None for as long as it likes.
+    bound: Option<Duration>,
+    /// True where waiters run their creates themselves.
+    inline: bool,
+}
+
+impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
+    pub(crate) fn new(
+        max_size: usize,
+        max_creating: usize,
+        bound: Option<Duration>,
+        inline: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: hint::next_pool(),
+            gate: CachePadded::new(AtomicU32::new(0)),
+            table: Table::new(),
+            core: Mutex::new(Core {
+                ledger: Ledger::new(max_size, max_creating),
+                queue: Queue::new(),
+            }),
+            quiet: Condvar::new(),
+            bound,
+            inline,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core<T, F>> {
+        self.core.lock()
+    }
+
+    // ---- the fast side -------------------------------------------------------------------------
+
+    /// Nothing stands in the way of a checkout.
+    #[inline]
+    pub(crate) fn is_open_road(&self) -> bool {
+        self.gate.load(Ordering::Acquire) == 0
+    }
+
+    /// May a caller take an idle entry without queueing?
+    pub(crate) fn may_overtake(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & (CLOSED | SUSPENDED | DUE) == 0
+    }
+
+    /// Asks the next checkout to ring the collector, or stops asking. True if it was asked before.
+    pub(crate) fn listen(&self, on: bool) -> bool {
+        let before = if on {
+            self.gate.fetch_or(LISTENING, Ordering::AcqRel)
+        } else {
+            self.gate.fetch_and(!LISTENING, Ordering::AcqRel)
+        };
+        before & LISTENING != 0
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        self.gate.load(Ordering::Relaxed) & LISTENING != 0
+    }
+
+    /// The entry this thread used last, if it is idle.
+    #[inline]
+    pub(crate) fn take_hinted(&self, now: u64) -> Option<Loan<T>> {
+        self.table.get(recall(self.id)?)?.take(now)
+    }
+
+    /// Any idle entry, lowest slot first. Misses none that was at rest when the search began.
+    pub(crate) fn take_any(&self, now: u64) -> Option<Loan<T>> {
+        self.take_hinted(now)
+            .or_else(|| self.table.find(now))
+            .or_else(|| self.table.watch_all(now))
+    }
+
+    // ---- check-in, the slow way ----------------------------------------------------------------
+
+    /// Brings an entry back through the lock. `fresh`: it was just created, checked or added, and
+    /// goes to the head waiter however young. A surplus entry comes back.
+    pub(crate) fn give(
+        self: &Arc<Self>,
+        loan: Loan<T>,
+        idle_since: u64,
+        generation: u64,
+        fresh: bool,
+        now: Instant,
+    ) -> Result<Effects<T, F>, (Loan<T>, Surplus)> {
+        let mut core = self.lock();
+        self.give_locked(&mut core, loan, idle_since, generation, fresh, now)
+    }
+
+    pub(crate) fn give_locked(
+        self: &Arc<Self>,
+        core: &mut Core<T, F>,
+        loan: Loan<T>,
+        idle_since: u64,
+        generation: u64,
+        fresh: bool,
+        now: Instant,
+    ) -> Result<Effects<T, F>, (Loan<T>, Surplus)> {
+        if core.closed {
+            return Err((loan, Surplus::Closed));
+        }
+        if generation != core.generation {
+            return Err((loan, Surplus::Cleared));
+        }
+        if core.is_over() {
+            return Err((loan, Surplus::Shrunk));
+        }
+        if !core.queue.is_empty() && !core.suspended && (fresh || self.head_is_due(core, now)) {
+            let mut effects = Effects::new();
+            let loan = Loan { idle_since, ..loan };
+            effects.wakes.extend(core.queue.serve(Mail::Loan(loan)));
+            self.settle_into(core, now, &mut effects);
+            return Ok(effects);
+        }
+        let watched = !core.queue.is_empty();
+        self.table.store_locked(loan, idle_since, watched);
+        let mut effects = Effects::new();
+        if watched && !core.suspended {
+            // The head is young. Tell it once that there is something to look for; when it comes,
+            // others may have been faster, and then its alarm is set for when it is due.
+            effects.wakes.extend(core.queue.poke_head(false));
+        }
+        Ok(effects)
+    }
+
+    // ---- waiting -------------------------------------------------------------------------------
+
+    /// Joins the line. The caller must then [`search`](Self::search), all under one lock.
+    pub(crate) fn join(&self, core: &mut Core<T, F>, ticket: &Arc<Ticket<T, F>>, now: Instant) {
+        core.queue.join(ticket);
+        self.set_gate(core, now);
+    }
+
+    /// Looks for an idle entry on behalf of a waiter in line, watching every slot it passes. The
+    /// first waiter's search is what makes every later check-in go through the lock.
+    pub(crate) fn search(
+        &self,
+        core: &Core<T, F>,
+        ticket: &Ticket<T, F>,
+        now: u64,
+    ) -> Option<Loan<T>> {
+        if core.queue.is_head(ticket) || self.may_overtake() {
+            return self.table.watch_all(now);
+        }
+        None
+    }
+
+    /// Leaves the line; false if there is mail instead.
+    pub(crate) fn leave(
+        self: &Arc<Self>,
+        core: &mut Core<T, F>,
+        ticket: &Ticket<T, F>,
+        now: Instant,
+    ) -> Option<Effects<T, F>> {
+        core.queue.leave(ticket).then(|| self.settle(core, now))
+    }
+
+    /// Sleeps until the ticket ends or its deadline passes. `settled` runs the effects of what this
+    /// waiter itself sets going on the way.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        ticket: &Arc<Ticket<T, F>>,
+        deadline: Option<Instant>,
+        moment: impl Fn() -> Moment,
+        settled: impl Fn(Effects<T, F>),
+    ) -> Waited<T, F> {
+        let mut alarm = self.alarm(&self.lock(), ticket);
+        loop {
+            let until = [alarm, deadline].into_iter().flatten().min();
+            if let Some(mail) = ticket.sleep(until) {
+                return Waited::Mail(mail);
+            }
+            let now = moment();
+            let mut core = self.lock();
+            if let Some(mail) = ticket.collect() {
+                return Waited::Mail(mail);
+            }
+            if deadline.is_some_and(|deadline| deadline <= now.real) {
+                let effects = self.leave(&mut core, ticket, now.real);
+                drop(core);
+                effects.map(settled);
+                return Waited::TimedOut;
+            }
+            let head = core.queue.is_head(ticket) && !core.suspended;
+            let found = head.then(|| self.search(&core, ticket, now.tick)).flatten();
+            if let Some(loan) = found {
+                let effects = self.leave(&mut core, ticket, now.real);
+                drop(core);
+                effects.map(settled);
+                return Waited::Found(loan);
+            }
+            let effects = self.settle(&mut core, now.real);
+            alarm = self.alarm(&core, ticket);
+            drop(core);
+            settled(effects);
+        }
+    }
+
+    /// When this waiter should look for itself: the head, when it becomes due after it was told of
+    /// something that another then took; and where waiters create for themselves, when they may again.
+    fn alarm(&self, core: &Core<T, F>, ticket: &Ticket<T, F>) -> Option<Instant> {
+        if !core.queue.is_head(ticket) {
+            return None;
+        }
+        let poked = core.queue.head_is_poked();
+        let due = self
+            .bound
+            .filter(|_| poked)
+            .and_then(|bound| ticket.since().checked_add(bound));
+        let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & DUE == 0);
+        let resumes = core.paused_until.filter(|_| self.inline && core.has_room());
+        due.into_iter().chain(resumes).min()
+    }
+
+    fn head_is_due(&self, core: &Core<T, F>, now: Instant) -> bool {
+        let Some((head, bound)) = core.queue.head().zip(self.bound) else {
+            return false;
+        };
+        now.saturating_duration_since(head.since()) >= bound
+    }
+
+    /// Makes the gate tell the truth.
+    fn set_gate(&self, core: &Core<T, F>, now: Instant) {
+        let mut gate = self.gate.load(Ordering::Relaxed) & LISTENING;
+        gate |= if core.closed { CLOSED } else { 0 };
+        gate |= if core.suspended { SUSPENDED } else { 0 };
+        gate |= match core.queue.is_empty() {
+            true => 0,
+            false if self.head_is_due(core, now) => DUE,
+            false => YOUNG,
+        };
+        if self.gate.load(Ordering::Relaxed) != gate {
+            // LISTENING changes outside the lock: keep whatever it is by now.
+            let keep = |now: u32| Some((gate & !LISTENING) | (now & LISTENING));
+            let _ = self
+                .gate
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, keep);
+        }
+    }
+
+    // ---- settling ------------------------------------------------------------------------------
+
+    /// After any event: serves who can be served, starts what has to start.
+    pub(crate) fn settle(self: &Arc<Self>, core: &mut Core<T, F>, now: Instant) -> Effects<T, F> {
+        let mut effects = Effects::new();
+        self.settle_into(core, now, &mut effects);
+        effects
+    }
+
+    fn settle_into(
+        self: &Arc<Self>,
+        core: &mut Core<T, F>,
+        now: Instant,
+        effects: &mut Effects<T, F>,
+    ) {
+        while core.covering() > core.queue.len() {
+            core.uncover_one();
+        }
+        self.set_gate(core, now);
+        if core.queue.is_empty() || core.suspended || core.closed {
+            return;
+        }
+        // An entry that came back while an earlier head was young lies in its slot: whoever is head
+        // now must look at it.
+        if self.table.seems_idle() {
+            effects.wakes.extend(core.queue.poke_head(true));
+        }
+        while core.uncovered() > 0 && core.may_create(now) {
+            let Some(permit) = self.reserve(core, !self.inline, now) else {
+                break;
+            };
+            if self.inline {
+                effects.wakes.extend(core.queue.serve(Mail::Permit(permit)));
+                self.set_gate(core, now);
+            } else {
+                effects.permits.push(permit);
+            }
+        }
+        if self.inline && core.paused_until.is_some_and(|until| until > now) && core.has_room() {
+            effects.wakes.extend(core.queue.poke_head(true));
+        }
+    }
+
+    /// How many connections this thread checked out and has not given back.
+    pub(crate) fn held_by(&self, thread: u64) -> usize {
+        let held =
+            |slot: &&Slot<T>| slot.holder() == thread && matches!(slot.stamp(), Stamp::InUse(_));
+        self.table.all().filter(held).count()
+    }
+}

@@ -1,0 +1,284 @@
+//! The moves of an entry between its places, each under the lock together with its counts.
+
+use super::ledger::{Job, JobKind};
+use super::ticket::{Mail, Ticket};
+use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Stamp};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection being checked: ended by [`Engine::end_check`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CheckId(u64);
+
+impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
+    /// Leave to create, if there is room. Backoff and `max_creating` are the caller's to ask.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        core: &mut Core<T, F>,
+        covers: bool,
+        now: Instant,
+    ) -> Option<Permit<T, F>> {
+        if !core.has_room() || core.closed {
+            return None;
+        }
+        let slot = core.claim_slot();
+        let job = job(core, JobKind::Create, slot, 0, now, covers);
+        Some(Permit::new(Arc::clone(self), core.begin(job)))
+    }
+
+    /// Puts a connection from outside into a slot; None (with the entry) if there is no room.
+    pub(crate) fn adopt(
+        &self,
+        core: &mut Core<T, F>,
+        entry: Box<T>,
+        now: Moment,
+        expires: u64,
+    ) -> Result<Loan<T>, Box<T>> {
+        if !core.has_room() || core.closed {
+            return Err(entry);
+        }
+        let slot = core.claim_slot();
+        core.open += 1;
+        core.added += 1;
+        core.set_born(slot, now.tick);
+        Ok(self
+            .table
+            .get_or_make(slot)
+            .occupy(entry, now.tick, expires))
+    }
+
+    /// Sends an entry on its way out: it is no longer part of size, but keeps its slot.
+    pub(crate) fn retire(
+        self: &Arc<Self>,
+        loan: Loan<T>,
+        connection: u64,
+        now: Instant,
+    ) -> (Box<T>, Leaving<T, F>) {
+        let mut core = self.lock();
+        let slot = loan.slot.index();
+        loan.slot.vacate();
+        core.open -= 1;
+        let job = job(&core, JobKind::Dispose, slot, connection, now, false);
+        let leaving = Leaving::new(Arc::clone(self), core.begin(job));
+        (loan.entry, leaving)
+    }
+
+    /// Lets go of an entry without disposing it; its slot is free at once.
+    pub(crate) fn release(
+        self: &Arc<Self>,
+        loan: Loan<T>,
+        now: Instant,
+    ) -> (Box<T>, Effects<T, F>) {
+        let mut core = self.lock();
+        core.open -= 1;
+        core.detached += 1;
+        loan.slot.vacate();
+        core.free_slot(loan.slot.index());
+        self.note_quiet(&core);
+        let effects = self.settle(&mut core, now);
+        (loan.entry, effects)
+    }
+
+    /// A check of this entry begins; nobody should count on it beyond `patience`.
+    pub(crate) fn begin_check(
+        &self,
+        core: &mut Core<T, F>,
+        loan: &Loan<T>,
+        connection: u64,
+        now: Instant,
+        patience: Option<Instant>,
+    ) -> CheckId {
+        let covers = patience.is_some();
+        let slot = loan.slot.index();
+        let job = job(core, JobKind::Check, slot, connection, now, covers);
+        CheckId(core.begin(Job { patience, ..job }))
+    }
+
+    /// The hook begins now, on the thread that calls this.
+    pub(crate) fn start_check(&self, check: CheckId, now: Instant, deadline: Option<Instant>) {
+        if let Some(job) = self.lock().job_mut(check.0) {
+            job.started = true;
+            job.since = now;
+            job.deadline = deadline;
+        }
+    }
+
+    /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the
+    /// caller has to dispose the entry as a stray ([`end_stray`](Self::end_stray)).
+    pub(crate) fn end_check(&self, check: CheckId) -> bool {
+        self.lock().end(check.0).is_some()
+    }
+
+    /// A stray entry has been disposed.
+    pub(crate) fn end_stray(&self) {
+        let mut core = self.lock();
+        core.abandoned -= 1;
+        core.disposed += 1;
+        self.note_quiet(&core);
+    }
+
+    /// Gives up on a job whose hook has outlived its timeout; None if it ended, or must keep its
+    /// slot because too many are abandoned already.
+    /// The caller settles afterwards.
+    pub(crate) fn abandon(&self, core: &mut Core<T, F>, job: u64) -> Option<Job> {
+        let job = core.abandon(job)?;
+        if job.kind == JobKind::Check {
+            if let Some(slot) = self.table.get(job.slot) {
+                slot.vacate();
+            }
+        }
+        Some(job)
+    }
+
+    /// Lets nobody count on jobs that take suspiciously long, and looks for other ways.
+    pub(crate) fn lose_patience(self: &Arc<Self>, now: Instant) -> Effects<T, F> {
+        let mut core = self.lock();
+        core.uncover_overdue(now);
+        self.settle(&mut core, now)
+    }
+
+    // ---- the whole pool ------------------------------------------------------------------------
+
+    /// Closes: nobody waits any longer, nothing goes back. None if it was closed before.
+    pub(crate) fn close(&self, now: Instant, failure: impl Fn() -> F) -> Option<Effects<T, F>> {
+        let mut core = self.lock();
+        if core.closed {
+            return None;
+        }
+        core.closed = true;
+        let mut effects = Effects::new();
+        while !core.queue.is_empty() {
+            effects
+                .wakes
+                .extend(core.queue.serve(Mail::Fail(failure())));
+        }
+        self.set_gate(&core, now);
+        self.note_quiet(&core);
+        Some(effects)
+    }
+
+    /// Collects what a ticket nobody waits on any longer was sent.
+    pub(crate) fn withdraw(&self, ticket: &Ticket<T, F>) -> Option<Mail<T, F>> {
+        let mut core = self.lock();
+        core.queue.leave(ticket);
+        ticket.collect()
+    }
+
+    /// Ends the head's wait with a failure.
+    pub(crate) fn fail_head(
+        self: &Arc<Self>,
+        core: &mut Core<T, F>,
+        failure: F,
+        now: Instant,
+    ) -> Effects<T, F> {
+        let mut effects = Effects::new();
+        effects.wakes.extend(core.queue.serve(Mail::Fail(failure)));
+        self.settle_into(core, now, &mut effects);
+        effects
+    }
+
+    pub(crate) fn suspend(self: &Arc<Self>, on: bool, now: Instant) -> Option<Effects<T, F>> {
+        let mut core = self.lock();
+        if core.suspended == on || core.closed {
+            return None;
+        }
+        core.suspended = on;
+        Some(self.settle(&mut core, now))
+    }
+
+    /// Begins a new generation and returns it. What is in the slots is still to be taken out.
+    pub(crate) fn next_generation(&self) -> u64 {
+        let mut core = self.lock();
+        core.generation += 1;
+        core.generation
+    }
+
+    /// Sets the cap. Growth serves whoever can go on now.
+    pub(crate) fn resize(self: &Arc<Self>, max_size: usize, now: Instant) -> Effects<T, F> {
+        let mut core = self.lock();
+        core.max_size = max_size;
+        self.settle(&mut core, now)
+    }
+
+    /// Takes out every idle entry, one at a time, and watches every slot in use, so that what is out
+    /// now will meet the lock when it comes back.
+    pub(crate) fn drain(&self, now: u64) -> impl Iterator<Item = Loan<T>> + '_ {
+        self.table.all().filter_map(move |slot| match slot.stamp() {
+            Stamp::Vacant => None,
+            _ => self.table.watch(slot, now),
+        })
+    }
+
+    /// After a shrink: takes out idle entries that are too many, the highest slot first, and watches
+    /// the slots in use.
+    pub(crate) fn drain_surplus(self: &Arc<Self>, now: Moment, mut evict: impl FnMut(Loan<T>)) {
+        let slots: Vec<_> = self.table.all().collect();
+        for slot in slots.into_iter().rev() {
+            if !self.lock().is_over() {
+                break;
+            }
+            if slot.stamp() != Stamp::Vacant {
+                if let Some(loan) = self.table.watch(slot, now.tick) {
+                    evict(loan);
+                }
+            }
+        }
+    }
+
+    /// Idle and in use, in one consistent look: must be called under the lock.
+    pub(crate) fn in_use(&self, _: &Core<T, F>) -> usize {
+        let in_use = |slot: &&super::Slot<T>| matches!(slot.stamp(), Stamp::InUse(_));
+        self.table.all().filter(in_use).count()
+    }
+
+    /// How many entries are idle, roughly: without the lock.
+    pub(crate) fn idle_count(&self) -> usize {
+        let idle = |slot: &&super::Slot<T>| matches!(slot.stamp(), Stamp::Idle(_));
+        self.table.all().filter(idle).count()
+    }
+
+    // ---- waiting for the end -------------------------------------------------------------------
+
+    pub(super) fn note_quiet(&self, core: &Core<T, F>) {
+        if core.closed && core.is_quiet() {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// Sleeps until a closed pool holds nothing any more; false at the deadline.
+    #[cfg(not(conpool_loom))]
+    pub(crate) fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
+        let mut core = self.lock();
+        while !core.is_quiet() {
+            match deadline {
+                None => self.quiet.wait(&mut core),
+                Some(deadline) if self.quiet.wait_until(&mut core, deadline).timed_out() => {
+                    return core.is_quiet();
+                }
+                Some(_) => {}
+            }
+        }
+        true
+    }
+}
+
+fn job<T: Send, F: Send>(
+    core: &Core<T, F>,
+    kind: JobKind,
+    slot: u32,
+    connection: u64,
+    since: Instant,
+    covers: bool,
+) -> Job {
+    Job {
+        kind,
+        slot,
+        connection,
+        since,
+        deadline: None,
+        started: false,
+        covers,
+        patience: None,
+        generation: core.generation,
+    }
+}

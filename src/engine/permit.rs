@@ -1,0 +1,136 @@
+//! Permission as a value: whoever has a token holds a slot, and gives it back on every way out.
+
+use super::ledger::Job;
+use super::slot::Loan;
+use super::{Effects, Engine, Moment};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Leave to create one connection. Keeps a slot until [`install`](Self::install) fills it or the
+/// permit is dropped.
+#[must_use = "a permit that is dropped frees its slot"]
+pub(crate) struct Permit<T: Send + 'static, F: Send + 'static> {
+    engine: Arc<Engine<T, F>>,
+    job: u64,
+    ended: bool,
+}
+
+/// A connection whose create was given up on before it returned: it holds no slot and must be
+/// disposed. Dropping this says that it is.
+#[must_use = "dropping this says that the stray connection is disposed"]
+pub(crate) struct Stray<T: Send + 'static, F: Send + 'static> {
+    engine: Arc<Engine<T, F>>,
+}
+
+/// A connection on its way out: its slot stays taken until its dispose has returned.
+#[must_use = "the slot stays taken until this is finished"]
+pub(crate) struct Leaving<T: Send + 'static, F: Send + 'static> {
+    engine: Arc<Engine<T, F>>,
+    job: u64,
+}
+
+impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
+    pub(super) fn new(engine: Arc<Engine<T, F>>, job: u64) -> Self {
+        Self {
+            engine,
+            job,
+            ended: false,
+        }
+    }
+
+    /// Begins the create, unless nobody needs it any more. Returns the generation it belongs to.
+    pub(crate) fn start(
+        &self,
+        now: Instant,
+        deadline: Option<Instant>,
+        wanted: bool,
+    ) -> Option<u64> {
+        let mut ledger = self.engine.lock();
+        let closed = ledger.closed;
+        let job = ledger.job_mut(self.job)?;
+        if closed || !(job.covers || wanted) {
+            return None;
+        }
+        job.started = true;
+        job.since = now;
+        job.deadline = deadline;
+        Some(job.generation)
+    }
+
+    /// Puts a new connection into the slot. It comes back as a stray if the pool gave up on it.
+    pub(crate) fn install(
+        mut self,
+        entry: Box<T>,
+        now: Moment,
+        expires: u64,
+    ) -> Result<Loan<T>, (Box<T>, Stray<T, F>)> {
+        self.ended = true;
+        let mut core = self.engine.lock();
+        core.created += 1;
+        let Some(job) = core.end(self.job) else {
+            drop(core);
+            let engine = Arc::clone(&self.engine);
+            return Err((entry, Stray { engine }));
+        };
+        core.overtake(job.since, now.real);
+        core.open += 1;
+        core.set_born(job.slot, now.tick);
+        let slot = self.engine.table.get_or_make(job.slot);
+        Ok(slot.occupy(entry, now.tick, expires))
+    }
+
+    /// Ends a create that made nothing. False if the pool had given up on it before.
+    pub(crate) fn fail(mut self, now: Instant) -> (bool, Effects<T, F>) {
+        self.ended = true;
+        let mut core = self.engine.lock();
+        let attached = core.release_create(self.job);
+        self.engine.note_quiet(&core);
+        (attached, self.engine.settle(&mut core, now))
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Drop for Permit<T, F> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Reached only by a permit in a letter box that nobody opened. The next event settles
+            // who gets the slot.
+            self.engine.lock().release_create(self.job);
+        }
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Drop for Stray<T, F> {
+    fn drop(&mut self) {
+        let mut core = self.engine.lock();
+        core.abandoned -= 1;
+        core.disposed += 1;
+        self.engine.note_quiet(&core);
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Leaving<T, F> {
+    pub(super) fn new(engine: Arc<Engine<T, F>>, job: u64) -> Self {
+        Self { engine, job }
+    }
+
+    /// The dispose begins now.
+    pub(crate) fn start(&self, now: Instant, deadline: Option<Instant>) {
+        if let Some(job) = self.engine.lock().job_mut(self.job) {
+            job.started = true;
+            job.since = now;
+            job.deadline = deadline;
+        }
+    }
+
+    /// The dispose has returned.
+    pub(crate) fn finish(self, now: Instant) -> Effects<T, F> {
+        let mut core = self.engine.lock();
+        core.disposed += 1;
+        match core.end(self.job) {
+            Some(Job { slot, .. }) => core.free_slot(slot),
+            None => core.abandoned -= 1,
+        }
+        self.engine.note_quiet(&core);
+        self.engine.settle(&mut core, now)
+    }
+}

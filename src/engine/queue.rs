@@ -1,0 +1,113 @@
+//! The line of waiters: first come, first served.
+
+use super::ticket::{Mail, Ticket};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub(crate) struct Queue<T: Send + 'static, F: Send + 'static> {
+    line: VecDeque<Arc<Ticket<T, F>>>,
+    numbers: u64,
+    /// The head that was last told to look for itself, by number.
+    poked: u64,
+}
+
+impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
+    pub(super) fn new() -> Self {
+        Self {
+            line: VecDeque::new(),
+            numbers: 0,
+            poked: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    pub(super) fn head(&self) -> Option<&Arc<Ticket<T, F>>> {
+        self.line.front()
+    }
+
+    /// Joins the line: at its end, or, with a number from before, where it stood.
+    pub(super) fn join(&mut self, ticket: &Arc<Ticket<T, F>>) {
+        if ticket.number() == 0 {
+            self.numbers += 1;
+            ticket.set_number(self.numbers);
+        }
+        let number = ticket.number();
+        let place = self.line.partition_point(|other| other.number() < number);
+        self.line.insert(place, Arc::clone(ticket));
+    }
+
+    /// Leaves the line; false if it had been served already.
+    pub(super) fn leave(&mut self, ticket: &Ticket<T, F>) -> bool {
+        let number = ticket.number();
+        let place = self.line.partition_point(|other| other.number() < number);
+        let here = self
+            .line
+            .get(place)
+            .is_some_and(|other| other.number() == number);
+        if here {
+            self.line.remove(place);
+        }
+        here
+    }
+
+    /// Serves the head.
+    pub(super) fn serve(&mut self, mail: Mail<T, F>) -> Option<Arc<Ticket<T, F>>> {
+        let ticket = self.line.pop_front()?;
+        ticket.post(mail);
+        Some(ticket)
+    }
+
+    pub(super) fn is_head(&self, ticket: &Ticket<T, F>) -> bool {
+        self.head()
+            .is_some_and(|head| head.number() == ticket.number())
+    }
+
+    /// True if the head has been told already.
+    pub(super) fn head_is_poked(&self) -> bool {
+        self.head().is_some_and(|head| head.number() == self.poked)
+    }
+
+    /// Tells the head to look for itself; returns it if it has to be woken. Without `again`, a head
+    /// that was told before is left alone.
+    pub(super) fn poke_head(&mut self, again: bool) -> Option<Arc<Ticket<T, F>>> {
+        let head = self.line.front()?;
+        if self.poked == head.number() && !again {
+            return None;
+        }
+        self.poked = head.number();
+        head.poke();
+        Some(Arc::clone(head))
+    }
+}
+
+/// What an event leaves to be done once the lock is free.
+#[must_use = "waiters sleep on until they are woken"]
+pub(crate) struct Effects<T: Send + 'static, F: Send + 'static> {
+    pub(super) wakes: Vec<Arc<Ticket<T, F>>>,
+    /// Creates to start on threads of the pool.
+    pub(crate) permits: Vec<super::Permit<T, F>>,
+}
+
+impl<T: Send + 'static, F: Send + 'static> Effects<T, F> {
+    pub(super) const fn new() -> Self {
+        Self {
+            wakes: Vec::new(),
+            permits: Vec::new(),
+        }
+    }
+
+    /// Wakes whoever has been served and returns the creates to start.
+    pub(crate) fn wake(self) -> Vec<super::Permit<T, F>> {
+        for ticket in &self.wakes {
+            ticket.wake();
+        }
+        self.permits
+    }
+}

@@ -1,0 +1,95 @@
+//! A close that could not finish in time.
+
+use crate::info::Holder;
+use std::{fmt, sync::Arc};
+
+/// [`Pool::close_timeout`](crate::Pool::close_timeout) ran out of time. The pool is closed all the
+/// same; what is left is disposed as it comes back.
+///
+/// Displays as one line that names up to three of the holders by call site and thread.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "pool {pool:?}: closed, but {in_use} connection{} still in use and {hooks_running} hook{} \
+     still running{}",
+    plural(*.in_use), plural(*.hooks_running), Named(.holders)
+)]
+#[non_exhaustive]
+pub struct StillInUse {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// Connections that are still out.
+    pub in_use: usize,
+    /// Hooks that have not returned, abandoned ones included.
+    pub hooks_running: usize,
+    /// Who holds what. Known only with the `leak_threshold` setting, else empty.
+    pub holders: Vec<Holder>,
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// The first few holders, and how many more there are.
+struct Named<'a>(&'a [Holder]);
+
+impl Named<'_> {
+    const MOST: usize = 3;
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, holder) in self.0.iter().take(Self::MOST).enumerate() {
+            f.write_str(if nth == 0 { "; held from " } else { ", " })?;
+            write!(
+                f,
+                "{}:{} on thread {:?}",
+                holder.file, holder.line, holder.thread
+            )?;
+        }
+        match self.0.len().saturating_sub(Self::MOST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn still(in_use: usize, hooks_running: usize, holders: u64) -> StillInUse {
+        let holder = |id| Holder {
+            connection_id: id,
+            file: "src/job.rs",
+            line: 40 + u32::try_from(id).unwrap_or(0),
+            thread: format!("worker-{id}"),
+            since: Instant::now(),
+            held: Duration::from_secs(1),
+        };
+        StillInUse {
+            pool: "orders".into(),
+            in_use,
+            hooks_running,
+            holders: (1..=holders).map(holder).collect(),
+        }
+    }
+
+    #[test]
+    fn the_line_has_the_numbers() {
+        assert_eq!(
+            still(1, 0, 0).to_string(),
+            r#"pool "orders": closed, but 1 connection still in use and 0 hooks still running"#
+        );
+    }
+
+    #[test]
+    fn up_to_three_holders_are_named() {
+        let text = still(5, 1, 5).to_string();
+        assert!(text.ends_with(
+            "5 connections still in use and 1 hook still running; held from src/job.rs:41 on \
+             thread \"worker-1\", src/job.rs:42 on thread \"worker-2\", src/job.rs:43 on thread \
+             \"worker-3\" and 2 more"
+        ));
+    }
+}

@@ -1,0 +1,303 @@
+//! A deadline that passed: where the time went, and what the pool looked like.
+
+use crate::rounded::Rounded;
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+/// What a call was waiting for when its time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// For a connection to be given back.
+    Waiting,
+    /// For `create` to return.
+    Creating,
+    /// For `check_aliveness` to return.
+    Checking,
+    /// For `dispose` to return, which frees the slot.
+    Disposing,
+    /// For the pool to be resumed.
+    Suspended,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Waiting => "waiting",
+            Self::Creating => "creating",
+            Self::Checking => "checking",
+            Self::Disposing => "disposing",
+            Self::Suspended => "suspended",
+        })
+    }
+}
+
+/// The deadline of a call passed. The numbers are those of the pool at that moment.
+///
+/// Displays as one line, for example
+///
+/// ```text
+/// pool "orders": no connection within 30s (size 10/10: 0 idle, 10 in use, 0 creating; 3 waiters)
+/// ```
+///
+/// Where the caller itself holds connections of this pool, the line ends with
+/// `; this thread already holds 1`: one thread that takes several can block itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Timeout<E> {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// How long the call waited. Zero if it was not allowed to wait.
+    pub waited: Duration,
+    /// What it was waiting for at the end.
+    pub phase: Phase,
+    /// Connections that counted against the cap: idle, in use and creating.
+    pub size: usize,
+    /// The cap on connections.
+    pub max_size: usize,
+    /// Connections ready to be handed out.
+    pub idle: usize,
+    /// Connections that callers held, those being checked included.
+    pub in_use: usize,
+    /// Creates under way.
+    pub creating: usize,
+    /// Connections on their way out that still held their slot.
+    pub disposing: usize,
+    /// Callers that waited.
+    pub waiters: usize,
+    /// The last failure that this call met, if any.
+    pub last: Option<Cause<E>>,
+    /// How many connections of this pool the calling thread held itself.
+    pub held_by_this_thread: usize,
+}
+
+impl<E> fmt::Display for Timeout<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool {:?}: no connection ", self.pool)?;
+        if self.waited < Duration::from_micros(1) {
+            f.write_str("free now")?;
+        } else {
+            write!(f, "within {}", Rounded(self.waited))?;
+        }
+        if self.phase != Phase::Waiting {
+            write!(f, ", while {}", self.phase)?;
+        }
+        write!(
+            f,
+            " (size {}/{}: {} idle, {} in use, {} creating",
+            self.size, self.max_size, self.idle, self.in_use, self.creating
+        )?;
+        if self.disposing > 0 {
+            write!(f, ", {} disposing", self.disposing)?;
+        }
+        let plural = if self.waiters == 1 { "" } else { "s" };
+        write!(f, "; {} waiter{plural})", self.waiters)?;
+        if self.held_by_this_thread > 0 {
+            write!(
+                f,
+                "; this thread already holds {}",
+                self.held_by_this_thread
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: Error + 'static> Error for Timeout<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.last.as_ref().map(|cause| cause as _)
+    }
+}
+
+// By hand: a derive would ask for `E: Clone`.
+impl<E> Clone for Timeout<E> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            last: self.last.clone(),
+            ..*self
+        }
+    }
+}
+
+/// The last thing that went wrong while a call waited.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Cause<E> {
+    /// `create`, or `on_checkout` on a connection just created, returned this error.
+    Create(Arc<E>),
+    /// `check_aliveness` returned this error.
+    Check(Arc<E>),
+    /// A hook did not return within its timeout.
+    TimedOut {
+        /// The hook's name, for example `create`.
+        hook: &'static str,
+        /// The timeout of the hook.
+        after: Duration,
+    },
+    /// A hook panicked.
+    Panicked {
+        /// The hook's name, for example `create`.
+        hook: &'static str,
+        /// The text of the panic.
+        message: String,
+    },
+}
+
+impl<E> Cause<E> {
+    pub(super) fn create_error(&self) -> Option<&E> {
+        match self {
+            Self::Create(error) => Some(error),
+            Self::Check(_) | Self::TimedOut { .. } | Self::Panicked { .. } => None,
+        }
+    }
+}
+
+impl<E> fmt::Display for Cause<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(_) => f.write_str("the last create failed"),
+            Self::Check(_) => f.write_str("the last check failed"),
+            Self::TimedOut { hook, after } => {
+                write!(f, "{hook} did not return within {}", Rounded(*after))
+            }
+            Self::Panicked { hook, message } => write!(f, "{hook} panicked with {message:?}"),
+        }
+    }
+}
+
+// By hand, for the same reason as on `GetError`: the source is the error, not the `Arc` around it.
+impl<E: Error + 'static> Error for Cause<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Create(error) | Self::Check(error) => Some(&**error),
+            Self::TimedOut { .. } | Self::Panicked { .. } => None,
+        }
+    }
+}
+
+// By hand: a derive would ask for `E: Clone`.
+impl<E> Clone for Cause<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Create(error) => Self::Create(error.clone()),
+            Self::Check(error) => Self::Check(error.clone()),
+            Self::TimedOut { hook, after } => Self::TimedOut {
+                hook,
+                after: *after,
+            },
+            Self::Panicked { hook, message } => Self::Panicked {
+                hook,
+                message: message.clone(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A manager's error that is not `Clone`.
+    #[derive(Debug, thiserror::Error)]
+    #[error("refused")]
+    pub(in crate::error) struct Refused;
+
+    /// The state of a pool whose ten connections are all out.
+    pub(in crate::error) fn timeout() -> Timeout<Refused> {
+        Timeout {
+            pool: "orders".into(),
+            waited: Duration::from_micros(30_000_120),
+            phase: Phase::Waiting,
+            size: 10,
+            max_size: 10,
+            idle: 0,
+            in_use: 10,
+            creating: 0,
+            disposing: 0,
+            waiters: 3,
+            last: None,
+            held_by_this_thread: 0,
+        }
+    }
+
+    pub(in crate::error) fn source_is<T: Error + 'static>(error: &dyn Error) -> bool {
+        matches!(error.source(), Some(source) if source.is::<T>())
+    }
+
+    fn text(change: impl FnOnce(&mut Timeout<Refused>)) -> String {
+        let mut timeout = timeout();
+        change(&mut timeout);
+        timeout.to_string()
+    }
+
+    #[test]
+    fn the_line_has_the_name_and_the_numbers() {
+        assert_eq!(
+            text(|_| ()),
+            "pool \"orders\": no connection within 30s \
+             (size 10/10: 0 idle, 10 in use, 0 creating; 3 waiters)"
+        );
+    }
+
+    #[test]
+    fn a_thread_that_holds_some_itself_is_told() {
+        assert!(
+            text(|t| t.held_by_this_thread = 1)
+                .ends_with("0 creating; 3 waiters); this thread already holds 1")
+        );
+    }
+
+    #[test]
+    fn the_phase_is_named_where_it_is_not_plain_waiting() {
+        assert!(
+            text(|t| t.phase = Phase::Creating)
+                .starts_with(r#"pool "orders": no connection within 30s, while creating (size"#)
+        );
+    }
+
+    #[test]
+    fn connections_on_their_way_out_are_named_where_there_are_any() {
+        assert!(
+            text(|t| {
+                t.disposing = 2;
+                t.waiters = 1;
+            })
+            .ends_with("0 creating, 2 disposing; 1 waiter)")
+        );
+    }
+
+    #[test]
+    fn a_call_that_did_not_wait_says_so() {
+        assert!(
+            text(|t| t.waited = Duration::ZERO)
+                .starts_with(r#"pool "orders": no connection free now (size 10/10: "#)
+        );
+    }
+
+    #[test]
+    fn causes_without_an_error_say_the_hook() {
+        let late = Cause::<Refused>::TimedOut {
+            hook: "create",
+            after: Duration::from_secs(5),
+        };
+        assert_eq!(late.to_string(), "create did not return within 5s");
+        assert!(late.source().is_none());
+        let panicked = Cause::<Refused>::Panicked {
+            hook: "on_checkout",
+            message: "boom".into(),
+        };
+        assert_eq!(
+            panicked.clone().to_string(),
+            r#"on_checkout panicked with "boom""#
+        );
+    }
+
+    #[test]
+    fn the_source_of_a_timeout_is_its_cause() {
+        let mut with = timeout();
+        assert!(with.source().is_none());
+        with.last = Some(Cause::Check(Arc::new(Refused)));
+        let copy = with.clone();
+        assert!(source_is::<Cause<Refused>>(&copy));
+    }
+}

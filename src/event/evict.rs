@@ -1,0 +1,117 @@
+//! Why a connection had to leave.
+
+use std::fmt;
+
+/// Why a connection was evicted from its pool.
+///
+/// Displays in snake case, as in `idle_timeout`, which suits a label of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EvictReason {
+    /// `has_broken` said so at check-in.
+    Broken,
+    /// `check_aliveness` failed or took too long.
+    CheckFailed,
+    /// It was older than the last `clear`.
+    Cleared,
+    /// The pool was closed.
+    Closed,
+    /// Its holder discarded it.
+    Discarded,
+    /// `on_checkout` or `on_checkin` failed.
+    HookFailed,
+    /// It was idle for longer than `idle_timeout`.
+    IdleTimeout,
+    /// It came after its `create_timeout`, when nobody counted on it any more.
+    Late,
+    /// It gave its slot to another key of a `KeyedPool`.
+    MadeRoom,
+    /// It was older than `max_lifetime`.
+    MaxLifetime,
+    /// It was checked out `max_uses` times.
+    MaxUses,
+    /// A hook panicked on it, or a panic dropped its guard.
+    Panicked,
+    /// `retain` said so.
+    Rejected,
+    /// The pool was made smaller.
+    Shrunk,
+}
+
+impl EvictReason {
+    /// Every reason, in alphabetical order.
+    pub const ALL: [Self; 14] = [
+        Self::Broken,
+        Self::CheckFailed,
+        Self::Cleared,
+        Self::Closed,
+        Self::Discarded,
+        Self::HookFailed,
+        Self::IdleTimeout,
+        Self::Late,
+        Self::MadeRoom,
+        Self::MaxLifetime,
+        Self::MaxUses,
+        Self::Panicked,
+        Self::Rejected,
+        Self::Shrunk,
+    ];
+
+    /// The reason in snake case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::CheckFailed => "check_failed",
+            Self::Cleared => "cleared",
+            Self::Closed => "closed",
+            Self::Discarded => "discarded",
+            Self::HookFailed => "hook_failed",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Late => "late",
+            Self::MadeRoom => "made_room",
+            Self::MaxLifetime => "max_lifetime",
+            Self::MaxUses => "max_uses",
+            Self::Panicked => "panicked",
+            Self::Rejected => "rejected",
+            Self::Shrunk => "shrunk",
+        }
+    }
+
+    /// The place of this reason in [`ALL`](Self::ALL).
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for EvictReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_its_index() {
+        for (index, reason) in EvictReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
+    }
+
+    #[test]
+    fn display_is_the_name_in_snake_case() {
+        for reason in EvictReason::ALL {
+            let mut snake = String::new();
+            for letter in format!("{reason:?}").chars() {
+                if letter.is_uppercase() && !snake.is_empty() {
+                    snake.push('_');
+                }
+                snake.push(letter.to_ascii_lowercase());
+            }
+            assert_eq!(reason.to_string(), snake);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The RAII guard of one checked-out connection.
+
+use crate::shared::{PoolLoan, check_in};
+use crate::{ConnectionInfo, ConnectionManager};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+/// A connection checked out of a [`Pool`](crate::Pool). Dropping it checks the connection in.
+///
+/// It dereferences to the connection, has no lifetime and may be sent to another thread and dropped
+/// there. It does not keep its pool open: after the last `Pool` is gone the connection stays usable
+/// and is disposed at check-in.
+///
+/// # Drop
+///
+/// Check-in runs [`has_broken`](ConnectionManager::has_broken) and
+/// [`on_checkin`](ConnectionManager::on_checkin) on the dropping thread, never blocks on a lock held
+/// by user code, and leaves `dispose` to a thread of the pool. If the guard is dropped by a panic that
+/// began after its checkout, the connection is evicted: nobody knows what state it is in.
+///
+/// A guard that is forgotten (`mem::forget`) keeps its slot for ever; `stats().in_use` counts it and
+/// [`Pool::holders`](crate::Pool::holders) finds it.
+///
+/// The other functions are associated ones (`PooledConnection::discard(guard)`), so that they never
+/// hide a method of the connection.
+#[must_use = "a guard that is dropped at once checks its connection in again"]
+pub struct PooledConnection<M: ConnectionManager> {
+    /// None only after one of the functions that consume the guard.
+    loan: Option<PoolLoan<M>>,
+}
+
+impl<M: ConnectionManager> PooledConnection<M> {
+    #[inline]
+    pub(crate) fn new(loan: PoolLoan<M>) -> Self {
+        Self { loan: Some(loan) }
+    }
+
+    #[inline]
+    fn loan(&self) -> &PoolLoan<M> {
+        self.loan
+            .as_ref()
+            .expect("bug: a guard without a connection")
+    }
+
+    fn into_loan(mut this: Self) -> PoolLoan<M> {
+        this.loan.take().expect("bug: a guard without a connection")
+    }
+
+    /// This connection is bad: it is evicted (`EvictReason::Discarded`) and disposed, and a new one may
+    /// be created in its place. Returns at once.
+    pub fn discard(this: Self) {
+        let loan = Self::into_loan(this);
+        let shared = Arc::clone(&loan.entry.shared);
+        shared.discard(loan);
+    }
+
+    /// Takes the connection out of the pool for good. Its slot is free; `dispose` will not be called.
+    #[must_use = "the connection is the caller's now"]
+    pub fn detach(this: Self) -> M::Connection {
+        let loan = Self::into_loan(this);
+        let shared = Arc::clone(&loan.entry.shared);
+        shared.detach(loan)
+    }
+
+    /// What the pool knows of this connection. `uses` counts this checkout; `idle_for` is how long it
+    /// had been idle before.
+    #[must_use]
+    pub fn info(this: &Self) -> ConnectionInfo {
+        let loan = this.loan();
+        loan.entry.shared.info(loan)
+    }
+}
+
+impl<M: ConnectionManager> Drop for PooledConnection<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(loan) = self.loan.take() {
+            check_in(loan);
+        }
+    }
+}
+
+impl<M: ConnectionManager> Deref for PooledConnection<M> {
+    type Target = M::Connection;
+
+    #[inline]
+    fn deref(&self) -> &M::Connection {
+        &self.loan().entry.connection
+    }
+}
+
+impl<M: ConnectionManager> DerefMut for PooledConnection<M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        let loan = self.loan.as_mut();
+        let loan = loan.expect("bug: a guard without a connection");
+        &mut loan.entry.connection
+    }
+}
+
+impl<M: ConnectionManager> fmt::Debug for PooledConnection<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loan = self.loan();
+        f.debug_struct("PooledConnection")
+            .field("pool", &loan.entry.shared.name)
+            .field("id", &loan.entry.id)
+            .finish_non_exhaustive()
+    }
+}
+
+// A panic while a guard is out never leaves the pool in a broken state: the connection is evicted.
+impl<M: ConnectionManager> UnwindSafe for PooledConnection<M> {}
+impl<M: ConnectionManager> RefUnwindSafe for PooledConnection<M> {}

@@ -1,0 +1,104 @@
+//! The answer to a health check.
+
+use std::fmt;
+
+/// What [`Pool::check_health`](crate::Pool::check_health) found. Each variant has the number of
+/// connections checked and how many of them failed.
+///
+/// # Example
+///
+/// ```
+/// use conpool::Health;
+///
+/// let health = Health::Degraded { checked: 5, failed: 2 };
+/// assert!(!health.is_healthy());
+/// assert_eq!(health.to_string(), "degraded: 2 of 5 checks failed");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// The pool can serve, and no check failed.
+    Healthy {
+        /// Connections checked.
+        checked: usize,
+        /// Connections that failed their check.
+        failed: usize,
+    },
+    /// The pool can serve, but not everything is well.
+    Degraded {
+        /// Connections checked.
+        checked: usize,
+        /// Connections that failed their check.
+        failed: usize,
+    },
+    /// The pool cannot serve.
+    Unhealthy {
+        /// Connections checked.
+        checked: usize,
+        /// Connections that failed their check.
+        failed: usize,
+    },
+}
+
+impl Health {
+    /// How many connections were checked.
+    #[must_use]
+    pub fn checked(&self) -> usize {
+        self.counts().0
+    }
+
+    /// How many of them failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.counts().1
+    }
+
+    /// Is all well?
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        matches!(self, Self::Healthy { .. })
+    }
+
+    fn counts(self) -> (usize, usize) {
+        match self {
+            Self::Healthy { checked, failed }
+            | Self::Degraded { checked, failed }
+            | Self::Unhealthy { checked, failed } => (checked, failed),
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self {
+            Self::Healthy { .. } => "healthy",
+            Self::Degraded { .. } => "degraded",
+            Self::Unhealthy { .. } => "unhealthy",
+        };
+        write!(
+            f,
+            "{word}: {} of {} checks failed",
+            self.failed(),
+            self.checked()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_counts() {
+        let (checked, failed) = (5, 2);
+        for (health, healthy, word) in [
+            (Health::Healthy { checked, failed }, true, "healthy"),
+            (Health::Degraded { checked, failed }, false, "degraded"),
+            (Health::Unhealthy { checked, failed }, false, "unhealthy"),
+        ] {
+            assert_eq!((health.checked(), health.failed()), (5, 2));
+            assert_eq!(health.is_healthy(), healthy);
+            assert_eq!(health.to_string(), format!("{word}: 2 of 5 checks failed"));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! From addresses to one connected stream, within one budget.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::{ConbusError, builder::Settings};
+
+/// Tries the addresses in order; the first that works wins.
+///
+/// A name is resolved when its turn has come, so that a dead resolver for the last one does not
+/// delay the first.
+pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
+    let budget = Budget::start(settings.connect_timeout);
+    let mut attempts = Vec::new();
+    let count = settings.addresses.len();
+    for (number, address) in settings.addresses.iter().enumerate() {
+        let peers = match resolve(settings, address) {
+            Ok(peers) => peers,
+            Err(error) => {
+                attempts.push(error);
+                continue;
+            }
+        };
+        // Taken after resolving: a slow resolver shortens every later step alike.
+        let share = budget.share(count - number);
+        for (tried, peer) in peers.iter().enumerate() {
+            let limit = share.share(peers.len() - tried).left();
+            if limit.is_zero() {
+                attempts.push(ConbusError::OutOfTime {
+                    address: address.clone(),
+                    budget: settings.connect_timeout,
+                });
+                break;
+            }
+            match connect(settings, address, *peer, limit) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => attempts.push(error),
+            }
+        }
+        if budget.left().is_zero() {
+            break;
+        }
+    }
+    Err(if attempts.len() == 1 {
+        attempts.remove(0)
+    } else {
+        ConbusError::AllFailed { attempts }
+    })
+}
+
+/// The peers behind `address` that the local address, if one is set, can reach. Never empty.
+fn resolve(settings: &Settings, address: &str) -> Result<Vec<SocketAddr>, ConbusError> {
+    let failed = |source| ConbusError::Resolve {
+        address: address.to_owned(),
+        source,
+    };
+    let mut peers: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
+    if peers.is_empty() {
+        return Err(failed(io::ErrorKind::NotFound.into()));
+    }
+    if let Some(text) = &settings.bind {
+        let unusable = |source| ConbusError::Bind {
+            bind: text.clone(),
+            address: address.to_owned(),
+            source,
+        };
+        let local = parse_local(text).map_err(unusable)?;
+        peers.retain(|peer| peer.is_ipv4() == local.is_ipv4());
+        if peers.is_empty() {
+            return Err(unusable(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the peer has no address of the same family",
+            )));
+        }
+    }
+    Ok(peers)
+}
+
+fn parse_local(text: &str) -> io::Result<SocketAddr> {
+    text.parse::<SocketAddr>()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+        .map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "neither an IP address nor one with a port",
+            )
+        })
+}
+
+/// One attempt on a socket of its own: after a failed connect a socket is in no defined state.
+fn connect(
+    settings: &Settings,
+    address: &str,
+    peer: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, ConbusError> {
+    let started = now();
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))
+        .map_err(|source| ConbusError::Open { peer, source })?;
+    configure(&socket, settings, peer)?;
+    if let Some(text) = &settings.bind {
+        bind(&socket, text).map_err(|source| ConbusError::Bind {
+            bind: text.clone(),
+            address: address.to_owned(),
+            source,
+        })?;
+    }
+    socket
+        .connect_timeout(&peer.into(), limit)
+        .and_then(|()| refuse_self_connect(&socket, peer))
+        .map_err(|source| ConbusError::Connect {
+            address: address.to_owned(),
+            peer,
+            after: now().saturating_duration_since(started),
+            source,
+        })?;
+    Ok(socket.into())
+}
+
+fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(), ConbusError> {
+    let set = |option, result: io::Result<()>| {
+        result.map_err(|source| ConbusError::Configure {
+            option,
+            peer,
+            source,
+        })
+    };
+    let set_time = |option, value: Option<Duration>, apply: &dyn Fn(Duration) -> io::Result<()>| {
+        let result = match value {
+            None => Ok(()),
+            // The system would take zero for "no limit", the opposite of what it says.
+            Some(Duration::ZERO) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "must be longer than zero",
+            )),
+            Some(value) => apply(value),
+        };
+        set(option, result)
+    };
+    set("nodelay", socket.set_tcp_nodelay(settings.nodelay))?;
+    set_time("keepalive", settings.keepalive, &|idle| {
+        // Linux takes 1 to 32767 whole seconds.
+        let seconds = round_up(idle, Duration::from_secs(1)).clamp(1, 32_767);
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(seconds)))
+    })?;
+    set_time("user_timeout", settings.user_timeout, &|timeout| {
+        set_user_timeout(socket, timeout)
+    })?;
+    set_time("read_timeout", settings.read_timeout, &|timeout| {
+        socket.set_read_timeout(Some(timeout))
+    })?;
+    set_time("write_timeout", settings.write_timeout, &|timeout| {
+        socket.set_write_timeout(Some(timeout))
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
+    // The kernel reads the milliseconds as a signed number.
+    let millis = round_up(timeout, Duration::from_millis(1)).min(i32::MAX as u64);
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(millis)))
+}
+
+#[cfg(not(target_os = "linux"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "has the signature of its Linux twin"
+)]
+fn set_user_timeout(_: &Socket, _: Duration) -> io::Result<()> {
+    Ok(())
+}
+
+/// How many whole `unit`s cover `value`.
+fn round_up(value: Duration, unit: Duration) -> u64 {
+    u64::try_from(value.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
+}
+
+fn bind(socket: &Socket, text: &str) -> io::Result<()> {
+    let local = parse_local(text)?;
+    // A fixed port would else stay taken for a minute after each connection. On Windows the option
+    // means something else: two sockets on one port at the same time.
+    #[cfg(unix)]
+    if local.port() != 0 {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&local.into())
+}
+
+/// A connect to a free local port of the ephemeral range can meet itself: the system picks that very
+/// port as the source, and the socket talks to itself. Nobody listens there, so it is a refusal; and
+/// as long as such a socket lives, the real server cannot start.
+fn refuse_self_connect(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+    if socket.local_addr()?.as_socket() == Some(peer) {
+        // Without a linger of zero the port stays taken for a minute.
+        socket.set_linger(Some(Duration::ZERO))?;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(())
+}
+
+/// A point in time up to which connecting may go on.
+#[derive(Clone, Copy)]
+struct Budget {
+    /// `None`: no limit.
+    end: Option<Instant>,
+}
+
+impl Budget {
+    fn start(length: Duration) -> Self {
+        Self {
+            end: now().checked_add(length),
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.end
+            .map_or(Duration::MAX, |end| end.saturating_duration_since(now()))
+    }
+
+    /// The part of what is left for the first of `parts` that are still to come.
+    fn share(&self, parts: usize) -> Self {
+        let parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
+        match self.end {
+            Some(_) if parts > 1 => Self::start(self.left() / parts),
+            _ => *self,
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_leaves_time_for_those_that_follow() {
+        let budget = Budget::start(Duration::from_secs(9));
+        let share = budget.share(3).left();
+        assert!(share <= Duration::from_secs(3), "{share:?}");
+        assert!(share > Duration::from_secs(2), "{share:?}");
+        assert!(budget.share(1).left() > Duration::from_secs(8));
+        assert_eq!(Budget::start(Duration::MAX).share(2).left(), Duration::MAX);
+        assert!(Budget::start(Duration::ZERO).share(2).left().is_zero());
+    }
+
+    #[test]
+    fn options_round_up_to_their_unit() {
+        let second = Duration::from_secs(1);
+        assert_eq!(round_up(Duration::from_millis(1), second), 1);
+        assert_eq!(round_up(second, second), 1);
+        assert_eq!(round_up(Duration::from_millis(1001), second), 2);
+        assert_eq!(round_up(Duration::MAX, Duration::from_nanos(1)), u64::MAX);
+    }
+
+    #[test]
+    fn a_local_address_is_an_address_with_or_without_a_port() {
+        assert_eq!(parse_local("127.0.0.1").unwrap().port(), 0);
+        assert_eq!(parse_local("[::1]:7").unwrap().port(), 7);
+        assert!(parse_local("::1").unwrap().is_ipv6());
+        assert!(parse_local("eth0").is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! The manager itself: which hook does what.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
+
+use super::{
+    ConbusError, ConbusSocketManagerBuilder,
+    builder::Settings,
+    connect,
+    probe::{inspect, peer_of},
+};
+use crate::{ConnectionManager, PoolConfig};
+
+/// Pools TCP connections to one peer; see the [module](self) for what bounds what.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::{io::Write, time::Duration};
+/// use conpool::{ConbusSocketManager, PoolBuilder};
+///
+/// let manager = ConbusSocketManager::builder("bridge.example:10001")
+///     .read_timeout(Duration::from_secs(2))
+///     .keepalive(Duration::from_secs(60))
+///     .build();
+/// let pool = PoolBuilder::from(ConbusSocketManager::pool_config()).build(manager)?;
+/// pool.get()?.write_all(b"<S0000000000F01D00FA>")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ConbusSocketManager {
+    settings: Settings,
+}
+
+impl ConbusSocketManager {
+    /// A manager for `host:port` with the defaults of the builder. Never fails: the name resolves,
+    /// anew, at each create.
+    #[must_use]
+    pub fn new(address: impl Into<String>) -> Self {
+        Self::builder(address).build()
+    }
+
+    /// A builder whose first address is `address`, `host:port`.
+    pub fn builder(address: impl Into<String>) -> ConbusSocketManagerBuilder {
+        ConbusSocketManagerBuilder::new(address.into())
+    }
+
+    pub(super) fn from_settings(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Pool settings for a bridge that takes one client: named `conbus`, one connection, kept ready,
+    /// idle and alive for at most six hours. The rest is the default.
+    #[must_use]
+    pub fn pool_config() -> PoolConfig {
+        let six_hours = Duration::from_secs(6 * 60 * 60);
+        PoolConfig {
+            name: "conbus".into(),
+            max_size: 1,
+            min_idle: 1,
+            idle_timeout: Some(six_hours),
+            max_lifetime: Some(six_hours),
+            ..PoolConfig::default()
+        }
+    }
+
+    /// A user may have changed these; the next one must not inherit it.
+    fn restore_options(&self, connection: &TcpStream) -> io::Result<()> {
+        connection.set_nonblocking(false)?;
+        connection.set_read_timeout(self.settings.read_timeout)?;
+        connection.set_write_timeout(self.settings.write_timeout)
+    }
+}
+
+impl ConnectionManager for ConbusSocketManager {
+    type Connection = TcpStream;
+    type Error = ConbusError;
+
+    fn create(&self) -> Result<TcpStream, ConbusError> {
+        connect::open(&self.settings)
+    }
+
+    fn check_aliveness(&self, connection: &mut TcpStream) -> Result<(), ConbusError> {
+        inspect(connection, self.settings.unread)
+    }
+
+    fn dispose(&self, connection: TcpStream) {
+        // An error means that there is no peer left to wait for; the drop closes the rest.
+        let _ = close(connection, self.settings.close_wait);
+    }
+
+    fn on_checkout(&self, connection: &mut TcpStream) -> Result<(), ConbusError> {
+        inspect(connection, self.settings.unread)
+    }
+
+    fn on_checkin(&self, connection: &mut TcpStream) -> Result<(), ConbusError> {
+        self.restore_options(connection)
+            .map_err(|source| ConbusError::Probe {
+                peer: peer_of(connection),
+                source,
+            })?;
+        // A write of nothing sends nothing, but fails when the sending half is shut down, which the
+        // probe cannot see.
+        match connection.write(&[]) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ConbusError::ShutDown {
+                peer: peer_of(connection),
+            }),
+            // Every other end shows in the probe of the next checkout.
+            _ => Ok(()),
+        }
+    }
+
+    fn is_transient(&self, error: &ConbusError) -> bool {
+        error.is_transient()
+    }
+
+    fn check_may_block(&self) -> bool {
+        false
+    }
+}
+
+/// Sends the end and waits at most `wait` for the peer's.
+///
+/// What the peer still sends is read and thrown away: to close over unread bytes would send a reset,
+/// and the peer could lose what it was sent last.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
+)]
+fn close(mut connection: TcpStream, wait: Duration) -> io::Result<()> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    connection.shutdown(Shutdown::Write)?;
+    connection.set_nonblocking(false)?;
+    let deadline = Instant::now().checked_add(wait);
+    let mut scratch = [0; 4096];
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
+        }
+        connection.set_read_timeout(left)?;
+        match connection.read(&mut scratch) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

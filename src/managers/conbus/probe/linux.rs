@@ -1,0 +1,50 @@
+//! The look by `poll`, which sees the peer's end behind unread bytes and consumes neither bytes nor
+//! the pending error.
+
+use std::{ffi::c_int, io, mem::MaybeUninit, net::TcpStream};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, ioctl_fionread},
+};
+use socket2::SockRef;
+
+use super::{Look, drain_with};
+
+/// `recv` without waiting, whatever the mode of the socket is. The value is part of the kernel's
+/// interface and the same on every architecture.
+const MSG_DONTWAIT: c_int = 0x40;
+
+/// What the system knows about `stream`. Always counts all unread bytes.
+pub(super) fn look(stream: &TcpStream, _limit: usize) -> io::Result<Look> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut question = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
+    while let Err(error) = poll(&mut question, Some(&now)) {
+        if error != Errno::INTR {
+            return Err(error.into());
+        }
+    }
+    let seen = question[0].revents();
+    if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
+        // The reason stays in the socket: to fetch it would clear it, and the next look would see
+        // something else.
+        Ok(Look::Reset)
+    } else if seen.contains(PollFlags::RDHUP) {
+        Ok(Look::Closed)
+    } else if seen.contains(PollFlags::IN) {
+        let bytes = ioctl_fionread(stream)?;
+        Ok(Look::Unread(usize::try_from(bytes).unwrap_or(usize::MAX)))
+    } else {
+        Ok(Look::Quiet)
+    }
+}
+
+/// Throws away what is there.
+pub(super) fn drain(stream: &TcpStream, limit: usize) -> io::Result<Look> {
+    let socket = SockRef::from(stream);
+    let mut scratch = [MaybeUninit::uninit(); 4096];
+    drain_with(limit, || socket.recv_with_flags(&mut scratch, MSG_DONTWAIT))
+}

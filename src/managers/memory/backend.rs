@@ -1,0 +1,235 @@
+use super::{
+    Hook, MemoryCounters, MemoryError,
+    hook::{Script, Scripts},
+};
+use parking_lot::{Condvar, Mutex};
+use std::{collections::HashMap, thread, time::Duration};
+
+/// What all clones of one manager, and their connections, share.
+#[derive(Debug, Default)]
+pub(super) struct Backend {
+    /// Never held while a scripted delay, hang or panic is carried out.
+    state: Mutex<State>,
+    /// Told of every change of the counters, and of every release.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    scripts: Scripts,
+    counters: MemoryCounters,
+    /// Bumped by every release, so that a hang begun before it ends even if the hook has been told
+    /// to hang again by the time its thread wakes.
+    releases: u64,
+    last_id: u64,
+    /// The connections whose values exist, and whether each has been killed.
+    killed: HashMap<u64, bool>,
+    store: HashMap<String, String>,
+}
+
+impl Backend {
+    /// Begins a call of `hook`: carries out its script up to the failure, which is left to
+    /// [`Call::fail`].
+    ///
+    /// # Panics
+    ///
+    /// When the script says so.
+    pub(super) fn enter(&self, hook: Hook) -> Call<'_> {
+        let mut state = self.state.lock();
+        let script = state.scripts.of(hook);
+        script.calls += 1;
+        script.running += 1;
+        script.peak_running = script.peak_running.max(script.running);
+        let panics = script.take_panic();
+        let counters = &mut state.counters;
+        counters.in_hook += 1;
+        match hook {
+            Hook::Check => counters.checked += 1,
+            Hook::Checkout => counters.checkouts += 1,
+            Hook::Checkin => counters.checkins += 1,
+            Hook::Create | Hook::Dispose | Hook::HasBroken => {}
+        }
+        self.changed.notify_all();
+
+        // From here on the call ends with this value, panics included.
+        let call = Call {
+            backend: self,
+            hook,
+        };
+        if panics {
+            drop(state);
+            panic!("scripted panic in {hook}");
+        }
+        let releases = state.releases;
+        while state.scripts.of(hook).hangs && state.releases == releases {
+            self.changed.wait(&mut state);
+        }
+        let delay = state.scripts.of(hook).delay;
+        drop(state);
+        if !delay.is_zero() {
+            thread::sleep(delay);
+        }
+        call
+    }
+
+    pub(super) fn script<R>(&self, hook: Hook, change: impl FnOnce(&mut Script) -> R) -> R {
+        change(self.state.lock().scripts.of(hook))
+    }
+
+    pub(super) fn release(&self) {
+        let mut state = self.state.lock();
+        state.releases += 1;
+        state.scripts.all().for_each(|script| script.hangs = false);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn heal(&self) {
+        let mut state = self.state.lock();
+        state.releases += 1;
+        state.scripts.all().for_each(Script::heal);
+        self.changed.notify_all();
+    }
+
+    /// Numbers a new connection.
+    pub(super) fn open(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.last_id += 1;
+        let id = state.last_id;
+        state.killed.insert(id, false);
+        let counters = &mut state.counters;
+        counters.created += 1;
+        counters.open += 1;
+        counters.peak_open = counters.peak_open.max(counters.open);
+        self.changed.notify_all();
+        id
+    }
+
+    /// Ends connection `id`, whose value is being dropped.
+    pub(super) fn closed(&self, id: u64, disposed: bool) {
+        let mut state = self.state.lock();
+        state.killed.remove(&id);
+        let counters = &mut state.counters;
+        counters.open -= 1;
+        if disposed {
+            counters.disposed += 1;
+        } else {
+            counters.dropped_undisposed += 1;
+        }
+        self.changed.notify_all();
+    }
+
+    pub(super) fn kill(&self, id: u64) -> bool {
+        match self.state.lock().killed.get_mut(&id) {
+            Some(killed) => !std::mem::replace(killed, true),
+            None => false,
+        }
+    }
+
+    pub(super) fn kill_all(&self) -> usize {
+        self.state
+            .lock()
+            .killed
+            .values_mut()
+            .filter_map(|killed| (!std::mem::replace(killed, true)).then_some(()))
+            .count()
+    }
+
+    /// Fails when connection `id` has been killed.
+    pub(super) fn alive(&self, id: u64) -> Result<(), MemoryError> {
+        self.state.lock().alive(id)
+    }
+
+    pub(super) fn execute(&self, id: u64, command: &str) -> Result<String, MemoryError> {
+        let mut state = self.state.lock();
+        state.alive(id)?;
+        state.counters.executed += 1;
+        self.changed.notify_all();
+
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        let (key, value) = match rest.split_once(' ') {
+            Some((key, value)) => (key, Some(value)),
+            None => (rest, None),
+        };
+        match (verb, key, value) {
+            ("PING", "", None) => Ok("PONG".to_owned()),
+            ("GET", key, None) if !key.is_empty() => {
+                Ok(state.store.get(key).cloned().unwrap_or_default())
+            }
+            ("SET", key, Some(value)) if !key.is_empty() => {
+                state.store.insert(key.to_owned(), value.to_owned());
+                Ok("OK".to_owned())
+            }
+            _ => Err(MemoryError::Command {
+                command: command.to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn counters(&self) -> MemoryCounters {
+        self.state.lock().counters
+    }
+
+    pub(super) fn wait_for(
+        &self,
+        mut condition: impl FnMut(&MemoryCounters) -> bool,
+        timeout: Duration,
+    ) -> bool {
+        let mut state = self.state.lock();
+        !self
+            .changed
+            .wait_while_for(&mut state, |state| !condition(&state.counters), timeout)
+            .timed_out()
+            || condition(&state.counters)
+    }
+}
+
+impl State {
+    fn alive(&self, id: u64) -> Result<(), MemoryError> {
+        match self.killed.get(&id) {
+            Some(true) => Err(MemoryError::Dead { id }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A hook that is running: it ends when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Call<'a> {
+    backend: &'a Backend,
+    hook: Hook,
+}
+
+impl Call<'_> {
+    /// Fails if the script has a failure left.
+    pub(super) fn fail(&self) -> Result<(), MemoryError> {
+        let hook = self.hook;
+        match self.backend.script(hook, Script::take_failure) {
+            Some(transient) => Err(MemoryError::Scripted { hook, transient }),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the errors that the counters tell apart by hook, and hands the result on.
+    pub(super) fn count<T>(&self, result: Result<T, MemoryError>) -> Result<T, MemoryError> {
+        if result.is_err() {
+            let mut state = self.backend.state.lock();
+            match self.hook {
+                Hook::Create => state.counters.create_errors += 1,
+                Hook::Check => state.counters.check_errors += 1,
+                Hook::Dispose | Hook::HasBroken | Hook::Checkout | Hook::Checkin => {}
+            }
+            self.backend.changed.notify_all();
+        }
+        result
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut state = self.backend.state.lock();
+        state.counters.in_hook -= 1;
+        state.scripts.of(self.hook).running -= 1;
+        self.backend.changed.notify_all();
+    }
+}

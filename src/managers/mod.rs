@@ -1,0 +1,7 @@
+//! Managers in the box. They use what a user's manager would: public items only.
+
+mod conbus;
+mod memory;
+
+pub use conbus::*;
+pub use memory::*;

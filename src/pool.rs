@@ -1,0 +1,271 @@
+//! The handle.
+
+use crate::error::{AddError, BuildError, GetError, StillInUse};
+use crate::shared::{Budget, Shared};
+use crate::{
+    ConfigError, ConnectionInfo, ConnectionManager, Health, Holder, PoolBuilder, PoolConfig,
+    PoolStats, PooledConnection, SweepReport,
+};
+use std::fmt;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A pool of connections.
+///
+/// Cloning makes another handle to the same pool. When the last handle is dropped the pool closes:
+/// that waits for nothing, guards that are out stay usable, and with a collector no hook runs on the
+/// dropping thread. Call [`close_timeout`](Self::close_timeout) before `main` returns if disposals
+/// should be over by then.
+///
+/// All methods take `&self` and may be called from any thread, also from inside a hook.
+///
+/// # After fork
+///
+/// Threads do not survive a `fork`, and both processes would talk over the same sockets. Build pools
+/// after forking; in a child, do not use a pool of its parent, not even to drop it (`mem::forget` it).
+pub struct Pool<M: ConnectionManager> {
+    handle: Arc<Handle<M>>,
+}
+
+/// What the handles of a pool share: the pool lives as long as this, whoever else knows its insides.
+struct Handle<M: ConnectionManager>(Arc<Shared<M>>);
+
+impl<M: ConnectionManager> Drop for Handle<M> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<M: ConnectionManager> Pool<M> {
+    pub(crate) fn open(shared: Arc<Shared<M>>) -> Self {
+        Self {
+            handle: Arc::new(Handle(shared)),
+        }
+    }
+
+    /// A pool with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolBuilder::build`].
+    pub fn new(manager: M) -> Result<Self, BuildError<M::Error>> {
+        Self::builder().build(manager)
+    }
+
+    /// Settings for a pool.
+    pub fn builder() -> PoolBuilder<M> {
+        PoolBuilder::new()
+    }
+
+    /// Checks a connection out, waiting at most the pool's `get_timeout` for it.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::TimedOut`] at the deadline, [`GetError::Create`] or [`GetError::Panicked`] at once
+    /// when a create failed for good and no connection is open, [`GetError::Saturated`] when too many
+    /// callers wait already, [`GetError::Closed`] once the pool is closed.
+    #[inline]
+    #[track_caller]
+    pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let shared = &self.handle.0;
+        let budget = shared.default_budget();
+        shared
+            .get(budget, Location::caller())
+            .map(PooledConnection::new)
+    }
+
+    /// Checks a connection out, waiting at most `timeout` for it. A zero timeout takes an idle
+    /// connection that needs no check that may block, or fails; `Duration::MAX` waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    #[inline]
+    #[track_caller]
+    pub fn get_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let budget = Budget::For(timeout);
+        let got = self.handle.0.get(budget, Location::caller());
+        got.map(PooledConnection::new)
+    }
+
+    /// Checks a connection out, waiting for it until `deadline`; one that has passed waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    #[inline]
+    #[track_caller]
+    pub fn get_deadline(
+        &self,
+        deadline: Instant,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let budget = Budget::Until(deadline);
+        let got = self.handle.0.get(budget, Location::caller());
+        got.map(PooledConnection::new)
+    }
+
+    /// An idle connection now, or none. Never waits, never creates. One whose check is due and may
+    /// block is checked in the background, and the next one is looked at.
+    #[track_caller]
+    pub fn try_get(&self) -> Option<PooledConnection<M>> {
+        let got = self.handle.0.try_get(Location::caller());
+        got.map(PooledConnection::new)
+    }
+
+    /// What the pool is doing and has done, in one consistent look. Walks the slots under the pool's
+    /// lock: microseconds per thousand connections.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.handle.0.stats()
+    }
+
+    /// Who holds what, since when, from which call site. Empty unless `leak_threshold` is set.
+    #[must_use]
+    pub fn holders(&self) -> Vec<Holder> {
+        self.handle.0.holders()
+    }
+
+    /// Checks every idle connection now and waits for the answers; those that fail are evicted. A
+    /// check that hangs counts as failed after `check_timeout`.
+    #[must_use = "the answer is the purpose"]
+    pub fn check_health(&self) -> Health {
+        self.handle.0.check_health()
+    }
+
+    /// One whole pass of the collector, which begins after this call: evicts what is due, starts
+    /// keepalive checks and the refill of `min_idle`. Its evictions are counted when it returns; their
+    /// disposals go on in the background.
+    ///
+    /// Without a collector the hooks run on the calling thread, before it returns.
+    pub fn sweep(&self) -> SweepReport {
+        self.handle.0.sweep()
+    }
+
+    /// Evicts every connection of today's generation: the idle ones now, those in use at check-in,
+    /// those being created when they arrive. The pool stays open.
+    pub fn clear(&self) {
+        self.handle.0.clear();
+    }
+
+    /// Evicts the idle connections for which `keep` says no and returns how many. The closure runs on
+    /// the calling thread, outside of the pool's locks, one connection at a time; that one counts as in
+    /// use meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If `keep` panics. The connection at hand is evicted, the others stay.
+    pub fn retain(&self, keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool) -> usize {
+        self.handle.0.retain(keep)
+    }
+
+    /// Gives the pool a connection from outside. It serves a waiter or goes idle.
+    ///
+    /// # Errors
+    ///
+    /// When the pool is full or closed the connection comes back in the error.
+    pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
+        self.handle.0.add(connection)
+    }
+
+    /// Changes the cap. Growth lets waiters create at once; a shrink evicts idle connections now and
+    /// the rest at check-in.
+    ///
+    /// # Errors
+    ///
+    /// Zero, or less than `min_idle`; nothing is changed then.
+    pub fn set_max_size(&self, n: usize) -> Result<(), ConfigError> {
+        self.handle.0.set_max_size(n)
+    }
+
+    /// Changes how many idle connections are kept ready.
+    ///
+    /// # Errors
+    ///
+    /// More than `max_size`; nothing is changed then.
+    pub fn set_min_idle(&self, n: usize) -> Result<(), ConfigError> {
+        self.handle.0.set_min_idle(n)
+    }
+
+    /// Stops handing out connections: `get` waits (its deadline holds), `try_get` is `None`, nothing
+    /// is created. Check-ins and evictions go on. Idempotent.
+    pub fn suspend(&self) {
+        self.handle.0.suspend(true);
+    }
+
+    /// Ends a [`suspend`](Self::suspend) and serves whoever waits. Idempotent.
+    pub fn resume(&self) {
+        self.handle.0.suspend(false);
+    }
+
+    /// Closes the pool: waiting callers fail, idle connections are disposed in the background, those in
+    /// use at check-in. Waits for nothing. Idempotent.
+    pub fn close(&self) {
+        self.handle.0.close();
+    }
+
+    /// Closes the pool and waits until every connection is back and disposed and the pool's threads
+    /// have ended. Sleeps while it waits.
+    ///
+    /// # Errors
+    ///
+    /// At the timeout: what is still in use, which hooks still run, and, with `leak_threshold` set,
+    /// who holds what.
+    pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
+        self.handle.0.close_timeout(timeout)
+    }
+
+    /// True once the pool is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.handle.0.is_closed()
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.handle.0.name
+    }
+
+    /// The settings in force, later changes of `max_size` and `min_idle` included.
+    #[must_use]
+    pub fn config(&self) -> PoolConfig {
+        self.handle.0.config()
+    }
+
+    /// The manager, for what the pool has no name for: creating a connection without the pool, say.
+    #[must_use]
+    pub fn manager(&self) -> &M {
+        &self.handle.0.manager
+    }
+}
+
+impl<M: ConnectionManager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: Arc::clone(&self.handle),
+        }
+    }
+}
+
+impl<M: ConnectionManager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .field("max_size", &stats.max_size)
+            .field("idle", &stats.idle)
+            .field("in_use", &stats.in_use)
+            .field("waiters", &stats.waiters)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+// Every hook runs with panics caught, and no lock is held meanwhile: a panic cannot leave the pool in
+// a state that another thread should not see.
+impl<M: ConnectionManager> UnwindSafe for Pool<M> {}
+impl<M: ConnectionManager> RefUnwindSafe for Pool<M> {}

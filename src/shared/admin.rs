@@ -1,0 +1,285 @@
+//! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
+
+use super::node::span;
+use super::tend::Tended;
+use super::{Failure, PoolLoan, Shared};
+use crate::clock::real_now;
+use crate::engine::Stamp;
+use crate::error::{AddError, StillInUse};
+use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, Health, PoolEvent};
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Starts the collector, if this pool has one.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
+        let Some(crew) = &self.crew else {
+            return Ok(());
+        };
+        crew.start(Arc::new(Tended(Arc::clone(self))))?;
+        if let Some(clock) = self.ticker.custom() {
+            let crew = Arc::downgrade(crew);
+            clock.on_jump(Box::new(move || {
+                crew.upgrade().is_some_and(|crew| crew.nudge())
+            }));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn clear(self: &Arc<Self>) {
+        let generation = self.engine.next_generation();
+        let idle: Vec<_> = self.engine.drain(self.ticker.tick()).collect();
+        for loan in idle {
+            if loan.entry.generation < generation {
+                self.evict(loan, EvictReason::Cleared);
+            } else {
+                let idle_since = loan.idle_since;
+                self.give_back(loan, idle_since);
+            }
+        }
+        self.emit(|pool| PoolEvent::Cleared { pool, generation });
+        self.nudge();
+    }
+
+    pub(crate) fn retain(
+        self: &Arc<Self>,
+        mut keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool,
+    ) -> usize {
+        let now = self.ticker.tick();
+        let mut evicted = 0;
+        let slots: Vec<_> = self.engine.table.all().collect();
+        for slot in slots {
+            if !matches!(slot.stamp(), Stamp::Idle(_)) {
+                continue;
+            }
+            let Some(mut loan) = slot.take(now) else {
+                continue;
+            };
+            let info = loan.entry.info(slot.uses(), loan.idle_since, now);
+            let connection = &mut loan.entry.connection;
+            match catch_unwind(AssertUnwindSafe(|| keep(connection, &info))) {
+                Ok(true) => {
+                    let idle_since = loan.idle_since;
+                    self.give_back(loan, idle_since);
+                }
+                Ok(false) => {
+                    evicted += 1;
+                    self.evict(loan, EvictReason::Rejected);
+                }
+                Err(panic) => {
+                    // The caller's own panic: it goes on, but not with a connection in an unknown state.
+                    self.evict(loan, EvictReason::Panicked);
+                    resume_unwind(panic);
+                }
+            }
+        }
+        evicted
+    }
+
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        connection: M::Connection,
+    ) -> Result<(), AddError<M::Connection>> {
+        let now = self.moment();
+        let mut core = self.engine.lock();
+        let node = self.node(connection, now.tick, core.generation);
+        let expires = node.expires;
+        match self.engine.adopt(&mut core, node, now, expires) {
+            Ok(mut loan) => {
+                drop(core);
+                loan.entry.first_use = loan.slot.uses();
+                loan.entry.last_use = self.last_use(loan.slot.uses());
+                self.call_for_newcomer(expires, now);
+                self.deliver(loan, now.tick);
+                Ok(())
+            }
+            Err(node) => {
+                let (closed, max_size) = (core.closed, core.max_size);
+                drop(core);
+                let (pool, connection) = (Arc::clone(&self.name), node.connection);
+                Err(if closed {
+                    AddError::Closed { pool, connection }
+                } else {
+                    AddError::Full {
+                        pool,
+                        max_size,
+                        connection,
+                    }
+                })
+            }
+        }
+    }
+
+    pub(crate) fn set_max_size(self: &Arc<Self>, max_size: usize) -> Result<(), ConfigError> {
+        let min_idle = self.min_idle.load(Relaxed);
+        let mut config = self.config.clone();
+        (config.max_size, config.min_idle) = (max_size, min_idle);
+        config.validate()?;
+        let now = self.moment();
+        let effects = self.engine.resize(max_size, now.real);
+        self.run(effects);
+        self.engine
+            .drain_surplus(now, |loan| self.evict(loan, EvictReason::Shrunk));
+        self.emit(|pool| PoolEvent::Resized {
+            pool,
+            max_size,
+            min_idle,
+        });
+        self.nudge();
+        Ok(())
+    }
+
+    pub(crate) fn set_min_idle(&self, min_idle: usize) -> Result<(), ConfigError> {
+        let max_size = self.engine.lock().max_size;
+        let mut config = self.config.clone();
+        (config.max_size, config.min_idle) = (max_size, min_idle);
+        config.validate()?;
+        self.min_idle.store(min_idle, Relaxed);
+        self.emit(|pool| PoolEvent::Resized {
+            pool,
+            max_size,
+            min_idle,
+        });
+        self.nudge();
+        Ok(())
+    }
+
+    pub(crate) fn suspend(self: &Arc<Self>, on: bool) {
+        let Some(effects) = self.engine.suspend(on, real_now()) else {
+            return;
+        };
+        self.run(effects);
+        self.emit(|pool| match on {
+            true => PoolEvent::Suspended { pool },
+            false => PoolEvent::Resumed { pool },
+        });
+        self.nudge();
+    }
+
+    // ---- health --------------------------------------------------------------------------------
+
+    pub(crate) fn check_health(self: &Arc<Self>) -> Health {
+        let (checked, failed) = self.check_idle();
+        let failing = self.backing.lock().failures() > 0;
+        let core = self.engine.lock();
+        let (open, closed) = (core.open, core.closed);
+        drop(core);
+        let serves = open > 0 || !(failing || failed > 0);
+        if closed || !serves {
+            Health::Unhealthy { checked, failed }
+        } else if failed > 0 || failing {
+            Health::Degraded { checked, failed }
+        } else {
+            Health::Healthy { checked, failed }
+        }
+    }
+
+    /// Checks every idle connection; returns how many, and how many of them failed.
+    fn check_idle(self: &Arc<Self>) -> (usize, usize) {
+        struct Tally {
+            left: usize,
+            failed: usize,
+            moved: Instant,
+        }
+        let now = self.ticker.tick();
+        let slots = self.engine.table.all();
+        let idle = slots.filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
+        let loans: Vec<_> = idle.filter_map(|slot| slot.take(now)).collect();
+        let checked = loans.len();
+        let tally = Tally {
+            left: checked,
+            failed: 0,
+            moved: real_now(),
+        };
+        let tally = Arc::new((Mutex::new(tally), Condvar::new()));
+        for loan in loans {
+            let tally = Arc::clone(&tally);
+            self.check_aside(loan, move |well| {
+                let mut count = tally.0.lock();
+                count.left -= 1;
+                count.failed += usize::from(!well);
+                count.moved = real_now();
+                tally.1.notify_one();
+            });
+        }
+        let mut count = tally.0.lock();
+        while count.left > 0 {
+            // One that hangs is given up on after its timeout and counts as failed.
+            let patience = self
+                .config
+                .check_timeout
+                .saturating_add(Duration::from_millis(50));
+            match count.moved.checked_add(patience) {
+                None => tally.1.wait(&mut count),
+                Some(until) => {
+                    let slept = tally.1.wait_until(&mut count, until);
+                    if slept.timed_out() && count.moved.elapsed() >= patience {
+                        break;
+                    }
+                }
+            }
+        }
+        (checked, count.failed + count.left)
+    }
+
+    // ---- the end -------------------------------------------------------------------------------
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.engine.lock().closed
+    }
+
+    /// Closes, waits for nothing. Safe to call from anywhere, hooks included.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let Some(effects) = self.engine.close(real_now(), || Failure::Closed) else {
+            return;
+        };
+        self.run(effects);
+        let idle: Vec<PoolLoan<M>> = self.engine.drain(self.ticker.tick()).collect();
+        for loan in idle {
+            self.evict(loan, EvictReason::Closed);
+        }
+        self.emit(|pool| PoolEvent::Closed { pool });
+        if let Some(crew) = &self.crew {
+            crew.close();
+        }
+    }
+
+    pub(crate) fn close_timeout(self: &Arc<Self>, timeout: Duration) -> Result<(), StillInUse> {
+        let deadline = real_now().checked_add(timeout);
+        self.close();
+        let quiet = self.engine.wait_quiet(deadline);
+        let gone = quiet
+            && self
+                .crew
+                .as_ref()
+                .is_none_or(|crew| crew.wait_gone(deadline));
+        if gone {
+            return Ok(());
+        }
+        let core = self.engine.lock();
+        let in_use = self.engine.in_use(&core).saturating_sub(core.checking);
+        // A thread that has not ended is in a hook, or about to leave one.
+        let hooks_running = core.hooks_running().max(usize::from(quiet));
+        drop(core);
+        Err(StillInUse {
+            pool: Arc::clone(&self.name),
+            in_use,
+            hooks_running,
+            holders: self.holders(),
+        })
+    }
+
+    /// What the guard may tell of its connection.
+    pub(crate) fn info(&self, loan: &PoolLoan<M>) -> ConnectionInfo {
+        let out_since = loan.slot.out_since();
+        let mut info = loan
+            .entry
+            .info(loan.slot.uses(), loan.idle_since, out_since);
+        info.age = span(loan.entry.created, self.ticker.tick());
+        info
+    }
+}

@@ -1,0 +1,76 @@
+//! The pause between repeated creates, shared by every caller and the refill.
+//!
+//! After a failure creates are probed one at a time until one succeeds: a backend that is down or
+//! drowning meets one attempt per pause, however many callers wait.
+
+use super::Shared;
+use crate::{Backoff, ConnectionManager};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+pub(super) struct Backing {
+    rule: Backoff,
+    failures: u32,
+    /// When the last pause was decided: creates that began before belong to the same round.
+    decided: Option<Instant>,
+}
+
+impl Backing {
+    pub(super) fn new(rule: Backoff) -> Self {
+        Self {
+            rule,
+            failures: 0,
+            decided: None,
+        }
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+/// A random number in 0.0..1.0.
+pub(super) fn random_unit() -> f64 {
+    // The standard library's hash keys are random and differ at every call.
+    let bits = RandomState::new().hash_one(0u8) >> 11;
+    bits as f64 / (1u64 << 53) as f64
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// A create that began at `since` has failed: nobody tries again before the pause is over.
+    pub(super) fn back_off(&self, since: Instant, now: Instant) {
+        let until = {
+            let mut backing = self.backing.lock();
+            if backing.decided.is_some_and(|decided| since < decided) {
+                return;
+            }
+            backing.failures = backing.failures.saturating_add(1);
+            backing.decided = Some(now);
+            let pause = backing.rule.pause(backing.failures, random_unit());
+            now.checked_add(pause)
+        };
+        let mut core = self.engine.lock();
+        core.paused_until = until;
+        core.max_creating = 1;
+        drop(core);
+        if let Some((crew, until)) = self.crew.as_ref().zip(until) {
+            crew.call_by(until);
+        }
+    }
+
+    /// A create has succeeded.
+    pub(super) fn back_on(&self) {
+        let failed = {
+            let mut backing = self.backing.lock();
+            backing.decided = None;
+            std::mem::take(&mut backing.failures) > 0
+        };
+        if failed {
+            let mut core = self.engine.lock();
+            core.paused_until = None;
+            core.max_creating = self.config.max_creating;
+            drop(core);
+            *self.last_failure.lock() = None;
+        }
+    }
+}

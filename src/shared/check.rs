@@ -1,0 +1,106 @@
+//! Checks: on the caller's thread when they never block, else on a thread of the pool.
+
+use super::{PoolLoan, Shared};
+use crate::clock::real_now;
+use crate::engine::{CheckId, Loan};
+use crate::error::Cause;
+use crate::{ConnectionManager, EvictReason};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Runs check_aliveness on this thread.
+    pub(super) fn prove(&self, loan: &mut PoolLoan<M>) -> Result<(), EvictReason> {
+        let connection = &mut loan.entry.connection;
+        let hook = "check_aliveness";
+        let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => {
+                let error = Arc::new(error);
+                self.note_error(self.moment(), &*error);
+                (EvictReason::CheckFailed, Cause::Check(error))
+            }
+            Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
+        };
+        self.note_failed_check(cause);
+        Err(reason)
+    }
+
+    pub(super) fn note_failed_check(&self, cause: Cause<M::Error>) {
+        self.meter.check_failures.fetch_add(1, Relaxed);
+        *self.last_failure.lock() = Some((real_now(), cause));
+    }
+
+    /// Has a connection checked for the waiter who counts on it.
+    pub(super) fn start_check(self: &Arc<Self>, check: CheckId, loan: PoolLoan<M>) {
+        self.submit_check(true, check, loan, |_| ());
+    }
+
+    /// Has a connection checked that nobody waits for; it comes back to rest if it is well.
+    pub(super) fn check_aside(
+        self: &Arc<Self>,
+        loan: PoolLoan<M>,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
+        let now = real_now();
+        let check = {
+            let mut core = self.engine.lock();
+            self.engine
+                .begin_check(&mut core, &loan, loan.entry.id, now, None)
+        };
+        self.submit_check(false, check, loan, then);
+    }
+
+    fn submit_check(
+        self: &Arc<Self>,
+        urgent: bool,
+        check: CheckId,
+        loan: PoolLoan<M>,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
+        let Some(crew) = &self.crew else {
+            return then(self.check(check, loan));
+        };
+        let shared = Arc::clone(self);
+        crew.submit(urgent, move || then(shared.check(check, loan)));
+    }
+
+    /// A whole check on this thread; true if the connection is well.
+    fn check(self: &Arc<Self>, check: CheckId, mut loan: PoolLoan<M>) -> bool {
+        let now: Instant = real_now();
+        let deadline = self.hook_deadline(now, self.config.check_timeout);
+        self.engine.start_check(check, now, deadline);
+        let result = self.prove(&mut loan);
+        if !self.engine.end_check(check) {
+            // Given up on meanwhile, and counted then: it has no slot any more.
+            let Loan { entry, .. } = loan;
+            self.run_dispose(entry);
+            self.engine.end_stray();
+            self.nudge();
+            return false;
+        }
+        match result {
+            Ok(()) => {
+                loan.set_checked(self.ticker.tick());
+                loan.entry.vouched = true;
+                let idle_since = loan.idle_since;
+                self.deliver(loan, idle_since);
+            }
+            Err(reason) => {
+                self.count_reason(reason);
+                self.evict_counted(loan, reason);
+            }
+        }
+        // Whoever counted on this check has been served, or must look for something else.
+        self.settle();
+        result.is_ok()
+    }
+
+    /// Serves whoever can be served now.
+    pub(super) fn settle(self: &Arc<Self>) {
+        let now = real_now();
+        let effects = self.engine.settle(&mut self.engine.lock(), now);
+        self.run(effects);
+    }
+}

@@ -1,0 +1,122 @@
+//! The way of a connection back: the guard's drop, discard and detach.
+
+use super::node::span;
+use super::{PoolLoan, Shared};
+use crate::clock::real_now;
+use crate::engine::remember;
+use crate::{ConnectionManager, EvictReason, PoolEvent};
+use std::sync::Arc;
+
+/// A check-in: the hooks, then back into the slot with one swap, unless somebody watches it.
+#[inline]
+pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
+    let node = &mut *loan.entry;
+    let shared = &*node.shared;
+    let now = shared.ticker.tick();
+    let out_since = loan.slot.out_since();
+    let connection = &mut node.connection;
+    let broken = shared.call("has_broken", |manager| manager.has_broken(connection));
+    let clean = match broken {
+        Ok(false) => match shared.call("on_checkin", |manager| manager.on_checkin(connection)) {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(EvictReason::HookFailed),
+            Err(_) => Some(EvictReason::Panicked),
+        },
+        Ok(true) => Some(EvictReason::Broken),
+        Err(_) => Some(EvictReason::Panicked),
+    };
+    let tired = now >= node.expires || loan.slot.uses() >= node.last_use;
+    let panicked = std::thread::panicking() && !node.amid_panic;
+    // One branch for everything unusual: the warm way falls through.
+    if clean.is_some() || tired || panicked || now > out_since || !shared.is_silent() {
+        return check_in_unusual(loan, clean, panicked, now);
+    }
+    let (pool, slot) = (shared.engine.id, loan.slot.index());
+    match loan.put_back(now) {
+        Ok(()) => remember(pool, slot),
+        Err(loan) => give_back(loan, now),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn check_in_unusual<M: ConnectionManager>(
+    loan: PoolLoan<M>,
+    clean: Option<EvictReason>,
+    panicked: bool,
+    now: u64,
+) {
+    let node = &*loan.entry;
+    let shared = Arc::clone(&node.shared);
+    shared.note_return(&loan, now);
+    let reason = clean
+        .or(panicked.then_some(EvictReason::Panicked))
+        .or((loan.slot.uses() >= node.last_use).then_some(EvictReason::MaxUses))
+        .or((now >= node.expires).then_some(EvictReason::MaxLifetime));
+    if let Some(reason) = reason {
+        return shared.evict(loan, reason);
+    }
+    let (pool, slot) = (shared.engine.id, loan.slot.index());
+    match loan.put_back(now) {
+        Ok(()) => remember(pool, slot),
+        Err(loan) => give_back(loan, now),
+    }
+}
+
+/// Somebody watches the slot: a waiter, or one who closed, cleared or shrank the pool.
+#[cold]
+#[inline(never)]
+fn give_back<M: ConnectionManager>(loan: PoolLoan<M>, now: u64) {
+    let shared = Arc::clone(&loan.entry.shared);
+    remember(shared.engine.id, loan.slot.index());
+    shared.give_back(loan, now);
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Brings a connection back through the lock, idle since this tick.
+    pub(super) fn give_back(self: &Arc<Self>, mut loan: PoolLoan<M>, idle_since: u64) {
+        loan.entry.vouched = false;
+        let generation = loan.entry.generation;
+        let given = self
+            .engine
+            .give(loan, idle_since, generation, false, real_now());
+        match given {
+            Ok(effects) => self.run(effects),
+            Err((loan, surplus)) => self.evict(loan, super::create::reason(surplus)),
+        }
+        if self.crew.is_none() {
+            self.tend_a_little();
+        }
+    }
+
+    /// The end of a checkout, whatever becomes of the connection.
+    fn note_return(&self, loan: &PoolLoan<M>, now: u64) {
+        let held = span(loan.slot.out_since(), now);
+        if !held.is_zero() {
+            // Holds shorter than the clock can tell are counted by the slots.
+            self.meter.held.record(held);
+        }
+        if let Some(leaks) = &self.leaks {
+            if let Some(record) = leaks.forget(loan.slot.index()) {
+                self.emit(|pool| record.resolved(pool, self.ticker.instant(record.since), held));
+            }
+        }
+        let id = loan.entry.id;
+        self.emit(|pool| PoolEvent::CheckedIn { pool, id, held });
+    }
+
+    /// This one is bad: it is evicted without asking its hooks.
+    pub(crate) fn discard(self: &Arc<Self>, loan: PoolLoan<M>) {
+        self.note_return(&loan, self.ticker.tick());
+        self.evict(loan, EvictReason::Discarded);
+    }
+
+    /// This one is the caller's now: its slot is free, dispose is not called.
+    pub(crate) fn detach(self: &Arc<Self>, loan: PoolLoan<M>) -> M::Connection {
+        self.note_return(&loan, self.ticker.tick());
+        let (node, effects) = self.engine.release(loan, real_now());
+        self.run(effects);
+        self.nudge();
+        node.connection
+    }
+}

@@ -1,0 +1,240 @@
+//! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
+
+use super::node::Node;
+use super::{Failure, PoolLoan, PoolPermit, Shared};
+use crate::clock::{real_now, ticks};
+use crate::engine::Surplus;
+use crate::error::Cause;
+use crate::{ConnectionManager, EvictReason, PoolEvent};
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::Instant;
+
+/// Why a create was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For somebody who waits.
+    Waiter,
+    /// For min_idle.
+    Refill,
+    /// For min_idle, before the expired connection in this slot is retired.
+    Replace(u32),
+}
+
+/// A create that did not bring a connection.
+pub(super) struct Failed<E> {
+    pub(super) cause: Cause<E>,
+    pub(super) transient: bool,
+}
+
+impl<E> Failed<E> {
+    /// What a caller is told who need not wait any longer.
+    pub(super) fn failure(&self) -> Failure<E> {
+        match &self.cause {
+            Cause::Panicked { hook, message } => Failure::Panicked {
+                hook,
+                message: message.clone(),
+            },
+            Cause::Create(error) | Cause::Check(error) => Failure::Create(Arc::clone(error)),
+            // Timeouts are transient and end nobody's wait.
+            Cause::TimedOut { hook, .. } => Failure::Panicked {
+                hook,
+                message: "timed out".to_owned(),
+            },
+        }
+    }
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Starts a create on a thread of the pool.
+    pub(super) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
+        let Some(crew) = &self.crew else {
+            return self.create(permit, purpose);
+        };
+        let shared = Arc::clone(self);
+        crew.submit(true, move || shared.create(permit, purpose));
+    }
+
+    /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
+    /// to whom it concerns.
+    pub(super) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
+        match self.create_loan(permit, purpose) {
+            Ok(Some(loan)) => {
+                let idle_since = loan.idle_since;
+                self.deliver(loan, idle_since);
+            }
+            Ok(None) => {}
+            Err(failed) => self.spread(&failed),
+        }
+        if let Purpose::Replace(slot) = purpose {
+            self.retire_replaced(slot);
+        }
+        if purpose != Purpose::Waiter {
+            // The next one of several may go on only now.
+            self.nudge();
+        }
+    }
+
+    /// Runs `create`. None: it was not needed any more, or its result came too late.
+    pub(super) fn create_loan(
+        self: &Arc<Self>,
+        permit: PoolPermit<M>,
+        purpose: Purpose,
+    ) -> Result<Option<PoolLoan<M>>, Failed<M::Error>> {
+        let since = real_now();
+        let deadline = self.hook_deadline(since, self.config.create_timeout);
+        let wanted = match purpose {
+            Purpose::Waiter => self.crew.is_none(),
+            Purpose::Refill => self.refill_deficit(&self.engine.lock()) >= 0,
+            Purpose::Replace(_) => true,
+        };
+        let Some(generation) = permit.start(since, deadline, wanted) else {
+            let (_, effects) = permit.fail(real_now());
+            self.run(effects);
+            return Ok(None);
+        };
+        let result = self.call("create", ConnectionManager::create);
+        match result {
+            Ok(Ok(connection)) => Ok(self.created(permit, connection, generation, since)),
+            Ok(Err(error)) => {
+                let error = Arc::new(error);
+                let transient = self.ask_transient(&error);
+                let cause = Cause::Create(Arc::clone(&error));
+                self.failed(Some(permit), since, Failed { cause, transient }, error)
+            }
+            Err(message) => {
+                let error: Arc<dyn Error + Send + Sync> = Arc::from(Box::from(message.clone()));
+                let hook = "create";
+                let cause = Cause::Panicked { hook, message };
+                let transient = false;
+                self.failed(Some(permit), since, Failed { cause, transient }, error)
+            }
+        }
+    }
+
+    fn created(
+        self: &Arc<Self>,
+        permit: PoolPermit<M>,
+        connection: M::Connection,
+        generation: u64,
+        since: Instant,
+    ) -> Option<PoolLoan<M>> {
+        let now = self.moment();
+        let took = now.real.saturating_duration_since(since);
+        let node = self.node(connection, now.tick, generation);
+        let (id, expires) = (node.id, node.expires);
+        self.meter.create.record(took);
+        match permit.install(node, now, expires) {
+            Ok(mut loan) => {
+                self.back_on();
+                loan.entry.first_use = loan.slot.uses();
+                loan.entry.last_use = self.last_use(loan.slot.uses());
+                self.call_for_newcomer(expires, now);
+                self.emit(|pool| PoolEvent::Created { pool, id, took });
+                Some(loan)
+            }
+            Err((node, stray)) => {
+                self.emit(|pool| PoolEvent::Created { pool, id, took });
+                self.count_eviction(&node, 0, EvictReason::Late, now.tick);
+                self.run_dispose(node);
+                drop(stray);
+                None
+            }
+        }
+    }
+
+    /// A new node around a connection.
+    pub(super) fn node(
+        self: &Arc<Self>,
+        connection: M::Connection,
+        created: u64,
+        generation: u64,
+    ) -> Box<Node<M>> {
+        let lifetime = self.config.max_lifetime.map_or(u64::MAX, |lifetime| {
+            let shorter = self.config.lifetime_jitter * super::backoff::random_unit();
+            let lifetime = ticks(lifetime);
+            lifetime - (lifetime as f64 * shorter) as u64
+        });
+        Box::new(Node {
+            connection,
+            shared: Arc::clone(self),
+            id: self.next_id.fetch_add(1, Relaxed),
+            created,
+            expires: created.saturating_add(lifetime),
+            generation,
+            first_use: 0,
+            last_use: u64::MAX,
+            vouched: true,
+            amid_panic: false,
+        })
+    }
+
+    pub(super) fn last_use(&self, uses: u64) -> u64 {
+        uses.saturating_add(self.config.max_uses.unwrap_or(u64::MAX))
+    }
+
+    /// Accounts for a create that failed. Err, unless the pool had given up on it already.
+    pub(super) fn failed<T>(
+        self: &Arc<Self>,
+        permit: Option<PoolPermit<M>>,
+        since: Instant,
+        failed: Failed<M::Error>,
+        error: Arc<dyn Error + Send + Sync>,
+    ) -> Result<Option<T>, Failed<M::Error>> {
+        let now = self.moment();
+        let transient = failed.transient;
+        let took = now.real.saturating_duration_since(since);
+        self.meter.create_errors.fetch_add(1, Relaxed);
+        self.note_error(now, &*error);
+        *self.last_failure.lock() = Some((now.real, failed.cause.clone()));
+        self.back_off(since, now.real);
+        let attached = permit.is_none_or(|permit| {
+            let (attached, effects) = permit.fail(now.real);
+            self.run(effects);
+            attached
+        });
+        self.emit(|pool| PoolEvent::CreateFailed {
+            pool,
+            error,
+            transient,
+            took,
+        });
+        if attached { Err(failed) } else { Ok(None) }
+    }
+
+    /// Tells the head waiter of a failure that waiting cannot mend.
+    pub(super) fn spread(self: &Arc<Self>, failed: &Failed<M::Error>) {
+        if failed.transient {
+            return;
+        }
+        let now = real_now();
+        let mut core = self.engine.lock();
+        if core.open > 0 && !self.priming.load(Acquire) || core.queue.is_empty() {
+            return;
+        }
+        let effects = self.engine.fail_head(&mut core, failed.failure(), now);
+        drop(core);
+        self.run(effects);
+    }
+
+    /// Brings a new or newly proven connection to the head waiter, or to rest.
+    pub(super) fn deliver(self: &Arc<Self>, loan: PoolLoan<M>, idle_since: u64) {
+        let generation = loan.entry.generation;
+        match self
+            .engine
+            .give(loan, idle_since, generation, true, real_now())
+        {
+            Ok(effects) => self.run(effects),
+            Err((loan, surplus)) => self.evict(loan, reason(surplus)),
+        }
+    }
+}
+
+pub(super) fn reason(surplus: Surplus) -> EvictReason {
+    match surplus {
+        Surplus::Closed => EvictReason::Closed,
+        Surplus::Cleared => EvictReason::Cleared,
+        Surplus::Shrunk => EvictReason::Shrunk,
+    }
+}

@@ -1,0 +1,78 @@
+//! How connections go: counted first, then disposed exactly once, off every caller's path.
+
+use super::node::{Node, span};
+use super::{Of, PoolLoan, Shared};
+use crate::clock::real_now;
+use crate::engine::Leaving;
+use crate::{ConnectionManager, EvictReason, PoolEvent};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+type PoolLeaving<M> = Leaving<Of<M>, super::Err<M>>;
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Ends a connection that is out of its slot.
+    #[cold]
+    pub(super) fn evict(self: &Arc<Self>, loan: PoolLoan<M>, reason: EvictReason) {
+        self.count_reason(reason);
+        self.evict_counted(loan, reason);
+    }
+
+    pub(super) fn count_reason(&self, reason: EvictReason) {
+        self.meter.evictions[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Like [`evict`](Self::evict), for one that is counted already.
+    pub(super) fn evict_counted(self: &Arc<Self>, loan: PoolLoan<M>, reason: EvictReason) {
+        let uses = loan.slot.uses();
+        self.tell_eviction(&loan.entry, uses, reason, self.ticker.tick());
+        let id = loan.entry.id;
+        let (node, leaving) = self.engine.retire(loan, id, real_now());
+        let Some(crew) = &self.crew else {
+            return self.dispose(node, leaving);
+        };
+        let shared = Arc::clone(self);
+        crew.submit(false, move || shared.dispose(node, leaving));
+        if self.min_idle.load(Relaxed) > 0 {
+            self.nudge();
+        }
+    }
+
+    /// Counts and reports an eviction of a connection that has no slot any more.
+    pub(super) fn count_eviction(&self, node: &Node<M>, uses: u64, reason: EvictReason, now: u64) {
+        self.count_reason(reason);
+        self.tell_eviction(node, uses, reason, now);
+    }
+
+    fn tell_eviction(&self, node: &Node<M>, uses: u64, reason: EvictReason, now: u64) {
+        self.emit(|pool| PoolEvent::Evicted {
+            pool,
+            id: node.id,
+            reason,
+            age: span(node.created, now),
+            uses: uses.saturating_sub(node.first_use),
+        });
+    }
+
+    fn dispose(self: &Arc<Self>, node: Box<Node<M>>, leaving: PoolLeaving<M>) {
+        let now = real_now();
+        let deadline = self.hook_deadline(now, self.config.dispose_timeout);
+        leaving.start(now, deadline);
+        self.run_dispose(node);
+        let effects = leaving.finish(real_now());
+        self.run(effects);
+    }
+
+    /// The hook itself. A panic in it ends the connection all the same.
+    pub(super) fn run_dispose(&self, node: Box<Node<M>>) {
+        let Node { connection, .. } = *node;
+        let _reported = self.call("dispose", |manager| manager.dispose(connection));
+    }
+
+    /// Has the collector look at once, if there is one.
+    pub(super) fn nudge(&self) {
+        if let Some(crew) = &self.crew {
+            crew.nudge();
+        }
+    }
+}

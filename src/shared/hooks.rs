@@ -1,0 +1,102 @@
+//! Calling user code: hooks and the observer, outside of every lock, with panics caught.
+
+use super::Shared;
+use crate::engine::Moment;
+use crate::{ConnectionManager, PoolEvent};
+use std::any::Any;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use tracing::level_filters::LevelFilter;
+
+/// Asks the manager once, at build. One that panics here is taken to block.
+pub(super) fn check_may_block<M: ConnectionManager>(manager: &M) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| manager.check_may_block())) {
+        Ok(answer) => answer,
+        Err(payload) => {
+            message_of(payload);
+            true
+        }
+    }
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Calls a hook. A panic comes back as its message, counted and reported.
+    #[inline]
+    pub(super) fn call<R>(
+        &self,
+        hook: &'static str,
+        call: impl FnOnce(&M) -> R,
+    ) -> Result<R, String> {
+        match catch_unwind(AssertUnwindSafe(|| call(&self.manager))) {
+            Ok(answer) => Ok(answer),
+            Err(payload) => Err(self.caught(hook, payload)),
+        }
+    }
+
+    #[cold]
+    fn caught(&self, hook: &'static str, payload: Box<dyn Any + Send>) -> String {
+        let message = message_of(payload);
+        self.meter.panics.fetch_add(1, Relaxed);
+        self.emit(|pool| PoolEvent::Panicked {
+            pool,
+            hook,
+            message: message.clone(),
+        });
+        message
+    }
+
+    /// Reports an event to the observer and to `tracing`, if anybody listens.
+    pub(super) fn emit(&self, event: impl FnOnce(Arc<str>) -> PoolEvent) {
+        if self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF {
+            self.tell(&event(Arc::clone(&self.name)));
+        }
+    }
+
+    #[cold]
+    fn tell(&self, event: &PoolEvent) {
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            event.trace();
+            if let Some(observer) = &self.observer {
+                observer.on_event(event);
+            }
+        }));
+        if let Err(payload) = told {
+            // Not reported as an event: the observer that would hear of it has just panicked.
+            let message = message_of(payload);
+            self.meter.panics.fetch_add(1, Relaxed);
+            tracing::error!(target: "conpool", pool = &*self.name, hook = "on_event", panic = message, "hook panicked");
+        }
+    }
+
+    /// True if nobody would hear of a checkout or a check-in.
+    #[inline]
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent && LevelFilter::current() < LevelFilter::TRACE
+    }
+
+    /// Keeps the text of an error for `stats`. Its Display is user code as well.
+    pub(super) fn note_error(&self, now: Moment, error: &dyn Error) {
+        let text = catch_unwind(AssertUnwindSafe(|| error.to_string()));
+        let text = text.unwrap_or_else(message_of);
+        *self.last_error.lock() = Some((now.real, text));
+    }
+
+    /// Asks whether an error is worth repeating; a panic says no.
+    pub(super) fn ask_transient(&self, error: &M::Error) -> bool {
+        self.call("is_transient", |manager| manager.is_transient(error))
+            .unwrap_or(false)
+    }
+}
+
+/// The text of a panic. The payload may panic itself when it is dropped.
+fn message_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // It has had its chance.
+        std::mem::forget(second);
+    }
+    text.unwrap_or_else(|| "a panic without a text".to_owned())
+}

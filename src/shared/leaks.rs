@@ -1,0 +1,130 @@
+//! Who holds what, since when, from which call site: only where `leak_threshold` is set.
+
+use super::{PoolLoan, Shared};
+use crate::clock::ticks;
+use crate::{ConnectionManager, Holder, PoolEvent};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(super) struct Leaks {
+    threshold: u64,
+    /// By slot.
+    records: Mutex<BTreeMap<u32, Record>>,
+}
+
+#[derive(Clone)]
+pub(super) struct Record {
+    id: u64,
+    at: &'static Location<'static>,
+    thread: String,
+    /// Tick.
+    pub(super) since: u64,
+    reported: bool,
+}
+
+impl Record {
+    pub(super) fn suspected(&self, pool: Arc<str>, since: Instant, held: Duration) -> PoolEvent {
+        PoolEvent::LeakSuspected {
+            pool,
+            id: self.id,
+            file: self.at.file(),
+            line: self.at.line(),
+            thread: self.thread.clone(),
+            since,
+            held,
+        }
+    }
+
+    pub(super) fn resolved(&self, pool: Arc<str>, since: Instant, held: Duration) -> PoolEvent {
+        PoolEvent::LeakResolved {
+            pool,
+            id: self.id,
+            file: self.at.file(),
+            line: self.at.line(),
+            thread: self.thread.clone(),
+            since,
+            held,
+        }
+    }
+}
+
+impl Leaks {
+    pub(super) fn new(threshold: Duration) -> Self {
+        Self {
+            threshold: ticks(threshold),
+            records: Mutex::default(),
+        }
+    }
+
+    pub(super) fn note<M: ConnectionManager>(
+        &self,
+        loan: &PoolLoan<M>,
+        at: &'static Location<'static>,
+        now: u64,
+    ) {
+        let thread = thread::current();
+        let thread = match thread.name() {
+            Some(name) => name.to_owned(),
+            None => format!("{:?}", thread.id()),
+        };
+        let record = Record {
+            id: loan.entry.id,
+            at,
+            thread,
+            since: now,
+            reported: false,
+        };
+        self.records.lock().insert(loan.slot.index(), record);
+    }
+
+    /// The checkout is over. Returns its record if it had been reported.
+    pub(super) fn forget(&self, slot: u32) -> Option<Record> {
+        let record = self.records.lock().remove(&slot);
+        record.filter(|record| record.reported)
+    }
+
+    /// Those to report now, each once, and the tick when the next one may be.
+    pub(super) fn overdue(&self, now: u64) -> (Vec<Record>, Option<u64>) {
+        let mut records = self.records.lock();
+        let mut overdue = Vec::new();
+        let mut next = None::<u64>;
+        for record in records.values_mut().filter(|record| !record.reported) {
+            let due = record.since.saturating_add(self.threshold);
+            if due <= now {
+                record.reported = true;
+                overdue.push(record.clone());
+            } else {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        }
+        (overdue, next)
+    }
+
+    /// When a checkout made now may have to be reported.
+    pub(super) fn due(&self, now: u64) -> u64 {
+        now.saturating_add(self.threshold)
+    }
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        let Some(leaks) = &self.leaks else {
+            return Vec::new();
+        };
+        let now = self.ticker.tick();
+        let records = leaks.records.lock();
+        let holder = |record: &Record| Holder {
+            connection_id: record.id,
+            file: record.at.file(),
+            line: record.at.line(),
+            thread: record.thread.clone(),
+            since: self.ticker.instant(record.since),
+            held: super::node::span(record.since, now),
+        };
+        records.values().map(holder).collect()
+    }
+}

@@ -1,0 +1,189 @@
+//! Where engine, manager, clock, events and statistics meet: the one place that calls hooks, always
+//! outside locks, always with panics caught.
+//!
+//! One file per step of a connection's life: [`create`], [`checkout`], [`checkin`], [`evict`]; the
+//! collector's pass is [`tend`], what an operator does is [`admin`].
+
+mod admin;
+mod backoff;
+mod check;
+mod checkin;
+mod checkout;
+mod create;
+mod evict;
+mod hooks;
+mod leaks;
+mod node;
+mod prime;
+mod snapshot;
+mod tend;
+
+pub(crate) use checkin::check_in;
+pub(crate) use checkout::Budget;
+pub(crate) use node::Node;
+
+use crate::clock::{Clock, Ticker, real_now, ticks};
+use crate::config::is_unlimited;
+use crate::engine::{Core, Effects, Engine, Loan, Moment, Permit};
+use crate::error::Cause;
+use crate::stats::Recorder;
+use crate::workers::Crew;
+use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
+use backoff::Backing;
+use leaks::Leaks;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::{Duration, Instant};
+
+/// What ends a wait, apart from a connection and the deadline.
+#[derive(Debug)]
+pub(crate) enum Failure<E> {
+    Closed,
+    Create(Arc<E>),
+    Panicked { hook: &'static str, message: String },
+}
+
+type Of<M> = Node<M>;
+type Err<M> = Failure<<M as ConnectionManager>::Error>;
+/// The engine of a pool with this manager.
+pub(crate) type PoolEngine<M> = Engine<Of<M>, Err<M>>;
+type PoolEffects<M> = Effects<Of<M>, Err<M>>;
+type PoolPermit<M> = Permit<Of<M>, Err<M>>;
+type PoolCore<M> = Core<Of<M>, Err<M>>;
+/// A connection of such a pool on its way between places.
+pub(crate) type PoolLoan<M> = Loan<Of<M>>;
+/// When something failed last, and how.
+type LastFailure<M> = (Instant, Cause<<M as ConnectionManager>::Error>);
+
+/// Everything the handles, guards and threads of one pool share. Handles are counted elsewhere: a
+/// guard or a thread that has this does not keep the pool open.
+pub(crate) struct Shared<M: ConnectionManager> {
+    pub(crate) name: Arc<str>,
+    pub(crate) manager: M,
+    pub(crate) engine: Arc<PoolEngine<M>>,
+    pub(crate) ticker: Ticker,
+    /// As built; `max_size` and `min_idle` may have changed since.
+    config: PoolConfig,
+    /// An idle connection younger than this many ticks at rest needs no second look.
+    fresh: u64,
+    /// No observer, no leak detection, and a collector that looks after the rest: a warm cycle tells
+    /// nobody and tends nothing.
+    silent: bool,
+    check_may_block: bool,
+    min_idle: AtomicUsize,
+    /// While building: creates fail the build at once.
+    priming: AtomicBool,
+    observer: Option<Arc<dyn PoolObserver>>,
+    crew: Option<Arc<Crew>>,
+    backing: Mutex<Backing>,
+    last_failure: Mutex<Option<LastFailure<M>>>,
+    last_error: Mutex<Option<(Instant, String)>>,
+    leaks: Option<Leaks>,
+    next_id: AtomicU64,
+    meter: Meter,
+    pass: Mutex<tend::Notes>,
+}
+
+/// What is counted outside of the slots; nothing of it on the warm path.
+#[derive(Default)]
+struct Meter {
+    gets_waited: AtomicU64,
+    timeouts: AtomicU64,
+    saturated: AtomicU64,
+    /// Gets that returned an error, timeouts and refusals included.
+    failed: AtomicU64,
+    /// First checkouts of a connection.
+    first_uses: AtomicU64,
+    create_errors: AtomicU64,
+    check_failures: AtomicU64,
+    panics: AtomicU64,
+    evictions: [AtomicU64; EvictReason::ALL.len()],
+    peak_in_use: AtomicUsize,
+    peak_waiters: AtomicUsize,
+    wait: Recorder,
+    create: Recorder,
+    held: Recorder,
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    pub(crate) fn new(
+        manager: M,
+        config: PoolConfig,
+        clock: Option<Arc<dyn Clock>>,
+        observer: Option<Arc<dyn PoolObserver>>,
+    ) -> Arc<Self> {
+        let bound = match config.fairness {
+            Fairness::Strict => Some(Duration::ZERO),
+            Fairness::Eventual(bound) => Some(bound).filter(|bound| !is_unlimited(*bound)),
+        };
+        let inline = !config.background_collector;
+        let engine = Engine::new(config.max_size, config.max_creating, bound, inline);
+        let window = match config.health_check {
+            HealthCheck::Never => u64::MAX,
+            HealthCheck::OnCheckout => 0,
+            HealthCheck::AfterIdle(window) => ticks(window),
+        };
+        let name: Arc<str> = config.name.as_str().into();
+        let leaks = config.leak_threshold.map(Leaks::new);
+        let ticker = Ticker::new(clock);
+        Arc::new(Self {
+            crew: (!inline).then(|| Crew::new(Arc::clone(&name))),
+            name,
+            engine,
+            fresh: window.min(config.idle_timeout.map_or(u64::MAX, ticks)),
+            silent: observer.is_none() && leaks.is_none() && !inline,
+            check_may_block: hooks::check_may_block(&manager),
+            manager,
+            min_idle: AtomicUsize::new(config.min_idle),
+            priming: AtomicBool::new(false),
+            observer,
+            backing: Mutex::new(Backing::new(config.backoff)),
+            last_failure: Mutex::new(None),
+            last_error: Mutex::new(None),
+            leaks,
+            next_id: AtomicU64::new(1),
+            meter: Meter::default(),
+            pass: Mutex::default(),
+            config,
+            ticker,
+        })
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            tick: self.ticker.tick(),
+            real: real_now(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn default_budget(&self) -> Budget {
+        Budget::For(self.config.get_timeout)
+    }
+
+    /// Does what an event under the lock left to be done.
+    fn run(self: &Arc<Self>, effects: PoolEffects<M>) {
+        for permit in effects.wake() {
+            self.start_create(permit, create::Purpose::Waiter);
+        }
+    }
+
+    /// A deadline for a hook that begins now, which the collector then watches.
+    fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
+        let crew = self.crew.as_ref()?;
+        let deadline = now
+            .checked_add(timeout)
+            .filter(|_| !is_unlimited(timeout))?;
+        crew.call_by(deadline);
+        Some(deadline)
+    }
+}
+
+impl<M: ConnectionManager> std::fmt::Debug for Shared<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! A connection and what the pool knows of it. Boxed: a checkout moves a pointer, not a connection.
+
+use super::Shared;
+use crate::{ConnectionInfo, ConnectionManager};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) struct Node<M: ConnectionManager> {
+    pub(crate) connection: M::Connection,
+    /// A connection knows its pool, so a guard needs no count on it. The circle with the slots is
+    /// broken by close, which takes every connection out.
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) id: u64,
+    /// Ticks.
+    pub(super) created: u64,
+    pub(super) expires: u64,
+    pub(super) generation: u64,
+    /// What its slot's count of uses was when it came.
+    pub(super) first_use: u64,
+    /// The slot's count of uses at which it has been used enough.
+    pub(super) last_use: u64,
+    /// Just created or just checked, and handed on without resting: no check is due.
+    pub(super) vouched: bool,
+    /// Checked out by a thread that was panicking already.
+    pub(super) amid_panic: bool,
+}
+
+impl<M: ConnectionManager> Node<M> {
+    /// What a user may know; `uses` is the slot's count.
+    pub(super) fn info(&self, uses: u64, idle_since: u64, now: u64) -> ConnectionInfo {
+        ConnectionInfo {
+            id: self.id,
+            created_at: self.shared.ticker.instant(self.created),
+            age: span(self.created, now),
+            idle_for: span(idle_since, now),
+            uses: uses - self.first_use,
+            generation: self.generation,
+        }
+    }
+}
+
+/// The time between two ticks.
+pub(super) fn span(from: u64, to: u64) -> Duration {
+    Duration::from_nanos(to.saturating_sub(from))
+}
+
+impl<M: ConnectionManager> std::fmt::Debug for Node<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Building: opens the first connections and waits for them.
+
+use super::create::Purpose;
+use super::{Failure, PoolLoan, Shared};
+use crate::clock::real_now;
+use crate::config::is_unlimited;
+use crate::engine::{Mail, Ticket, Waited};
+use crate::error::BuildError;
+use crate::{ConnectionManager, EvictReason};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Opens max(1, min_idle) connections within get_timeout. On failure the pool is closed and what
+    /// was opened is on its way out.
+    pub(crate) fn prime(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
+        self.priming.store(true, Release);
+        let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
+        self.priming.store(false, Release);
+        match primed {
+            Ok(loans) => {
+                for loan in loans {
+                    let idle_since = loan.idle_since;
+                    self.give_back(loan, idle_since);
+                }
+                self.nudge();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_first(
+        self: &Arc<Self>,
+        target: usize,
+    ) -> Result<Vec<PoolLoan<M>>, BuildError<M::Error>> {
+        let since = real_now();
+        let budget = self.config.get_timeout;
+        let deadline = since.checked_add(budget).filter(|_| !is_unlimited(budget));
+        // Like so many callers, all queued before the first wait: their creates run side by side.
+        let tickets: Vec<_> = (0..target).map(|_| Ticket::new(since)).collect();
+        {
+            let mut core = self.engine.lock();
+            for ticket in &tickets {
+                self.engine.join(&mut core, ticket, since);
+            }
+            let effects = self.engine.settle(&mut core, since);
+            drop(core);
+            self.run(effects);
+        }
+        let mut loans = Vec::with_capacity(target);
+        let mut error = None;
+        for ticket in &tickets {
+            while error.is_none() {
+                let moment = || self.moment();
+                let run = |effects| self.run(effects);
+                error = match self.engine.wait(ticket, deadline, moment, run) {
+                    Waited::Found(loan) | Waited::Mail(Mail::Loan(loan)) => {
+                        loans.push(loan);
+                        break;
+                    }
+                    Waited::Mail(Mail::Permit(permit)) => {
+                        match self.create_loan(permit, Purpose::Waiter) {
+                            Ok(Some(loan)) => {
+                                loans.push(loan);
+                                break;
+                            }
+                            Err(failed) if !failed.transient => {
+                                Some(self.build_error(failed.failure()))
+                            }
+                            Ok(None) | Err(_) => {
+                                let now = real_now();
+                                let mut core = self.engine.lock();
+                                self.engine.join(&mut core, ticket, now);
+                                None
+                            }
+                        }
+                    }
+                    Waited::Mail(Mail::Fail(failure)) => Some(self.build_error(failure)),
+                    Waited::TimedOut => {
+                        let timeout = self.timeout(since, deadline, true);
+                        Some(BuildError::TimedOut(Box::new(timeout)))
+                    }
+                };
+            }
+        }
+        let Some(error) = error else {
+            return Ok(loans);
+        };
+        // Closing first, so that what still arrives is disposed and not kept.
+        self.close();
+        for ticket in &tickets {
+            if let Some(Mail::Loan(loan)) = self.engine.withdraw(ticket) {
+                loans.push(loan);
+            }
+        }
+        for loan in loans {
+            self.evict(loan, EvictReason::Closed);
+        }
+        // Nothing is left behind, as far as the budget and the hooks allow.
+        let quiet = self
+            .engine
+            .wait_quiet(Some(deadline.unwrap_or(since + budget_for_cleaning())));
+        if let Some(crew) = self.crew.as_ref().filter(|_| quiet) {
+            crew.wait_gone(Some(real_now() + budget_for_cleaning()));
+        }
+        Err(error)
+    }
+
+    fn build_error(&self, failure: Failure<M::Error>) -> BuildError<M::Error> {
+        let pool = Arc::clone(&self.name);
+        match failure {
+            Failure::Create(error) => BuildError::Create { pool, error },
+            Failure::Panicked { hook, message } => BuildError::Panicked {
+                pool,
+                hook,
+                message,
+            },
+            Failure::Closed => unreachable!("bug: a pool is closed while it is built"),
+        }
+    }
+}
+
+/// Threads that have nothing left to do end within this.
+const fn budget_for_cleaning() -> std::time::Duration {
+    std::time::Duration::from_millis(100)
+}

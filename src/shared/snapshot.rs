@@ -1,0 +1,78 @@
+//! The statistics: gauges in one consistent look, counters gathered from slots and meter.
+
+use super::Shared;
+use super::node::span;
+use crate::engine::Stamp;
+use crate::{ConnectionManager, EvictReason, PoolConfig, PoolStats};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl<M: ConnectionManager> Shared<M> {
+    pub(crate) fn stats(&self) -> PoolStats {
+        let now = self.ticker.tick();
+        let meter = &self.meter;
+        let core = self.engine.lock();
+        let (mut in_use, mut uses, mut tries) = (0, 0, 0);
+        let mut oldest = None::<u64>;
+        for slot in self.engine.table.all() {
+            uses += slot.uses();
+            tries += slot.tries();
+            let stamp = slot.stamp();
+            in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
+            if stamp != Stamp::Vacant {
+                let born = core.born(slot.index());
+                oldest = Some(oldest.map_or(born, |oldest| oldest.min(born)));
+            }
+        }
+        let failed_gets = meter.failed.load(Relaxed);
+        let waited = meter.wait.snapshot(0).count;
+        let held = meter.held.snapshot(0).count;
+        // A checkout that is over and left no record was shorter than the clock can tell.
+        let instant = uses.saturating_sub(held + in_use as u64);
+        let peak = |peak: &std::sync::atomic::AtomicUsize, value: usize| {
+            peak.fetch_max(value, Relaxed).max(value)
+        };
+        PoolStats {
+            max_size: core.max_size,
+            min_idle: self.min_idle.load(Relaxed),
+            size: core.size(),
+            idle: core.open - in_use,
+            in_use,
+            creating: core.creating,
+            disposing: core.disposing,
+            abandoned: core.abandoned,
+            waiters: core.queue.len(),
+            peak_in_use: peak(&meter.peak_in_use, in_use),
+            peak_waiters: peak(&meter.peak_waiters, core.queue.len()),
+            oldest_age: oldest.map(|born| span(born, now)),
+            gets: (uses - tries) + failed_gets,
+            gets_waited: meter.gets_waited.load(Relaxed),
+            timeouts: meter.timeouts.load(Relaxed),
+            saturated: meter.saturated.load(Relaxed),
+            created: core.created,
+            create_errors: meter.create_errors.load(Relaxed),
+            check_failures: meter.check_failures.load(Relaxed),
+            disposed: core.disposed,
+            added: core.added,
+            detached: core.detached,
+            panics: meter.panics.load(Relaxed),
+            last_error: self.last_error.lock().clone(),
+            wait: meter.wait.snapshot((uses - tries).saturating_sub(waited)),
+            create: meter.create.snapshot(0),
+            held: meter.held.snapshot(instant),
+            name: Arc::clone(&self.name),
+            evictions: EvictReason::ALL.map(|reason| meter.evictions[reason.index()].load(Relaxed)),
+            reused: uses.saturating_sub(meter.first_uses.load(Relaxed)),
+            checkouts: uses,
+            failed_gets,
+        }
+    }
+
+    /// The settings in force.
+    pub(crate) fn config(&self) -> PoolConfig {
+        let mut config = self.config.clone();
+        config.max_size = self.engine.lock().max_size;
+        config.min_idle = self.min_idle.load(Relaxed);
+        config
+    }
+}

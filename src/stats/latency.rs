@@ -1,0 +1,313 @@
+//! Durations counted in bounded memory.
+
+use crate::rounded::Rounded;
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// How long something took, over all the times it happened.
+///
+/// The percentiles come from a histogram: each is at most an eighth above the true value, never
+/// below it and never above `max`. `count`, `mean` and `max` are exact; beyond two hours the
+/// percentiles say `max`. All zero when nothing happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Latency {
+    /// How often it happened.
+    pub count: u64,
+    /// The mean of all.
+    pub mean: Duration,
+    /// Half of them took no longer.
+    pub p50: Duration,
+    /// Nine of ten took no longer.
+    pub p90: Duration,
+    /// Ninety-nine of a hundred took no longer.
+    pub p99: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count == 0 {
+            return f.write_str("none");
+        }
+        write!(
+            f,
+            "p50 {}, p90 {}, p99 {}, max {}",
+            Rounded(self.p50),
+            Rounded(self.p90),
+            Rounded(self.p99),
+            Rounded(self.max)
+        )
+    }
+}
+
+/// Each power of two of nanoseconds is cut into `1 << SUB_BITS` buckets of one width.
+const SUB_BITS: u32 = 3;
+const SUBS: usize = 1 << SUB_BITS;
+
+/// Values of so many bits and more (2.4 hours) share the last bucket.
+const TOP_BITS: u32 = 43;
+
+/// One row for the values below `SUBS`, which are exact, and one for each power of two above.
+const BUCKETS: usize = (TOP_BITS - SUB_BITS + 1) as usize * SUBS;
+
+struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    /// All values together, in nanoseconds: low half and carries. One half alone would overflow
+    /// within weeks where thousands of connections are held all the time.
+    sum_low: AtomicU64,
+    sum_high: AtomicU64,
+    max: AtomicU64,
+}
+
+/// Counts durations without a lock. Takes a few words until the first one, then under 4 KiB.
+///
+/// Nothing here orders other memory: who must see a sample in a snapshot has been woken by somebody
+/// who recorded it before, and that wake-up orders the two.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    histogram: OnceLock<Box<Histogram>>,
+}
+
+impl Recorder {
+    pub(crate) const fn new() -> Self {
+        Self {
+            histogram: OnceLock::new(),
+        }
+    }
+
+    /// Counts one. Above 584 years (`u64` nanoseconds) it counts as that.
+    pub(crate) fn record(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let histogram = self.histogram.get_or_init(Histogram::new_boxed);
+        histogram.buckets[bucket_of(nanos)].fetch_add(1, Relaxed);
+        let before = histogram.sum_low.fetch_add(nanos, Relaxed);
+        if before.checked_add(nanos).is_none() {
+            histogram.sum_high.fetch_add(1, Relaxed);
+        }
+        histogram.max.fetch_max(nanos, Relaxed);
+    }
+
+    /// What was counted so far, and `zeros` more that took no time and were counted elsewhere.
+    ///
+    /// Samples recorded meanwhile may be in it in part; the order p50 ≤ p90 ≤ p99 ≤ max and
+    /// mean ≤ max hold all the same.
+    pub(crate) fn snapshot(&self, zeros: u64) -> Latency {
+        let Some(histogram) = self.histogram.get() else {
+            return Latency {
+                count: zeros,
+                ..Latency::default()
+            };
+        };
+        let counts: [u64; BUCKETS] =
+            std::array::from_fn(|bucket| histogram.buckets[bucket].load(Relaxed));
+        let count = zeros + counts.iter().sum::<u64>();
+        let sum = (u128::from(histogram.sum_high.load(Relaxed)) << 64)
+            | u128::from(histogram.sum_low.load(Relaxed));
+        let max = histogram.max.load(Relaxed);
+        let mean = sum.checked_div(u128::from(count)).unwrap_or(0);
+        let percentile = |percent: u128| {
+            let rank = (u128::from(count) * percent).div_ceil(100);
+            let mut seen = u128::from(zeros);
+            if rank <= seen {
+                return Duration::ZERO;
+            }
+            let bucket = counts.iter().position(|&here| {
+                seen += u128::from(here);
+                seen >= rank
+            });
+            Duration::from_nanos(bucket.map_or(max, upper_bound).min(max))
+        };
+        Latency {
+            count,
+            mean: Duration::from_nanos(u64::try_from(mean).map_or(max, |mean| mean.min(max))),
+            p50: percentile(50),
+            p90: percentile(90),
+            p99: percentile(99),
+            max: Duration::from_nanos(max),
+        }
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recorder").field(&self.snapshot(0)).finish()
+    }
+}
+
+impl Histogram {
+    fn new_boxed() -> Box<Self> {
+        Box::new(Self {
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+            sum_low: AtomicU64::new(0),
+            sum_high: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+        })
+    }
+}
+
+fn bucket_of(nanos: u64) -> usize {
+    let bits = u64::BITS - nanos.leading_zeros();
+    if bits <= SUB_BITS {
+        return usize::try_from(nanos).unwrap_or(0);
+    }
+    if bits > TOP_BITS {
+        return BUCKETS - 1;
+    }
+    // The bits right below the highest one choose the bucket within its power of two.
+    let shift = bits - SUB_BITS - 1;
+    let sub = usize::try_from(nanos >> shift).unwrap_or(0) - SUBS;
+    (shift as usize + 1) * SUBS + sub
+}
+
+/// The largest value that falls into this bucket.
+fn upper_bound(bucket: usize) -> u64 {
+    if bucket == BUCKETS - 1 {
+        return u64::MAX;
+    }
+    let (row, sub) = (bucket / SUBS, bucket % SUBS);
+    match row.checked_sub(1) {
+        None => sub as u64,
+        Some(shift) => (((SUBS + sub + 1) as u64) << shift) - 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{mem::size_of, sync::Barrier, thread};
+
+    const fn nanos(nanos: u64) -> Duration {
+        Duration::from_nanos(nanos)
+    }
+
+    #[test]
+    fn memory_is_bounded_and_small_until_used() {
+        assert!(size_of::<Histogram>() < 4096);
+        assert!(size_of::<Recorder>() <= 16);
+        assert!(Recorder::new().histogram.get().is_none());
+    }
+
+    #[test]
+    fn buckets_are_gapless_and_an_eighth_wide_at_most() {
+        for bucket in 0..BUCKETS - 1 {
+            let upper = upper_bound(bucket);
+            assert_eq!(bucket_of(upper), bucket);
+            assert_eq!(bucket_of(upper + 1), bucket + 1);
+            let lower = if bucket == 0 {
+                0
+            } else {
+                upper_bound(bucket - 1) + 1
+            };
+            assert!((upper - lower) * 8 <= lower, "{lower}..={upper}");
+        }
+        assert!(nanos(upper_bound(BUCKETS - 2)) > Duration::from_secs(2 * 3600));
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn nothing_recorded_is_all_zero() {
+        assert_eq!(Recorder::new().snapshot(0), Latency::default());
+        assert_eq!(Recorder::new().snapshot(0).to_string(), "none");
+    }
+
+    #[test]
+    fn zeros_counted_elsewhere_take_part() {
+        let recorder = Recorder::new();
+        assert_eq!(recorder.snapshot(3).count, 3);
+        recorder.record(Duration::from_micros(100));
+        let latency = recorder.snapshot(9);
+        assert_eq!(
+            (latency.count, latency.mean),
+            (10, Duration::from_micros(10))
+        );
+        assert_eq!((latency.p50, latency.p90), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(latency.p99, Duration::from_micros(100));
+    }
+
+    #[test]
+    fn percentiles_are_close_from_above_and_the_rest_is_exact() {
+        let recorder = Recorder::new();
+        for micros in 1..=1000 {
+            recorder.record(Duration::from_micros(micros));
+        }
+        let latency = recorder.snapshot(0);
+        assert_eq!(latency.count, 1000);
+        assert_eq!(latency.mean, nanos(500_500));
+        assert_eq!(latency.max, Duration::from_millis(1));
+        for (is, micros) in [(latency.p50, 500), (latency.p90, 900), (latency.p99, 990)] {
+            let exact = Duration::from_micros(micros);
+            assert!(is >= exact && is <= exact * 9 / 8, "{is:?} for {exact:?}");
+            assert!(is <= latency.max);
+        }
+    }
+
+    #[test]
+    fn a_single_sample_is_every_percentile() {
+        let recorder = Recorder::new();
+        recorder.record(nanos(1_234_567));
+        let latency = recorder.snapshot(0);
+        let all = [
+            latency.mean,
+            latency.p50,
+            latency.p90,
+            latency.p99,
+            latency.max,
+        ];
+        assert_eq!(all, [nanos(1_234_567); 5]);
+        assert_eq!(
+            latency.to_string(),
+            "p50 1.2ms, p90 1.2ms, p99 1.2ms, max 1.2ms"
+        );
+    }
+
+    #[test]
+    fn values_beyond_the_last_bucket_keep_mean_and_max_exact() {
+        let recorder = Recorder::new();
+        let day = Duration::from_secs(86_400);
+        recorder.record(day);
+        recorder.record(day * 3);
+        let latency = recorder.snapshot(0);
+        assert_eq!((latency.mean, latency.max), (day * 2, day * 3));
+        assert_eq!(latency.p50, day * 3);
+    }
+
+    #[test]
+    fn a_sum_beyond_64_bits_is_carried() {
+        let recorder = Recorder::new();
+        for _ in 0..3 {
+            recorder.record(Duration::MAX);
+        }
+        let latency = recorder.snapshot(0);
+        assert_eq!(
+            (latency.mean, latency.max),
+            (nanos(u64::MAX), nanos(u64::MAX))
+        );
+    }
+
+    #[test]
+    fn no_sample_is_lost_between_threads() {
+        let recorder = Recorder::new();
+        let start = Barrier::new(4);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    for value in 0..1000 {
+                        recorder.record(nanos(value));
+                    }
+                });
+            }
+        });
+        let latency = recorder.snapshot(0);
+        assert_eq!((latency.count, latency.max), (4000, nanos(999)));
+        assert_eq!(latency.mean, nanos(499));
+    }
+}

@@ -1,0 +1,244 @@
+//! The numbers of a pool at one moment.
+
+mod latency;
+
+pub use latency::Latency;
+pub(crate) use latency::Recorder;
+
+use crate::event::EvictReason;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A snapshot of a pool: what it looks like now, and what has happened since it was built.
+///
+/// `size` = `idle` + `in_use` + `creating` in every snapshot. Displays as one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// The cap on connections.
+    pub max_size: usize,
+    /// The idle connections kept ready.
+    pub min_idle: usize,
+    /// Connections that count against the cap: idle, in use and creating.
+    pub size: usize,
+    /// Connections ready to be handed out.
+    pub idle: usize,
+    /// Connections that callers hold, those being checked included.
+    pub in_use: usize,
+    /// Creates under way.
+    pub creating: usize,
+    /// Connections on their way out that still hold their slot, outside of `size`.
+    pub disposing: usize,
+    /// Hooks that outlived their timeout and have not returned. They hold no slot.
+    pub abandoned: usize,
+    /// Callers that wait for a connection.
+    pub waiters: usize,
+    /// The highest `in_use` that a snapshot, the collector or a waiter saw.
+    pub peak_in_use: usize,
+    /// The highest `waiters` that a snapshot, the collector or a waiter saw.
+    pub peak_waiters: usize,
+    /// The age of the oldest connection. `None` without connections.
+    pub oldest_age: Option<Duration>,
+
+    /// Calls of `get`, `get_timeout` and `get_deadline`, whatever came of them.
+    pub gets: u64,
+    /// Those of them that had to wait.
+    pub gets_waited: u64,
+    /// Those that gave up at their deadline.
+    pub timeouts: u64,
+    /// Those refused because `max_waiters` was reached.
+    pub saturated: u64,
+    /// Connections that `create` returned.
+    pub created: u64,
+    /// Creates that failed, took too long or panicked.
+    pub create_errors: u64,
+    /// Checks that failed, took too long or panicked.
+    pub check_failures: u64,
+    /// Connections whose `dispose` has ended.
+    pub disposed: u64,
+    /// Connections taken in by `add`.
+    pub added: u64,
+    /// Connections taken out for good by `detach`.
+    pub detached: u64,
+    /// Panics of hooks and of the observer.
+    pub panics: u64,
+
+    /// The last error of a create or a check: when, and its text.
+    pub last_error: Option<(Instant, String)>,
+
+    /// How long callers waited for their connection; most for no time at all.
+    pub wait: Latency,
+    /// How long `create` ran.
+    pub create: Latency,
+    /// How long connections were out, in the resolution of the pool's clock.
+    pub held: Latency,
+
+    pub(crate) name: Arc<str>,
+    /// By [`EvictReason::index`].
+    pub(crate) evictions: [u64; EvictReason::ALL.len()],
+    /// Checkouts served by a connection that had been out before.
+    pub(crate) reused: u64,
+    /// Checkouts of every kind, `try_get` included.
+    pub(crate) checkouts: u64,
+    /// Those of `gets` that returned an error.
+    pub(crate) failed_gets: u64,
+}
+
+impl PoolStats {
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many connections were evicted for this reason.
+    #[must_use]
+    pub fn evicted(&self, reason: EvictReason) -> u64 {
+        self.evictions[reason.index()]
+    }
+
+    /// The share of `max_size` that is in use, in 0.0..=1.0.
+    #[must_use]
+    pub fn utilization(&self) -> f64 {
+        share(self.in_use as u64, self.max_size as u64)
+    }
+
+    /// The share of checkouts, in 0.0..=1.0, that found a connection used before and did not cost a
+    /// create. 0.0 when there were none.
+    #[must_use]
+    pub fn reuse_rate(&self) -> f64 {
+        share(self.reused, self.checkouts)
+    }
+
+    /// The share of `gets`, in 0.0..=1.0, that returned an error. 0.0 when there were none.
+    #[must_use]
+    pub fn error_rate(&self) -> f64 {
+        share(self.failed_gets, self.gets)
+    }
+}
+
+/// Counters read one after the other can be a little apart, and a shrunken pool can have more in use
+/// than its cap: hence the limit to 1.0.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share needs no more than the 52 bits that are exact"
+)]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    (part as f64 / whole as f64).min(1.0)
+}
+
+impl fmt::Display for PoolStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "pool {:?}: size {}/{}: {} idle, {} in use, {} creating",
+            self.name, self.size, self.max_size, self.idle, self.in_use, self.creating
+        )?;
+        if self.disposing > 0 {
+            write!(f, ", {} disposing", self.disposing)?;
+        }
+        if self.abandoned > 0 {
+            write!(f, ", {} abandoned", self.abandoned)?;
+        }
+        write!(
+            f,
+            "; waiters {}; gets {} ({} waited, {} timed out, {} saturated); created {}, failed {}, \
+             evicted {}, disposed {}; wait {}",
+            self.waiters,
+            self.gets,
+            self.gets_waited,
+            self.timeouts,
+            self.saturated,
+            self.created,
+            self.create_errors,
+            self.evictions.iter().sum::<u64>(),
+            self.disposed,
+            self.wait
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_zero_when_nothing_happened() {
+        let stats = PoolStats::default();
+        let rates = [stats.utilization(), stats.reuse_rate(), stats.error_rate()];
+        assert_eq!(format!("{rates:?}"), "[0.0, 0.0, 0.0]");
+    }
+
+    #[test]
+    fn rates_are_shares() {
+        let stats = PoolStats {
+            max_size: 8,
+            in_use: 2,
+            gets: 10,
+            failed_gets: 1,
+            checkouts: 4,
+            reused: 3,
+            ..PoolStats::default()
+        };
+        let rates = [stats.utilization(), stats.reuse_rate(), stats.error_rate()];
+        assert_eq!(format!("{rates:?}"), "[0.25, 0.75, 0.1]");
+    }
+
+    #[test]
+    fn rates_never_exceed_one() {
+        let stats = PoolStats {
+            max_size: 2,
+            in_use: 5,
+            gets: 1,
+            failed_gets: 2,
+            checkouts: 1,
+            reused: 3,
+            ..PoolStats::default()
+        };
+        let rates = [stats.utilization(), stats.reuse_rate(), stats.error_rate()];
+        assert_eq!(format!("{rates:?}"), "[1.0, 1.0, 1.0]");
+    }
+
+    #[test]
+    fn evictions_are_counted_by_reason() {
+        let mut stats = PoolStats::default();
+        for (count, reason) in (1..).zip(EvictReason::ALL) {
+            stats.evictions[reason.index()] = count;
+        }
+        assert_eq!(stats.evicted(EvictReason::Broken), 1);
+        assert_eq!(stats.evicted(EvictReason::Shrunk), 14);
+    }
+
+    #[test]
+    fn display_is_one_line_with_the_numbers() {
+        let mut stats = PoolStats {
+            name: "orders".into(),
+            max_size: 10,
+            size: 7,
+            idle: 5,
+            in_use: 2,
+            gets: 1200,
+            gets_waited: 3,
+            created: 9,
+            disposed: 2,
+            ..PoolStats::default()
+        };
+        stats.evictions[EvictReason::Cleared.index()] = 2;
+        assert_eq!(
+            stats.to_string(),
+            "pool \"orders\": size 7/10: 5 idle, 2 in use, 0 creating; waiters 0; \
+             gets 1200 (3 waited, 0 timed out, 0 saturated); \
+             created 9, failed 0, evicted 2, disposed 2; wait none"
+        );
+        stats.disposing = 1;
+        stats.abandoned = 4;
+        let text = stats.to_string();
+        assert!(text.contains("0 creating, 1 disposing, 4 abandoned; waiters 0;"));
+    }
+}

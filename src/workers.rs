@@ -1,0 +1,283 @@
+//! The threads of a pool: one collector, and a few on-demand workers that run its hooks.
+//!
+//! # When a thread starts
+//!
+//! Urgent work (a create, a check somebody waits for) always gets a thread at once: its number is
+//! bounded elsewhere, by `max_creating` and by the number of connections. Other work (disposes) shares
+//! up to [`FEW`] threads; when one of it has waited [`STALL`], its threads are stuck in hooks, and the
+//! collector starts more, so that hooks that hang delay nobody else's by more than that.
+//!
+//! A worker ends after [`LINGER`] without work. On close the idle ones end at once. If the system
+//! refuses a thread and no worker is alive, the collector does the work, and without it the thread
+//! that asked.
+
+use crate::clock::real_now;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+const FEW: usize = 4;
+const STALL: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(300);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What the collector tends: does what is due and says when to come again.
+pub(crate) trait Tend: Send + Sync + 'static {
+    fn tend(&self) -> Option<Instant>;
+}
+
+pub(crate) struct Crew {
+    name: Arc<str>,
+    state: Mutex<State>,
+    work: Condvar,
+    collector: Condvar,
+    gone: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    urgent: VecDeque<Work>,
+    queue: VecDeque<(Instant, Work)>,
+    idle: usize,
+    workers: usize,
+    collecting: bool,
+    /// When the collector is to come at the latest.
+    due: Option<Instant>,
+    nudged: bool,
+    closed: bool,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl State {
+    fn pending(&self) -> usize {
+        self.urgent.len() + self.queue.len()
+    }
+
+    fn next(&mut self) -> Option<Work> {
+        let urgent = self.urgent.pop_front();
+        urgent.or_else(|| self.queue.pop_front().map(|(_, work)| work))
+    }
+}
+
+impl Crew {
+    pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            collector: Condvar::new(),
+            gone: Condvar::new(),
+        })
+    }
+
+    /// Starts the collector.
+    pub(crate) fn start(self: &Arc<Self>, pool: Arc<dyn Tend>) -> io::Result<()> {
+        self.state.lock().collecting = true;
+        let crew = Arc::clone(self);
+        let started = self.spawn("collector", move || crew.collect(&*pool));
+        if started.is_err() {
+            self.state.lock().collecting = false;
+        }
+        started
+    }
+
+    /// Has this work done on a thread of the pool. `urgent`: somebody waits for it.
+    pub(crate) fn submit(self: &Arc<Self>, urgent: bool, work: impl FnOnce() + Send + 'static) {
+        let mut state = self.state.lock();
+        if urgent {
+            state.urgent.push_back(Box::new(work));
+        } else {
+            state.queue.push_back((real_now(), Box::new(work)));
+        }
+        let waiting = if urgent {
+            state.urgent.len()
+        } else {
+            state.pending()
+        };
+        if state.idle >= waiting {
+            self.work.notify_one();
+        } else if urgent || state.workers < FEW {
+            drop(state);
+            self.hire();
+        } else {
+            self.call(&mut state, real_now() + STALL);
+        }
+    }
+
+    /// One more worker; if the system refuses, the work goes to who is there.
+    fn hire(self: &Arc<Self>) {
+        self.state.lock().workers += 1;
+        let crew = Arc::clone(self);
+        let Err(error) = self.spawn("worker", move || crew.toil()) else {
+            return;
+        };
+        tracing::warn!(target: "conpool", pool = &*self.name, %error, "no thread to be had");
+        let mut state = self.state.lock();
+        state.workers -= 1;
+        if state.workers > 0 {
+            return; // They will come to it.
+        }
+        if state.collecting {
+            state.nudged = true;
+            self.collector.notify_one();
+            return;
+        }
+        while let Some(work) = state.next() {
+            drop(state);
+            work();
+            state = self.state.lock();
+        }
+    }
+
+    fn spawn(&self, role: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let name = format!("{}-{role}", self.name);
+        let spawn = Builder::new().name(name);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the one place that starts threads"
+        )]
+        let handle = spawn.spawn(body)?;
+        let mut state = self.state.lock();
+        // Those that have ended need no join: forgetting the handle detaches nothing alive.
+        state.handles.retain(|handle| !handle.is_finished());
+        state.handles.push(handle);
+        Ok(())
+    }
+
+    fn toil(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.next() {
+                drop(state);
+                work();
+                state = self.state.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let slept = self.work.wait_for(&mut state, LINGER);
+            state.idle -= 1;
+            if slept.timed_out() && state.pending() == 0 {
+                break;
+            }
+        }
+        state.workers -= 1;
+        self.gone.notify_all();
+    }
+
+    fn collect(self: &Arc<Self>, pool: &dyn Tend) {
+        loop {
+            let next = pool.tend();
+            self.relieve();
+            let mut state = self.state.lock();
+            if state.closed && state.pending() == 0 {
+                state.collecting = false;
+                self.gone.notify_all();
+                return;
+            }
+            state.due = [state.due, next].into_iter().flatten().min();
+            while !state.nudged && !(state.closed && state.pending() == 0) {
+                match state.due {
+                    None => self.collector.wait(&mut state),
+                    Some(due) => {
+                        if self.collector.wait_until(&mut state, due).timed_out() {
+                            break;
+                        }
+                    }
+                }
+            }
+            state.nudged = false;
+            state.due = None;
+        }
+    }
+
+    /// Looks after work that got no thread.
+    fn relieve(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        while state.workers == 0 {
+            let Some(work) = state.next() else { break };
+            drop(state);
+            work();
+            state = self.state.lock();
+        }
+        let stalled = state.queue.front().map(|(since, _)| *since + STALL);
+        let Some(stalled) = stalled else { return };
+        if stalled > real_now() {
+            self.call(&mut state, stalled);
+        } else if state.idle == 0 {
+            self.call(&mut state, real_now() + STALL);
+            let more = state.workers.min(state.queue.len());
+            drop(state);
+            (0..more).for_each(|_| self.hire());
+        }
+    }
+
+    /// The collector should come at `due`, at the latest.
+    pub(crate) fn call_by(&self, due: Instant) {
+        self.call(&mut self.state.lock(), due);
+    }
+
+    fn call(&self, state: &mut State, due: Instant) {
+        if state.due.is_none_or(|planned| due < planned) {
+            state.due = Some(due);
+            self.collector.notify_one();
+        }
+    }
+
+    /// The collector should come now. False once it is gone for good.
+    pub(crate) fn nudge(&self) -> bool {
+        let mut state = self.state.lock();
+        state.nudged = true;
+        self.collector.notify_one();
+        !state.closed
+    }
+
+    /// Lets every thread end as soon as it has nothing to do.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.work.notify_all();
+        self.collector.notify_all();
+    }
+
+    /// Waits until no thread is left; false at the deadline.
+    pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state.lock();
+        while state.workers > 0 || state.collecting {
+            match deadline {
+                None => self.gone.wait(&mut state),
+                Some(deadline) => {
+                    if self.gone.wait_until(&mut state, deadline).timed_out() {
+                        return state.workers == 0 && !state.collecting;
+                    }
+                }
+            }
+        }
+        let handles = std::mem::take(&mut state.handles);
+        drop(state);
+        // All have said goodbye; what is left is the system's part of ending, microseconds.
+        let me: ThreadId = std::thread::current().id();
+        for handle in handles
+            .into_iter()
+            .filter(|handle| handle.thread().id() != me)
+        {
+            // An Err would be a panic, which no thread of ours lets out; there is nothing to save.
+            drop(handle.join());
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Crew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
