@@ -169,6 +169,10 @@ impl Crew {
         }
         state.workers -= 1;
         self.gone.notify_all();
+        if state.closed {
+            // It stays only while there is work left to look after.
+            self.collector.notify_one();
+        }
     }
 
     fn collect(self: &Arc<Self>, pool: &dyn Tend) {

@@ -111,8 +111,8 @@ fn a_panic_payload_that_panics_when_dropped_does_no_more_harm_than_any_other() {
             .build(manager)
             .unwrap();
         use_it(&pool);
-        pool.get_timeout(SOON)
-            .unwrap_or_else(|error| panic!("{hook}: wedged, {error}"));
+        // The last of the scripted panics may still be to come.
+        eventually(|| pool.get_timeout(SOON).is_ok());
         close_clean(&pool, &backend);
     }
 }

@@ -204,9 +204,9 @@ impl Ledger {
         self.jobs.iter().map(|(id, job)| (*id, job))
     }
 
-    /// Creates under way that no waiter counts on.
-    pub(crate) fn spare_creates(&self) -> usize {
-        let spare = |job: &&Job| job.kind == JobKind::Create && !job.covers;
+    /// Creates and checks under way that no waiter counts on: they end as idle connections.
+    pub(crate) fn spare_jobs(&self) -> usize {
+        let spare = |job: &&Job| job.kind != JobKind::Dispose && !job.covers;
         self.jobs.values().filter(spare).count()
     }
 

@@ -391,10 +391,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         // An entry that came back while an earlier head was young lies in its slot: whoever is head
         // now must look at it.
-        if self.table.seems_idle() {
+        let idle = self.table.seems_idle(core.queue.len());
+        if idle > 0 {
             effects.wakes.extend(core.queue.poke_head(true));
         }
-        while core.uncovered() > 0 && core.may_create(now) {
+        // The idle ones will be found, each by the head of its time; the others need creates.
+        while core.uncovered() > idle && core.may_create(now) {
             let Some(permit) = self.reserve(core, !self.inline, now) else {
                 break;
             };

@@ -125,10 +125,10 @@ impl<T: Send + 'static> Table<T> {
         None
     }
 
-    /// True if an entry seems to be idle. Only a hint.
-    pub(super) fn seems_idle(&self) -> bool {
-        self.ready()
-            .any(|slot| matches!(slot.stamp(), Stamp::Idle(_)))
+    /// How many entries seem to be idle, counted up to `enough`.
+    pub(super) fn seems_idle(&self, enough: usize) -> usize {
+        let idle = |slot: &&'static Slot<T>| matches!(slot.stamp(), Stamp::Idle(_));
+        self.ready().filter(idle).take(enough).count()
     }
 
     /// Takes the lowest idle entry; every slot passed on the way is watched from now on.

@@ -2,7 +2,7 @@
 
 use super::create::{Failed, Purpose};
 use super::{Failure, PoolLoan, Shared};
-use crate::clock::{real_now, ticks};
+use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{JobKind, Mail, Ticket, Waited, remember, this_thread};
 use crate::error::{Cause, GetError, Phase, Timeout};
@@ -399,12 +399,12 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     fn is_idled_out(&self, loan: &PoolLoan<M>, now: u64) -> bool {
-        let Some(limit) = self.config.idle_timeout else {
+        let Some(limit) = self.ages.idle else {
             return false;
         };
         let idle_for = now.saturating_sub(loan.idle_since);
         // This one is out already: what is still idle must be enough without it.
-        idle_for > ticks(limit) && self.engine.idle_count() >= self.min_idle.load(Relaxed)
+        idle_for > limit && self.engine.idle_count() >= self.min_idle.load(Relaxed)
     }
 
     fn check_is_due(&self, loan: &PoolLoan<M>, now: u64) -> bool {
@@ -413,7 +413,7 @@ impl<M: ConnectionManager> Shared<M> {
             HealthCheck::OnCheckout => true,
             HealthCheck::AfterIdle(window) => {
                 let since = loan.idle_since.max(loan.slot.checked());
-                now.saturating_sub(since) >= ticks(window)
+                super::limit(Some(window)).is_some_and(|window| now.saturating_sub(since) >= window)
             }
         }
     }
@@ -428,7 +428,7 @@ impl<M: ConnectionManager> Shared<M> {
         loan
     }
 
-    fn fail(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
+    pub(super) fn fail(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
         let pool = Arc::clone(&self.name);
         match failure {
             Failure::Closed => GetError::Closed { pool },

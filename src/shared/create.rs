@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::{Failure, PoolLoan, PoolPermit, Shared};
-use crate::clock::{real_now, ticks};
+use crate::clock::real_now;
 use crate::engine::Surplus;
 use crate::error::Cause;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -151,10 +151,10 @@ impl<M: ConnectionManager> Shared<M> {
         created: u64,
         generation: u64,
     ) -> Box<Node<M>> {
-        let lifetime = self.config.max_lifetime.map_or(u64::MAX, |lifetime| {
-            let shorter = self.config.lifetime_jitter * super::backoff::random_unit();
-            let lifetime = ticks(lifetime);
-            lifetime - (lifetime as f64 * shorter) as u64
+        let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
+            // Shortened, never lengthened: the limit holds, and a batch does not end together.
+            let share = self.config.lifetime_jitter * super::backoff::random_unit();
+            lifetime - (lifetime as f64 * share) as u64
         });
         Box::new(Node {
             connection,

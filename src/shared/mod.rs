@@ -65,6 +65,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) ticker: Ticker,
     /// As built; `max_size` and `min_idle` may have changed since.
     config: PoolConfig,
+    ages: Ages,
     /// An idle connection younger than this many ticks at rest needs no second look.
     fresh: u64,
     /// No observer, no leak detection, and a collector that looks after the rest: a warm cycle tells
@@ -83,6 +84,27 @@ pub(crate) struct Shared<M: ConnectionManager> {
     next_id: AtomicU64,
     meter: Meter,
     pass: Mutex<tend::Notes>,
+}
+
+/// The limits of ages in ticks; None is no limit.
+struct Ages {
+    idle: Option<u64>,
+    lifetime: Option<u64>,
+    keepalive: Option<u64>,
+}
+
+impl Ages {
+    fn new(config: &PoolConfig) -> Self {
+        Self {
+            idle: limit(config.idle_timeout),
+            lifetime: limit(config.max_lifetime),
+            keepalive: limit(config.keepalive_interval),
+        }
+    }
+}
+
+fn limit(age: Option<Duration>) -> Option<u64> {
+    age.filter(|age| !is_unlimited(*age)).map(ticks)
 }
 
 /// What is counted outside of the slots; nothing of it on the warm path.
@@ -122,16 +144,18 @@ impl<M: ConnectionManager> Shared<M> {
         let window = match config.health_check {
             HealthCheck::Never => u64::MAX,
             HealthCheck::OnCheckout => 0,
-            HealthCheck::AfterIdle(window) => ticks(window),
+            HealthCheck::AfterIdle(window) => limit(Some(window)).unwrap_or(u64::MAX),
         };
         let name: Arc<str> = config.name.as_str().into();
         let leaks = config.leak_threshold.map(Leaks::new);
+        let ages = Ages::new(&config);
         let ticker = Ticker::new(clock);
         Arc::new(Self {
             crew: (!inline).then(|| Crew::new(Arc::clone(&name))),
             name,
             engine,
-            fresh: window.min(config.idle_timeout.map_or(u64::MAX, ticks)),
+            fresh: window.min(ages.idle.unwrap_or(u64::MAX)),
+            ages,
             silent: observer.is_none() && leaks.is_none() && !inline,
             check_may_block: hooks::check_may_block(&manager),
             manager,

@@ -1,7 +1,7 @@
 //! Building: opens the first connections and waits for them.
 
 use super::create::Purpose;
-use super::{Failure, PoolLoan, Shared};
+use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Mail, Ticket, Waited};
@@ -66,7 +66,7 @@ impl<M: ConnectionManager> Shared<M> {
                                 break;
                             }
                             Err(failed) if !failed.transient => {
-                                Some(self.build_error(failed.failure()))
+                                Some(BuildError::from_get(self.fail(failed.failure())))
                             }
                             Ok(None) | Err(_) => {
                                 let now = real_now();
@@ -76,7 +76,9 @@ impl<M: ConnectionManager> Shared<M> {
                             }
                         }
                     }
-                    Waited::Mail(Mail::Fail(failure)) => Some(self.build_error(failure)),
+                    Waited::Mail(Mail::Fail(failure)) => {
+                        Some(BuildError::from_get(self.fail(failure)))
+                    }
                     Waited::TimedOut => {
                         let timeout = self.timeout(since, deadline, true);
                         Some(BuildError::TimedOut(Box::new(timeout)))
@@ -105,19 +107,6 @@ impl<M: ConnectionManager> Shared<M> {
             crew.wait_gone(Some(real_now() + budget_for_cleaning()));
         }
         Err(error)
-    }
-
-    fn build_error(&self, failure: Failure<M::Error>) -> BuildError<M::Error> {
-        let pool = Arc::clone(&self.name);
-        match failure {
-            Failure::Create(error) => BuildError::Create { pool, error },
-            Failure::Panicked { hook, message } => BuildError::Panicked {
-                pool,
-                hook,
-                message,
-            },
-            Failure::Closed => unreachable!("bug: a pool is closed while it is built"),
-        }
     }
 }
 

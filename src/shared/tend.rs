@@ -15,7 +15,7 @@
 use super::create::Purpose;
 use super::node::span;
 use super::{PoolCore, PoolLoan, PoolPermit, Shared};
-use crate::clock::{real_now, ticks};
+use crate::clock::real_now;
 use crate::engine::{JobKind, Moment, Slot, Stamp};
 use crate::error::Cause;
 use crate::workers::Tend;
@@ -162,11 +162,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A new connection: the collector must not sleep through what becomes due with it.
     pub(super) fn call_for_newcomer(&self, expires: u64, now: Moment) {
-        let ages = [self.config.idle_timeout, self.config.keepalive_interval];
-        let ages = ages
-            .into_iter()
-            .flatten()
-            .map(|age| now.tick.saturating_add(ticks(age)));
+        let ages = [self.ages.idle, self.ages.keepalive].into_iter().flatten();
+        let ages = ages.map(|age| now.tick.saturating_add(age));
         self.call_for(ages.fold(expires, u64::min), now);
     }
 
@@ -260,9 +257,8 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let Stamp::Idle(since) = stamp else {
                 if let Stamp::InUse(_) = stamp {
-                    let ages = [self.config.idle_timeout, self.config.keepalive_interval];
-                    let ages = ages.into_iter().flatten();
-                    ages.for_each(|age| next.at_tick(now.tick.saturating_add(ticks(age))));
+                    let ages = [self.ages.idle, self.ages.keepalive].into_iter().flatten();
+                    ages.for_each(|age| next.at_tick(now.tick.saturating_add(age)));
                 }
                 continue;
             };
@@ -275,26 +271,25 @@ impl<M: ConnectionManager> Shared<M> {
                 }
                 continue;
             }
-            if let Some(limit) = self.config.idle_timeout {
-                let due = since.saturating_add(ticks(limit));
+            if let Some(limit) = self.ages.idle {
+                let due = since.saturating_add(limit);
                 if due >= now.tick {
                     next.at_tick(due + 1);
                 } else if live > min_idle {
-                    let idle = |loan: &PoolLoan<M>| {
-                        loan.idle_since.saturating_add(ticks(limit)) < now.tick
-                    };
+                    let idle =
+                        |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
                     if self.take_if(slot, now.tick, EvictReason::IdleTimeout, found, idle) {
                         live -= 1;
                     }
                     continue;
                 }
             }
-            if let Some(interval) = self.config.keepalive_interval.filter(|_| !suspended) {
-                let due = since.max(slot.checked()).saturating_add(ticks(interval));
+            if let Some(interval) = self.ages.keepalive.filter(|_| !suspended) {
+                let due = since.max(slot.checked()).saturating_add(interval);
                 if due > now.tick {
                     next.at_tick(due);
                 } else if let Some(loan) = slot.take(now.tick) {
-                    next.at_tick(now.tick.saturating_add(ticks(interval)));
+                    next.at_tick(now.tick.saturating_add(interval));
                     found.unproven.push(loan);
                 }
             }
@@ -373,14 +368,16 @@ impl<M: ConnectionManager> Shared<M> {
         if min_idle == 0 || core.suspended || core.closed || self.priming.load(Acquire) {
             return -isize::from(min_idle == 0 || core.closed);
         }
-        let there = self.live_idle(self.ticker.tick()) + core.spare_creates();
+        let there = self.live_idle(self.ticker.tick()) + core.spare_jobs();
         isize::try_from(min_idle).unwrap_or(isize::MAX)
             - isize::try_from(there).unwrap_or(isize::MAX)
     }
 
     fn refill(&self, now: Instant, found: &mut Findings<M>) {
         let mut core = self.engine.lock();
-        let mut missing = self.refill_deficit(&core);
+        // Those this pass has in its hands are as good as idle.
+        let in_hand = found.unproven.len() + found.well.len();
+        let mut missing = self.refill_deficit(&core) - in_hand as isize;
         while missing > 0 && core.may_create(now) {
             let Some(permit) = self.engine.reserve(&mut core, false, now) else {
                 break;
@@ -450,7 +447,7 @@ impl<M: ConnectionManager> Shared<M> {
                 let Stamp::Idle(since) = slot.stamp() else {
                     continue;
                 };
-                let limit = self.config.idle_timeout.map_or(u64::MAX, ticks);
+                let limit = self.ages.idle.unwrap_or(u64::MAX);
                 if slot.expires() <= now.tick {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
                     self.take_if(

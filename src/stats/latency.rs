@@ -77,12 +77,6 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) const fn new() -> Self {
-        Self {
-            histogram: OnceLock::new(),
-        }
-    }
-
     /// Counts one. Above 584 years (`u64` nanoseconds) it counts as that.
     pub(crate) fn record(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -192,7 +186,7 @@ mod tests {
     fn memory_is_bounded_and_small_until_used() {
         assert!(size_of::<Histogram>() < 4096);
         assert!(size_of::<Recorder>() <= 16);
-        assert!(Recorder::new().histogram.get().is_none());
+        assert!(Recorder::default().histogram.get().is_none());
     }
 
     #[test]
@@ -214,13 +208,13 @@ mod tests {
 
     #[test]
     fn nothing_recorded_is_all_zero() {
-        assert_eq!(Recorder::new().snapshot(0), Latency::default());
-        assert_eq!(Recorder::new().snapshot(0).to_string(), "none");
+        assert_eq!(Recorder::default().snapshot(0), Latency::default());
+        assert_eq!(Recorder::default().snapshot(0).to_string(), "none");
     }
 
     #[test]
     fn zeros_counted_elsewhere_take_part() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         assert_eq!(recorder.snapshot(3).count, 3);
         recorder.record(Duration::from_micros(100));
         let latency = recorder.snapshot(9);
@@ -234,7 +228,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_close_from_above_and_the_rest_is_exact() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         for micros in 1..=1000 {
             recorder.record(Duration::from_micros(micros));
         }
@@ -251,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_single_sample_is_every_percentile() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         recorder.record(nanos(1_234_567));
         let latency = recorder.snapshot(0);
         let all = [
@@ -270,7 +264,7 @@ mod tests {
 
     #[test]
     fn values_beyond_the_last_bucket_keep_mean_and_max_exact() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         let day = Duration::from_secs(86_400);
         recorder.record(day);
         recorder.record(day * 3);
@@ -281,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_sum_beyond_64_bits_is_carried() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         for _ in 0..3 {
             recorder.record(Duration::MAX);
         }
@@ -294,7 +288,7 @@ mod tests {
 
     #[test]
     fn no_sample_is_lost_between_threads() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         let start = Barrier::new(4);
         thread::scope(|scope| {
             for _ in 0..4 {
