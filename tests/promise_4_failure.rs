@@ -30,7 +30,7 @@ fn a_permanent_error_is_reported_at_once_when_nothing_is_open() {
     };
     assert_eq!(name.to_string(), "perm");
     assert!(scripted(&error));
-    pool.get_timeout(SOON).expect("the backend is well again");
+    drop(pool.get_timeout(SOON).expect("the backend is well again"));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_panic_in_create_is_reported_at_once_when_nothing_is_open() {
     };
     assert!(message.contains("scripted panic in create"), "{message}");
     assert_eq!(pool.stats().panics, 1);
-    pool.get_timeout(SOON).unwrap();
+    drop(pool.get_timeout(SOON).unwrap());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_transient_error_is_repeated_until_it_works() {
     let backend = MemoryManager::new();
     let pool = quick("flaky").build_lazy(backend.clone()).unwrap();
     backend.fail_transient(Hook::Create, 4);
-    pool.get_timeout(SOON).unwrap();
+    drop(pool.get_timeout(SOON).unwrap());
     assert_eq!(backend.counters().create_errors, 4);
     assert_eq!(pool.stats().create_errors, 4);
 }
@@ -230,7 +230,7 @@ fn a_failed_on_checkout_of_an_idle_connection_only_costs_that_one() {
         } else {
             backend.fail(Hook::Checkout, 1);
         }
-        pool.get_timeout(SOON).unwrap();
+        drop(pool.get_timeout(SOON).unwrap());
         let stats = pool.stats();
         let reason = if panics {
             EvictReason::Panicked

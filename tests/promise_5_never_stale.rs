@@ -169,7 +169,7 @@ fn a_check_that_panics_costs_that_connection_only() {
             .unwrap();
         fill(&pool, 3);
         backend.panic(Hook::Check, 2);
-        pool.get_timeout(SOON).unwrap();
+        drop(pool.get_timeout(SOON).unwrap());
         eventually(|| backend.counters().disposed == 2);
         assert_eq!(pool.stats().panics, 2);
     }

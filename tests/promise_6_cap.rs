@@ -168,7 +168,7 @@ fn a_create_past_its_timeout_is_a_transient_error() {
     };
     assert_eq!(after, ms(20));
     backend.release();
-    pool.get_timeout(SOON).unwrap();
+    drop(pool.get_timeout(SOON).unwrap());
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn abandoned_hooks_are_bounded_however_long_the_backend_hangs() {
         );
         assert!(backend.peak_running(Hook::Create) <= bound + max_size);
         backend.release();
-        pool.get_timeout(SOON).unwrap();
+        drop(pool.get_timeout(SOON).unwrap());
         close_clean(&pool, &backend);
     }
 }

@@ -73,8 +73,10 @@ fn whichever_hook_fails_or_panics_every_connection_is_disposed_once() {
                 use_it(&pool);
                 assert!(pool.stats().disposing <= 3);
                 backend.heal();
-                pool.get_timeout(SOON)
-                    .unwrap_or_else(|error| panic!("{hook} {name}: wedged, {error}"));
+                drop(
+                    pool.get_timeout(SOON)
+                        .unwrap_or_else(|error| panic!("{hook} {name}: wedged, {error}")),
+                );
                 close_clean(&pool, &backend);
             }
         }
@@ -162,7 +164,7 @@ fn a_forgotten_guard_costs_its_slot_and_nothing_else() {
     let pool = quick("forget").max_size(2).build(backend.clone()).unwrap();
     std::mem::forget(pool.get().unwrap());
     for _ in 0..5 {
-        pool.get_timeout(SOON).unwrap();
+        drop(pool.get_timeout(SOON).unwrap());
     }
     assert_eq!(pool.stats().in_use, 1);
     let left = pool.close_timeout(ms(50)).unwrap_err();

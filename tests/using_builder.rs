@@ -214,7 +214,7 @@ fn long_and_odd_names_are_legal() {
     for name in ["a name with spaces", "ünïcödé", &"x".repeat(300)] {
         let pool = quick(name).build(MemoryManager::new()).unwrap();
         assert_eq!(pool.name(), name);
-        pool.get_timeout(SOON).unwrap();
+        drop(pool.get_timeout(SOON).unwrap());
     }
 }
 

@@ -123,7 +123,7 @@ fn hooks_may_call_their_own_pool() {
                 );
                 assert!(pool.try_get().is_none());
                 drop(pool.holders());
-                pool.config();
+                let _ = pool.config();
             }
         }
     });

@@ -51,7 +51,7 @@ fn hook_timeouts_and_backoff_keep_real_time() {
     );
     backend.release();
     backend.fail_transient(Hook::Create, 3);
-    pool.get_timeout(SOON).unwrap();
+    drop(pool.get_timeout(SOON).unwrap());
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn get_timeout_zero_as_the_default_means_never_wait() {
         .get_timeout(Duration::ZERO)
         .build_lazy(backend)
         .unwrap();
-    pool.get_timeout(SOON).unwrap();
+    drop(pool.get_timeout(SOON).unwrap());
     let _held = pool.get().unwrap();
     assert!(pool.get().unwrap_err().is_timeout());
 }
@@ -60,7 +60,7 @@ fn neither_waits_for_a_create_a_check_or_a_dispose_that_hangs() {
         assert!(took <= NOISE, "{took:?}");
     }
     backend.release();
-    pool.get_timeout(SOON).unwrap();
+    drop(pool.get_timeout(SOON).unwrap());
 }
 
 #[test]

@@ -414,8 +414,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// How many connections this thread checked out and has not given back.
     pub(crate) fn held_by(&self, thread: u64) -> usize {
-        let held =
-            |slot: &&Slot<T>| slot.holder() == thread && matches!(slot.stamp(), Stamp::InUse(_));
+        let held = |slot: &&'static Slot<T>| slot.holder() == thread;
         self.table.all().filter(held).count()
     }
 }

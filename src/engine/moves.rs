@@ -22,6 +22,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return None;
         }
         let slot = core.claim_slot();
+        // Made now and not when the create succeeds, so that the table has no gaps to stop at.
+        self.table.get_or_make(slot);
         let job = job(core, JobKind::Create, slot, 0, now, covers);
         Some(Permit::new(Arc::clone(self), core.begin(job)))
     }

@@ -30,7 +30,7 @@ pub(crate) struct Slot<T> {
     expires: AtomicU64,
     /// The tick at which the present connection was last proven alive.
     checked: AtomicU64,
-    /// The thread that made the last checkout.
+    /// The thread that made the present checkout, 0 when there is none.
     holder: AtomicU64,
     index: AtomicU32,
     watched: AtomicU32,
@@ -158,6 +158,7 @@ impl<T> Slot<T> {
     }
 
     pub(super) fn vacate(&self) {
+        self.holder.store(0, Relaxed);
         self.stamp.store(0, Relaxed);
     }
 }
@@ -220,6 +221,7 @@ impl<T> Loan<T> {
     #[inline]
     fn store(self, now: u64) {
         let Self { slot, entry, .. } = self;
+        slot.holder.store(0, Relaxed);
         slot.stamp.store(idle(now), Relaxed);
         let before = slot.cell.swap(Some(entry));
         debug_assert!(before.is_none(), "bug: two entries in one slot");

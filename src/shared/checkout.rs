@@ -174,7 +174,8 @@ impl<M: ConnectionManager> Shared<M> {
         errand: &Errand,
         mut found: Option<PoolLoan<M>>,
     ) -> Result<Option<PoolLoan<M>>, PoolLoan<M>> {
-        // Those that an errand without time cannot have checked, in a pool without threads.
+        // Those that an errand without time cannot wait for. They are seen to afterwards, so that it
+        // does not meet them again.
         let mut passed = Vec::new();
         let result = loop {
             let now = self.ticker.tick();
@@ -189,13 +190,16 @@ impl<M: ConnectionManager> Shared<M> {
                 }
                 Accepted::Gone | Accepted::Failed(_) => {}
                 Accepted::Unproven(loan) if !errand.impatient => break Err(loan),
-                Accepted::Unproven(loan) if self.crew.is_none() => passed.push(loan),
-                Accepted::Unproven(loan) => self.check_aside(loan, |_| ()),
+                Accepted::Unproven(loan) => passed.push(loan),
             }
         };
         for loan in passed {
-            let idle_since = loan.idle_since;
-            self.give_back(loan, idle_since);
+            if self.crew.is_some() {
+                self.check_aside(loan, |_| ());
+            } else {
+                let idle_since = loan.idle_since;
+                self.give_back(loan, idle_since);
+            }
         }
         result
     }
@@ -448,7 +452,6 @@ impl<M: ConnectionManager> Shared<M> {
         deadline: Option<Instant>,
         waited: bool,
     ) -> Timeout<M::Error> {
-        let now = self.moment();
         let me = this_thread();
         let core = self.engine.lock();
         let in_use = self.engine.in_use(&core);
@@ -466,10 +469,10 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let mut timeout = Timeout {
             pool: Arc::clone(&self.name),
-            waited: if waited {
-                now.real.max(deadline.unwrap_or(now.real)) - since
-            } else {
-                Duration::ZERO
+            // The budget, and not what the scheduler made of it.
+            waited: match deadline.filter(|_| waited) {
+                Some(deadline) => deadline.saturating_duration_since(since),
+                None => Duration::ZERO,
             },
             phase,
             size: core.size(),

@@ -12,11 +12,12 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.ticker.tick();
         let meter = &self.meter;
         let core = self.engine.lock();
-        let (mut in_use, mut uses, mut tries) = (0, 0, 0);
+        let (mut in_use, mut held, mut uses, mut tries) = (0, 0, 0, 0);
         let mut oldest = None::<u64>;
         for slot in self.engine.table.all() {
             uses += slot.uses();
             tries += slot.tries();
+            held += u64::from(slot.holder() != 0);
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
             if stamp != Stamp::Vacant {
@@ -26,9 +27,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let failed_gets = meter.failed.load(Relaxed);
         let waited = meter.wait.snapshot(0).count;
-        let held = meter.held.snapshot(0).count;
+        let noted = meter.held.snapshot(0).count;
         // A checkout that is over and left no record was shorter than the clock can tell.
-        let instant = uses.saturating_sub(held + in_use as u64);
+        let instant = uses.saturating_sub(noted + held);
         let peak = |peak: &std::sync::atomic::AtomicUsize, value: usize| {
             peak.fetch_max(value, Relaxed).max(value)
         };

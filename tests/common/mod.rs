@@ -165,7 +165,7 @@ pub(crate) fn all_disposed(backend: &MemoryManager) {
 #[track_caller]
 pub(crate) fn close_clean<M: ConnectionManager>(pool: &Pool<M>, backend: &MemoryManager) {
     if let Err(left) = pool.close_timeout(SOON) {
-        panic!("not closed: {left:?}");
+        panic!("not closed: {left:?}, {:?}", pool.stats());
     }
     all_disposed(backend);
     let stats = pool.stats();
