@@ -2,7 +2,7 @@
 
 use super::ledger::{Job, JobKind};
 use super::ticket::{Mail, Ticket};
-use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Stamp};
+use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Stamp, Surplus};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,6 +103,23 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             job.since = now;
             job.deadline = deadline;
         }
+    }
+
+    /// Ends a check that went well and hands the connection over, all under one lock. Err: the pool
+    /// gave up on it, see [`end_check`](Self::end_check).
+    pub(crate) fn end_check_well(
+        self: &Arc<Self>,
+        check: CheckId,
+        loan: Loan<T>,
+        generation: u64,
+        now: Instant,
+    ) -> Result<Result<Effects<T, F>, (Loan<T>, Surplus)>, Loan<T>> {
+        let mut core = self.lock();
+        if core.end(check.0).is_none() {
+            return Err(loan);
+        }
+        let idle_since = loan.idle_since;
+        Ok(self.give_locked(&mut core, loan, idle_since, generation, true, now))
     }
 
     /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the

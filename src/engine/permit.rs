@@ -2,7 +2,7 @@
 
 use super::ledger::Job;
 use super::slot::Loan;
-use super::{Effects, Engine, Moment};
+use super::{Core, Effects, Engine, Moment};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,26 +57,30 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         Some(job.generation)
     }
 
-    /// Puts a new connection into the slot. It comes back as a stray if the pool gave up on it.
-    pub(crate) fn install(
+    /// Puts a new connection into the slot and says under the same lock what becomes of it: between
+    /// the end of a create and the hand-over of its connection nobody may find a waiter uncovered and
+    /// start another create. It comes back as a stray if the pool gave up on it.
+    pub(crate) fn install<R>(
         mut self,
         entry: Box<T>,
         now: Moment,
         expires: u64,
-    ) -> Result<Loan<T>, (Box<T>, Stray<T, F>)> {
+        then: impl FnOnce(&Arc<Engine<T, F>>, &mut Core<T, F>, Loan<T>) -> R,
+    ) -> Result<R, (Box<T>, Stray<T, F>)> {
         self.ended = true;
-        let mut core = self.engine.lock();
+        let engine = Arc::clone(&self.engine);
+        let mut core = engine.lock();
         core.created += 1;
         let Some(job) = core.end(self.job) else {
             drop(core);
-            let engine = Arc::clone(&self.engine);
             return Err((entry, Stray { engine }));
         };
         core.overtake(job.since, now.real);
         core.open += 1;
         core.set_born(job.slot, now.tick);
-        let slot = self.engine.table.get_or_make(job.slot);
-        Ok(slot.occupy(entry, now.tick, expires))
+        let slot = engine.table.get_or_make(job.slot);
+        let loan = slot.occupy(entry, now.tick, expires);
+        Ok(then(&engine, &mut core, loan))
     }
 
     /// Ends a create that made nothing. False if the pool had given up on it before.

@@ -72,29 +72,43 @@ impl<M: ConnectionManager> Shared<M> {
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
         let result = self.prove(&mut loan);
-        if !self.engine.end_check(check) {
-            // Given up on meanwhile, and counted then: it has no slot any more.
-            let Loan { entry, .. } = loan;
-            self.run_dispose(entry);
-            self.engine.end_stray();
-            self.nudge();
-            return false;
+        if let Err(reason) = result {
+            return self.end_badly(check, loan, reason);
         }
-        match result {
-            Ok(()) => {
-                loan.set_checked(self.ticker.tick());
-                loan.entry.vouched = true;
-                let idle_since = loan.idle_since;
-                self.deliver(loan, idle_since);
-            }
-            Err(reason) => {
-                self.count_reason(reason);
-                self.evict_counted(loan, reason);
+        loan.set_checked(self.ticker.tick());
+        loan.entry.vouched = true;
+        let generation = loan.entry.generation;
+        match self
+            .engine
+            .end_check_well(check, loan, generation, real_now())
+        {
+            Ok(Ok(effects)) => self.run(effects),
+            Ok(Err((loan, surplus))) => self.evict(loan, super::create::reason(surplus)),
+            Err(loan) => {
+                self.end_stray(loan);
+                return false;
             }
         }
-        // Whoever counted on this check has been served, or must look for something else.
-        self.settle();
-        result.is_ok()
+        true
+    }
+
+    fn end_badly(self: &Arc<Self>, check: CheckId, loan: PoolLoan<M>, reason: EvictReason) -> bool {
+        if self.engine.end_check(check) {
+            self.evict(loan, reason);
+            // Whoever counted on this check must look for something else.
+            self.settle();
+        } else {
+            self.end_stray(loan);
+        }
+        false
+    }
+
+    /// The pool gave up on this check meanwhile, and counted that: the connection has no slot any more.
+    fn end_stray(&self, loan: PoolLoan<M>) {
+        let Loan { entry, .. } = loan;
+        self.run_dispose(entry);
+        self.engine.end_stray();
+        self.nudge();
     }
 
     /// Serves whoever can be served now.

@@ -1,7 +1,7 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
 use super::node::Node;
-use super::{Failure, PoolLoan, PoolPermit, Shared};
+use super::{Failure, PoolEffects, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::Surplus;
 use crate::error::Cause;
@@ -46,6 +46,15 @@ impl<E> Failed<E> {
     }
 }
 
+/// What became of a new connection.
+enum Installed<M: ConnectionManager> {
+    /// It is the caller's.
+    Here(PoolLoan<M>),
+    /// The head waiter has it, or it rests.
+    Given(PoolEffects<M>),
+    Surplus(PoolLoan<M>, Surplus),
+}
+
 impl<M: ConnectionManager> Shared<M> {
     /// Starts a create on a thread of the pool.
     pub(super) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
@@ -61,6 +70,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
         match self.create_loan(permit, purpose) {
             Ok(Some(loan)) => {
+                // A refill in a pool without threads.
                 let idle_since = loan.idle_since;
                 self.deliver(loan, idle_since);
             }
@@ -76,7 +86,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Runs `create`. None: it was not needed any more, or its result came too late.
+    /// Runs `create`. In a pool with threads the connection is handed over at once; without, it is
+    /// the caller's. None: handed over, not needed any more, or too late.
     pub(super) fn create_loan(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
@@ -125,23 +136,37 @@ impl<M: ConnectionManager> Shared<M> {
         let node = self.node(connection, now.tick, generation);
         let (id, expires) = (node.id, node.expires);
         self.meter.create.record(took);
-        match permit.install(node, now, expires) {
-            Ok(mut loan) => {
-                self.back_on();
-                loan.entry.first_use = loan.slot.uses();
-                loan.entry.last_use = self.last_use(loan.slot.uses());
-                self.call_for_newcomer(expires, now);
-                self.emit(|pool| PoolEvent::Created { pool, id, took });
-                Some(loan)
+        self.emit(|pool| PoolEvent::Created { pool, id, took });
+        let here = self.crew.is_none();
+        let installed = permit.install(node, now, expires, |engine, core, mut loan| {
+            loan.entry.first_use = loan.slot.uses();
+            loan.entry.last_use = self.last_use(loan.slot.uses());
+            if here {
+                return Installed::Here(loan);
             }
+            match engine.give_locked(core, loan, now.tick, generation, true, now.real) {
+                Ok(effects) => Installed::Given(effects),
+                Err((loan, surplus)) => Installed::Surplus(loan, surplus),
+            }
+        });
+        let installed = match installed {
+            Ok(installed) => installed,
             Err((node, stray)) => {
-                self.emit(|pool| PoolEvent::Created { pool, id, took });
                 self.count_eviction(&node, 0, EvictReason::Late, now.tick);
                 self.run_dispose(node);
                 drop(stray);
-                None
+                self.nudge();
+                return None;
             }
+        };
+        self.back_on();
+        self.call_for_newcomer(expires, now);
+        match installed {
+            Installed::Here(loan) => return Some(loan),
+            Installed::Given(effects) => self.run(effects),
+            Installed::Surplus(loan, surplus) => self.evict(loan, reason(surplus)),
         }
+        None
     }
 
     /// A new node around a connection.
