@@ -9,6 +9,7 @@
 
 use parking_lot::Mutex;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 /// keep real time.
 ///
 /// It is read on every checkout and check-in, so it should be cheap. A clock that goes backwards is
-/// read as one that stands still; one that panics makes the call that reads it panic.
+/// read as one that stands still; where one panics, the system's time is taken instead.
 pub trait Clock: Send + Sync + 'static {
     /// The present time.
     fn now(&self) -> Instant;
@@ -154,7 +155,12 @@ impl Ticker {
 
     #[cold]
     fn custom_tick(&self, clock: &dyn Clock) -> u64 {
-        ticks(clock.now().saturating_duration_since(self.epoch))
+        // A check-in reads this with a connection in its hands, which a panic would lose.
+        let now = catch_unwind(AssertUnwindSafe(|| clock.now())).unwrap_or_else(|payload| {
+            std::mem::forget(payload);
+            real_now()
+        });
+        ticks(now.saturating_duration_since(self.epoch))
     }
 
     /// The moment of a tick, by the pool's clock.

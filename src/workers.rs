@@ -15,6 +15,7 @@ use crate::clock::real_now;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -115,7 +116,9 @@ impl Crew {
         let Err(error) = self.spawn("worker", move || crew.toil()) else {
             return;
         };
-        tracing::warn!(target: "conpool", pool = &*self.name, %error, "no thread to be had");
+        guarded(|| {
+            tracing::warn!(target: "conpool", pool = &*self.name, %error, "no thread to be had");
+        });
         let mut state = self.state.lock();
         state.workers -= 1;
         if state.workers > 0 {
@@ -128,7 +131,7 @@ impl Crew {
         }
         while let Some(work) = state.next() {
             drop(state);
-            work();
+            guarded(work);
             state = self.state.lock();
         }
     }
@@ -153,7 +156,7 @@ impl Crew {
         loop {
             if let Some(work) = state.next() {
                 drop(state);
-                work();
+                guarded(work);
                 state = self.state.lock();
                 continue;
             }
@@ -177,7 +180,8 @@ impl Crew {
 
     fn collect(self: &Arc<Self>, pool: &dyn Tend) {
         loop {
-            let next = pool.tend();
+            let mut next = None;
+            guarded(|| next = pool.tend());
             self.relieve();
             let mut state = self.state.lock();
             if state.closed && state.pending() == 0 {
@@ -207,7 +211,7 @@ impl Crew {
         while state.workers == 0 {
             let Some(work) = state.next() else { break };
             drop(state);
-            work();
+            guarded(work);
             state = self.state.lock();
         }
         let stalled = state.queue.front().map(|(since, _)| *since + STALL);
@@ -275,6 +279,15 @@ impl Crew {
             drop(handle.join());
         }
         true
+    }
+}
+
+/// Runs something whose panics are caught where they belong, inside. Should one come out all the
+/// same (a `tracing` subscriber that panics, say), the thread has to live on.
+pub(crate) fn guarded(work: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+        // Dropping it might panic again.
+        std::mem::forget(payload);
     }
 }
 

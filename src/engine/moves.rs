@@ -112,14 +112,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         check: CheckId,
         loan: Loan<T>,
         generation: u64,
-        now: Instant,
+        now: Moment,
     ) -> Result<Result<Effects<T, F>, (Loan<T>, Surplus)>, Loan<T>> {
         let mut core = self.lock();
         if core.end(check.0).is_none() {
             return Err(loan);
         }
+        loan.set_checked(now.tick);
         let idle_since = loan.idle_since;
-        Ok(self.give_locked(&mut core, loan, idle_since, generation, true, now))
+        Ok(self.give_locked(&mut core, loan, idle_since, generation, true, now.real))
     }
 
     /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the

@@ -75,12 +75,11 @@ impl<M: ConnectionManager> Shared<M> {
         if let Err(reason) = result {
             return self.end_badly(check, loan, reason);
         }
-        loan.set_checked(self.ticker.tick());
         loan.entry.vouched = true;
         let generation = loan.entry.generation;
         match self
             .engine
-            .end_check_well(check, loan, generation, real_now())
+            .end_check_well(check, loan, generation, self.moment())
         {
             Ok(Ok(effects)) => self.run(effects),
             Ok(Err((loan, surplus))) => self.evict(loan, super::create::reason(surplus)),

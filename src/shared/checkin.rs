@@ -14,22 +14,17 @@ pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
     let shared = &*node.shared;
     let now = shared.ticker.tick();
     let out_since = loan.slot.out_since();
-    let connection = &mut node.connection;
-    let broken = shared.call("has_broken", |manager| manager.has_broken(connection));
-    let clean = match broken {
-        Ok(false) => match shared.call("on_checkin", |manager| manager.on_checkin(connection)) {
-            Ok(Ok(())) => None,
-            Ok(Err(_)) => Some(EvictReason::HookFailed),
-            Err(_) => Some(EvictReason::Panicked),
-        },
-        Ok(true) => Some(EvictReason::Broken),
-        Err(_) => Some(EvictReason::Panicked),
+    let panicked = std::thread::panicking() && !node.amid_panic;
+    // A connection that a panic drops is not asked: nobody knows what state it is in.
+    let bad = if panicked {
+        Some(EvictReason::Panicked)
+    } else {
+        ask(shared, &mut node.connection)
     };
     let tired = now >= node.expires || loan.slot.uses() >= node.last_use;
-    let panicked = std::thread::panicking() && !node.amid_panic;
     // One branch for everything unusual: the warm way falls through.
-    if clean.is_some() || tired || panicked || now > out_since || !shared.is_silent() {
-        return check_in_unusual(loan, clean, panicked, now);
+    if bad.is_some() || tired || now > out_since || !shared.is_silent() {
+        return check_in_unusual(loan, bad, now);
     }
     let (pool, slot) = (shared.engine.id, loan.slot.index());
     match loan.put_back(now) {
@@ -38,19 +33,34 @@ pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
     }
 }
 
+/// Asks the hooks whether this connection may go back.
+#[inline]
+fn ask<M: ConnectionManager>(
+    shared: &Shared<M>,
+    connection: &mut M::Connection,
+) -> Option<EvictReason> {
+    match shared.call("has_broken", |manager| manager.has_broken(connection)) {
+        Ok(false) => {}
+        Ok(true) => return Some(EvictReason::Broken),
+        Err(_) => return Some(EvictReason::Panicked),
+    }
+    // The error is dropped inside: its Drop is user code too.
+    match shared.call("on_checkin", |manager| {
+        manager.on_checkin(connection).is_ok()
+    }) {
+        Ok(true) => None,
+        Ok(false) => Some(EvictReason::HookFailed),
+        Err(_) => Some(EvictReason::Panicked),
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn check_in_unusual<M: ConnectionManager>(
-    loan: PoolLoan<M>,
-    clean: Option<EvictReason>,
-    panicked: bool,
-    now: u64,
-) {
+fn check_in_unusual<M: ConnectionManager>(loan: PoolLoan<M>, bad: Option<EvictReason>, now: u64) {
     let node = &*loan.entry;
     let shared = Arc::clone(&node.shared);
     shared.note_return(&loan, now);
-    let reason = clean
-        .or(panicked.then_some(EvictReason::Panicked))
+    let reason = bad
         .or((loan.slot.uses() >= node.last_use).then_some(EvictReason::MaxUses))
         .or((now >= node.expires).then_some(EvictReason::MaxLifetime));
     if let Some(reason) = reason {

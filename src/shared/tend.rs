@@ -18,7 +18,7 @@ use super::{PoolCore, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::{JobKind, Moment, Slot, Stamp};
 use crate::error::Cause;
-use crate::workers::Tend;
+use crate::workers::{Tend, guarded};
 use crate::{ConnectionManager, EvictReason, PoolEvent, SweepReport};
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -184,7 +184,10 @@ impl<M: ConnectionManager> Shared<M> {
                 JobKind::Check => ("check_aliveness", self.config.check_timeout),
                 JobKind::Dispose => ("dispose", self.config.dispose_timeout),
             };
-            tracing::warn!(target: "conpool", pool = &*self.name, hook, ?after, "hook takes too long");
+            guarded(|| {
+                let pool = &*self.name;
+                tracing::warn!(target: "conpool", pool, hook, ?after, "hook takes too long");
+            });
             let cause = Cause::TimedOut { hook, after };
             let error: Arc<dyn Error + Send + Sync> =
                 Arc::from(Box::from(format!("{hook} took longer than {after:?}")));
