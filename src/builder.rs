@@ -141,6 +141,23 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     }
 }
 
+// Here and not beside the handle, so that imports point one way.
+impl<M: ConnectionManager> Pool<M> {
+    /// A pool with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolBuilder::build`].
+    pub fn new(manager: M) -> Result<Self, BuildError<M::Error>> {
+        Self::builder().build(manager)
+    }
+
+    /// Settings for a pool.
+    pub fn builder() -> PoolBuilder<M> {
+        PoolBuilder::new()
+    }
+}
+
 impl<M: ConnectionManager> Default for PoolBuilder<M> {
     fn default() -> Self {
         Self::new()

@@ -1,10 +1,10 @@
 //! The handle.
 
-use crate::error::{AddError, BuildError, GetError, StillInUse};
+use crate::error::{AddError, GetError, StillInUse};
 use crate::shared::{Budget, Shared};
 use crate::{
-    ConfigError, ConnectionInfo, ConnectionManager, Health, Holder, PoolBuilder, PoolConfig,
-    PoolStats, PooledConnection, SweepReport,
+    ConfigError, ConnectionInfo, ConnectionManager, Health, Holder, PoolConfig, PoolStats,
+    PooledConnection, SweepReport,
 };
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
@@ -42,20 +42,6 @@ impl<M: ConnectionManager> Pool<M> {
         Self {
             handle: Arc::new(Handle(shared)),
         }
-    }
-
-    /// A pool with the default settings.
-    ///
-    /// # Errors
-    ///
-    /// As [`PoolBuilder::build`].
-    pub fn new(manager: M) -> Result<Self, BuildError<M::Error>> {
-        Self::builder().build(manager)
-    }
-
-    /// Settings for a pool.
-    pub fn builder() -> PoolBuilder<M> {
-        PoolBuilder::new()
     }
 
     /// Checks a connection out, waiting at most the pool's `get_timeout` for it.

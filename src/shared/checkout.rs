@@ -1,21 +1,17 @@
 //! The way of a connection to a caller.
 
-use super::create::{Failed, Purpose};
-use super::{Failure, PoolLoan, Shared};
+use super::create::Failed;
+use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::{JobKind, Mail, Ticket, Waited, remember, this_thread};
-use crate::error::{Cause, GetError, Phase, Timeout};
+use crate::engine::{remember, this_thread};
+use crate::error::{Cause, GetError};
 use crate::{ConnectionManager, EvictReason, HealthCheck, PoolEvent};
 use std::error::Error;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-
-/// A check somebody waits for that takes longer than this is not counted on any longer: the waiter
-/// looks for something else meanwhile.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a caller is ready to wait.
 #[derive(Debug, Clone, Copy)]
@@ -24,20 +20,19 @@ pub(crate) enum Budget {
     Until(Instant),
 }
 
-type PoolTicket<M> = Ticket<super::Of<M>, super::Err<M>>;
-type Got<M> = Result<PoolLoan<M>, GetError<<M as ConnectionManager>::Error>>;
+pub(super) type Got<M> = Result<PoolLoan<M>, GetError<<M as ConnectionManager>::Error>>;
 
 /// One caller's errand.
-struct Errand {
-    since: Instant,
-    deadline: Option<Instant>,
+pub(super) struct Errand {
+    pub(super) since: Instant,
+    pub(super) deadline: Option<Instant>,
     /// Waits for nothing at all.
-    impatient: bool,
+    pub(super) impatient: bool,
     at: &'static Location<'static>,
 }
 
 /// What came of a connection that was to be handed out.
-enum Accepted<M: ConnectionManager> {
+pub(super) enum Accepted<M: ConnectionManager> {
     Ready(PoolLoan<M>),
     /// Evicted.
     Gone,
@@ -106,7 +101,12 @@ impl<M: ConnectionManager> Shared<M> {
         loan
     }
 
-    fn hand_out_loudly(&self, loan: PoolLoan<M>, errand: &Errand, now: u64) -> PoolLoan<M> {
+    pub(super) fn hand_out_loudly(
+        &self,
+        loan: PoolLoan<M>,
+        errand: &Errand,
+        now: u64,
+    ) -> PoolLoan<M> {
         let loan = self.hand_out(loan);
         remember(self.engine.id, loan.slot.index());
         if let Some(leaks) = &self.leaks {
@@ -169,7 +169,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Looks for an idle connection without queueing. `Err` carries one whose check may block.
-    fn look(
+    pub(super) fn look(
         self: &Arc<Self>,
         errand: &Errand,
         mut found: Option<PoolLoan<M>>,
@@ -204,147 +204,9 @@ impl<M: ConnectionManager> Shared<M> {
         result
     }
 
-    /// Everything beyond the warm way: looks, queues, waits, until there is an outcome.
-    fn seek(self: &Arc<Self>, errand: &Errand, mut found: Option<PoolLoan<M>>) -> Got<M> {
-        let mut ticket: Option<Arc<PoolTicket<M>>> = None;
-        loop {
-            // A caller that has queued before keeps its place and does not go round the line.
-            let unproven = if ticket.is_none() || found.is_some() {
-                match self.look(errand, found.take()) {
-                    Ok(Some(loan)) => return Ok(self.note_wait(loan, errand, ticket.is_some())),
-                    Ok(None) => None,
-                    Err(loan) => Some(loan),
-                }
-            } else {
-                None
-            };
-            if errand.impatient {
-                return Err(self.give_up(errand, false));
-            }
-            match self.queue(errand, &mut ticket, unproven)? {
-                Queued::Found(loan) => {
-                    found = Some(loan);
-                    continue;
-                }
-                Queued::Waiting => {}
-            }
-            let Some(ticket) = &ticket else { continue };
-            let moment = || self.moment();
-            let waited = self
-                .engine
-                .wait(ticket, errand.deadline, moment, |effects| self.run(effects));
-            let mailed = match waited {
-                Waited::TimedOut => return Err(self.give_up(errand, true)),
-                Waited::Found(loan) => {
-                    found = Some(loan);
-                    continue;
-                }
-                Waited::Mail(Mail::Fail(failure)) => return Err(self.fail(failure)),
-                Waited::Mail(Mail::Loan(loan)) => loan,
-                Waited::Mail(Mail::Permit(permit)) => {
-                    match self.create_loan(permit, Purpose::Waiter) {
-                        Ok(Some(loan)) => loan,
-                        Ok(None) => continue,
-                        Err(failed) => {
-                            // Nobody else could be told: this caller ran the create.
-                            if failed.transient || self.engine.lock().open > 0 {
-                                continue;
-                            }
-                            return Err(self.fail(failed.failure()));
-                        }
-                    }
-                }
-            };
-            match self.accept(mailed, false, true) {
-                Accepted::Ready(loan) => {
-                    let loan = self.hand_out_loudly(loan, errand, self.ticker.tick());
-                    return Ok(self.note_wait(loan, errand, true));
-                }
-                Accepted::Gone => {}
-                Accepted::Unproven(loan) => found = Some(loan),
-                Accepted::Failed(failed) => {
-                    if !failed.transient && self.engine.lock().open == 0 {
-                        return Err(self.fail(failed.failure()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Joins the line, with every idle connection looked at and every create under way that helps.
-    fn queue(
-        self: &Arc<Self>,
-        errand: &Errand,
-        ticket: &mut Option<Arc<PoolTicket<M>>>,
-        unproven: Option<PoolLoan<M>>,
-    ) -> Result<Queued<M>, GetError<M::Error>> {
-        let newcomer = ticket.is_none();
-        let ticket = ticket.get_or_insert_with(|| Ticket::new(errand.since));
-        let now = self.moment();
-        let mut core = self.engine.lock();
-        if core.closed {
-            drop(core);
-            if let Some(loan) = unproven {
-                self.evict(loan, EvictReason::Closed);
-            }
-            return Err(self.fail(Failure::Closed));
-        }
-        self.engine.join(&mut core, ticket, now.real);
-        let check = unproven.map(|loan| {
-            let patience = now.real.checked_add(PATIENCE);
-            let check =
-                self.engine
-                    .begin_check(&mut core, &loan, loan.entry.id, now.real, patience);
-            (check, loan)
-        });
-        if check.is_none() && !core.suspended {
-            if let Some(loan) = self.engine.search(&core, ticket, now.tick) {
-                let effects = self.engine.leave(&mut core, ticket, now.real);
-                drop(core);
-                effects.into_iter().for_each(|effects| self.run(effects));
-                return Ok(Queued::Found(loan));
-            }
-        }
-        let effects = self.engine.settle(&mut core, now.real);
-        if newcomer && self.is_crowded(&core) {
-            let after = self.engine.leave(&mut core, ticket, now.real);
-            drop(core);
-            self.run(effects);
-            after.into_iter().for_each(|effects| self.run(effects));
-            if let Some((check, loan)) = check {
-                self.start_check(check, loan);
-            }
-            let max_waiters = self.config.max_waiters.unwrap_or_default();
-            self.meter.saturated.fetch_add(1, Relaxed);
-            let pool = Arc::clone(&self.name);
-            return Err(GetError::Saturated { pool, max_waiters });
-        }
-        if newcomer {
-            self.meter.gets_waited.fetch_add(1, Relaxed);
-        }
-        self.meter.peak_waiters.fetch_max(core.queue.len(), Relaxed);
-        // It waits because nothing is idle, so what is open is in use.
-        self.meter.peak_in_use.fetch_max(core.open, Relaxed);
-        drop(core);
-        self.run(effects);
-        if let Some((check, loan)) = check {
-            self.start_check(check, loan);
-        }
-        Ok(Queued::Waiting)
-    }
-
-    /// More callers blocked than may be, beyond what is on its way to them.
-    fn is_crowded(&self, core: &super::PoolCore<M>) -> bool {
-        let Some(max_waiters) = self.config.max_waiters else {
-            return false;
-        };
-        let coming = core.creating + core.checking + self.engine.idle_count();
-        core.queue.len().saturating_sub(coming) > max_waiters
-    }
-
     /// May this connection be handed out? `impatient`: its caller waits for nothing. `mailed`: it came
     /// by mail, not from a slot.
-    fn accept(
+    pub(super) fn accept(
         self: &Arc<Self>,
         mut loan: PoolLoan<M>,
         impatient: bool,
@@ -421,95 +283,4 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
     }
-
-    // ---- outcomes ------------------------------------------------------------------------------
-
-    fn note_wait(&self, loan: PoolLoan<M>, errand: &Errand, waited: bool) -> PoolLoan<M> {
-        if waited {
-            let waited = real_now().saturating_duration_since(errand.since);
-            self.meter.wait.record(waited);
-        }
-        loan
-    }
-
-    pub(super) fn fail(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
-        let pool = Arc::clone(&self.name);
-        match failure {
-            Failure::Closed => GetError::Closed { pool },
-            Failure::Create(error) => GetError::Create { pool, error },
-            Failure::Panicked { hook, message } => GetError::Panicked {
-                pool,
-                hook,
-                message,
-            },
-        }
-    }
-
-    /// The deadline has passed: says what stood in the way.
-    pub(super) fn timeout(
-        &self,
-        since: Instant,
-        deadline: Option<Instant>,
-        waited: bool,
-    ) -> Timeout<M::Error> {
-        let me = this_thread();
-        let core = self.engine.lock();
-        let in_use = self.engine.in_use(&core);
-        let checking = core.jobs().any(|(_, job)| job.kind == JobKind::Check);
-        let phase = if core.suspended {
-            Phase::Suspended
-        } else if checking {
-            Phase::Checking
-        } else if core.creating > 0 || (waited && core.has_room()) {
-            Phase::Creating
-        } else if core.open == 0 && core.disposing > 0 {
-            Phase::Disposing
-        } else {
-            Phase::Waiting
-        };
-        let mut timeout = Timeout {
-            pool: Arc::clone(&self.name),
-            // The budget, and not what the scheduler made of it.
-            waited: match deadline.filter(|_| waited) {
-                Some(deadline) => deadline.saturating_duration_since(since),
-                None => Duration::ZERO,
-            },
-            phase,
-            size: core.size(),
-            max_size: core.max_size,
-            idle: core.open - in_use,
-            in_use,
-            creating: core.creating,
-            disposing: core.disposing,
-            waiters: core.queue.len(),
-            last: None,
-            held_by_this_thread: self.engine.held_by(me),
-        };
-        drop(core);
-        let failing = self.backing.lock().failures() > 0;
-        let last = self.last_failure.lock();
-        let last = last.as_ref().filter(|(at, _)| failing || *at >= since);
-        timeout.last = last.map(|(_, cause)| cause.clone());
-        timeout
-    }
-
-    fn give_up(&self, errand: &Errand, waited: bool) -> GetError<M::Error> {
-        if self.engine.lock().closed {
-            return self.fail(Failure::Closed);
-        }
-        let timeout = self.timeout(errand.since, errand.deadline, waited);
-        self.meter.timeouts.fetch_add(1, Relaxed);
-        let (waited, waiters) = (timeout.waited, timeout.waiters);
-        self.emit(|pool| PoolEvent::TimedOut {
-            pool,
-            waited,
-            waiters,
-        });
-        GetError::TimedOut(Box::new(timeout))
-    }
-}
-
-enum Queued<M: ConnectionManager> {
-    Found(PoolLoan<M>),
-    Waiting,
 }

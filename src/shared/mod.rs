@@ -1,8 +1,9 @@
 //! Where engine, manager, clock, events and statistics meet: the one place that calls hooks, always
 //! outside locks, always with panics caught.
 //!
-//! One file per step of a connection's life: [`create`], [`checkout`], [`checkin`], [`evict`]; the
-//! collector's pass is [`tend`], what an operator does is [`admin`].
+//! One file per step of a connection's life: [`create`], [`checkout`] (with [`seek`] for callers that
+//! must wait and [`outcome`] for what they are told), [`check`], [`checkin`], [`evict`]; the collector's
+//! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
 
 mod admin;
 mod backoff;
@@ -14,7 +15,11 @@ mod evict;
 mod hooks;
 mod leaks;
 mod node;
+mod outcome;
+mod overdue;
 mod prime;
+mod refill;
+mod seek;
 mod snapshot;
 mod tend;
 
@@ -24,7 +29,7 @@ pub(crate) use node::Node;
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
-use crate::engine::{Core, Effects, Engine, Loan, Moment, Permit};
+use crate::engine::{Core, Effects, Engine, Loan, Moment, Permit, Ticket};
 use crate::error::Cause;
 use crate::stats::Recorder;
 use crate::workers::Crew;
@@ -48,6 +53,7 @@ type Of<M> = Node<M>;
 type Err<M> = Failure<<M as ConnectionManager>::Error>;
 /// The engine of a pool with this manager.
 pub(crate) type PoolEngine<M> = Engine<Of<M>, Err<M>>;
+type PoolTicket<M> = Ticket<Of<M>, Err<M>>;
 type PoolEffects<M> = Effects<Of<M>, Err<M>>;
 type PoolPermit<M> = Permit<Of<M>, Err<M>>;
 type PoolCore<M> = Core<Of<M>, Err<M>>;

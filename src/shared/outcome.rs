@@ -1,0 +1,102 @@
+//! How a checkout ends, and what its caller is told.
+
+use super::checkout::Errand;
+use super::{Failure, PoolLoan, Shared};
+use crate::clock::real_now;
+use crate::engine::{JobKind, this_thread};
+use crate::error::{GetError, Phase, Timeout};
+use crate::{ConnectionManager, PoolEvent};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+impl<M: ConnectionManager> Shared<M> {
+    pub(super) fn note_wait(
+        &self,
+        loan: PoolLoan<M>,
+        errand: &Errand,
+        waited: bool,
+    ) -> PoolLoan<M> {
+        if waited {
+            let waited = real_now().saturating_duration_since(errand.since);
+            self.meter.wait.record(waited);
+        }
+        loan
+    }
+
+    pub(super) fn fail(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
+        let pool = Arc::clone(&self.name);
+        match failure {
+            Failure::Closed => GetError::Closed { pool },
+            Failure::Create(error) => GetError::Create { pool, error },
+            Failure::Panicked { hook, message } => GetError::Panicked {
+                pool,
+                hook,
+                message,
+            },
+        }
+    }
+
+    /// The deadline has passed: says what stood in the way.
+    pub(super) fn timeout(
+        &self,
+        since: Instant,
+        deadline: Option<Instant>,
+        waited: bool,
+    ) -> Timeout<M::Error> {
+        let me = this_thread();
+        let core = self.engine.lock();
+        let in_use = self.engine.in_use(&core);
+        let checking = core.jobs().any(|(_, job)| job.kind == JobKind::Check);
+        let phase = if core.suspended {
+            Phase::Suspended
+        } else if checking {
+            Phase::Checking
+        } else if core.creating > 0 || (waited && core.has_room()) {
+            Phase::Creating
+        } else if core.open == 0 && core.disposing > 0 {
+            Phase::Disposing
+        } else {
+            Phase::Waiting
+        };
+        let mut timeout = Timeout {
+            pool: Arc::clone(&self.name),
+            // The budget, and not what the scheduler made of it.
+            waited: match deadline.filter(|_| waited) {
+                Some(deadline) => deadline.saturating_duration_since(since),
+                None => Duration::ZERO,
+            },
+            phase,
+            size: core.size(),
+            max_size: core.max_size,
+            idle: core.open - in_use,
+            in_use,
+            creating: core.creating,
+            disposing: core.disposing,
+            waiters: core.queue.len(),
+            last: None,
+            held_by_this_thread: self.engine.held_by(me),
+        };
+        drop(core);
+        let failing = self.backing.lock().failures() > 0;
+        let last = self.last_failure.lock();
+        let last = last.as_ref().filter(|(at, _)| failing || *at >= since);
+        timeout.last = last.map(|(_, cause)| cause.clone());
+        timeout
+    }
+
+    pub(super) fn give_up(&self, errand: &Errand, waited: bool) -> GetError<M::Error> {
+        if self.engine.lock().closed {
+            return self.fail(Failure::Closed);
+        }
+        let timeout = self.timeout(errand.since, errand.deadline, waited);
+        self.meter.timeouts.fetch_add(1, Relaxed);
+        let (waited, waiters) = (timeout.waited, timeout.waiters);
+        self.emit(|pool| PoolEvent::TimedOut {
+            pool,
+            waited,
+            waiters,
+        });
+        GetError::TimedOut(Box::new(timeout))
+    }
+}

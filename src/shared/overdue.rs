@@ -1,0 +1,81 @@
+//! Hooks that outlive their timeouts: their slots are freed, their threads are on their own.
+
+use super::create::Failed;
+use super::node::span;
+use super::{PoolCore, Shared};
+use crate::engine::JobKind;
+use crate::error::Cause;
+use crate::workers::guarded;
+use crate::{ConnectionManager, EvictReason, PoolEvent};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl<M: ConnectionManager> Shared<M> {
+    pub(super) fn give_up_on_hooks(self: &Arc<Self>, now: Instant) {
+        let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let overdue: Vec<u64> = {
+            let core = self.engine.lock();
+            let overdue = core.jobs().filter(|(_, job)| late(job.deadline));
+            overdue.map(|(id, _)| id).collect()
+        };
+        for id in overdue {
+            let job = self.engine.abandon(&mut self.engine.lock(), id);
+            let Some(job) = job else { continue };
+            let (hook, after) = match job.kind {
+                JobKind::Create => ("create", self.config.create_timeout),
+                JobKind::Check => ("check_aliveness", self.config.check_timeout),
+                JobKind::Dispose => ("dispose", self.config.dispose_timeout),
+            };
+            guarded(|| {
+                let pool = &*self.name;
+                tracing::warn!(target: "conpool", pool, hook, ?after, "hook takes too long");
+            });
+            let cause = Cause::TimedOut { hook, after };
+            let error: Arc<dyn Error + Send + Sync> =
+                Arc::from(Box::from(format!("{hook} took longer than {after:?}")));
+            match job.kind {
+                JobKind::Create => {
+                    let transient = true;
+                    let failed = Failed { cause, transient };
+                    // Nobody is told at once: the failure is transient.
+                    let _kept = self.failed::<()>(None, job.since, failed, error);
+                }
+                JobKind::Check => {
+                    let reason = EvictReason::CheckFailed;
+                    self.note_error(self.moment(), &*error);
+                    self.note_failed_check(cause);
+                    self.count_reason(reason);
+                    let born = self.engine.lock().born(job.slot);
+                    let age = span(born, self.ticker.tick());
+                    let (id, uses) = (job.connection, 0);
+                    self.emit(|pool| PoolEvent::Evicted {
+                        pool,
+                        id,
+                        reason,
+                        age,
+                        uses,
+                    });
+                }
+                JobKind::Dispose => {}
+            }
+            self.settle();
+        }
+    }
+
+    /// When the next hook has taken too long, or a waiter should look for something else, or a create
+    /// may be tried again.
+    pub(super) fn next_deadline(&self, core: &PoolCore<M>, now: Instant) -> Option<Instant> {
+        let deadlines = core.jobs().filter_map(|(_, job)| job.deadline);
+        let patience = core
+            .jobs()
+            .filter_map(|(_, job)| job.patience.filter(|_| job.covers));
+        let wanted = !core.queue.is_empty() || self.refill_deficit(core) > 0;
+        let pause = core.paused_until.filter(|_| wanted && !core.closed);
+        deadlines
+            .chain(patience)
+            .chain(pause)
+            .filter(|at| *at > now)
+            .min()
+    }
+}

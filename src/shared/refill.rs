@@ -1,0 +1,121 @@
+//! How `min_idle` is kept: refill, and replacement before expiry.
+//!
+//! # Without a counter
+//!
+//! A warm checkout tells nobody, so a collector that sleeps would not learn that fewer than
+//! `min_idle` connections are left. In a pool with `min_idle` the collector therefore looks every
+//! [`ROUND`] while there are checkouts; when there are none any more it sets a bit in the gate, which
+//! makes the next checkout ring, and sleeps for good. Pools without `min_idle` never do this.
+
+use super::create::Purpose;
+use super::tend::{Findings, Next, Notes};
+use super::{PoolCore, PoolLoan, Shared};
+use crate::engine::Stamp;
+use crate::{ConnectionManager, EvictReason};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::{Duration, Instant};
+
+const ROUND: Duration = Duration::from_millis(20);
+
+impl<M: ConnectionManager> Shared<M> {
+    /// An expired connection that min_idle needs: its replacement comes first where there is room.
+    /// True if it is to stay until then.
+    pub(super) fn replace(
+        &self,
+        notes: &mut Notes,
+        slot: u32,
+        now: Instant,
+        found: &mut Findings<M>,
+    ) -> bool {
+        if notes.replacing.contains(&slot) {
+            return true;
+        }
+        let mut core = self.engine.lock();
+        let paused = core.paused_until.is_some_and(|until| until > now);
+        if !core.has_room() || core.suspended || paused || core.closed {
+            return false;
+        }
+        if core.may_create(now) {
+            if let Some(permit) = self.engine.reserve(&mut core, false, now) {
+                notes.replacing.insert(slot);
+                found.creates.push((permit, Purpose::Replace(slot)));
+            }
+        }
+        // With max_creating reached, the end of one of them calls the collector again.
+        true
+    }
+
+    /// The attempt to replace the connection in this slot is over, well or not.
+    pub(super) fn retire_replaced(self: &Arc<Self>, slot: u32) {
+        let now = self.ticker.tick();
+        let mut found = Findings::new();
+        {
+            let mut notes = self.pass.lock();
+            notes.replacing.remove(&slot);
+            if let Some(slot) = self.engine.table.get(slot) {
+                if matches!(slot.stamp(), Stamp::Idle(_)) {
+                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now;
+                    self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
+                }
+            }
+        }
+        for (loan, reason) in found.doomed {
+            self.evict(loan, reason);
+        }
+        for loan in found.well {
+            let idle_since = loan.idle_since;
+            self.give_back(loan, idle_since);
+        }
+    }
+
+    /// How many idle connections are missing, beyond those under way. May be negative.
+    pub(super) fn refill_deficit(&self, core: &PoolCore<M>) -> isize {
+        let min_idle = self.min_idle.load(Relaxed);
+        if min_idle == 0 || core.suspended || core.closed || self.priming.load(Acquire) {
+            return -isize::from(min_idle == 0 || core.closed);
+        }
+        let there = self.live_idle(self.ticker.tick()) + core.spare_jobs();
+        isize::try_from(min_idle).unwrap_or(isize::MAX)
+            - isize::try_from(there).unwrap_or(isize::MAX)
+    }
+
+    pub(super) fn refill(&self, now: Instant, found: &mut Findings<M>) {
+        let mut core = self.engine.lock();
+        // Those this pass has in its hands are as good as idle.
+        let in_hand = found.unproven.len() + found.well.len();
+        let mut missing = self.refill_deficit(&core) - in_hand as isize;
+        while missing > 0 && core.may_create(now) {
+            let Some(permit) = self.engine.reserve(&mut core, false, now) else {
+                break;
+            };
+            found.creates.push((permit, Purpose::Refill));
+            missing -= 1;
+        }
+    }
+
+    pub(super) fn listen(&self, notes: &mut Notes, now: Instant, next: &mut Next) {
+        if self.min_idle.load(Relaxed) == 0 || self.crew.is_none() {
+            self.engine.listen(false);
+            return;
+        }
+        let uses = self.engine.table.all().map(|slot| slot.uses()).sum();
+        let active = notes.uses_seen != uses;
+        notes.uses_seen = uses;
+        // After the bit is set, one more look: a checkout may have read the gate before.
+        if active {
+            self.engine.listen(false);
+            next.at(now + ROUND);
+        } else if !self.engine.listen(true) {
+            next.at(now + ROUND);
+        }
+    }
+
+    /// A checkout in a pool whose collector asked to hear of it.
+    #[cold]
+    pub(super) fn wake_up(&self) {
+        if self.engine.listen(false) {
+            self.nudge();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A checkout that is not warm: looks, queues, waits, until there is an outcome.
+
+use super::checkout::{Accepted, Errand, Got};
+use super::create::Purpose;
+use super::{Failure, PoolLoan, PoolTicket, Shared};
+use crate::engine::{Mail, Ticket, Waited};
+use crate::error::GetError;
+use crate::{ConnectionManager, EvictReason};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// A check somebody waits for that takes longer than this is not counted on any longer: the waiter
+/// looks for something else meanwhile.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+enum Queued<M: ConnectionManager> {
+    Found(PoolLoan<M>),
+    Waiting,
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Everything beyond the warm way: looks, queues, waits, until there is an outcome.
+    pub(super) fn seek(
+        self: &Arc<Self>,
+        errand: &Errand,
+        mut found: Option<PoolLoan<M>>,
+    ) -> Got<M> {
+        let mut ticket: Option<Arc<PoolTicket<M>>> = None;
+        loop {
+            // A caller that has queued before keeps its place and does not go round the line.
+            let unproven = if ticket.is_none() || found.is_some() {
+                match self.look(errand, found.take()) {
+                    Ok(Some(loan)) => return Ok(self.note_wait(loan, errand, ticket.is_some())),
+                    Ok(None) => None,
+                    Err(loan) => Some(loan),
+                }
+            } else {
+                None
+            };
+            if errand.impatient {
+                return Err(self.give_up(errand, false));
+            }
+            match self.queue(errand, &mut ticket, unproven)? {
+                Queued::Found(loan) => {
+                    found = Some(loan);
+                    continue;
+                }
+                Queued::Waiting => {}
+            }
+            let Some(ticket) = &ticket else { continue };
+            let moment = || self.moment();
+            let waited = self
+                .engine
+                .wait(ticket, errand.deadline, moment, |effects| self.run(effects));
+            let mailed = match waited {
+                Waited::TimedOut => return Err(self.give_up(errand, true)),
+                Waited::Found(loan) => {
+                    found = Some(loan);
+                    continue;
+                }
+                Waited::Mail(Mail::Fail(failure)) => return Err(self.fail(failure)),
+                Waited::Mail(Mail::Loan(loan)) => loan,
+                Waited::Mail(Mail::Permit(permit)) => {
+                    match self.create_loan(permit, Purpose::Waiter) {
+                        Ok(Some(loan)) => loan,
+                        Ok(None) => continue,
+                        Err(failed) => {
+                            // Nobody else could be told: this caller ran the create.
+                            if failed.transient || self.engine.lock().open > 0 {
+                                continue;
+                            }
+                            return Err(self.fail(failed.failure()));
+                        }
+                    }
+                }
+            };
+            match self.accept(mailed, false, true) {
+                Accepted::Ready(loan) => {
+                    let loan = self.hand_out_loudly(loan, errand, self.ticker.tick());
+                    return Ok(self.note_wait(loan, errand, true));
+                }
+                Accepted::Gone => {}
+                Accepted::Unproven(loan) => found = Some(loan),
+                Accepted::Failed(failed) => {
+                    if !failed.transient && self.engine.lock().open == 0 {
+                        return Err(self.fail(failed.failure()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Joins the line, with every idle connection looked at and every create under way that helps.
+    fn queue(
+        self: &Arc<Self>,
+        errand: &Errand,
+        ticket: &mut Option<Arc<PoolTicket<M>>>,
+        unproven: Option<PoolLoan<M>>,
+    ) -> Result<Queued<M>, GetError<M::Error>> {
+        let newcomer = ticket.is_none();
+        let ticket = ticket.get_or_insert_with(|| Ticket::new(errand.since));
+        let now = self.moment();
+        let mut core = self.engine.lock();
+        if core.closed {
+            drop(core);
+            if let Some(loan) = unproven {
+                self.evict(loan, EvictReason::Closed);
+            }
+            return Err(self.fail(Failure::Closed));
+        }
+        self.engine.join(&mut core, ticket, now.real);
+        let check = unproven.map(|loan| {
+            let patience = now.real.checked_add(PATIENCE);
+            let check =
+                self.engine
+                    .begin_check(&mut core, &loan, loan.entry.id, now.real, patience);
+            (check, loan)
+        });
+        if check.is_none() && !core.suspended {
+            if let Some(loan) = self.engine.search(&core, ticket, now.tick) {
+                let effects = self.engine.leave(&mut core, ticket, now.real);
+                drop(core);
+                effects.into_iter().for_each(|effects| self.run(effects));
+                return Ok(Queued::Found(loan));
+            }
+        }
+        let effects = self.engine.settle(&mut core, now.real);
+        if newcomer && self.is_crowded(&core) {
+            let after = self.engine.leave(&mut core, ticket, now.real);
+            drop(core);
+            self.run(effects);
+            after.into_iter().for_each(|effects| self.run(effects));
+            if let Some((check, loan)) = check {
+                self.start_check(check, loan);
+            }
+            let max_waiters = self.config.max_waiters.unwrap_or_default();
+            self.meter.saturated.fetch_add(1, Relaxed);
+            let pool = Arc::clone(&self.name);
+            return Err(GetError::Saturated { pool, max_waiters });
+        }
+        if newcomer {
+            self.meter.gets_waited.fetch_add(1, Relaxed);
+        }
+        self.meter.peak_waiters.fetch_max(core.queue.len(), Relaxed);
+        // It waits because nothing is idle, so what is open is in use.
+        self.meter.peak_in_use.fetch_max(core.open, Relaxed);
+        drop(core);
+        self.run(effects);
+        if let Some((check, loan)) = check {
+            self.start_check(check, loan);
+        }
+        Ok(Queued::Waiting)
+    }
+
+    /// More callers blocked than may be, beyond what is on its way to them.
+    fn is_crowded(&self, core: &super::PoolCore<M>) -> bool {
+        let Some(max_waiters) = self.config.max_waiters else {
+            return false;
+        };
+        let coming = core.creating + core.checking + self.engine.idle_count();
+        core.queue.len().saturating_sub(coming) > max_waiters
+    }
+}
