@@ -335,3 +335,22 @@ fn a_finished_dispose_wakes_the_waiter_that_needs_its_slot() {
     backend.release();
     waiter.join_soon().unwrap();
 }
+
+#[test]
+fn a_caller_that_comes_during_the_pause_is_served_when_it_is_over() {
+    let backend = MemoryManager::new();
+    let mut backoff = quick_backoff();
+    backoff.initial = ms(60);
+    backoff.max = ms(60);
+    let pool = quick("midpause")
+        .backoff(backoff)
+        .build_lazy(backend.clone())
+        .unwrap();
+    backend.fail_transient(Hook::Create, 1);
+    assert!(pool.get_timeout(ms(10)).unwrap_err().is_timeout());
+    // The collector comes now and finds nobody who would want a create when the pause is over.
+    pool.set_min_idle(0).unwrap();
+    std::thread::sleep(ms(10));
+    drop(pool.get_timeout(SOON).unwrap());
+    assert_eq!(backend.counters().create_errors, 1);
+}

@@ -53,9 +53,7 @@ impl<M: ConnectionManager> Shared<M> {
         core.paused_until = until;
         core.max_creating = 1;
         drop(core);
-        if let Some((crew, until)) = self.crew.as_ref().zip(until) {
-            crew.call_by(until);
-        }
+        self.call_at(until);
     }
 
     /// A create has succeeded.

@@ -71,6 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
         let now: Instant = real_now();
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
+        self.call_at(deadline);
         let result = self.prove(&mut loan);
         if let Err(reason) = result {
             return self.end_badly(check, loan, reason);

@@ -105,6 +105,7 @@ impl<M: ConnectionManager> Shared<M> {
             self.run(effects);
             return Ok(None);
         };
+        self.call_at(deadline);
         let result = self.call("create", ConnectionManager::create);
         match result {
             Ok(Ok(connection)) => Ok(self.created(permit, connection, generation, since)),
@@ -161,6 +162,8 @@ impl<M: ConnectionManager> Shared<M> {
         };
         self.back_on();
         self.call_for_newcomer(expires, now);
+        // Older creates that this one has overtaken are on notice now.
+        self.nudge_if(|core| core.creating > 0);
         match installed {
             Installed::Here(loan) => return Some(loan),
             Installed::Given(effects) => self.run(effects),
@@ -219,6 +222,10 @@ impl<M: ConnectionManager> Shared<M> {
             self.run(effects);
             attached
         });
+        if !attached {
+            // One abandoned hook less: another may be given up on now.
+            self.nudge();
+        }
         self.emit(|pool| PoolEvent::CreateFailed {
             pool,
             error,

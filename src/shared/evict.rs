@@ -1,7 +1,7 @@
 //! How connections go: counted first, then disposed exactly once, off every caller's path.
 
 use super::node::{Node, span};
-use super::{Of, PoolLoan, Shared};
+use super::{Of, PoolCore, PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::Leaving;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -58,15 +58,27 @@ impl<M: ConnectionManager> Shared<M> {
         let now = real_now();
         let deadline = self.hook_deadline(now, self.config.dispose_timeout);
         leaving.start(now, deadline);
+        self.call_at(deadline);
         self.run_dispose(node);
         let effects = leaving.finish(real_now());
         self.run(effects);
+        // One abandoned hook less, perhaps: another may be given up on now.
+        self.nudge_if(|core| {
+            core.hooks_running() > 0 && deadline.is_some_and(|due| due < real_now())
+        });
     }
 
     /// The hook itself. A panic in it ends the connection all the same.
     pub(super) fn run_dispose(&self, node: Box<Node<M>>) {
         let Node { connection, .. } = *node;
         let _reported = self.call("dispose", |manager| manager.dispose(connection));
+    }
+
+    /// Has the collector look at once if there is something to look at.
+    pub(super) fn nudge_if(&self, wanted: impl FnOnce(&PoolCore<M>) -> bool) {
+        if wanted(&self.engine.lock()) {
+            self.nudge();
+        }
     }
 
     /// Has the collector look at once, if there is one.

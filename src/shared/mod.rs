@@ -199,14 +199,18 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// A deadline for a hook that begins now, which the collector then watches.
+    /// When a hook that begins now has taken too long. Whoever notes it for the collector then
+    /// [calls](Self::call_at) it: a pass in between would not have seen it.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        let crew = self.crew.as_ref()?;
-        let deadline = now
-            .checked_add(timeout)
-            .filter(|_| !is_unlimited(timeout))?;
-        crew.call_by(deadline);
-        Some(deadline)
+        let limited = self.crew.is_some() && !is_unlimited(timeout);
+        now.checked_add(timeout).filter(|_| limited)
+    }
+
+    /// Asks the collector to come at this time, at the latest.
+    fn call_at(&self, due: Option<Instant>) {
+        if let Some((crew, due)) = self.crew.as_ref().zip(due) {
+            crew.call_by(due);
+        }
     }
 }
 

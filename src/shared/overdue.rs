@@ -70,8 +70,8 @@ impl<M: ConnectionManager> Shared<M> {
         let patience = core
             .jobs()
             .filter_map(|(_, job)| job.patience.filter(|_| job.covers));
-        let wanted = !core.queue.is_empty() || self.refill_deficit(core) > 0;
-        let pause = core.paused_until.filter(|_| wanted && !core.closed);
+        // Even if nobody wants a connection now: somebody may before the pause is over.
+        let pause = core.paused_until.filter(|_| !core.closed);
         deadlines
             .chain(patience)
             .chain(pause)

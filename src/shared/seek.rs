@@ -115,7 +115,7 @@ impl<M: ConnectionManager> Shared<M> {
             let check =
                 self.engine
                     .begin_check(&mut core, &loan, loan.entry.id, now.real, patience);
-            (check, loan)
+            (check, loan, patience)
         });
         if check.is_none() && !core.suspended {
             if let Some(loan) = self.engine.search(&core, ticket, now.tick) {
@@ -131,7 +131,8 @@ impl<M: ConnectionManager> Shared<M> {
             drop(core);
             self.run(effects);
             after.into_iter().for_each(|effects| self.run(effects));
-            if let Some((check, loan)) = check {
+            if let Some((check, loan, patience)) = check {
+                self.call_at(patience);
                 self.start_check(check, loan);
             }
             let max_waiters = self.config.max_waiters.unwrap_or_default();
@@ -147,7 +148,8 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.peak_in_use.fetch_max(core.open, Relaxed);
         drop(core);
         self.run(effects);
-        if let Some((check, loan)) = check {
+        if let Some((check, loan, patience)) = check {
+            self.call_at(patience);
             self.start_check(check, loan);
         }
         Ok(Queued::Waiting)
