@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    NOISE, SOON, assert_at, fill, ms, now, queued, quick, quick_backoff, secs, spawn, take, timed,
+    SOON, assert_at, fill, ms, noise, now, queued, quick, quick_backoff, secs, spawn, take, timed,
 };
 use conpool::{GetError, HealthCheck, Hook, MemoryManager, Phase, Pool, PooledConnection};
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn a_deadline_is_kept_as_a_point_in_time() {
     let _held = pool.get().unwrap();
     let deadline = now() + T;
     assert!(pool.get_deadline(deadline).unwrap_err().is_timeout());
-    assert!(now() >= deadline && now() <= deadline + NOISE);
+    assert!(now() >= deadline && now() <= deadline + noise());
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_deadline_that_has_passed_takes_what_is_idle_and_waits_for_nothing() {
     let held = pool.get_deadline(deadline).unwrap();
     let (result, took) = timed(|| pool.get_deadline(deadline));
     assert!(result.unwrap_err().is_timeout());
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     drop(held);
 }
 
@@ -119,7 +119,7 @@ fn a_dispose_that_hangs_does_not_hold_the_caller_that_needs_its_slot() {
     let pool = quick("hangdi").max_size(1).build(backend.clone()).unwrap();
     backend.hang(Hook::Dispose);
     let ((), took) = timed(|| PooledConnection::discard(pool.get().unwrap()));
-    assert!(took <= NOISE, "discard waited {took:?}");
+    assert!(took <= noise(), "discard waited {took:?}");
     let (result, took) = timed(|| pool.get_timeout(T));
     assert_at(took, T);
     let Err(GetError::TimedOut(timeout)) = result else {
@@ -156,7 +156,7 @@ fn with_every_blocking_hook_hanging_every_caller_still_keeps_its_deadline() {
         assert_at(took, T);
     }
     let (_, took) = timed(|| pool.close());
-    assert!(took <= NOISE, "close waited {took:?}");
+    assert!(took <= noise(), "close waited {took:?}");
     backend.release();
 }
 
@@ -173,7 +173,7 @@ fn slow_checks_of_many_dead_connections_share_one_budget() {
     backend.delay(Hook::Check, ms(40));
     backend.delay(Hook::Create, ms(100));
     let (result, took) = timed(|| pool.get_timeout(T));
-    assert!(took <= T + NOISE, "{took:?}");
+    assert!(took <= T + noise(), "{took:?}");
     assert!(result.is_ok() || took >= T, "gave up after {took:?}");
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Log, NOISE, SOON, assert_at, eventually, ms, queued, quick, spawn, take, timed};
+use common::{Log, SOON, assert_at, eventually, ms, noise, queued, quick, spawn, take, timed};
 use conpool::{Fairness, MemoryManager};
 use std::{
     sync::{
@@ -83,7 +83,7 @@ fn a_waiter_is_not_starved_by_a_thread_that_never_pauses() {
     for _ in 0..5 {
         let (result, took) = timed(|| pool.get_timeout(SOON).map(drop));
         result.unwrap();
-        assert!(took <= NOISE, "starved for {took:?}");
+        assert!(took <= noise(), "starved for {took:?}");
     }
     stop.store(true, SeqCst);
     hogs.into_iter().for_each(|hog| hog.join_soon());

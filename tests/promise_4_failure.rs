@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOISE, SOON, ms, queued, quick, quick_backoff, secs, spawn, stays, timed};
+use common::{SOON, ms, noise, queued, quick, quick_backoff, secs, spawn, stays, timed};
 use conpool::{
     Cause, EvictReason, Fairness, GetError, HealthCheck, Hook, MemoryError, MemoryManager, Pool,
     PooledConnection,
@@ -18,7 +18,7 @@ fn a_permanent_error_is_reported_at_once_when_nothing_is_open() {
     let pool = quick("perm").build_lazy(backend.clone()).unwrap();
     backend.fail(Hook::Create, 1);
     let (result, took) = timed(|| pool.get());
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     let error = result.unwrap_err();
     assert!(error.last_create_error().is_some_and(scripted));
     assert!(!error.is_timeout() && !error.is_closed() && !error.is_saturated());
@@ -39,7 +39,7 @@ fn a_panic_in_create_is_reported_at_once_when_nothing_is_open() {
     let pool = quick("panics").build_lazy(backend.clone()).unwrap();
     backend.panic(Hook::Create, 1);
     let (result, took) = timed(|| pool.get());
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     let Err(GetError::Panicked { message, .. }) = result else {
         panic!("{result:?}");
     };
@@ -203,7 +203,7 @@ fn a_failed_on_checkout_of_a_new_connection_is_a_failed_create() {
     let pool = quick("newcheckout").build_lazy(backend.clone()).unwrap();
     backend.fail(Hook::Checkout, 1);
     let (result, took) = timed(|| pool.get());
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     assert!(
         result
             .unwrap_err()
@@ -312,7 +312,7 @@ fn however_a_connection_goes_the_waiter_is_woken() {
         });
         queued(&pool, 1);
         let ((), took) = timed(|| way(&backend, held));
-        assert!(took <= NOISE, "{name}: {took:?}");
+        assert!(took <= noise(), "{name}: {took:?}");
         assert_eq!(waiter.join_soon().0.unwrap(), 2, "{name}");
     }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOISE, SOON, ms, quick, secs, stays, take, threads, timed};
+use common::{SOON, ms, noise, quick, secs, stays, take, threads, timed};
 use conpool::{BuildError, Hook, MemoryManager, Pool, PoolBuilder, PoolConfig};
 use std::{error::Error, time::Duration};
 
@@ -130,7 +130,7 @@ fn build_fails_with_the_real_cause_and_at_once() {
     let backend = MemoryManager::new();
     backend.fail(Hook::Create, u64::MAX);
     let (result, took) = timed(|| quick("cause").build(backend.clone()));
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     let error = result.unwrap_err();
     assert!(matches!(error, BuildError::Create { .. }), "{error:?}");
     let source = error.source().expect("the error of the backend");
@@ -162,7 +162,7 @@ fn build_lazy_touches_no_backend_and_returns_at_once() {
             .build_lazy(backend.clone())
             .unwrap()
     });
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     backend.release();
     assert_eq!(take(&pool, 2).len(), 2);
 

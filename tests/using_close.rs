@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    NOISE, SOON, all_disposed, assert_at, close_clean, eventually, fill, ms, queued, quick, spawn,
+    SOON, all_disposed, assert_at, close_clean, eventually, fill, ms, noise, queued, quick, spawn,
     take, threads, timed,
 };
 use conpool::{EvictReason, GetError, Hook, MemoryManager};
@@ -51,7 +51,7 @@ fn close_wakes_every_waiter_at_once() {
         .collect();
     queued(&pool, 20);
     let ((), took) = timed(|| pool.close());
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     for waiter in waiters {
         assert!(waiter.join_soon().unwrap_err().is_closed());
     }
@@ -68,7 +68,7 @@ fn close_does_not_wait_and_disposes_guards_at_check_in() {
     fill(&pool, 3);
     let mut held = take(&pool, 2);
     let ((), took) = timed(|| pool.close());
-    assert!(took <= NOISE, "{took:?}");
+    assert!(took <= noise(), "{took:?}");
     assert!(backend.wait_for(|seen| seen.disposed == 1, SOON));
     for guard in &mut held {
         assert_eq!(guard.execute("PING").unwrap(), "PONG");
@@ -139,7 +139,7 @@ fn close_timeout_zero_does_not_wait_and_the_longest_waits_as_long_as_it_takes() 
     let pool = quick("extremes").build(MemoryManager::new()).unwrap();
     let held = pool.get().unwrap();
     let (result, took) = timed(|| pool.close_timeout(Duration::ZERO));
-    assert!(result.is_err() && took <= NOISE, "{took:?}");
+    assert!(result.is_err() && took <= noise(), "{took:?}");
     let closer = spawn({
         let pool = pool.clone();
         move || pool.close_timeout(Duration::MAX)

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOISE, SOON, eventually, quick, secs, spawn, timed};
+use common::{SOON, eventually, noise, quick, secs, spawn, timed};
 use conpool::{EvictReason, Hook, ManualClock, MemoryManager, PooledConnection};
 
 #[test]
@@ -47,7 +47,7 @@ fn discard_frees_the_slot_and_disposes_elsewhere() {
     backend.hang(Hook::Dispose);
     let guard = pool.get().unwrap();
     let ((), took) = timed(|| PooledConnection::discard(guard));
-    assert!(took <= NOISE, "discard waited for dispose: {took:?}");
+    assert!(took <= noise(), "discard waited for dispose: {took:?}");
     backend.release();
     assert_eq!(pool.get_timeout(SOON).unwrap().id(), 2);
     assert_eq!(pool.stats().evicted(EvictReason::Discarded), 1);
@@ -67,7 +67,7 @@ fn a_guard_goes_to_another_thread_and_comes_home_from_there() {
     let mut guard = pool.get().unwrap();
     let answer = spawn(move || guard.execute("PING")).join_soon();
     assert_eq!(answer.unwrap(), "PONG");
-    assert_eq!(pool.get_timeout(NOISE).unwrap().id(), 1);
+    assert_eq!(pool.get_timeout(noise()).unwrap().id(), 1);
 }
 
 #[test]

@@ -46,9 +46,9 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         wanted: bool,
     ) -> Option<u64> {
         let mut ledger = self.engine.lock();
-        let closed = ledger.closed;
+        let stopped = ledger.closed || ledger.suspended;
         let job = ledger.job_mut(self.job)?;
-        if closed || !(job.covers || wanted) {
+        if stopped || !(job.covers || wanted) {
             return None;
         }
         job.started = true;

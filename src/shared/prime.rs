@@ -16,18 +16,16 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn prime(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
         self.priming.store(true, Release);
         let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
-        self.priming.store(false, Release);
-        match primed {
-            Ok(loans) => {
-                for loan in loans {
-                    let idle_since = loan.idle_since;
-                    self.give_back(loan, idle_since);
-                }
-                self.nudge();
-                Ok(())
+        let primed = primed.map(|loans| {
+            for loan in loans {
+                let idle_since = loan.idle_since;
+                self.give_back(loan, idle_since);
             }
-            Err(error) => Err(error),
-        }
+        });
+        // Only now: until they are idle, the refill would find them missing.
+        self.priming.store(false, Release);
+        self.nudge();
+        primed
     }
 
     fn open_first(
