@@ -76,8 +76,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     );
     println!("{READERS} threads read {ALL_READS} temperatures through it");
 
-    // The preset knows what such a bridge needs: one connection, opened and kept ready. Where a real
-    // program has a bridge of flesh and blood it leaves out the next two lines.
+    // The preset knows what such a bridge needs: one connection, opened and kept ready. A program
+    // with a real bridge leaves the two lifetimes alone.
     let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
         .idle_timeout(LIFETIME)
         .max_lifetime(LIFETIME)

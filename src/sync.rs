@@ -41,26 +41,56 @@ mod real {
 
 #[cfg(conpool_loom)]
 mod model {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-    use std::collections::HashMap;
+    use loom::sync::atomic::AtomicUsize;
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::ops::{Deref, DerefMut};
+    use std::sync::PoisonError;
     use std::time::Instant;
 
     /// parking_lot's face over loom's mutex.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-    pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self(loom::sync::Mutex::new(value))
         }
+
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
+            MutexGuard {
+                mutex: self,
+                held: Some(self.held()),
+            }
+        }
+
+        /// Like parking_lot, it knows no poisoning.
+        fn held(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
-    /// parking_lot's face over loom's condition variable. A wait never times out in the model; a
-    /// timeout is a third thread that cancels the ticket.
+    /// A guard that a wait can give up and take again through a reference, as parking_lot's can.
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T> {
+        mutex: &'a Mutex<T>,
+        /// None only inside a wait.
+        held: Option<loom::sync::MutexGuard<'a, T>>,
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.held.as_ref().expect("bug: used inside a wait")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.held.as_mut().expect("bug: used inside a wait")
+        }
+    }
+
+    /// parking_lot's face over loom's condition variable.
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
@@ -68,49 +98,75 @@ mod model {
         pub(crate) fn new() -> Self {
             Self(loom::sync::Condvar::new())
         }
-        pub(crate) fn notify_one(&self) -> bool {
+
+        pub(crate) fn notify_one(&self) {
             self.0.notify_one();
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        /// Waits without limit. Whoever is never woken ends the model as a deadlock.
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            if let Some(held) = guard.held.take() {
+                let held = self.0.wait(held).unwrap_or_else(PoisonError::into_inner);
+                guard.held = Some(held);
+            }
+        }
+
+        /// There is no time in a model: a limited wait is over at once, and what "at once" is among
+        /// the steps of the other threads is what the model checker varies. A wake-up that comes
+        /// first is found in the state the guard protects, as after a real wait.
+        pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimeIsUp {
+            guard.held = None;
+            guard.held = Some(guard.mutex.held());
+            TimeIsUp
+        }
+    }
+
+    /// What every limited wait ends with.
+    #[derive(Debug)]
+    pub(crate) struct TimeIsUp;
+
+    impl TimeIsUp {
+        #[expect(clippy::unused_self, reason = "the face is parking_lot's")]
+        pub(crate) const fn timed_out(&self) -> bool {
             true
         }
-        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            replace_with(guard, |guard| self.0.wait(guard).unwrap());
-        }
-        pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) {
-            self.wait(guard);
-        }
     }
 
-    fn replace_with<T>(_: &mut T, _: impl FnOnce(T) -> T) {
-        unreachable!("models wait through Ticket::wait_model")
-    }
-
-    /// The swap cell as one loom atomic: 0 is empty, anything else names a value in the side table.
+    /// The swap cell as one loom atomic: 0 is empty, anything else names a value on the shelf.
     #[derive(Debug)]
     pub(crate) struct SwapCell<T> {
         name: AtomicUsize,
-        values: std::sync::Mutex<(usize, HashMap<usize, Box<T>>)>,
+        /// Loom does not see it: threads of a model take turns, and the swap alone says whose turn
+        /// it is to take a value.
+        shelf: std::sync::Mutex<Vec<Option<Box<T>>>>,
     }
 
     impl<T> SwapCell<T> {
         pub(crate) fn new() -> Self {
             Self {
                 name: AtomicUsize::new(0),
-                values: std::sync::Mutex::new((0, HashMap::new())),
+                shelf: std::sync::Mutex::new(Vec::new()),
             }
         }
+
         pub(crate) fn swap(&self, value: Option<Box<T>>) -> Option<Box<T>> {
             let new = value.map_or(0, |value| {
-                let mut values = self.values.lock().unwrap();
-                values.0 += 1;
-                let name = values.0;
-                values.1.insert(name, value);
-                name
+                let mut shelf = self.shelf();
+                shelf.push(Some(value));
+                shelf.len()
             });
             let old = self.name.swap(new, Ordering::AcqRel);
-            (old != 0).then(|| {
-                let value = self.values.lock().unwrap().1.remove(&old);
-                value.expect("a name is taken once")
-            })
+            let place = old.checked_sub(1)?;
+            let value = self.shelf()[place].take();
+            Some(value.expect("bug: one value taken twice"))
+        }
+
+        fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Option<Box<T>>>> {
+            self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 }

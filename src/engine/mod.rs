@@ -275,12 +275,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if core.queue.is_empty() || core.suspended || core.closed {
             return;
         }
-        // An entry that came back while an earlier head was young lies in its slot: whoever is head
-        // now must look at it.
         let idle = self.table.seems_idle(core.queue.len());
-        if idle > 0 {
-            effects.wakes.extend(core.queue.poke_head(true));
-        }
         // The idle ones will be found, each by the head of its time; the others need creates.
         while core.uncovered() > idle && core.may_create(now) {
             let Some(permit) = self.reserve(core, !self.inline, now) else {
@@ -293,7 +288,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 effects.permits.push(permit);
             }
         }
-        if self.inline && core.paused_until.is_some_and(|until| until > now) && core.has_room() {
+        // An entry that came back while an earlier head was young lies in its slot: whoever is head
+        // now must look at it. And in a pool without threads the head looks after itself.
+        let paused = self.inline && core.paused_until.is_some_and(|until| until > now);
+        if idle > 0 || paused && core.has_room() {
             effects.wakes.extend(core.queue.poke_head(true));
         }
     }
@@ -304,3 +302,6 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.table.all().filter(held).count()
     }
 }
+
+#[cfg(all(test, conpool_loom))]
+mod models;

@@ -266,7 +266,6 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// Sleeps until a closed pool holds nothing any more; false at the deadline.
-    #[cfg(not(conpool_loom))]
     pub(crate) fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
         let mut core = self.lock();
         while !core.is_quiet() {

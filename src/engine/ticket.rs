@@ -67,6 +67,10 @@ impl<T: Send + 'static, F: Send + 'static> Ticket<T, F> {
         self.state.lock().poked = true;
     }
 
+    pub(super) fn unpoke(&self) {
+        self.state.lock().poked = false;
+    }
+
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }

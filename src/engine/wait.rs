@@ -47,7 +47,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         moment: impl Fn() -> Moment,
         settled: impl Fn(Effects<T, F>),
     ) -> Waited<T, F> {
-        let mut alarm = self.alarm(&self.lock(), ticket);
+        let mut alarm = self.alarm(&self.lock(), ticket, moment().real);
         loop {
             let until = [alarm, deadline].into_iter().flatten().min();
             if let Some(mail) = ticket.sleep(until) {
@@ -73,7 +73,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 return Waited::Found(loan);
             }
             let effects = self.settle(&mut core, now.real);
-            alarm = self.alarm(&core, ticket);
+            // Whatever it was just told, it has looked, and its alarm knows the rest.
+            ticket.unpoke();
+            alarm = self.alarm(&core, ticket, now.real);
             drop(core);
             settled(effects);
         }
@@ -81,7 +83,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// When this waiter should look for itself: the head, when it becomes due after it was told of
     /// something that another then took; and where waiters create for themselves, when they may again.
-    fn alarm(&self, core: &Core<T, F>, ticket: &Ticket<T, F>) -> Option<Instant> {
+    fn alarm(&self, core: &Core<T, F>, ticket: &Ticket<T, F>, now: Instant) -> Option<Instant> {
         if !core.queue.is_head(ticket) {
             return None;
         }
@@ -91,7 +93,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             .filter(|_| poked)
             .and_then(|bound| ticket.since().checked_add(bound));
         let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & DUE == 0);
-        let resumes = core.paused_until.filter(|_| self.inline && core.has_room());
+        let resumes = core.paused_until.filter(|until| *until > now);
+        let resumes = resumes.filter(|_| self.inline && core.has_room());
         due.into_iter().chain(resumes).min()
     }
 

@@ -1,0 +1,409 @@
+//! A pool without hooks: the sequences of engine moves that the rest of the crate makes, and the
+//! inspection that every execution of a model ends with.
+
+use super::super::{
+    Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Stamp, Surplus, Ticket, Waited,
+};
+use crate::sync::MutexGuard;
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::Cell;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+/// The fairness bound of the models that have one; their clock knows only "before" and "after" it.
+const BOUND: Duration = Duration::from_secs(3600);
+const TICK: u64 = 1;
+
+pub(super) type Lent = Loan<Entry>;
+pub(super) type Outcomes = Effects<Entry, Failure>;
+pub(super) type Leave = Permit<Entry, Failure>;
+pub(super) type Waiter = Arc<Ticket<Entry, Failure>>;
+
+/// What the slots hold. Whoever has it touches it; two that do so without an order between them end
+/// the model.
+pub(super) struct Entry {
+    body: loom::cell::UnsafeCell<()>,
+    generation: u64,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Entry {
+    pub(super) fn touch(&self) {
+        self.body.with_mut(|_| ());
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Relaxed);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    Closed,
+    Create,
+}
+
+/// How a checkout ended.
+pub(super) enum Got {
+    Lent(Lent),
+    TimedOut,
+    Failed(Failure),
+}
+
+/// How long the head waiter may be overtaken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    Never,
+    Always,
+    AWhile,
+}
+
+/// Who runs a create: the thread that settled, as a pool's crew would, or the waiter it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Creates {
+    Aside,
+    ByWaiters,
+}
+
+pub(super) struct House {
+    pub(super) engine: Arc<Engine<Entry, Failure>>,
+    creates: Creates,
+    /// 0 until the head waiter is due. Loom's, because it matters when a thread reads the time.
+    hour: AtomicU64,
+    /// How many of the next creates fail. Loom need not see it: it changes in creates only, and no
+    /// model has two at once of which one is to fail.
+    failing: AtomicUsize,
+    alive: Arc<AtomicUsize>,
+}
+
+fn at(hour: u64) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START + BOUND * u32::from(hour > 0)
+}
+
+impl House {
+    pub(super) fn new(max_size: usize, bound: Bound) -> Arc<Self> {
+        Self::with(max_size, bound, Creates::Aside)
+    }
+
+    pub(super) fn with(max_size: usize, bound: Bound, creates: Creates) -> Arc<Self> {
+        let bound = match bound {
+            Bound::Never => None,
+            Bound::Always => Some(Duration::ZERO),
+            Bound::AWhile => Some(BOUND),
+        };
+        let engine = Engine::new(max_size, 2, bound, creates == Creates::ByWaiters);
+        // The real table makes them when needed, behind a std::sync::OnceLock that loom cannot see.
+        for slot in 0..4 {
+            engine.table.get_or_make(slot);
+        }
+        Arc::new(Self {
+            engine,
+            creates,
+            hour: AtomicU64::new(0),
+            failing: AtomicUsize::new(0),
+            alive: Arc::default(),
+        })
+    }
+
+    /// A pool with this many connections, all in the caller's hands.
+    pub(super) fn lending<const N: usize>(bound: Bound) -> (Arc<Self>, [Lent; N]) {
+        let house = Self::new(N, bound);
+        house.open(N);
+        let lent = std::array::from_fn(|_| house.look().expect("there are as many"));
+        (house, lent)
+    }
+
+    /// Opens connections and lets them rest; their slots are not watched.
+    pub(super) fn open(&self, connections: usize) {
+        for _ in 0..connections {
+            if let Some(lent) = self.create(self.permit(false)) {
+                self.give(lent, true);
+            }
+        }
+    }
+
+    pub(super) fn permit(&self, covers: bool) -> Leave {
+        let mut core = self.engine.lock();
+        let permit = self.engine.reserve(&mut core, covers, at(0));
+        permit.expect("there is room")
+    }
+
+    pub(super) fn fail_creates(&self, creates: usize) {
+        self.failing.store(creates, Relaxed);
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        at(self.hour.load(Relaxed))
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            tick: TICK,
+            real: self.now(),
+        }
+    }
+
+    /// An instant that the clock reaches during any wait.
+    pub(super) fn soon(&self) -> Option<Instant> {
+        Some(at(1))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core<Entry, Failure>> {
+        self.engine.lock()
+    }
+
+    // ---- checkout ------------------------------------------------------------------------------
+
+    /// An idle one without queueing.
+    pub(super) fn look(&self) -> Option<Lent> {
+        let free = self.engine.may_overtake();
+        let lent = free.then(|| self.engine.take_any(TICK)).flatten()?;
+        lent.entry.touch();
+        Some(lent)
+    }
+
+    /// A whole checkout.
+    pub(super) fn get(&self, deadline: Option<Instant>) -> Got {
+        match self.look() {
+            Some(lent) => Got::Lent(lent),
+            None => self.line_up(deadline),
+        }
+    }
+
+    /// The part of a checkout that begins when nothing was found.
+    pub(super) fn line_up(&self, deadline: Option<Instant>) -> Got {
+        let ticket = Ticket::new(at(0));
+        loop {
+            let now = self.moment();
+            let mut core = self.lock();
+            if core.closed {
+                return Got::Failed(Failure::Closed);
+            }
+            self.engine.join(&mut core, &ticket, now.real);
+            if !core.suspended {
+                if let Some(lent) = self.engine.search(&core, &ticket, now.tick) {
+                    let effects = self.engine.leave(&mut core, &ticket, now.real);
+                    drop(core);
+                    effects.into_iter().for_each(|effects| self.run(effects));
+                    lent.entry.touch();
+                    return Got::Lent(lent);
+                }
+            }
+            let effects = self.engine.settle(&mut core, now.real);
+            drop(core);
+            self.run(effects);
+            if let Some(got) = self.wait(&ticket, deadline) {
+                return got;
+            }
+        }
+    }
+
+    /// Waits with a ticket in line. None: it has to queue again.
+    pub(super) fn wait(&self, ticket: &Waiter, deadline: Option<Instant>) -> Option<Got> {
+        let looks = Cell::new(0);
+        let moment = || {
+            // Woken for the second time, or by an alarm after a poke: it is later by now.
+            if looks.replace(looks.get() + 1) > 0 {
+                self.hour.store(1, Relaxed);
+            }
+            self.moment()
+        };
+        let waited = self
+            .engine
+            .wait(ticket, deadline, moment, |effects| self.run(effects));
+        let lent = match waited {
+            Waited::TimedOut => return Some(Got::TimedOut),
+            Waited::Mail(Mail::Fail(failure)) => return Some(Got::Failed(failure)),
+            Waited::Mail(Mail::Permit(permit)) => self.create(permit)?,
+            Waited::Mail(Mail::Loan(lent)) | Waited::Found(lent) => lent,
+        };
+        lent.entry.touch();
+        Some(Got::Lent(lent))
+    }
+
+    // ---- check-in ------------------------------------------------------------------------------
+
+    pub(super) fn check_in(&self, lent: Lent) {
+        lent.entry.touch();
+        if let Err(lent) = lent.put_back(TICK) {
+            self.give(lent, false);
+        }
+    }
+
+    /// A checkout that came to an end, one way or the other, and the check-in after it.
+    pub(super) fn finish(&self, got: Got) {
+        if let Got::Lent(lent) = got {
+            self.check_in(lent);
+        }
+    }
+
+    /// Back through the lock.
+    pub(super) fn give(&self, lent: Lent, fresh: bool) {
+        let generation = lent.entry.generation;
+        match self.engine.give(lent, TICK, generation, fresh, self.now()) {
+            Ok(effects) => self.run(effects),
+            Err((lent, _)) => self.evict(lent),
+        }
+    }
+
+    pub(super) fn evict(&self, lent: Lent) {
+        let leaving = self.retire(lent);
+        self.run(leaving.finish(self.now()));
+    }
+
+    /// The first half of an eviction, the hook included.
+    pub(super) fn retire(&self, lent: Lent) -> Leaving<Entry, Failure> {
+        let (entry, leaving) = self.engine.retire(lent, 1, self.now());
+        leaving.start(self.now(), None);
+        entry.touch();
+        drop(entry);
+        leaving
+    }
+
+    pub(super) fn detach(&self, lent: Lent) {
+        let (entry, effects) = self.engine.release(lent, self.now());
+        entry.touch();
+        self.run(effects);
+    }
+
+    // ---- creates -------------------------------------------------------------------------------
+
+    pub(super) fn run(&self, effects: Outcomes) {
+        for permit in effects.wake() {
+            self.create(permit);
+        }
+    }
+
+    /// A whole create. Its connection goes to the head waiter or to rest; where waiters create for
+    /// themselves it is returned.
+    pub(super) fn create(&self, permit: Leave) -> Option<Lent> {
+        let here = self.creates == Creates::ByWaiters;
+        let Some(generation) = permit.start(self.now(), None, true) else {
+            self.run(permit.fail(self.now()).1);
+            return None;
+        };
+        if self.failing.load(Relaxed) > 0 {
+            self.failing.fetch_sub(1, Relaxed);
+            self.run(permit.fail(self.now()).1);
+            return None;
+        }
+        self.created(permit, generation, here)
+    }
+
+    /// The end of a create that brought a connection.
+    pub(super) fn created(&self, permit: Leave, generation: u64, here: bool) -> Option<Lent> {
+        let now = self.moment();
+        let entry = self.entry(generation);
+        let installed = permit.install(entry, now, u64::MAX, |engine, core, lent| {
+            if here {
+                return Err((lent, None));
+            }
+            engine
+                .give_locked(core, lent, TICK, generation, true, now.real)
+                .map_err(|(lent, surplus)| (lent, Some(surplus)))
+        });
+        match installed {
+            Ok(Ok(effects)) => self.run(effects),
+            Ok(Err((lent, None))) => return Some(lent),
+            Ok(Err((lent, Some(Surplus::Closed | Surplus::Cleared | Surplus::Shrunk)))) => {
+                self.evict(lent);
+            }
+            Err((entry, stray)) => {
+                entry.touch();
+                drop(entry);
+                drop(stray);
+            }
+        }
+        None
+    }
+
+    pub(super) fn entry(&self, generation: u64) -> Box<Entry> {
+        self.alive.fetch_add(1, Relaxed);
+        Box::new(Entry {
+            body: loom::cell::UnsafeCell::new(()),
+            generation,
+            alive: Arc::clone(&self.alive),
+        })
+    }
+
+    // ---- the whole pool ------------------------------------------------------------------------
+
+    pub(super) fn close(&self) {
+        if let Some(effects) = self.engine.close(self.now(), || Failure::Closed) {
+            self.run(effects);
+            self.evict_all();
+        }
+    }
+
+    pub(super) fn evict_all(&self) {
+        let idle: Vec<_> = self.engine.drain(TICK).collect();
+        idle.into_iter().for_each(|lent| self.evict(lent));
+    }
+
+    pub(super) fn clear(&self) {
+        let generation = self.engine.next_generation();
+        self.drain_older(generation);
+    }
+
+    pub(super) fn drain_older(&self, generation: u64) {
+        let idle: Vec<_> = self.engine.drain(TICK).collect();
+        for lent in idle {
+            if lent.entry.generation < generation {
+                self.evict(lent);
+            } else {
+                self.give(lent, false);
+            }
+        }
+    }
+
+    pub(super) fn resize(&self, max_size: usize) {
+        let now = self.moment();
+        self.run(self.engine.resize(max_size, now.real));
+        self.engine.drain_surplus(now, |lent| self.evict(lent));
+    }
+
+    pub(super) fn suspend(&self, on: bool) {
+        if let Some(effects) = self.engine.suspend(on, self.now()) {
+            self.run(effects);
+        }
+    }
+
+    // ---- the inspection ------------------------------------------------------------------------
+
+    /// To be called when all threads of the model have ended and nothing is lent out: every entry is
+    /// in exactly one place, the counts say so, and nobody is in line. Returns how many are idle.
+    pub(super) fn inspect(&self) -> usize {
+        let core = self.lock();
+        assert_eq!(core.queue.len(), 0, "somebody is still in line");
+        assert_eq!(core.jobs().count(), 0, "a job has not ended");
+        let jobs = core.creating + core.checking + core.disposing + core.covering();
+        assert_eq!(jobs + core.abandoned, 0, "a count of jobs has drifted");
+        let open = core.created + core.added - core.disposed - core.detached;
+        assert_eq!(core.open as u64, open, "conservation");
+        assert!(core.taken() <= core.max_size, "more than there may be");
+        let slots = || self.engine.table.all();
+        let idle = slots().filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
+        assert_eq!(idle.count(), core.open, "an entry is lost");
+        let ready = self.engine.table.seems_idle(usize::MAX);
+        assert_eq!(ready, core.open, "an idle entry has lost its ready bit");
+        let gate = u32::from(core.closed) * super::super::CLOSED
+            | u32::from(core.suspended) * super::super::SUSPENDED;
+        let told = self.engine.gate.load(Relaxed);
+        assert_eq!(told, gate, "the gate does not tell the truth");
+        let (open, generation, closed) = (core.open, core.generation, core.closed);
+        drop(core);
+        assert_eq!(self.alive.load(Relaxed), open, "an entry was dropped");
+        let idle: Vec<_> = slots().filter_map(|slot| slot.take(TICK)).collect();
+        assert_eq!(idle.len(), open, "a slot says it is idle and is empty");
+        for lent in &idle {
+            lent.entry.touch();
+            assert_eq!(lent.entry.generation, generation, "cleared, and still there");
+        }
+        assert!(!closed || open == 0, "closed, and not empty");
+        idle.len()
+    }
+}
