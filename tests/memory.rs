@@ -44,10 +44,14 @@ fn a_warm_cycle_allocates_nothing_and_an_idle_slot_takes_less_than_256_bytes() {
     let pool = Pool::builder().max_size(10).build(Nothing).unwrap();
     let cycle = || *pool.get().unwrap();
     cycle();
-    let before = dhat::HeapStats::get();
-    let sum: u64 = (0..10_000).map(|_| cycle()).sum();
-    let after = dhat::HeapStats::get();
-    assert_eq!(sum, 70_000);
-    let allocated = after.total_blocks - before.total_blocks;
-    assert_eq!(allocated, 0, "blocks allocated by 10,000 warm cycles");
+    // The least of several rounds: the pool's own threads may allocate meanwhile, a cycle may not.
+    let rounds = (0..5).map(|_| {
+        let before = dhat::HeapStats::get();
+        let sum: u64 = (0..10_000).map(|_| cycle()).sum();
+        let after = dhat::HeapStats::get();
+        assert_eq!(sum, 70_000);
+        after.total_blocks - before.total_blocks
+    });
+    let allocated = rounds.min();
+    assert_eq!(allocated, Some(0), "blocks allocated by 10,000 warm cycles");
 }

@@ -401,7 +401,10 @@ impl House {
         assert_eq!(idle.len(), open, "a slot says it is idle and is empty");
         for lent in &idle {
             lent.entry.touch();
-            assert_eq!(lent.entry.generation, generation, "cleared, and still there");
+            assert_eq!(
+                lent.entry.generation, generation,
+                "cleared, and still there"
+            );
         }
         assert!(!closed || open == 0, "closed, and not empty");
         idle.len()
