@@ -86,9 +86,10 @@ fn r2d2(size: usize, test_on_check_out: bool) -> r2d2::Pool<Nothing> {
 
 /// One cycle in four pools: ours and r2d2, each without and with a check.
 fn compare(criterion: &mut Criterion, threads: usize, size: usize, hold: Option<Duration>) {
-    let held = hold.map_or(String::new(), |hold| format!(", held {hold:?}"));
+    let suffix = hold.map_or(String::new(), |hold| format!(", held {hold:?}"));
     let plural = if threads == 1 { "" } else { "s" };
-    let mut group = criterion.benchmark_group(format!("{threads} thread{plural} on {size}{held}"));
+    let mut group =
+        criterion.benchmark_group(format!("{threads} thread{plural} on {size}{suffix}"));
     prepare(&mut group, threads);
     for (name, health_check) in [
         ("conpool", HealthCheck::Never),

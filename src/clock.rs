@@ -1,7 +1,7 @@
 //! The only place that reads time.
 //!
 //! Ages (idle time, lifetime, how long a connection has been held) are counted in *ticks*:
-//! nanoseconds since the pool was built, by the pool's [`Clock`]. Without one, ticks come from the
+//! nanoseconds by the pool's [`Clock`], from a start of their own. Without one, ticks come from the
 //! coarse monotonic clock where the system has it: about 5 ns a reading instead of 25, at a resolution
 //! of one timer interrupt (1 to 10 ms, mostly 4). A precise reading on the warm path would cost more
 //! than the rest of the pool. Deadlines, hook timeouts and reported waits are measured with
@@ -144,11 +144,11 @@ impl Ticker {
         }
     }
 
-    /// Nanoseconds since the pool was built.
+    /// Nanoseconds since some moment before the pool was built.
     #[inline]
     pub(crate) fn tick(&self) -> u64 {
         match &self.source {
-            Source::Coarse(start) => coarse().saturating_sub(*start),
+            Source::Coarse(_) => coarse(),
             Source::Custom(clock) => self.custom_tick(&**clock),
         }
     }
@@ -165,7 +165,11 @@ impl Ticker {
 
     /// The moment of a tick, by the pool's clock.
     pub(crate) fn instant(&self, tick: u64) -> Instant {
-        let age = Duration::from_nanos(tick);
+        let start = match &self.source {
+            Source::Coarse(start) => *start,
+            Source::Custom(_) => 0,
+        };
+        let age = Duration::from_nanos(tick.saturating_sub(start));
         self.epoch.checked_add(age).unwrap_or(self.epoch)
     }
 
@@ -238,11 +242,11 @@ mod tests {
     #[test]
     fn system_ticks_follow_real_time_within_the_coarse_resolution() {
         let ticker = Ticker::new(None);
-        let start = real_now();
+        let (start, first) = (real_now(), ticker.tick());
         while start.elapsed() < Duration::from_millis(30) {
             std::thread::yield_now();
         }
-        let tick = Duration::from_nanos(ticker.tick());
+        let tick = Duration::from_nanos(ticker.tick() - first);
         assert!(tick >= Duration::from_millis(15), "{tick:?}");
         assert!(
             tick <= start.elapsed() + Duration::from_millis(15),

@@ -1,7 +1,7 @@
 //! The handle.
 
 use crate::error::{AddError, GetError, StillInUse};
-use crate::shared::{Budget, Shared};
+use crate::shared::{Budget, PoolLoan, Shared};
 use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, Holder, PoolConfig, PoolStats,
     PooledConnection, SweepReport,
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 /// Threads do not survive a `fork`, and both processes would talk over the same sockets. Build pools
 /// after forking; in a child, do not use a pool of its parent, not even to drop it (`mem::forget` it).
 pub struct Pool<M: ConnectionManager> {
+    /// The same as in the handle, one step nearer.
+    shared: Arc<Shared<M>>,
     handle: Arc<Handle<M>>,
 }
 
@@ -40,7 +42,8 @@ impl<M: ConnectionManager> Drop for Handle<M> {
 impl<M: ConnectionManager> Pool<M> {
     pub(crate) fn open(shared: Arc<Shared<M>>) -> Self {
         Self {
-            handle: Arc::new(Handle(shared)),
+            handle: Arc::new(Handle(Arc::clone(&shared))),
+            shared,
         }
     }
 
@@ -54,11 +57,10 @@ impl<M: ConnectionManager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let shared = &self.handle.0;
-        let budget = shared.default_budget();
-        shared
-            .get(budget, Location::caller())
-            .map(PooledConnection::new)
+        match self.shared.get_warm() {
+            Ok(loan) => Ok(PooledConnection::new(loan)),
+            Err(found) => self.get_cold(None, found),
+        }
     }
 
     /// Checks a connection out, waiting at most `timeout` for it. A zero timeout takes an idle
@@ -73,9 +75,10 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let budget = Budget::For(timeout);
-        let got = self.handle.0.get(budget, Location::caller());
-        got.map(PooledConnection::new)
+        match self.shared.get_warm() {
+            Ok(loan) => Ok(PooledConnection::new(loan)),
+            Err(found) => self.get_cold(Some(Budget::For(timeout)), found),
+        }
     }
 
     /// Checks a connection out, waiting for it until `deadline`; one that has passed waits for nothing.
@@ -89,8 +92,23 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let budget = Budget::Until(deadline);
-        let got = self.handle.0.get(budget, Location::caller());
+        match self.shared.get_warm() {
+            Ok(loan) => Ok(PooledConnection::new(loan)),
+            Err(found) => self.get_cold(Some(Budget::Until(deadline)), found),
+        }
+    }
+
+    /// Everything but the warm way. `found`: what the warm way took and could not vouch for.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn get_cold(
+        &self,
+        budget: Option<Budget>,
+        found: Option<PoolLoan<M>>,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let budget = budget.unwrap_or_else(|| self.shared.default_budget());
+        let got = self.shared.get_cold(budget, Location::caller(), found);
         got.map(PooledConnection::new)
     }
 
@@ -98,7 +116,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// block is checked in the background, and the next one is looked at.
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
-        let got = self.handle.0.try_get(Location::caller());
+        let got = self.shared.try_get(Location::caller());
         got.map(PooledConnection::new)
     }
 
@@ -106,20 +124,20 @@ impl<M: ConnectionManager> Pool<M> {
     /// lock: microseconds per thousand connections.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.handle.0.stats()
+        self.shared.stats()
     }
 
     /// Who holds what, since when, from which call site. Empty unless `leak_threshold` is set.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
-        self.handle.0.holders()
+        self.shared.holders()
     }
 
     /// Checks every idle connection now and waits for the answers; those that fail are evicted. A
     /// check that hangs counts as failed after `check_timeout`.
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> Health {
-        self.handle.0.check_health()
+        self.shared.check_health()
     }
 
     /// One whole pass of the collector, which begins after this call: evicts what is due, starts
@@ -128,13 +146,13 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// Without a collector the hooks run on the calling thread, before it returns.
     pub fn sweep(&self) -> SweepReport {
-        self.handle.0.sweep()
+        self.shared.sweep()
     }
 
     /// Evicts every connection of today's generation: the idle ones now, those in use at check-in,
     /// those being created when they arrive. The pool stays open.
     pub fn clear(&self) {
-        self.handle.0.clear();
+        self.shared.clear();
     }
 
     /// Evicts the idle connections for which `keep` says no and returns how many. The closure runs on
@@ -145,7 +163,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// If `keep` panics. The connection at hand is evicted, the others stay.
     pub fn retain(&self, keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool) -> usize {
-        self.handle.0.retain(keep)
+        self.shared.retain(keep)
     }
 
     /// Gives the pool a connection from outside. It serves a waiter or goes idle.
@@ -154,7 +172,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// When the pool is full or closed the connection comes back in the error.
     pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
-        self.handle.0.add(connection)
+        self.shared.add(connection)
     }
 
     /// Changes the cap. Growth lets waiters create at once; a shrink evicts idle connections now and
@@ -164,7 +182,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// Zero, or less than `min_idle`; nothing is changed then.
     pub fn set_max_size(&self, n: usize) -> Result<(), ConfigError> {
-        self.handle.0.set_max_size(n)
+        self.shared.set_max_size(n)
     }
 
     /// Changes how many idle connections are kept ready.
@@ -173,24 +191,24 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// More than `max_size`; nothing is changed then.
     pub fn set_min_idle(&self, n: usize) -> Result<(), ConfigError> {
-        self.handle.0.set_min_idle(n)
+        self.shared.set_min_idle(n)
     }
 
     /// Stops handing out connections: `get` waits (its deadline holds), `try_get` is `None`, nothing
     /// is created. Check-ins and evictions go on. Idempotent.
     pub fn suspend(&self) {
-        self.handle.0.suspend(true);
+        self.shared.suspend(true);
     }
 
     /// Ends a [`suspend`](Self::suspend) and serves whoever waits. Idempotent.
     pub fn resume(&self) {
-        self.handle.0.suspend(false);
+        self.shared.suspend(false);
     }
 
     /// Closes the pool: waiting callers fail, idle connections are disposed in the background, those in
     /// use at check-in. Waits for nothing. Idempotent.
     pub fn close(&self) {
-        self.handle.0.close();
+        self.shared.close();
     }
 
     /// Closes the pool and waits until every connection is back and disposed and the pool's threads
@@ -201,37 +219,38 @@ impl<M: ConnectionManager> Pool<M> {
     /// At the timeout: what is still in use, which hooks still run, and, with `leak_threshold` set,
     /// who holds what.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
-        self.handle.0.close_timeout(timeout)
+        self.shared.close_timeout(timeout)
     }
 
     /// True once the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.handle.0.is_closed()
+        self.shared.is_closed()
     }
 
     /// The pool's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.handle.0.name
+        &self.shared.name
     }
 
     /// The settings in force, later changes of `max_size` and `min_idle` included.
     #[must_use]
     pub fn config(&self) -> PoolConfig {
-        self.handle.0.config()
+        self.shared.config()
     }
 
     /// The manager, for what the pool has no name for: creating a connection without the pool, say.
     #[must_use]
     pub fn manager(&self) -> &M {
-        &self.handle.0.manager
+        &self.shared.manager
     }
 }
 
 impl<M: ConnectionManager> Clone for Pool<M> {
     fn clone(&self) -> Self {
         Self {
+            shared: Arc::clone(&self.shared),
             handle: Arc::clone(&self.handle),
         }
     }

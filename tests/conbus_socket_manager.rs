@@ -247,7 +247,7 @@ fn a_local_address_is_used_and_a_bad_one_is_permanent() {
     let listener = listener();
     let address = listener.local_addr().unwrap().to_string();
     let manager = ConbusSocketManager::builder(address.clone())
-        .bind(Ipv4Addr::new(127, 0, 0, 1))
+        .bind(Ipv4Addr::LOCALHOST)
         .build();
     let near = manager.create().unwrap();
     assert_eq!(near.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);

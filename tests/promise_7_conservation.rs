@@ -88,9 +88,7 @@ struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            panic!("the payload went off");
-        }
+        assert!(std::thread::panicking(), "the payload went off");
     }
 }
 

@@ -26,6 +26,7 @@ use super::slot::{Loan, Slot, Stamp};
 use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::OnceLock;
 
+const NEAR: usize = 16;
 const FIRST: usize = 64;
 /// 64 slots, then segments that double the table: room for 2^32 slots.
 const SEGMENTS: usize = 27;
@@ -33,6 +34,8 @@ const SEGMENTS: usize = 27;
 const QUICK: usize = 32;
 
 pub(crate) struct Table<T: Send + 'static> {
+    /// The lowest slots once more, without the steps through a segment: where warm checkouts look.
+    near: [OnceLock<&'static Slot<T>>; NEAR],
     segments: [OnceLock<Segment<T>>; SEGMENTS],
 }
 
@@ -44,6 +47,7 @@ struct Segment<T: 'static> {
 impl<T: Send + 'static> Table<T> {
     pub(super) fn new() -> Self {
         Self {
+            near: [const { OnceLock::new() }; NEAR],
             segments: [const { OnceLock::new() }; SEGMENTS],
         }
     }
@@ -51,6 +55,9 @@ impl<T: Send + 'static> Table<T> {
     /// The slot with this index, if it was ever used.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&'static Slot<T>> {
+        if let Some(near) = self.near.get(index as usize) {
+            return near.get().copied();
+        }
         let (segment, offset) = place(index);
         self.segments[segment].get()?.slots[offset].get().copied()
     }
@@ -62,6 +69,9 @@ impl<T: Send + 'static> Table<T> {
         segment.slots[offset].get_or_init(|| {
             let slot = spare::take();
             slot.adopt(index);
+            if let Some(near) = self.near.get(index as usize) {
+                near.get_or_init(|| slot);
+            }
             slot
         })
     }

@@ -91,8 +91,7 @@ impl<M: ConnectionManager> Shared<M> {
         match self.engine.adopt(&mut core, node, now, expires) {
             Ok(mut loan) => {
                 drop(core);
-                loan.entry.first_use = loan.slot.uses();
-                loan.entry.last_use = self.last_use(loan.slot.uses());
+                loan.entry.begin(loan.slot.uses());
                 self.call_for_newcomer(expires, now);
                 self.deliver(loan, now.tick);
                 Ok(())

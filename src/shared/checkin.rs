@@ -1,6 +1,6 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::node::span;
+use super::node::{Odd, span};
 use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::remember;
@@ -14,17 +14,12 @@ pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
     let shared = &*node.shared;
     let now = shared.ticker.tick();
     let out_since = loan.slot.out_since();
-    let panicked = std::thread::panicking() && !node.amid_panic;
-    // A connection that a panic drops is not asked: nobody knows what state it is in.
-    let bad = if panicked {
-        Some(EvictReason::Panicked)
-    } else {
-        ask(shared, &mut node.connection)
-    };
-    let tired = now >= node.expires || loan.slot.uses() >= node.last_use;
-    // One branch for everything unusual: the warm way falls through.
-    if bad.is_some() || tired || now > out_since || !shared.is_silent() {
-        return check_in_unusual(loan, bad, now);
+    let panicked = std::thread::panicking();
+    if panicked || node.odd != 0 || now >= node.expires || now > out_since || !shared.is_silent() {
+        return check_in_unusual(loan, panicked, now);
+    }
+    if let Some(reason) = ask(shared, &mut node.connection) {
+        return evict(loan, reason, now);
     }
     let (pool, slot) = (shared.engine.id, loan.slot.index());
     match loan.put_back(now) {
@@ -56,21 +51,35 @@ fn ask<M: ConnectionManager>(
 
 #[cold]
 #[inline(never)]
-fn check_in_unusual<M: ConnectionManager>(loan: PoolLoan<M>, bad: Option<EvictReason>, now: u64) {
-    let node = &*loan.entry;
+fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool, now: u64) {
+    let node = &mut *loan.entry;
     let shared = Arc::clone(&node.shared);
-    shared.note_return(&loan, now);
-    let reason = bad
-        .or((loan.slot.uses() >= node.last_use).then_some(EvictReason::MaxUses))
-        .or((now >= node.expires).then_some(EvictReason::MaxLifetime));
-    if let Some(reason) = reason {
-        return shared.evict(loan, reason);
+    // A connection that a panic drops is not asked: nobody knows what state it is in.
+    let reason = if panicked && !node.is(Odd::AmidPanic) {
+        Some(EvictReason::Panicked)
+    } else {
+        ask(&shared, &mut node.connection)
+    };
+    let spent = node.is(Odd::Spent).then_some(EvictReason::MaxUses);
+    let expired = (now >= node.expires).then_some(EvictReason::MaxLifetime);
+    if let Some(reason) = reason.or(spent).or(expired) {
+        return evict(loan, reason, now);
     }
+    node.odd = 0;
+    shared.note_return(&loan, now);
     let (pool, slot) = (shared.engine.id, loan.slot.index());
     match loan.put_back(now) {
         Ok(()) => remember(pool, slot),
         Err(loan) => give_back(loan, now),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn evict<M: ConnectionManager>(loan: PoolLoan<M>, reason: EvictReason, now: u64) {
+    let shared = Arc::clone(&loan.entry.shared);
+    shared.note_return(&loan, now);
+    shared.evict(loan, reason);
 }
 
 /// Somebody watches the slot: a waiter, or one who closed, cleared or shrank the pool.

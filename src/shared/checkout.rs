@@ -1,6 +1,7 @@
 //! The way of a connection to a caller.
 
 use super::create::Failed;
+use super::node::Odd;
 use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
@@ -43,28 +44,28 @@ pub(super) enum Accepted<M: ConnectionManager> {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// The whole of a warm checkout: the slot this thread used last, one swap, no lock.
+    /// The whole of a warm checkout: the slot this thread used last, one swap, no lock. Err with what
+    /// it took and could not vouch for, if anything.
     #[inline]
-    pub(crate) fn get(self: &Arc<Self>, budget: Budget, at: &'static Location<'static>) -> Got<M> {
-        if self.engine.is_open_road() {
-            let now = self.ticker.tick();
-            if let Some(mut loan) = self.engine.take_hinted(now) {
-                if self.needs_no_look(&loan, now) && self.is_silent() {
-                    match self.prepare(&mut loan) {
-                        Ok(()) => return Ok(self.hand_out(loan)),
-                        Err(reason) => self.evict(loan, reason.0),
-                    }
-                } else {
-                    return self.get_cold(budget, at, Some(loan));
-                }
+    pub(crate) fn get_warm(self: &Arc<Self>) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+        if !self.engine.is_open_road() {
+            return Err(None);
+        }
+        let now = self.ticker.tick();
+        let Some(mut loan) = self.engine.take_hinted(now) else {
+            return Err(None);
+        };
+        let fresh = now.saturating_sub(loan.idle_since) < self.fresh;
+        if !fresh || now >= loan.entry.expires || !self.is_silent() {
+            return Err(Some(loan));
+        }
+        match self.prepare(&mut loan) {
+            Ok(()) => Ok(self.hand_out(loan)),
+            Err((reason, _)) => {
+                self.evict(loan, reason);
+                Err(None)
             }
         }
-        self.get_cold(budget, at, None)
-    }
-
-    #[inline]
-    fn needs_no_look(&self, loan: &PoolLoan<M>, now: u64) -> bool {
-        now < loan.entry.expires && now.saturating_sub(loan.idle_since) < self.fresh
     }
 
     /// The last word of the connection's own hook. An error comes with what it was.
@@ -94,11 +95,29 @@ impl<M: ConnectionManager> Shared<M> {
     #[inline]
     fn hand_out(&self, mut loan: PoolLoan<M>) -> PoolLoan<M> {
         let uses = loan.count_use(this_thread());
+        if uses == loan.entry.notable_use {
+            self.note_use(&mut loan, uses);
+        }
+        if std::thread::panicking() {
+            loan.entry.mark(Odd::AmidPanic);
+        }
+        loan
+    }
+
+    /// The first use of a connection, or its last.
+    #[cold]
+    fn note_use(&self, loan: &mut PoolLoan<M>, uses: u64) {
+        let last = self
+            .config
+            .max_uses
+            .map(|max| loan.entry.first_use.saturating_add(max - 1));
         if uses == loan.entry.first_use {
             self.meter.first_uses.fetch_add(1, Relaxed);
+            loan.entry.notable_use = last.unwrap_or(u64::MAX);
         }
-        loan.entry.amid_panic = std::thread::panicking();
-        loan
+        if Some(uses) == last {
+            loan.entry.mark(Odd::Spent);
+        }
     }
 
     pub(super) fn hand_out_loudly(
@@ -125,9 +144,7 @@ impl<M: ConnectionManager> Shared<M> {
         loan
     }
 
-    #[cold]
-    #[inline(never)]
-    fn get_cold(
+    pub(crate) fn get_cold(
         self: &Arc<Self>,
         budget: Budget,
         at: &'static Location<'static>,

@@ -140,8 +140,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.emit(|pool| PoolEvent::Created { pool, id, took });
         let here = self.crew.is_none();
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
-            loan.entry.first_use = loan.slot.uses();
-            loan.entry.last_use = self.last_use(loan.slot.uses());
+            loan.entry.begin(loan.slot.uses());
             if here {
                 return Installed::Here(loan);
             }
@@ -192,14 +191,10 @@ impl<M: ConnectionManager> Shared<M> {
             expires: created.saturating_add(lifetime),
             generation,
             first_use: 0,
-            last_use: u64::MAX,
+            notable_use: 0,
             vouched: true,
-            amid_panic: false,
+            odd: 0,
         })
-    }
-
-    pub(super) fn last_use(&self, uses: u64) -> u64 {
-        uses.saturating_add(self.config.max_uses.unwrap_or(u64::MAX))
     }
 
     /// Accounts for a create that failed. Err, unless the pool had given up on it already.

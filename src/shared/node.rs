@@ -17,15 +17,38 @@ pub(crate) struct Node<M: ConnectionManager> {
     pub(super) generation: u64,
     /// What its slot's count of uses was when it came.
     pub(super) first_use: u64,
-    /// The slot's count of uses at which it has been used enough.
-    pub(super) last_use: u64,
+    /// The slot's count of uses at which the next checkout is its first or its last.
+    pub(super) notable_use: u64,
     /// Just created or just checked, and handed on without resting: no check is due.
     pub(super) vouched: bool,
+    /// What its check-in has to know, one bit each; mostly nothing.
+    pub(super) odd: u8,
+}
+
+/// What makes a check-in unusual from the checkout on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Odd {
     /// Checked out by a thread that was panicking already.
-    pub(super) amid_panic: bool,
+    AmidPanic = 1,
+    /// This was its last use.
+    Spent = 2,
 }
 
 impl<M: ConnectionManager> Node<M> {
+    /// It begins its life in a slot with this count of uses.
+    pub(super) fn begin(&mut self, uses: u64) {
+        self.first_use = uses;
+        self.notable_use = uses;
+    }
+
+    pub(super) fn mark(&mut self, odd: Odd) {
+        self.odd |= odd as u8;
+    }
+
+    pub(super) fn is(&self, odd: Odd) -> bool {
+        self.odd & odd as u8 != 0
+    }
+
     /// What a user may know; `uses` is the slot's count.
     pub(super) fn info(&self, uses: u64, idle_since: u64, now: u64) -> ConnectionInfo {
         ConnectionInfo {

@@ -1,1 +1,289 @@
-//! x
+//! Room appears for a connection that somebody waits for.
+
+use super::super::Leaving;
+use super::house::{Bound, Creates, Entry, Failure, House, Lent};
+use super::{explore, side_by_side};
+use std::sync::Arc;
+
+/// A pool whose one connection is out for good, and a waiter, while this happens.
+fn a_waiter_meets(bound: Bound, event: fn(&House, Lent)) {
+    explore(move || {
+        let (house, [lent]) = House::lending(bound);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || event(&here, lent)),
+            Box::new(move || there.finish(there.line_up(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+fn both_ways(event: fn(&House, Lent)) {
+    a_waiter_meets(Bound::Never, event);
+    a_waiter_meets(Bound::Always, event);
+}
+
+#[test]
+fn a_finished_dispose_lets_a_waiter_create() {
+    both_ways(House::evict);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_dispose_that_settles_nothing() {
+    a_waiter_meets(Bound::Never, |house, lent| {
+        let leaving = house.retire(lent);
+        let effects = finish_in_silence(house, leaving);
+        drop(effects);
+    });
+}
+
+/// Its effects come too late: dropped permits free their slots and tell nobody.
+fn finish_in_silence(house: &House, leaving: Leaving<Entry, Failure>) -> usize {
+    leaving.finish(house.now()).permits.len()
+}
+
+#[test]
+fn a_detach_lets_a_waiter_create() {
+    both_ways(House::detach);
+}
+
+fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&House, super::house::Leave)) {
+    explore(move || {
+        let house = House::new(1, Bound::Never);
+        let permit = house.permit(true);
+        house.fail_creates(failing);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || fail(&here, permit)),
+            Box::new(move || there.finish(there.line_up(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_failed_create_is_repeated_for_a_waiter() {
+    a_create_fails_under_a_waiter(2, |house, permit| {
+        house.create(permit);
+    });
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_failed_create_that_settles_nothing() {
+    a_create_fails_under_a_waiter(0, |_, permit| drop(permit));
+}
+
+/// A permanent failure ends the head's wait, the other one's create goes on.
+#[test]
+fn a_failure_reaches_one_waiter_and_strands_none() {
+    explore(|| {
+        let house = House::new(1, Bound::Never);
+        let permit = house.permit(true);
+        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || {
+                here.run(permit.fail(here.now()).1);
+                let mut core = here.lock();
+                if core.open == 0 {
+                    let effects = here
+                        .engine
+                        .fail_head(&mut core, Failure::Create, here.now());
+                    drop(core);
+                    here.run(effects);
+                }
+            }),
+            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert!(house.inspect() <= 1);
+    });
+}
+
+/// Whichever comes first, a check-in or a new connection, serves the waiter; the other rests.
+#[test]
+fn a_new_connection_and_a_check_in_serve_one_waiter() {
+    explore(|| {
+        let house = House::new(2, Bound::Never);
+        house.open(1);
+        let lent = house.look().expect("it rests");
+        let permit = house.permit(true);
+        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || here.check_in(lent)),
+            Box::new(move || {
+                there.create(permit);
+            }),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(house.inspect(), 2);
+    });
+}
+
+/// The pool gives up on a create while it returns.
+#[test]
+fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
+    explore(|| {
+        let house = House::new(1, Bound::Never);
+        let permit = house.permit(true);
+        let generation = permit.start(house.now(), house.soon(), true);
+        let generation = generation.expect("it may start");
+        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || {
+                here.created(permit, generation, false);
+            }),
+            Box::new(move || {
+                let mut core = there.lock();
+                let id = core.jobs().map(|(id, _)| id).next();
+                if let Some(id) = id {
+                    there.engine.abandon(&mut core, id);
+                }
+                let effects = there.engine.settle(&mut core, there.now());
+                drop(core);
+                there.run(effects);
+            }),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+/// Waiters that create for themselves, the first of their creates failing.
+#[test]
+fn waiters_that_create_for_themselves_pass_the_permit_on() {
+    explore(|| {
+        let house = House::with(1, Bound::Never, Creates::ByWaiters);
+        house.fail_creates(1);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || here.finish(here.get(None))),
+            Box::new(move || there.finish(there.get(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+#[test]
+fn an_added_connection_reaches_a_waiter() {
+    explore(|| {
+        let (house, [lent]) = House::lending(Bound::Never);
+        house.run(house.engine.resize(2, house.now()));
+        // Nobody may create, so only the added one can serve.
+        house.lock().max_creating = 0;
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || {
+                let mut core = here.lock();
+                let adopted = here
+                    .engine
+                    .adopt(&mut core, here.entry(0), here.moment(), u64::MAX);
+                drop(core);
+                let Ok(added) = adopted else {
+                    unreachable!("there is room")
+                };
+                here.give(added, true);
+            }),
+            Box::new(move || there.finish(there.line_up(None))),
+        ]);
+        house.check_in(lent);
+        assert_eq!(house.inspect(), 2);
+    });
+}
+
+fn the_pool_grows_under_a_waiter(grow: fn(&House)) {
+    explore(move || {
+        let (house, [lent]) = House::lending(Bound::Never);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || grow(&here)),
+            Box::new(move || there.finish(there.line_up(None))),
+        ]);
+        house.check_in(lent);
+        assert_eq!(house.inspect(), 2);
+    });
+}
+
+#[test]
+fn a_raised_max_size_lets_a_waiter_create() {
+    the_pool_grows_under_a_waiter(|house| house.resize(2));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_raised_max_size_that_settles_nothing() {
+    the_pool_grows_under_a_waiter(|house| house.lock().max_size = 2);
+}
+
+fn a_pool_is_resumed(resume: fn(&House)) {
+    explore(move || {
+        let house = House::new(1, Bound::Never);
+        house.open(1);
+        house.suspend(true);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || resume(&here)),
+            Box::new(move || there.finish(there.get(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_resumed_pool_serves_who_waited() {
+    a_pool_is_resumed(|house| house.suspend(false));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_resume_that_settles_nothing() {
+    a_pool_is_resumed(|house| {
+        let mut core = house.lock();
+        core.suspended = false;
+        house.engine.set_gate(&core, house.now());
+    });
+}
+
+/// Whoever queued while the pool was suspended has looked at no slot; it must still hear of a
+/// connection that comes back after the resume.
+#[test]
+fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
+    for bound in [Bound::Never, Bound::Always] {
+        explore(move || {
+            let (house, [lent]) = House::lending(bound);
+            house.check_in(lent);
+            let lent = house.look().expect("it rests");
+            house.suspend(true);
+            let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+            let resumed = Arc::clone(&house);
+            side_by_side([
+                Box::new(move || here.check_in(lent)),
+                Box::new(move || there.finish(there.line_up(None))),
+                Box::new(move || resumed.suspend(false)),
+            ]);
+            assert_eq!(house.inspect(), 1);
+        });
+    }
+}
+
+/// A suspension that comes and goes strands nobody.
+#[test]
+fn a_short_suspension_strands_nobody() {
+    explore(|| {
+        let (house, [lent]) = House::lending(Bound::Never);
+        house.check_in(lent);
+        let lent = house.look().expect("it rests");
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let switched = Arc::clone(&house);
+        side_by_side([
+            Box::new(move || here.check_in(lent)),
+            Box::new(move || there.finish(there.get(None))),
+            Box::new(move || {
+                switched.suspend(true);
+                switched.suspend(false);
+            }),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}

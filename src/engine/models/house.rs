@@ -152,6 +152,11 @@ impl House {
         Some(at(1))
     }
 
+    /// The ticket of a caller that came when the models begin.
+    pub(super) fn ticket(&self) -> Waiter {
+        Ticket::new(at(0))
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Core<Entry, Failure>> {
         self.engine.lock()
     }
@@ -176,7 +181,7 @@ impl House {
 
     /// The part of a checkout that begins when nothing was found.
     pub(super) fn line_up(&self, deadline: Option<Instant>) -> Got {
-        let ticket = Ticket::new(at(0));
+        let ticket = self.ticket();
         loop {
             let now = self.moment();
             let mut core = self.lock();

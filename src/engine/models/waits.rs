@@ -1,1 +1,157 @@
-//! x
+//! Waits that end in more than one way at once.
+
+use super::house::{Bound, Got, House};
+use super::{explore, side_by_side};
+use crate::engine::Mail;
+use std::sync::Arc;
+
+fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&House) -> Got) {
+    explore(move || {
+        let (house, [lent]) = House::lending(bound);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || here.check_in(lent)),
+            Box::new(move || there.finish(wait(&there))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_hand_off_that_races_a_timeout_is_not_lost() {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+        a_hand_off_races_a_timeout(bound, |house| house.line_up(house.soon()));
+    }
+}
+
+#[test]
+#[should_panic(expected = "an entry is lost")]
+fn bites_a_timeout_that_leaves_its_mail() {
+    a_hand_off_races_a_timeout(Bound::Always, |house| {
+        let ticket = house.ticket();
+        let mut core = house.lock();
+        house.engine.join(&mut core, &ticket, house.now());
+        if let Some(lent) = house.engine.search(&core, &ticket, 1) {
+            core.queue.leave(&ticket);
+            house.engine.set_gate(&core, house.now());
+            return Got::Lent(lent);
+        }
+        drop(core);
+        // The time is up at once.
+        let mut core = house.lock();
+        core.queue.leave(&ticket);
+        house.engine.set_gate(&core, house.now());
+        Got::TimedOut
+    });
+}
+
+/// What the first waiter in line gives up must reach the second.
+fn the_head_times_out(bound: Bound, head: fn(&House) -> Got) {
+    explore(move || {
+        let (house, [lent]) = House::lending(bound);
+        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || here.check_in(lent)),
+            Box::new(move || there.finish(head(&there))),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_head_that_times_out_leaves_no_successor_asleep() {
+    for bound in [Bound::Never, Bound::Always] {
+        the_head_times_out(bound, |house| house.line_up(house.soon()));
+    }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_head_that_leaves_without_settling() {
+    the_head_times_out(Bound::Never, |house| {
+        let ticket = house.ticket();
+        let mut core = house.lock();
+        house.engine.join(&mut core, &ticket, house.now());
+        if let Some(lent) = house.engine.search(&core, &ticket, 1) {
+            let effects = house.engine.leave(&mut core, &ticket, house.now());
+            drop(core);
+            effects.into_iter().for_each(|effects| house.run(effects));
+            return Got::Lent(lent);
+        }
+        drop(core);
+        let mut core = house.lock();
+        core.queue.leave(&ticket);
+        drop(core);
+        match ticket.collect() {
+            Some(Mail::Loan(lent)) => Got::Lent(lent),
+            _ => Got::TimedOut,
+        }
+    });
+}
+
+/// A third thread cancels the ticket, as a build does that gives up.
+#[test]
+fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
+    explore(|| {
+        let (house, [lent]) = House::lending(Bound::Always);
+        let ticket = house.ticket();
+        let mut core = house.lock();
+        house.engine.join(&mut core, &ticket, house.now());
+        assert!(house.engine.search(&core, &ticket, 1).is_none());
+        drop(core);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || here.check_in(lent)),
+            Box::new(move || {
+                if let Some(Mail::Loan(lent)) = there.engine.withdraw(&ticket) {
+                    there.check_in(lent);
+                }
+                let core = there.lock();
+                there.engine.set_gate(&core, there.now());
+            }),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+/// The first in line waits for the check of its connection, and so has not looked at the others.
+/// The second must still hear of the one that comes back.
+#[test]
+fn a_waiter_behind_a_check_hears_of_a_check_in() {
+    explore(|| {
+        let (house, [one, two]) = House::lending(Bound::Always);
+        house.check_in(one);
+        house.check_in(two);
+        let one = house.look().expect("it rests");
+        let two = house.look().expect("it rests");
+        // The head: its connection is being checked.
+        let head = house.ticket();
+        let mut core = house.lock();
+        let now = house.now();
+        house.engine.join(&mut core, &head, now);
+        let check = house
+            .engine
+            .begin_check(&mut core, &one, 1, now, house.soon());
+        house.run(house.engine.settle(&mut core, now));
+        drop(core);
+        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || here.check_in(two)),
+            Box::new(move || {
+                let ended = there.engine.end_check_well(check, one, 0, there.moment());
+                let Ok(Ok(effects)) = ended else {
+                    unreachable!("nobody gives up on the check");
+                };
+                there.run(effects);
+            }),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        // The head holds its connection all the while.
+        let Some(Mail::Loan(one)) = head.collect() else {
+            unreachable!("the head was served");
+        };
+        house.check_in(one);
+        assert_eq!(house.inspect(), 2);
+    });
+}

@@ -199,6 +199,10 @@ impl Device {
     }
 
     /// `None`: refused. `Some(None)`: nothing changed, so no event.
+    #[allow(
+        clippy::option_option,
+        reason = "refused and without event are two answers, and both are used up at one place"
+    )]
     fn act(&mut self, request: &Message) -> Option<Option<Event>> {
         let output = request.datapoint()?;
         let index = usize::from(output);
