@@ -118,7 +118,7 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// [`BuildError::Panicked`] at once, [`BuildError::TimedOut`] with the last cause after
     /// `get_timeout`. Nothing is left behind then: what was opened is disposed.
     pub fn build(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
-        let shared = self.start(manager)?;
+        let shared = self.start(manager, true)?;
         shared.prime()?;
         Ok(Pool::open(shared))
     }
@@ -130,12 +130,14 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
     /// started.
     pub fn build_lazy(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
-        Ok(Pool::open(self.start(manager)?))
+        Ok(Pool::open(self.start(manager, false)?))
     }
 
-    fn start(self, manager: M) -> Result<Arc<Shared<M>>, BuildError<M::Error>> {
+    /// `eager`: the first connections are about to be opened, so the collector leaves them alone.
+    fn start(self, manager: M, eager: bool) -> Result<Arc<Shared<M>>, BuildError<M::Error>> {
         self.config.validate()?;
         let shared = Shared::new(manager, self.config, self.clock, self.observer);
+        shared.set_priming(eager);
         shared.start().map_err(BuildError::Thread)?;
         Ok(shared)
     }

@@ -120,7 +120,7 @@ fn build_waits_for_min_idle_and_for_one_at_least() {
             .min_idle(min_idle)
             .build(backend.clone())
             .unwrap();
-        assert_eq!(pool.stats().idle, opened);
+        assert_eq!(pool.stats().idle, opened, "{:?}", pool.stats());
         assert_eq!(backend.counters().created, opened as u64);
     }
 }

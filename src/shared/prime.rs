@@ -11,10 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 impl<M: ConnectionManager> Shared<M> {
+    /// While this is on, nobody else looks after min_idle, and a create that fails for good fails
+    /// the build.
+    pub(crate) fn set_priming(&self, on: bool) {
+        self.priming.store(on, Release);
+    }
+
     /// Opens max(1, min_idle) connections within get_timeout. On failure the pool is closed and what
     /// was opened is on its way out.
     pub(crate) fn prime(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
-        self.priming.store(true, Release);
         let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
         let primed = primed.map(|loans| {
             for loan in loans {
@@ -23,7 +28,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         });
         // Only now: until they are idle, the refill would find them missing.
-        self.priming.store(false, Release);
+        self.set_priming(false);
         self.nudge();
         primed
     }
