@@ -42,10 +42,43 @@ mod real {
 #[cfg(conpool_loom)]
 mod model {
     use loom::sync::atomic::AtomicUsize;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::Ordering;
     use std::ops::{Deref, DerefMut};
     use std::sync::PoisonError;
     use std::time::Instant;
+
+    /// Loom's atomic, with stores that are swaps. Loom (0.7) drops the order between two stores when
+    /// the earlier one is read late, and then lets a load return a value that was overwritten before
+    /// everything the reader knows of. A relaxed swap orders the stores and synchronizes nothing
+    /// more than a relaxed store; loads may return old values as ever. The engine's plain stores are
+    /// all relaxed.
+    macro_rules! atomic {
+        ($name:ident, $value:ty) => {
+            #[derive(Debug)]
+            pub(crate) struct $name(loom::sync::atomic::$name);
+
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(loom::sync::atomic::$name::new(value))
+                }
+
+                #[track_caller]
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    assert_eq!(order, Ordering::Relaxed, "a swap would promise more");
+                    self.0.swap(value, order);
+                }
+            }
+
+            impl Deref for $name {
+                type Target = loom::sync::atomic::$name;
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+        };
+    }
+    atomic!(AtomicU32, u32);
+    atomic!(AtomicU64, u64);
 
     /// parking_lot's face over loom's mutex.
     #[derive(Debug)]

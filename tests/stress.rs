@@ -21,7 +21,10 @@ use std::{
     env,
     hash::{BuildHasher, RandomState},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -82,6 +85,9 @@ struct User {
     tally: Arc<Tally>,
     clock: Option<ManualClock>,
     max_uses: Option<u64>,
+    calm: u64,
+    lull_after: Option<u64>,
+    lull: Arc<Lull>,
     /// The settings in force; who changes one holds the lock until the change has come true.
     sizes: Arc<Mutex<(usize, usize)>>,
     suspending: Arc<Mutex<()>>,
@@ -89,6 +95,31 @@ struct User {
     shelf: Arc<Mutex<Vec<PooledConnection<Flaky>>>>,
 }
 
+/// Where all users meet, so that for a moment nobody does anything.
+struct Lull {
+    barrier: Barrier,
+    go_on: AtomicBool,
+}
+
+impl Lull {
+    fn new() -> Self {
+        Self {
+            barrier: Barrier::new(USERS),
+            go_on: AtomicBool::new(true),
+        }
+    }
+
+    /// Waits for everybody. All get the same answer.
+    fn pass(&self, go_on: impl FnOnce() -> bool) -> bool {
+        if self.barrier.wait().is_leader() {
+            self.go_on.store(go_on(), SeqCst);
+        }
+        self.barrier.wait();
+        self.go_on.load(SeqCst)
+    }
+}
+
+const USERS: usize = 8;
 /// How long a get of the mix may wait before it counts as forgotten.
 const PATIENT: Duration = secs(3);
 /// What a loaded machine may add to a short wait.
@@ -119,6 +150,9 @@ fn mix(seed: u64, time: Duration, settings: &Settings) {
         tally,
         clock: settings.clock.clone(),
         max_uses: settings.config.max_uses,
+        calm: settings.calm,
+        lull_after: settings.lull_after,
+        lull: Arc::new(Lull::new()),
         sizes: Arc::new(Mutex::new((
             settings.config.max_size,
             settings.config.min_idle,
@@ -127,7 +161,7 @@ fn mix(seed: u64, time: Duration, settings: &Settings) {
         shelf: Arc::default(),
     };
     let end = now() + time;
-    let mut users: Vec<_> = (0..8)
+    let mut users: Vec<_> = (0..USERS as u64)
         .map(|number| {
             let (user, dice) = (user.clone(), scrambled(seed.wrapping_add(number + 1)));
             spawn(move || user.live(dice, end))
@@ -171,8 +205,23 @@ impl User {
 
     fn live(&self, mut dice: Dice, end: Instant) {
         // A little longer than the pool, to meet it closed.
-        while now() < end + ms(20) && !self.backend.is_foul() {
-            self.act(&mut dice);
+        let go_on = || now() < end + ms(20) && !self.backend.is_foul();
+        let mut acts = 0;
+        loop {
+            if dice.roll(1000) < self.calm {
+                self.hold(&mut dice, PATIENT);
+            } else {
+                self.act(&mut dice);
+            }
+            acts += 1;
+            let ends = match self.lull_after {
+                Some(after) if acts % after == 0 => !self.lull.pass(go_on),
+                Some(_) => false,
+                None => !go_on(),
+            };
+            if ends {
+                return;
+            }
         }
     }
 

@@ -115,36 +115,38 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(crate) fn set_max_size(self: &Arc<Self>, max_size: usize) -> Result<(), ConfigError> {
         let min_idle = self.min_idle.load(Relaxed);
-        let mut config = self.config.clone();
-        (config.max_size, config.min_idle) = (max_size, min_idle);
-        config.validate()?;
+        self.check_sizes(max_size, min_idle)?;
         let now = self.moment();
         let effects = self.engine.resize(max_size, now.real);
         self.run(effects);
         self.engine
             .drain_surplus(now, |loan| self.evict(loan, EvictReason::Shrunk));
-        self.emit(|pool| PoolEvent::Resized {
-            pool,
-            max_size,
-            min_idle,
-        });
-        self.nudge();
+        self.note_resize(max_size, min_idle);
         Ok(())
     }
 
     pub(crate) fn set_min_idle(&self, min_idle: usize) -> Result<(), ConfigError> {
         let max_size = self.engine.lock().max_size;
+        self.check_sizes(max_size, min_idle)?;
+        self.min_idle.store(min_idle, Relaxed);
+        self.note_resize(max_size, min_idle);
+        Ok(())
+    }
+
+    /// The rules of the settings hold at run time as they do at build.
+    fn check_sizes(&self, max_size: usize, min_idle: usize) -> Result<(), ConfigError> {
         let mut config = self.config.clone();
         (config.max_size, config.min_idle) = (max_size, min_idle);
-        config.validate()?;
-        self.min_idle.store(min_idle, Relaxed);
+        config.validate()
+    }
+
+    fn note_resize(&self, max_size: usize, min_idle: usize) {
         self.emit(|pool| PoolEvent::Resized {
             pool,
             max_size,
             min_idle,
         });
         self.nudge();
-        Ok(())
     }
 
     pub(crate) fn suspend(self: &Arc<Self>, on: bool) {

@@ -117,7 +117,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         if let Some(leaks) = &self.leaks {
             if let Some(record) = leaks.forget(loan.slot.index()) {
-                self.emit(|pool| record.resolved(pool, self.ticker.instant(record.since), held));
+                self.emit_leak(&record, now, true);
             }
         }
         let id = loan.entry.id;

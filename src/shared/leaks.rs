@@ -1,14 +1,14 @@
 //! Who holds what, since when, from which call site: only where `leak_threshold` is set.
 
+use super::node::span;
 use super::{PoolLoan, Shared};
-use crate::clock::ticks;
+use crate::clock::{Ticker, ticks};
 use crate::{ConnectionManager, Holder, PoolEvent};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(super) struct Leaks {
     threshold: u64,
@@ -22,32 +22,20 @@ pub(super) struct Record {
     at: &'static Location<'static>,
     thread: String,
     /// Tick.
-    pub(super) since: u64,
+    since: u64,
     reported: bool,
 }
 
 impl Record {
-    pub(super) fn suspected(&self, pool: Arc<str>, since: Instant, held: Duration) -> PoolEvent {
-        PoolEvent::LeakSuspected {
-            pool,
-            id: self.id,
+    /// This record as a user sees it.
+    fn holder(&self, ticker: &Ticker, now: u64) -> Holder {
+        Holder {
+            connection_id: self.id,
             file: self.at.file(),
             line: self.at.line(),
             thread: self.thread.clone(),
-            since,
-            held,
-        }
-    }
-
-    pub(super) fn resolved(&self, pool: Arc<str>, since: Instant, held: Duration) -> PoolEvent {
-        PoolEvent::LeakResolved {
-            pool,
-            id: self.id,
-            file: self.at.file(),
-            line: self.at.line(),
-            thread: self.thread.clone(),
-            since,
-            held,
+            since: ticker.instant(self.since),
+            held: span(self.since, now),
         }
     }
 }
@@ -117,14 +105,39 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let now = self.ticker.tick();
         let records = leaks.records.lock();
-        let holder = |record: &Record| Holder {
-            connection_id: record.id,
-            file: record.at.file(),
-            line: record.at.line(),
-            thread: record.thread.clone(),
-            since: self.ticker.instant(record.since),
-            held: super::node::span(record.since, now),
-        };
+        let holder = |record: &Record| record.holder(&self.ticker, now);
         records.values().map(holder).collect()
+    }
+
+    /// Reports a checkout that takes long, or one that was reported and is over now.
+    pub(super) fn emit_leak(&self, record: &Record, now: u64, over: bool) {
+        let Holder {
+            connection_id: id,
+            file,
+            line,
+            thread,
+            since,
+            held,
+        } = record.holder(&self.ticker, now);
+        self.emit(|pool| match over {
+            false => PoolEvent::LeakSuspected {
+                pool,
+                id,
+                file,
+                line,
+                thread,
+                since,
+                held,
+            },
+            true => PoolEvent::LeakResolved {
+                pool,
+                id,
+                file,
+                line,
+                thread,
+                since,
+                held,
+            },
+        });
     }
 }

@@ -246,9 +246,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(leaks) = &self.leaks else { return };
         let (overdue, due) = leaks.overdue(now);
         for record in overdue {
-            let since = self.ticker.instant(record.since);
-            let held = span(record.since, now);
-            self.emit(|pool| record.suspected(pool, since, held));
+            self.emit_leak(&record, now, false);
         }
         if let Some(due) = due {
             next.at_tick(due);

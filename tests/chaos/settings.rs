@@ -32,6 +32,10 @@ pub(crate) struct Settings {
     pub(crate) blocking_check: bool,
     /// Per thousand calls of a hook.
     pub(crate) faults: u64,
+    /// Of a thousand things that a user does, so many are nothing but a get.
+    pub(crate) calm: u64,
+    /// All users pause together after so many: what was forgotten then stays forgotten, and shows.
+    pub(crate) lull_after: Option<u64>,
 }
 
 impl Settings {
@@ -68,7 +72,9 @@ impl Settings {
             restless: dice.roll(2) == 0,
             observed: dice.roll(2) == 0,
             blocking_check: dice.roll(2) == 0,
-            faults: [0, 20, 100][below(dice, 3)],
+            faults: [0, 5, 20, 100][below(dice, 4)],
+            calm: [0, 700, 990][below(dice, 3)],
+            lull_after: [None, Some(1), Some(2), Some(5)][below(dice, 4)],
         }
     }
 

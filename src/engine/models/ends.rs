@@ -1,6 +1,6 @@
 //! The whole pool changes while a connection is on its way: close, clear, shrink.
 
-use super::house::{Bound, House, Lent};
+use super::house::{Bound, Failure, House, Lent};
 use super::{explore, side_by_side};
 use std::sync::Arc;
 
@@ -65,12 +65,8 @@ fn a_closed_pool_keeps_nothing() {
 fn bites_a_close_that_drains_first() {
     one_comes_back_meanwhile(|house| {
         house.evict_all();
-        if let Some(effects) = house
-            .engine
-            .close(house.now(), || super::house::Failure::Closed)
-        {
-            house.run(effects);
-        }
+        let effects = house.engine.close(house.now(), || Failure::Closed);
+        effects.into_iter().for_each(|effects| house.run(effects));
     });
 }
 

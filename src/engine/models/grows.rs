@@ -1,7 +1,6 @@
 //! Room appears for a connection that somebody waits for.
 
-use super::super::Leaving;
-use super::house::{Bound, Creates, Entry, Failure, House, Lent};
+use super::house::{Bound, Creates, Failure, Got, House, Leave, Lent};
 use super::{explore, side_by_side};
 use std::sync::Arc;
 
@@ -32,15 +31,9 @@ fn a_finished_dispose_lets_a_waiter_create() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_dispose_that_settles_nothing() {
     a_waiter_meets(Bound::Never, |house, lent| {
-        let leaving = house.retire(lent);
-        let effects = finish_in_silence(house, leaving);
-        drop(effects);
+        // Dropped permits free their slots and tell nobody.
+        drop(house.retire(lent).finish(house.now()));
     });
-}
-
-/// Its effects come too late: dropped permits free their slots and tell nobody.
-fn finish_in_silence(house: &House, leaving: Leaving<Entry, Failure>) -> usize {
-    leaving.finish(house.now()).permits.len()
 }
 
 #[test]
@@ -48,7 +41,7 @@ fn a_detach_lets_a_waiter_create() {
     both_ways(House::detach);
 }
 
-fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&House, super::house::Leave)) {
+fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&House, Leave)) {
     explore(move || {
         let house = House::new(1, Bound::Never);
         let permit = house.permit(true);
@@ -75,6 +68,14 @@ fn bites_a_failed_create_that_settles_nothing() {
     a_create_fails_under_a_waiter(0, |_, permit| drop(permit));
 }
 
+fn failed_or_served(house: &House) {
+    let got = house.line_up(None);
+    if let Got::Failed(failure) = &got {
+        assert_eq!(*failure, Failure::Create);
+    }
+    house.finish(got);
+}
+
 /// A permanent failure ends the head's wait, the other one's create goes on.
 #[test]
 fn a_failure_reaches_one_waiter_and_strands_none() {
@@ -94,8 +95,8 @@ fn a_failure_reaches_one_waiter_and_strands_none() {
                     here.run(effects);
                 }
             }),
-            Box::new(move || there.finish(there.line_up(None))),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || failed_or_served(&there)),
+            Box::new(move || failed_or_served(&behind)),
         ]);
         assert!(house.inspect() <= 1);
     });

@@ -4,8 +4,7 @@
 use super::super::{
     Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Stamp, Surplus, Ticket, Waited,
 };
-use crate::sync::MutexGuard;
-use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock};

@@ -33,7 +33,6 @@ fn a_check_in_meets_two_waiters(bound: Bound) {
     });
 }
 
-/// Takes by swap, or by what `is_mine` says.
 fn two_getters_want_one(take: fn(&House) -> Option<Lent>) {
     explore(move || {
         let house = House::new(1, Bound::Never);

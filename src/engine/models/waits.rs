@@ -82,6 +82,7 @@ fn bites_a_head_that_leaves_without_settling() {
         drop(core);
         let mut core = house.lock();
         core.queue.leave(&ticket);
+        house.engine.set_gate(&core, house.now());
         drop(core);
         match ticket.collect() {
             Some(Mail::Loan(lent)) => Got::Lent(lent),

@@ -1,0 +1,233 @@
+//! Failing creates and hooks past their timeouts, pressed: backoff, hangs, who is woken.
+
+mod common;
+
+use common::{
+    Custom, Gate, SOON, close_clean, eventually, ms, queued, quick, quick_backoff, secs, spawn,
+    take, timed,
+};
+use conpool::{Backoff, EvictReason, Hook, ManualClock, MemoryManager, Pool, PooledConnection};
+
+fn steep() -> Backoff {
+    Backoff::default()
+        .with_initial(ms(20))
+        .with_factor(10.0)
+        .with_max(secs(10))
+        .with_jitter(0.0)
+}
+
+#[test]
+fn the_backoff_grows_when_on_checkout_fails_on_every_new_connection() {
+    let backend = MemoryManager::new();
+    let pool = quick("growing")
+        .backoff(steep())
+        .build_lazy(backend.clone())
+        .unwrap();
+    backend.fail_transient(Hook::Checkout, u64::MAX);
+    assert!(pool.get_timeout(ms(600)).unwrap_err().is_timeout());
+    // At 0, 20 and 220 ms; the next would come at 2220.
+    assert!(
+        backend.calls(Hook::Create) <= 3,
+        "{}",
+        backend.calls(Hook::Create)
+    );
+}
+
+#[test]
+fn a_success_ends_the_pause_for_all_who_wait() {
+    let (backend, gate) = (MemoryManager::new(), Gate::default());
+    let manager = Custom::new(&backend, {
+        let (gate, backend) = (gate.clone(), backend.clone());
+        move |hook, call| match (hook, call) {
+            (Hook::Create, 1) => gate.pass(),
+            (Hook::Create, 2) => backend.fail_transient(Hook::Create, 1),
+            _ => {}
+        }
+    });
+    let pool = Pool::builder()
+        .max_size(2)
+        .backoff(Backoff::default().with_initial(secs(4)))
+        .build_lazy(manager)
+        .unwrap();
+    let users: Vec<_> = (1..=2)
+        .map(|n| {
+            let user = spawn({
+                let pool = pool.clone();
+                move || pool.get_timeout(secs(2))
+            });
+            queued(&pool, n);
+            eventually(|| backend.calls(Hook::Create) + 1 >= n as u64);
+            user
+        })
+        .collect();
+    eventually(|| pool.stats().create_errors == 1);
+    gate.open();
+    let held: Vec<_> = users.into_iter().map(|user| user.join_soon()).collect();
+    assert!(held.iter().all(Result::is_ok), "{held:?}");
+}
+
+#[test]
+fn a_waiter_whose_connection_was_cleared_on_arrival_takes_another_free_slot() {
+    let (backend, gate) = (MemoryManager::new(), Gate::default());
+    let manager = Custom::new(&backend, {
+        let gate = gate.clone();
+        move |hook, call| {
+            if hook == Hook::Create && call == 1 {
+                gate.pass();
+            }
+        }
+    });
+    let pool = Pool::builder().max_size(2).build_lazy(manager).unwrap();
+    backend.hang(Hook::Dispose);
+    let user = spawn({
+        let pool = pool.clone();
+        move || timed(|| pool.get_timeout(secs(2)).map(drop))
+    });
+    eventually(|| pool.stats().creating == 1);
+    pool.clear();
+    // Whatever clearing set going is over.
+    std::thread::sleep(ms(50));
+    gate.open();
+    let (result, took) = user.join_soon();
+    backend.release();
+    assert!(result.is_ok(), "{result:?} after {took:?}");
+}
+
+#[test]
+fn a_dispose_is_not_queued_behind_a_create_that_hangs() {
+    for _ in 0..100 {
+        let backend = MemoryManager::new();
+        let pool = quick("behind").max_size(2).build(backend.clone()).unwrap();
+        drop(pool.get_timeout(SOON).unwrap());
+        // The worker that created it is still about, asleep.
+        std::thread::sleep(ms(1));
+        backend.hang(Hook::Create);
+        backend.fail(Hook::Checkout, 1);
+        assert!(pool.get_timeout(ms(5)).is_err());
+        let disposed = backend.wait_for(|seen| seen.disposed == 1, secs(1));
+        backend.release();
+        assert!(disposed, "{:?}", pool.stats());
+        close_clean(&pool, &backend);
+    }
+}
+
+#[test]
+fn an_expired_connection_goes_even_if_the_create_of_its_replacement_hangs() {
+    let (clock, backend) = (ManualClock::new(), MemoryManager::new());
+    let pool = quick("replace")
+        .clock(clock.clone())
+        .max_size(3)
+        .min_idle(1)
+        .lifetime_jitter(0.0)
+        .max_lifetime(secs(60))
+        .create_timeout(ms(50))
+        .build(backend.clone())
+        .unwrap();
+    backend.hang(Hook::Create);
+    clock.advance(secs(61));
+    let gone = || pool.stats().evicted(EvictReason::MaxLifetime) == 1;
+    let start = common::now();
+    while !gone() && start.elapsed() < secs(2) {
+        pool.sweep();
+        std::thread::sleep(ms(10));
+    }
+    let (gone, stats) = (gone(), pool.stats());
+    backend.release();
+    assert!(gone, "{stats:?}");
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_hook_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns() {
+    let backend = MemoryManager::new();
+    let gates: Vec<_> = (0..6).map(|_| Gate::default()).collect();
+    let manager = Custom::new(&backend, {
+        let gates = gates.clone();
+        move |hook, call| {
+            if hook == Hook::Create {
+                if let Some(gate) = gates.get(call as usize - 1) {
+                    gate.pass();
+                }
+            }
+        }
+    });
+    let pool = Pool::builder()
+        .max_size(1)
+        .create_timeout(ms(20))
+        .backoff(quick_backoff())
+        .build_lazy(manager)
+        .unwrap();
+    let user = spawn({
+        let pool = pool.clone();
+        move || pool.get_timeout(SOON).map(drop)
+    });
+    // Four are given up on, the fifth keeps the only slot.
+    eventually(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
+    common::stays(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
+    gates[0].open();
+    // The fifth is given up on, and the sixth keeps the slot.
+    eventually(|| backend.counters().disposed == 1);
+    eventually(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
+    gates[5].open();
+    user.join_soon().unwrap();
+    gates.iter().for_each(Gate::open);
+    eventually(|| pool.stats().abandoned == 0);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn with_permanent_errors_waiters_are_told_one_after_the_other_in_their_order() {
+    let backend = MemoryManager::new();
+    let pool = quick("inorder")
+        .max_size(1)
+        .build_lazy(backend.clone())
+        .unwrap();
+    pool.suspend();
+    let order = common::Log::default();
+    let users: Vec<_> = (0..4)
+        .map(|n| {
+            let user = spawn({
+                let (pool, order) = (pool.clone(), order.clone());
+                move || {
+                    let result = pool.get_timeout(SOON).map(drop);
+                    order.push(n.to_string());
+                    result
+                }
+            });
+            queued(&pool, n + 1);
+            user
+        })
+        .collect();
+    backend.fail(Hook::Create, u64::MAX);
+    pool.resume();
+    for user in users {
+        assert!(user.join_soon().unwrap_err().last_create_error().is_some());
+    }
+    assert_eq!(order.lines(), ["0", "1", "2", "3"]);
+    assert_eq!(backend.peak_running(Hook::Create), 1);
+}
+
+#[test]
+fn during_an_outage_creates_are_tried_one_at_a_time_and_then_side_by_side() {
+    let backend = MemoryManager::new();
+    let pool = quick("probe")
+        .max_size(4)
+        .build_lazy(backend.clone())
+        .unwrap();
+    backend.fail_transient(Hook::Create, 1);
+    drop(pool.get_timeout(SOON).unwrap());
+    // It is over: four callers, four creates at once, the idle one aside.
+    let held = take(&pool, 1);
+    backend.hang(Hook::Create);
+    let users: Vec<_> = (0..3)
+        .map(|_| {
+            let pool = pool.clone();
+            spawn(move || pool.get_timeout(SOON).map(drop))
+        })
+        .collect();
+    eventually(|| backend.running(Hook::Create) == 3);
+    backend.release();
+    users.into_iter().for_each(|user| user.join_soon().unwrap());
+    drop(held);
+    close_clean(&pool, &backend);
+}
