@@ -55,9 +55,11 @@ pub trait Clock: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct ManualClock(Arc<Manual>);
 
+type Wake = Arc<dyn Fn() -> bool + Send + Sync>;
+
 struct Manual {
     now: Mutex<Instant>,
-    wakes: Mutex<Vec<Box<dyn Fn() -> bool + Send + Sync>>>,
+    wakes: Mutex<Vec<Wake>>,
 }
 
 impl ManualClock {
@@ -79,10 +81,16 @@ impl ManualClock {
             let mut now = self.0.now.lock();
             *now = now.checked_add(by).unwrap_or(*now);
         }
-        // Taken out meanwhile: a waker may end a pool, and that may drop this clock.
-        let mut wakes = std::mem::take(&mut *self.0.wakes.lock());
-        wakes.retain(|wake| wake());
-        self.0.wakes.lock().append(&mut wakes);
+        // Called outside of the lock: a wake may end a pool, and that may drop this clock.
+        let wakes = self.0.wakes.lock().clone();
+        for wake in wakes {
+            if !wake() {
+                self.0
+                    .wakes
+                    .lock()
+                    .retain(|other| !Arc::ptr_eq(other, &wake));
+            }
+        }
     }
 }
 
@@ -104,7 +112,7 @@ impl Clock for ManualClock {
     }
 
     fn on_jump(&self, wake: Box<dyn Fn() -> bool + Send + Sync>) {
-        self.0.wakes.lock().push(wake);
+        self.0.wakes.lock().push(wake.into());
     }
 }
 

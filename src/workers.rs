@@ -94,12 +94,9 @@ impl Crew {
         } else {
             state.queue.push_back((real_now(), Box::new(work)));
         }
-        let waiting = if urgent {
-            state.urgent.len()
-        } else {
-            state.pending()
-        };
-        if state.idle >= waiting {
+        // Compared with all that is pending: a worker that was woken for one piece of work may well
+        // take another first.
+        if state.idle >= state.pending() {
             self.work.notify_one();
         } else if urgent || state.workers < FEW {
             drop(state);
@@ -190,7 +187,7 @@ impl Crew {
                 return;
             }
             state.due = [state.due, next].into_iter().flatten().min();
-            while !state.nudged && !(state.closed && state.pending() == 0) {
+            while !(state.nudged || state.closed && state.pending() == 0) {
                 match state.due {
                     None => self.collector.wait(&mut state),
                     Some(due) => {

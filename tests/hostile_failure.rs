@@ -6,7 +6,7 @@ use common::{
     Custom, Gate, SOON, close_clean, eventually, ms, queued, quick, quick_backoff, secs, spawn,
     take, timed,
 };
-use conpool::{Backoff, EvictReason, Hook, ManualClock, MemoryManager, Pool, PooledConnection};
+use conpool::{Backoff, EvictReason, Hook, ManualClock, MemoryManager, Pool};
 
 fn steep() -> Backoff {
     Backoff::default()
@@ -95,15 +95,18 @@ fn a_waiter_whose_connection_was_cleared_on_arrival_takes_another_free_slot() {
 
 #[test]
 fn a_dispose_is_not_queued_behind_a_create_that_hangs() {
-    for _ in 0..100 {
+    for _ in 0..300 {
         let backend = MemoryManager::new();
         let pool = quick("behind").max_size(2).build(backend.clone()).unwrap();
         drop(pool.get_timeout(SOON).unwrap());
-        // The worker that created it is still about, asleep.
-        std::thread::sleep(ms(1));
+        // The worker that created it is still about and just asleep.
+        let start = common::now();
+        while start.elapsed() < std::time::Duration::from_micros(150) {
+            std::hint::spin_loop();
+        }
         backend.hang(Hook::Create);
         backend.fail(Hook::Checkout, 1);
-        assert!(pool.get_timeout(ms(5)).is_err());
+        assert!(pool.get_timeout(ms(2)).is_err());
         let disposed = backend.wait_for(|seen| seen.disposed == 1, secs(1));
         backend.release();
         assert!(disposed, "{:?}", pool.stats());

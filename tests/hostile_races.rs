@@ -53,7 +53,7 @@ fn stats_may_be_asked_while_try_get_runs_without_pause() {
 fn a_create_never_runs_on_the_collector_while_threads_can_be_had() {
     let backend = MemoryManager::new();
     let wrong = Arc::new(AtomicU64::new(0));
-    for _ in 0..2000 {
+    for _ in 0..700 {
         let clock = ManualClock::new();
         let manager = Custom::new(&backend, {
             let wrong = Arc::clone(&wrong);
@@ -204,4 +204,53 @@ fn a_success_and_a_failure_at_the_same_moment_do_not_leave_creates_one_at_a_time
         assert_eq!(side_by_side, 2);
         drop(first);
     }
+}
+
+#[test]
+fn a_waiter_from_before_a_resume_gets_the_connection_that_comes_back_after_it() {
+    let pool = quick("resumed")
+        .max_size(1)
+        .health_check(HealthCheck::Never)
+        .build(MemoryManager::new())
+        .unwrap();
+    // Its first check-in is unlike all later ones.
+    drop(pool.get().unwrap());
+    let held = pool.get().unwrap();
+    pool.suspend();
+    let waiter = spawn({
+        let pool = pool.clone();
+        move || pool.get_timeout(secs(2)).map(drop)
+    });
+    common::queued(&pool, 1);
+    pool.resume();
+    thread::sleep(ms(20));
+    drop(held);
+    assert!(waiter.join_soon().is_ok(), "{:?}", pool.stats());
+}
+
+#[test]
+fn a_waiter_whose_connection_is_being_checked_gets_one_that_comes_back_first() {
+    // A slow machine may miss the moment, but not five times.
+    let at_once = (0..5).any(|_| {
+        let (clock, backend) = (ManualClock::new(), MemoryManager::new());
+        let pool = quick("beside")
+            .clock(clock.clone())
+            .max_size(2)
+            .build(backend.clone())
+            .unwrap();
+        common::fill(&pool, 2);
+        let held = pool.get().unwrap();
+        let id = held.id();
+        // The other one has to be checked now.
+        clock.advance(secs(1));
+        backend.delay(Hook::Check, ms(90));
+        let waiter = spawn({
+            let pool = pool.clone();
+            move || pool.get_timeout(SOON).unwrap().id()
+        });
+        common::eventually(|| backend.running(Hook::Check) == 1);
+        drop(held);
+        waiter.join_soon() == id
+    });
+    assert!(at_once, "it slept beside an idle connection");
 }

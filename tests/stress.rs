@@ -12,7 +12,7 @@ mod common;
 use chaos::{
     audit::{self, Tally, count},
     backend::{Backend, Flaky, Line},
-    settings::{MOST, Settings, below, scrambled},
+    settings::{Settings, below, scrambled},
 };
 use common::{Dice, Gate, SOON, close_clean, descriptors, eventually, ms, now, quick, secs, spawn};
 use conpool::{GetError, ManualClock, MemoryManager, Phase, Pool, PooledConnection};
@@ -85,7 +85,10 @@ struct User {
     tally: Arc<Tally>,
     clock: Option<ManualClock>,
     max_uses: Option<u64>,
+    most: usize,
+    most_idle: usize,
     calm: u64,
+    quiet: bool,
     lull_after: Option<u64>,
     lull: Arc<Lull>,
     /// The settings in force; who changes one holds the lock until the change has come true.
@@ -150,7 +153,10 @@ fn mix(seed: u64, time: Duration, settings: &Settings) {
         tally,
         clock: settings.clock.clone(),
         max_uses: settings.config.max_uses,
+        most: settings.most,
+        most_idle: settings.config.min_idle * 3,
         calm: settings.calm,
+        quiet: settings.quiet,
         lull_after: settings.lull_after,
         lull: Arc::new(Lull::new()),
         sizes: Arc::new(Mutex::new((
@@ -161,37 +167,42 @@ fn mix(seed: u64, time: Duration, settings: &Settings) {
         shelf: Arc::default(),
     };
     let end = now() + time;
-    let mut users: Vec<_> = (0..USERS as u64)
+    let users: Vec<_> = (0..USERS as u64)
         .map(|number| {
             let (user, dice) = (user.clone(), scrambled(seed.wrapping_add(number + 1)));
             spawn(move || user.live(dice, end))
         })
         .collect();
     let watcher = user.clone();
-    users.push(spawn(move || {
+    let watching = spawn(move || {
         while !watcher.pool.is_closed() && !watcher.backend.is_foul() {
             audit::check(&watcher.pool, &watcher.backend);
             thread::sleep(Duration::from_micros(200));
         }
-    }));
+    });
     while now() < end && !user.backend.is_foul() {
         thread::sleep(ms(1));
     }
-    user.finish(users, settings.observed);
+    user.finish(users);
+    watching.join_soon();
+    audit::settle(&user.pool, &user.backend, &user.tally, settings.observed);
     eventually(|| common::threads("mixture") == threads);
     assert_eq!(descriptors(&Backend::file()), files);
 }
 
 impl User {
-    /// Closes under load, and counts.
-    fn finish(self, users: Vec<common::Task<()>>, observed: bool) {
-        self.backend.stop_faults();
-        self.pool.close();
+    /// Closes under load, or, where users meet, after the last has been served: a close would set
+    /// free whoever was forgotten.
+    fn finish(&self, users: Vec<common::Task<()>>) {
+        if self.lull_after.is_none() {
+            self.backend.stop_faults();
+            self.pool.close();
+        }
         let begun = now();
         while !users.iter().all(common::Task::is_finished) {
             let stats = self.pool.stats();
             let fouls = self.backend.copy_book().fouls;
-            assert!(begun.elapsed() < SOON, "wedged: {stats}, {fouls:?}");
+            assert!(begun.elapsed() < SOON * 2, "wedged: {stats}, {fouls:?}");
             thread::sleep(ms(1));
         }
         let fouls = self.backend.copy_book().fouls;
@@ -200,7 +211,6 @@ impl User {
         if let Err(left) = self.pool.close_timeout(SOON) {
             panic!("not closed: {left}, {:?}", self.pool.stats());
         }
-        audit::settle(&self.pool, &self.backend, &self.tally, observed);
     }
 
     fn live(&self, mut dice: Dice, end: Instant) {
@@ -226,7 +236,11 @@ impl User {
     }
 
     fn act(&self, dice: &mut Dice) {
-        match dice.roll(100) {
+        let kind = match self.quiet {
+            true => [0, 0, 30, 46, 54, 54, 60, 86, 91][below(dice, 9)],
+            false => dice.roll(100),
+        };
+        match kind {
             0..30 => self.hold(dice, PATIENT),
             30..38 => self.hold(dice, Duration::ZERO),
             38..46 => {
@@ -371,7 +385,7 @@ impl User {
     }
 
     fn resize(&self, dice: &mut Dice) {
-        let n = 1 + below(dice, MOST);
+        let n = 1 + below(dice, self.most);
         let mut sizes = self.sizes.lock().unwrap();
         let (max_size, min_idle) = *sizes;
         if n > max_size {
@@ -403,7 +417,8 @@ impl User {
     }
 
     fn set_min_idle(&self, dice: &mut Dice) {
-        let n = below(dice, 4);
+        // Only where there was one in the beginning.
+        let n = below(dice, 4).min(self.most_idle);
         let mut sizes = self.sizes.lock().unwrap();
         match self.pool.set_min_idle(n) {
             Ok(()) => sizes.1 = n,

@@ -200,6 +200,10 @@ impl Ledger {
         self.jobs.get_mut(&id)
     }
 
+    pub(crate) fn has_job(&self, id: u64) -> bool {
+        self.jobs.contains_key(&id)
+    }
+
     pub(crate) fn jobs(&self) -> impl Iterator<Item = (u64, &Job)> {
         self.jobs.iter().map(|(id, job)| (*id, job))
     }

@@ -217,6 +217,17 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.give_locked(&mut core, loan, idle_since, generation, fresh, now)
     }
 
+    /// Why an entry of this generation cannot go back, if it cannot.
+    pub(crate) fn surplus(&self, core: &Core<T, F>, generation: u64) -> Option<Surplus> {
+        if core.closed {
+            return Some(Surplus::Closed);
+        }
+        if generation != core.generation {
+            return Some(Surplus::Cleared);
+        }
+        core.is_over().then_some(Surplus::Shrunk)
+    }
+
     pub(crate) fn give_locked(
         self: &Arc<Self>,
         core: &mut Core<T, F>,
@@ -226,14 +237,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         fresh: bool,
         now: Instant,
     ) -> Result<Effects<T, F>, (Loan<T>, Surplus)> {
-        if core.closed {
-            return Err((loan, Surplus::Closed));
-        }
-        if generation != core.generation {
-            return Err((loan, Surplus::Cleared));
-        }
-        if core.is_over() {
-            return Err((loan, Surplus::Shrunk));
+        if let Some(surplus) = self.surplus(core, generation) {
+            return Err((loan, surplus));
         }
         if !core.queue.is_empty() && !core.suspended && (fresh || self.head_is_due(core, now)) {
             let mut effects = Effects::new();

@@ -38,6 +38,11 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         }
     }
 
+    /// The job that this permit is for.
+    pub(crate) fn job(&self) -> u64 {
+        self.job
+    }
+
     /// Begins the create, unless nobody needs it any more. Returns the generation it belongs to.
     pub(crate) fn start(
         &self,

@@ -233,9 +233,8 @@ impl<T> Loan<T> {
 
     /// Puts the entry back under the pool's lock, watched or not. True if a watcher came by while it
     /// was being stored and may have missed it.
-    pub(super) fn store_locked(self, now: u64, watched: bool) -> bool {
+    pub(super) fn store_locked(self, now: u64) -> bool {
         let slot = self.slot;
-        slot.set_watched(watched);
         self.store(now);
         slot.is_watched()
     }

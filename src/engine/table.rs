@@ -146,6 +146,16 @@ impl<T: Send + 'static> Table<T> {
         self.ready().find_map(|slot| self.watch(slot, now))
     }
 
+    /// Watches every slot and leaves the entries where they are. Under the pool's lock.
+    pub(super) fn watch_and_leave(&self, now: u64) {
+        for slot in self.ready() {
+            if let Some(loan) = self.watch(slot, now) {
+                let idle_since = loan.idle_since;
+                self.store_locked(loan, idle_since, true);
+            }
+        }
+    }
+
     /// Takes the entry of this slot or watches the slot.
     pub(super) fn watch(&self, slot: &'static Slot<T>, now: u64) -> Option<Loan<T>> {
         self.clear_ready(slot.index());
@@ -160,8 +170,11 @@ impl<T: Send + 'static> Table<T> {
     /// Stores an entry under the pool's lock. `watched`: its next check-in must go the slow way too.
     pub(super) fn store_locked(&self, loan: Loan<T>, now: u64, watched: bool) {
         let index = loan.slot.index();
+        // In this order: a watcher that clears the bit after it was set here has not yet set `watched`
+        // then, so what it sets is not undone, and is seen after the swap.
+        loan.slot.set_watched(watched);
         self.set_ready(index);
-        if loan.store_locked(now, watched) {
+        if loan.store_locked(now) {
             self.set_ready(index);
         }
     }

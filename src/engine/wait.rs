@@ -28,6 +28,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         None
     }
 
+    /// Watches every slot without taking anything, for a waiter that will not search now.
+    pub(crate) fn publish(&self, core: &mut Core<T, F>, now: u64) {
+        debug_assert!(!core.queue.is_empty(), "bug: nobody to publish");
+        self.table.watch_and_leave(now);
+    }
+
     /// Leaves the line; false if there is mail instead.
     pub(crate) fn leave(
         self: &Arc<Self>,

@@ -1,6 +1,6 @@
 //! Managers in the box. They use what a user's manager would: public items only.
 
-mod conbus;
+pub mod conbus;
 mod memory;
 
 pub use conbus::*;

@@ -6,6 +6,7 @@
 use super::Shared;
 use crate::{Backoff, ConnectionManager};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) struct Backing {
@@ -13,6 +14,8 @@ pub(super) struct Backing {
     failures: u32,
     /// When the last pause was decided: creates that began before belong to the same round.
     decided: Option<Instant>,
+    /// Creates succeed, but on_checkout then fails: only a checkout is a success.
+    pub(super) fails_at_checkout: bool,
 }
 
 impl Backing {
@@ -21,6 +24,7 @@ impl Backing {
             rule,
             failures: 0,
             decided: None,
+            fails_at_checkout: false,
         }
     }
 
@@ -39,36 +43,37 @@ pub(super) fn random_unit() -> f64 {
 impl<M: ConnectionManager> Shared<M> {
     /// A create that began at `since` has failed: nobody tries again before the pause is over.
     pub(super) fn back_off(&self, since: Instant, now: Instant) {
-        let until = {
-            let mut backing = self.backing.lock();
-            if backing.decided.is_some_and(|decided| since < decided) {
-                return;
-            }
-            backing.failures = backing.failures.saturating_add(1);
-            backing.decided = Some(now);
-            let pause = backing.rule.pause(backing.failures, random_unit());
-            now.checked_add(pause)
-        };
+        // The engine's lock inside this one: a success at the same moment must not mix with it.
+        let mut backing = self.backing.lock();
+        if backing.decided.is_some_and(|decided| since < decided) {
+            return;
+        }
+        backing.failures = backing.failures.saturating_add(1);
+        backing.decided = Some(now);
+        let pause = backing.rule.pause(backing.failures, random_unit());
+        let until = now.checked_add(pause);
         let mut core = self.engine.lock();
         core.paused_until = until;
         core.max_creating = 1;
         drop(core);
+        drop(backing);
         self.call_at(until);
     }
 
-    /// A create has succeeded.
-    pub(super) fn back_on(&self) {
-        let failed = {
-            let mut backing = self.backing.lock();
-            backing.decided = None;
-            std::mem::take(&mut backing.failures) > 0
-        };
-        if failed {
-            let mut core = self.engine.lock();
-            core.paused_until = None;
-            core.max_creating = self.config.max_creating;
-            drop(core);
-            *self.last_failure.lock() = None;
+    /// A create has succeeded, or with `checked_out` a new connection has passed its first checkout.
+    /// Whoever waits because of the pause goes on.
+    pub(super) fn back_on(self: &Arc<Self>, checked_out: bool) {
+        let mut backing = self.backing.lock();
+        if backing.failures == 0 || backing.fails_at_checkout && !checked_out {
+            return;
         }
+        *backing = Backing::new(backing.rule);
+        let mut core = self.engine.lock();
+        core.paused_until = None;
+        core.max_creating = self.config.max_creating;
+        drop(core);
+        drop(backing);
+        *self.last_failure.lock() = None;
+        self.settle();
     }
 }

@@ -83,7 +83,10 @@ impl<M: ConnectionManager> Shared<M> {
             .end_check_well(check, loan, generation, self.moment())
         {
             Ok(Ok(effects)) => self.run(effects),
-            Ok(Err((loan, surplus))) => self.evict(loan, super::create::reason(surplus)),
+            Ok(Err((loan, surplus))) => {
+                self.evict(loan, super::create::reason(surplus));
+                self.settle();
+            }
             Err(loan) => {
                 self.end_stray(loan);
                 return false;

@@ -70,7 +70,10 @@ fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool,
     let (pool, slot) = (shared.engine.id, loan.slot.index());
     match loan.put_back(now) {
         Ok(()) => remember(pool, slot),
-        Err(loan) => give_back(loan, now),
+        Err(loan) => return give_back(loan, now),
+    }
+    if shared.crew.is_none() {
+        shared.tend_a_little();
     }
 }
 

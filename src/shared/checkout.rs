@@ -32,6 +32,12 @@ pub(super) struct Errand {
     at: &'static Location<'static>,
 }
 
+impl Errand {
+    pub(super) fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= real_now())
+    }
+}
+
 /// What came of a connection that was to be handed out.
 pub(super) enum Accepted<M: ConnectionManager> {
     Ready(PoolLoan<M>),
@@ -93,7 +99,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
-    fn hand_out(&self, mut loan: PoolLoan<M>) -> PoolLoan<M> {
+    fn hand_out(self: &Arc<Self>, mut loan: PoolLoan<M>) -> PoolLoan<M> {
         let uses = loan.count_use(this_thread());
         if uses == loan.entry.notable_use {
             self.note_use(&mut loan, uses);
@@ -106,13 +112,14 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The first use of a connection, or its last.
     #[cold]
-    fn note_use(&self, loan: &mut PoolLoan<M>, uses: u64) {
+    fn note_use(self: &Arc<Self>, loan: &mut PoolLoan<M>, uses: u64) {
         let last = self
             .config
             .max_uses
             .map(|max| loan.entry.first_use.saturating_add(max - 1));
         if uses == loan.entry.first_use {
             self.meter.first_uses.fetch_add(1, Relaxed);
+            self.back_on(true);
             loan.entry.notable_use = last.unwrap_or(u64::MAX);
         }
         if Some(uses) == last {
@@ -121,7 +128,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     pub(super) fn hand_out_loudly(
-        &self,
+        self: &Arc<Self>,
         loan: PoolLoan<M>,
         errand: &Errand,
         now: u64,
@@ -205,7 +212,11 @@ impl<M: ConnectionManager> Shared<M> {
                 Accepted::Ready(loan) => {
                     break Ok(Some(self.hand_out_loudly(loan, errand, now)));
                 }
-                Accepted::Gone | Accepted::Failed(_) => {}
+                Accepted::Gone | Accepted::Failed(_) => {
+                    if self.crew.is_none() && !errand.impatient && errand.is_over() {
+                        break Ok(None);
+                    }
+                }
                 Accepted::Unproven(loan) if !errand.impatient => break Err(loan),
                 Accepted::Unproven(loan) => passed.push(loan),
             }
@@ -275,6 +286,7 @@ impl<M: ConnectionManager> Shared<M> {
             Cause::TimedOut { hook, .. } => (true, Arc::from(Box::from(*hook))),
         };
         let failed = Failed { cause, transient };
+        self.backing.lock().fails_at_checkout = true;
         match self.failed::<()>(None, since, failed, error) {
             Err(failed) => failed,
             Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),

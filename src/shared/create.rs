@@ -48,8 +48,8 @@ impl<E> Failed<E> {
 
 /// What became of a new connection.
 enum Installed<M: ConnectionManager> {
-    /// It is the caller's.
-    Here(PoolLoan<M>),
+    /// It is the caller's, and others may go on.
+    Here(PoolLoan<M>, PoolEffects<M>),
     /// The head waiter has it, or it rests.
     Given(PoolEffects<M>),
     Surplus(PoolLoan<M>, Surplus),
@@ -142,7 +142,10 @@ impl<M: ConnectionManager> Shared<M> {
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
             loan.entry.begin(loan.slot.uses());
             if here {
-                return Installed::Here(loan);
+                return match engine.surplus(core, generation) {
+                    None => Installed::Here(loan, engine.settle(core, now.real)),
+                    Some(surplus) => Installed::Surplus(loan, surplus),
+                };
             }
             match engine.give_locked(core, loan, now.tick, generation, true, now.real) {
                 Ok(effects) => Installed::Given(effects),
@@ -159,14 +162,21 @@ impl<M: ConnectionManager> Shared<M> {
                 return None;
             }
         };
-        self.back_on();
+        self.back_on(false);
         self.call_for_newcomer(expires, now);
         // Older creates that this one has overtaken are on notice now.
         self.nudge_if(|core| core.creating > 0);
         match installed {
-            Installed::Here(loan) => return Some(loan),
+            Installed::Here(loan, effects) => {
+                self.run(effects);
+                return Some(loan);
+            }
             Installed::Given(effects) => self.run(effects),
-            Installed::Surplus(loan, surplus) => self.evict(loan, reason(surplus)),
+            Installed::Surplus(loan, surplus) => {
+                self.evict(loan, reason(surplus));
+                // Whoever counted on it must look for something else.
+                self.settle();
+            }
         }
         None
     }
@@ -253,7 +263,10 @@ impl<M: ConnectionManager> Shared<M> {
             .give(loan, idle_since, generation, true, real_now())
         {
             Ok(effects) => self.run(effects),
-            Err((loan, surplus)) => self.evict(loan, reason(surplus)),
+            Err((loan, surplus)) => {
+                self.evict(loan, reason(surplus));
+                self.settle();
+            }
         }
     }
 }

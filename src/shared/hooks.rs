@@ -11,14 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use tracing::level_filters::LevelFilter;
 
 /// Asks the manager once, at build. One that panics here is taken to block.
-pub(super) fn check_may_block<M: ConnectionManager>(manager: &M) -> bool {
-    match catch_unwind(AssertUnwindSafe(|| manager.check_may_block())) {
-        Ok(answer) => answer,
-        Err(payload) => {
-            message_of(payload);
-            true
-        }
-    }
+pub(super) fn check_may_block<M: ConnectionManager>(
+    manager: &M,
+) -> Result<bool, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(|| manager.check_may_block()))
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -36,7 +32,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     #[cold]
-    fn caught(&self, hook: &'static str, payload: Box<dyn Any + Send>) -> String {
+    pub(super) fn caught(&self, hook: &'static str, payload: Box<dyn Any + Send>) -> String {
         let message = message_of(payload);
         self.meter.panics.fetch_add(1, Relaxed);
         self.emit(|pool| PoolEvent::Panicked {

@@ -156,14 +156,15 @@ impl<M: ConnectionManager> Shared<M> {
         let leaks = config.leak_threshold.map(Leaks::new);
         let ages = Ages::new(&config);
         let ticker = Ticker::new(clock);
-        Arc::new(Self {
+        let asked = hooks::check_may_block(&manager);
+        let shared = Arc::new(Self {
             crew: (!inline).then(|| Crew::new(Arc::clone(&name))),
             name,
             engine,
             fresh: window.min(ages.idle.unwrap_or(u64::MAX)),
             ages,
             silent: observer.is_none() && leaks.is_none() && !inline,
-            check_may_block: hooks::check_may_block(&manager),
+            check_may_block: *asked.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
             priming: AtomicBool::new(false),
@@ -177,7 +178,11 @@ impl<M: ConnectionManager> Shared<M> {
             pass: Mutex::default(),
             config,
             ticker,
-        })
+        });
+        if let Err(payload) = asked {
+            shared.caught("check_may_block", payload);
+        }
+        shared
     }
 
     pub(crate) fn moment(&self) -> Moment {

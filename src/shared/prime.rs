@@ -1,7 +1,7 @@
 //! Building: opens the first connections and waits for them.
 
 use super::create::Purpose;
-use super::{PoolLoan, Shared};
+use super::{PoolLoan, PoolTicket, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Mail, Ticket, Waited};
@@ -31,6 +31,16 @@ impl<M: ConnectionManager> Shared<M> {
         self.set_priming(false);
         self.nudge();
         primed
+    }
+
+    /// Back in line after a create that has to be repeated.
+    fn rejoin(self: &Arc<Self>, ticket: &Arc<PoolTicket<M>>) {
+        let now = real_now();
+        let mut core = self.engine.lock();
+        self.engine.join(&mut core, ticket, now);
+        let effects = self.engine.settle(&mut core, now);
+        drop(core);
+        self.run(effects);
     }
 
     fn open_first(
@@ -72,9 +82,7 @@ impl<M: ConnectionManager> Shared<M> {
                                 Some(BuildError::from_get(self.fail(failed.failure())))
                             }
                             Ok(None) | Err(_) => {
-                                let now = real_now();
-                                let mut core = self.engine.lock();
-                                self.engine.join(&mut core, ticket, now);
+                                self.rejoin(ticket);
                                 None
                             }
                         }

@@ -28,7 +28,7 @@ impl<M: ConnectionManager> Shared<M> {
         now: Instant,
         found: &mut Findings<M>,
     ) -> bool {
-        if notes.replacing.contains(&slot) {
+        if notes.replacing.contains_key(&slot) {
             return true;
         }
         let mut core = self.engine.lock();
@@ -38,7 +38,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         if core.may_create(now) {
             if let Some(permit) = self.engine.reserve(&mut core, false, now) {
-                notes.replacing.insert(slot);
+                notes.replacing.insert(slot, permit.job());
                 found.creates.push((permit, Purpose::Replace(slot)));
             }
         }

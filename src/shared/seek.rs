@@ -32,6 +32,10 @@ impl<M: ConnectionManager> Shared<M> {
             let unproven = if ticket.is_none() || found.is_some() {
                 match self.look(errand, found.take()) {
                     Ok(Some(loan)) => return Ok(self.note_wait(loan, errand, ticket.is_some())),
+                    // What it found was stale, and finding that out took all its time.
+                    Ok(None) if !errand.impatient && errand.is_over() => {
+                        return Err(self.give_up(errand, true));
+                    }
                     Ok(None) => None,
                     Err(loan) => Some(loan),
                 }
@@ -117,13 +121,14 @@ impl<M: ConnectionManager> Shared<M> {
                     .begin_check(&mut core, &loan, loan.entry.id, now.real, patience);
             (check, loan, patience)
         });
-        if check.is_none() && !core.suspended {
-            if let Some(loan) = self.engine.search(&core, ticket, now.tick) {
-                let effects = self.engine.leave(&mut core, ticket, now.real);
-                drop(core);
-                effects.into_iter().for_each(|effects| self.run(effects));
-                return Ok(Queued::Found(loan));
-            }
+        if check.is_some() || core.suspended {
+            // It takes nothing now, but what comes back from now on must not pass it by.
+            self.engine.publish(&mut core, now.tick);
+        } else if let Some(loan) = self.engine.search(&core, ticket, now.tick) {
+            let effects = self.engine.leave(&mut core, ticket, now.real);
+            drop(core);
+            effects.into_iter().for_each(|effects| self.run(effects));
+            return Ok(Queued::Found(loan));
         }
         let effects = self.engine.settle(&mut core, now.real);
         if newcomer && self.is_crowded(&core) {
@@ -144,8 +149,10 @@ impl<M: ConnectionManager> Shared<M> {
             self.meter.gets_waited.fetch_add(1, Relaxed);
         }
         self.meter.peak_waiters.fetch_max(core.queue.len(), Relaxed);
-        // It waits because nothing is idle, so what is open is in use.
-        self.meter.peak_in_use.fetch_max(core.open, Relaxed);
+        if core.open > self.meter.peak_in_use.load(Relaxed) {
+            let in_use = self.engine.in_use(&core);
+            self.meter.peak_in_use.fetch_max(in_use, Relaxed);
+        }
         drop(core);
         self.run(effects);
         if let Some((check, loan, patience)) = check {

@@ -15,8 +15,9 @@ impl<M: ConnectionManager> Shared<M> {
         let (mut in_use, mut held, mut uses, mut tries) = (0, 0, 0, 0);
         let mut oldest = None::<u64>;
         for slot in self.engine.table.all() {
-            uses += slot.uses();
+            // In this order: a checkout counts its use before its try.
             tries += slot.tries();
+            uses += slot.uses();
             held += u64::from(slot.holder() != 0);
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));

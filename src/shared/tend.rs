@@ -12,7 +12,7 @@ use crate::clock::real_now;
 use crate::engine::{Moment, Slot, Stamp};
 use crate::workers::Tend;
 use crate::{ConnectionManager, EvictReason, SweepReport};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ const A_LITTLE: usize = 2;
 #[derive(Default)]
 pub(super) struct Notes {
     /// Slots whose expired connection stays until its replacement is there.
-    pub(super) replacing: BTreeSet<u32>,
+    /// With the create that is to replace it.
+    pub(super) replacing: BTreeMap<u32, u64>,
     pub(super) uses_seen: u64,
     cursor: usize,
 }
@@ -98,6 +99,8 @@ impl<M: ConnectionManager> Shared<M> {
                 return (SweepReport::default(), self.next_deadline(&core, now.real));
             }
             let suspended = core.suspended;
+            // A replacement that was given up on must not keep what it was to replace.
+            notes.replacing.retain(|_, job| core.has_job(*job));
             drop(core);
             self.scan(&mut notes, suspended, now, &mut findings);
             self.refill(now.real, &mut findings);
@@ -106,12 +109,8 @@ impl<M: ConnectionManager> Shared<M> {
                 self.count_reason(*reason);
             }
         }
-        let report = SweepReport {
-            evicted: findings.doomed.len(),
-            checks_started: findings.unproven.len(),
-            creates_started: findings.creates.len(),
-        };
-        let mut next = findings.next;
+        let (evicted, checks_started) = (findings.doomed.len(), findings.unproven.len());
+        let mut next = std::mem::take(&mut findings.next);
         self.report_leaks(now.tick, &mut next);
         if let Some(tick) = next.tick {
             next.real = [next.real, self.real_of(tick, now)]
@@ -120,8 +119,16 @@ impl<M: ConnectionManager> Shared<M> {
                 .min();
         }
         // Replacements before evictions: with room for both, the new one comes first.
-        for (permit, purpose) in findings.creates {
-            self.start_create(permit, purpose);
+        let mut created = 0;
+        while !findings.creates.is_empty() {
+            created += findings.creates.len();
+            for (permit, purpose) in std::mem::take(&mut findings.creates) {
+                self.start_create(permit, purpose);
+            }
+            if self.crew.is_none() {
+                // They are over by now, and max_creating has let only so many start.
+                self.refill(real_now(), &mut findings);
+            }
         }
         for (loan, reason) in findings.doomed {
             self.evict_counted(loan, reason);
@@ -133,6 +140,11 @@ impl<M: ConnectionManager> Shared<M> {
         for loan in findings.unproven {
             self.check_aside(loan, |_| ());
         }
+        let report = SweepReport {
+            evicted,
+            checks_started,
+            creates_started: created,
+        };
         let core = self.engine.lock();
         let next = [next.real, self.next_deadline(&core, now.real)];
         (report, next.into_iter().flatten().min())
@@ -189,7 +201,7 @@ impl<M: ConnectionManager> Shared<M> {
             if slot.expires() <= now.tick {
                 if live < min_idle && self.replace(notes, slot.index(), now.real, found) {
                     live += 1;
-                } else if !notes.replacing.contains(&slot.index()) {
+                } else if !notes.replacing.contains_key(&slot.index()) {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
                     self.take_if(slot, now.tick, EvictReason::MaxLifetime, found, expired);
                 }

@@ -17,13 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The highest `max_size` that the mix asks for.
-pub(crate) const MOST: usize = 8;
-
 /// What the dice said.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) config: PoolConfig,
+    /// The highest `max_size` that the mix asks for.
+    pub(crate) most: usize,
     /// Ages stand still between the jumps that the mix makes.
     pub(crate) clock: Option<ManualClock>,
     /// Reading the clock takes its time, which mixes up who comes first.
@@ -34,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) faults: u64,
     /// Of a thousand things that a user does, so many are nothing but a get.
     pub(crate) calm: u64,
+    /// Only what rings for nobody else: gets that have time, and ways to give back.
+    pub(crate) quiet: bool,
     /// All users pause together after so many: what was forgotten then stays forgotten, and shows.
     pub(crate) lull_after: Option<u64>,
 }
@@ -42,12 +43,17 @@ impl Settings {
     pub(crate) fn throw(dice: &mut Dice) -> Self {
         let mut config = PoolConfig::new();
         config.name = "mixture".into();
-        config.max_size = 1 + below(dice, MOST);
-        config.min_idle = below(dice, config.max_size / 2 + 1);
-        config.idle_timeout = maybe(dice, ms(10));
-        config.max_lifetime = maybe(dice, ms(20));
-        config.keepalive_interval = maybe(dice, ms(3));
-        config.leak_threshold = maybe(dice, ms(2));
+        let most = [1, 2, 4, 8][below(dice, 4)];
+        config.max_size = 1 + below(dice, most);
+        // A collector that is due all the time makes good what others forget: half of all pools
+        // have none of this.
+        if dice.roll(2) == 0 {
+            config.min_idle = below(dice, config.max_size / 2 + 2).min(config.max_size);
+            config.idle_timeout = maybe(dice, ms(10));
+            config.max_lifetime = maybe(dice, ms(20));
+            config.keepalive_interval = maybe(dice, ms(3));
+            config.leak_threshold = maybe(dice, ms(2));
+        }
         config.max_uses = maybe(dice, 20);
         config.max_waiters = [None, None, None, None, Some(0), Some(2)][below(dice, 6)];
         config.max_creating = 1 + below(dice, 4);
@@ -68,13 +74,15 @@ impl Settings {
         config.background_collector = dice.roll(4) > 0;
         Self {
             config,
+            most,
             clock: (dice.roll(3) == 0).then(ManualClock::new),
             restless: dice.roll(2) == 0,
             observed: dice.roll(2) == 0,
             blocking_check: dice.roll(2) == 0,
             faults: [0, 5, 20, 100][below(dice, 4)],
             calm: [0, 700, 990][below(dice, 3)],
-            lull_after: [None, Some(1), Some(2), Some(5)][below(dice, 4)],
+            quiet: dice.roll(3) == 0,
+            lull_after: [None, None, Some(1), Some(4)][below(dice, 4)],
         }
     }
 

@@ -1,12 +1,12 @@
 //! The whole pool changes while a connection is on its way: close, clear, shrink.
 
 use super::house::{Bound, Failure, House, Lent};
-use super::{explore, side_by_side};
+use super::{explore, explore_within, side_by_side};
 use std::sync::Arc;
 
 /// One connection is lent and comes back, another rests and is taken and comes back.
 fn two_are_used_meanwhile(change: fn(&House), left: usize) {
-    explore(move || {
+    explore_within(2, move || {
         let (house, [one, two]) = House::lending(Bound::Never);
         house.check_in(two);
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));

@@ -246,26 +246,48 @@ fn bites_a_resume_that_settles_nothing() {
     });
 }
 
-/// Whoever queued while the pool was suspended has looked at no slot; it must still hear of a
+fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&House) -> Got) {
+    explore(move || {
+        let (house, [lent]) = House::lending(bound);
+        // The first check-in of a connection is watched; this one has had it.
+        house.check_in(lent);
+        let lent = house.look().expect("it rests");
+        house.suspend(true);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let resumed = Arc::clone(&house);
+        side_by_side([
+            Box::new(move || here.check_in(lent)),
+            Box::new(move || there.finish(get(&there))),
+            Box::new(move || resumed.suspend(false)),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+/// Whoever queued while the pool was suspended has searched no slot; it must still hear of a
 /// connection that comes back after the resume.
 #[test]
 fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
     for bound in [Bound::Never, Bound::Always] {
-        explore(move || {
-            let (house, [lent]) = House::lending(bound);
-            house.check_in(lent);
-            let lent = house.look().expect("it rests");
-            house.suspend(true);
-            let (here, there) = (Arc::clone(&house), Arc::clone(&house));
-            let resumed = Arc::clone(&house);
-            side_by_side([
-                Box::new(move || here.check_in(lent)),
-                Box::new(move || there.finish(there.line_up(None))),
-                Box::new(move || resumed.suspend(false)),
-            ]);
-            assert_eq!(house.inspect(), 1);
-        });
+        a_check_in_and_a_resume_meet_a_waiter(bound, |house| house.line_up(None));
     }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_waiter_that_watches_nothing_while_suspended() {
+    a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |house| {
+        let ticket = house.ticket();
+        let now = house.moment();
+        let mut core = house.lock();
+        house.engine.join(&mut core, &ticket, now.real);
+        let effects = house.engine.settle(&mut core, now.real);
+        drop(core);
+        house.run(effects);
+        house
+            .wait(&ticket, None)
+            .expect("it does not have to create")
+    });
 }
 
 /// A suspension that comes and goes strands nobody.

@@ -2,7 +2,7 @@
 //! inspection that every execution of a model ends with.
 
 use super::super::{
-    Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Stamp, Surplus, Ticket, Waited,
+    Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Stamp, Ticket, Waited,
 };
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
@@ -188,14 +188,14 @@ impl House {
                 return Got::Failed(Failure::Closed);
             }
             self.engine.join(&mut core, &ticket, now.real);
-            if !core.suspended {
-                if let Some(lent) = self.engine.search(&core, &ticket, now.tick) {
-                    let effects = self.engine.leave(&mut core, &ticket, now.real);
-                    drop(core);
-                    effects.into_iter().for_each(|effects| self.run(effects));
-                    lent.entry.touch();
-                    return Got::Lent(lent);
-                }
+            if core.suspended {
+                self.engine.publish(&mut core, now.tick);
+            } else if let Some(lent) = self.engine.search(&core, &ticket, now.tick) {
+                let effects = self.engine.leave(&mut core, &ticket, now.real);
+                drop(core);
+                effects.into_iter().for_each(|effects| self.run(effects));
+                lent.entry.touch();
+                return Got::Lent(lent);
             }
             let effects = self.engine.settle(&mut core, now.real);
             drop(core);
@@ -303,19 +303,22 @@ impl House {
         let now = self.moment();
         let entry = self.entry(generation);
         let installed = permit.install(entry, now, u64::MAX, |engine, core, lent| {
-            if here {
-                return Err((lent, None));
+            if !here {
+                let given = engine.give_locked(core, lent, TICK, generation, true, now.real);
+                return given.map(|effects| (None, effects));
             }
-            engine
-                .give_locked(core, lent, TICK, generation, true, now.real)
-                .map_err(|(lent, surplus)| (lent, Some(surplus)))
+            match engine.surplus(core, generation) {
+                None => Ok((Some(lent), engine.settle(core, now.real))),
+                Some(surplus) => Err((lent, surplus)),
+            }
         });
         match installed {
-            Ok(Ok(effects)) => self.run(effects),
-            Ok(Err((lent, None))) => return Some(lent),
-            Ok(Err((lent, Some(Surplus::Closed | Surplus::Cleared | Surplus::Shrunk)))) => {
-                self.evict(lent);
+            Ok(Ok((lent, effects))) => {
+                self.run(effects);
+                return lent;
             }
+            // The end of the eviction settles what the waiter who counted on it needs.
+            Ok(Err((lent, _))) => self.evict(lent),
             Err((entry, stray)) => {
                 entry.touch();
                 drop(entry);

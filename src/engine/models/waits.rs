@@ -116,7 +116,7 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
     });
 }
 
-/// The first in line waits for the check of its connection, and so has not looked at the others.
+/// The first in line waits for the check of its connection, and so has not searched the others.
 /// The second must still hear of the one that comes back.
 #[test]
 fn a_waiter_behind_a_check_hears_of_a_check_in() {
@@ -134,6 +134,7 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
         let check = house
             .engine
             .begin_check(&mut core, &one, 1, now, house.soon());
+        house.engine.publish(&mut core, 1);
         house.run(house.engine.settle(&mut core, now));
         drop(core);
         let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
