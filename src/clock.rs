@@ -146,7 +146,7 @@ impl Ticker {
                 source: Source::Coarse(coarse()),
             },
             Some(clock) => Self {
-                epoch: clock.now(),
+                epoch: read(&*clock),
                 source: Source::Custom(clock),
             },
         }
@@ -163,11 +163,7 @@ impl Ticker {
 
     #[cold]
     fn custom_tick(&self, clock: &dyn Clock) -> u64 {
-        // A check-in reads this with a connection in its hands, which a panic would lose.
-        let now = catch_unwind(AssertUnwindSafe(|| clock.now())).unwrap_or_else(|payload| {
-            std::mem::forget(payload);
-            real_now()
-        });
+        let now = read(clock);
         ticks(now.saturating_duration_since(self.epoch))
     }
 
@@ -194,6 +190,14 @@ impl fmt::Debug for Ticker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticker").finish_non_exhaustive()
     }
+}
+
+/// Reads a user's clock. A check-in does so with a connection in its hands, which a panic would lose.
+fn read(clock: &dyn Clock) -> Instant {
+    catch_unwind(AssertUnwindSafe(|| clock.now())).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        real_now()
+    })
 }
 
 /// A duration in ticks; what does not fit means no limit. Stamps need two spare bits.

@@ -188,9 +188,9 @@ mod model {
 
         pub(crate) fn swap(&self, value: Option<Box<T>>) -> Option<Box<T>> {
             let new = value.map_or(0, |value| {
-                let mut shelf = self.shelf();
-                shelf.push(Some(value));
-                shelf.len()
+                let mut values = self.shelf();
+                values.push(Some(value));
+                values.len()
             });
             let old = self.name.swap(new, Ordering::AcqRel);
             let place = old.checked_sub(1)?;

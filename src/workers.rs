@@ -46,6 +46,8 @@ struct State {
     idle: usize,
     workers: usize,
     collecting: bool,
+    /// The system refused a thread for work that is pending.
+    refused: bool,
     /// When the collector is to come at the latest.
     due: Option<Instant>,
     nudged: bool,
@@ -99,6 +101,8 @@ impl Crew {
         if state.idle >= state.pending() {
             self.work.notify_one();
         } else if urgent || state.workers < FEW {
+            // Counted before the lock is free, so that the collector does not think the work is its own.
+            state.workers += 1;
             drop(state);
             self.hire();
         } else {
@@ -106,9 +110,8 @@ impl Crew {
         }
     }
 
-    /// One more worker; if the system refuses, the work goes to who is there.
+    /// Starts a worker that is counted already; if the system refuses, the work goes to who is there.
     fn hire(self: &Arc<Self>) {
-        self.state.lock().workers += 1;
         let crew = Arc::clone(self);
         let Err(error) = self.spawn("worker", move || crew.toil()) else {
             return;
@@ -118,15 +121,15 @@ impl Crew {
         });
         let mut state = self.state.lock();
         state.workers -= 1;
-        if state.workers > 0 {
-            return; // They will come to it.
-        }
         if state.collecting {
+            // Other workers may be there, but who knows what they are busy with.
+            state.refused = true;
             state.nudged = true;
             self.collector.notify_one();
             return;
         }
-        while let Some(work) = state.next() {
+        while state.workers == 0 {
+            let Some(work) = state.next() else { break };
             drop(state);
             guarded(work);
             state = self.state.lock();
@@ -205,12 +208,13 @@ impl Crew {
     /// Looks after work that got no thread.
     fn relieve(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        while state.workers == 0 {
+        while state.workers == 0 || state.refused {
             let Some(work) = state.next() else { break };
             drop(state);
             guarded(work);
             state = self.state.lock();
         }
+        state.refused = false;
         let stalled = state.queue.front().map(|(since, _)| *since + STALL);
         let Some(stalled) = stalled else { return };
         if stalled > real_now() {
@@ -218,6 +222,7 @@ impl Crew {
         } else if state.idle == 0 {
             self.call(&mut state, real_now() + STALL);
             let more = state.workers.min(state.queue.len());
+            state.workers += more;
             drop(state);
             (0..more).for_each(|_| self.hire());
         }

@@ -154,6 +154,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     pub(crate) fn lose_patience(self: &Arc<Self>, now: Instant) -> Effects<T, F> {
         let mut core = self.lock();
         core.uncover_overdue(now);
+        if core.paused_until.is_some_and(|until| until <= now) {
+            // Over for everybody, also for those who read the clock before and come to the lock after.
+            core.paused_until = None;
+        }
         self.settle(&mut core, now)
     }
 
@@ -172,7 +176,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 .wakes
                 .extend(core.queue.serve(Mail::Fail(failure())));
         }
-        self.set_gate(&core, now);
+        self.set_gate(&mut core, now);
         self.note_quiet(&core);
         Some(effects)
     }

@@ -52,6 +52,7 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
     ) -> Option<u64> {
         let mut ledger = self.engine.lock();
         let stopped = ledger.closed || ledger.suspended;
+        let generation = ledger.generation;
         let job = ledger.job_mut(self.job)?;
         if stopped || !(job.covers || wanted) {
             return None;
@@ -59,7 +60,9 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         job.started = true;
         job.since = now;
         job.deadline = deadline;
-        Some(job.generation)
+        // What begins after a clear is new, whenever it was planned.
+        job.generation = generation;
+        Some(generation)
     }
 
     /// Puts a new connection into the slot and says under the same lock what becomes of it: between

@@ -9,6 +9,9 @@ pub(crate) struct Queue<T: Send + 'static, F: Send + 'static> {
     numbers: u64,
     /// The head that was last told to look for itself, by number.
     poked: u64,
+    /// The head that was found to be due, by number. It stays so, whatever older reading of the clock
+    /// comes after.
+    due: u64,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
@@ -17,6 +20,7 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
             line: VecDeque::new(),
             numbers: 0,
             poked: 0,
+            due: 0,
         }
     }
 
@@ -67,6 +71,19 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
     pub(super) fn is_head(&self, ticket: &Ticket<T, F>) -> bool {
         self.head()
             .is_some_and(|head| head.number() == ticket.number())
+    }
+
+    pub(super) fn head_is_due(&self) -> bool {
+        self.head().is_some_and(|head| head.number() == self.due)
+    }
+
+    pub(super) fn note_due(&mut self) {
+        self.due = self.head().map_or(0, |head| head.number());
+    }
+
+    /// It has looked in vain: what comes next is worth telling it again.
+    pub(super) fn forget_poke(&mut self) {
+        self.poked = 0;
     }
 
     /// True if the head has been told already.

@@ -22,9 +22,9 @@ pub(crate) struct Slot<T> {
     cell: SwapCell<T>,
     /// 0: vacant. Otherwise twice (the tick of the last change plus one), plus one while in use.
     stamp: AtomicU64,
-    /// Checkouts ever, of all the connections this slot held for this pool.
-    uses: AtomicU64,
-    /// Those of them that `try_get` made.
+    /// Checkouts by a `get` ever, of all the connections this slot held for this pool.
+    gets: AtomicU64,
+    /// Those by `try_get`.
     tries: AtomicU64,
     /// The tick at which the present connection expires.
     expires: AtomicU64,
@@ -51,7 +51,7 @@ impl<T> Slot<T> {
         Self {
             cell: SwapCell::new(),
             stamp: AtomicU64::new(0),
-            uses: AtomicU64::new(0),
+            gets: AtomicU64::new(0),
             tries: AtomicU64::new(0),
             expires: AtomicU64::new(0),
             checked: AtomicU64::new(0),
@@ -69,7 +69,7 @@ impl<T> Slot<T> {
             "bug: a slot changes pools in use"
         );
         self.index.store(index, Relaxed);
-        for counter in [&self.uses, &self.tries, &self.holder] {
+        for counter in [&self.gets, &self.tries, &self.holder] {
             counter.store(0, Relaxed);
         }
     }
@@ -94,9 +94,14 @@ impl<T> Slot<T> {
         (self.stamp.load(Relaxed) >> 1).wrapping_sub(1)
     }
 
+    /// All checkouts.
     #[inline]
     pub(crate) fn uses(&self) -> u64 {
-        self.uses.load(Relaxed)
+        self.gets() + self.tries()
+    }
+
+    pub(crate) fn gets(&self) -> u64 {
+        self.gets.load(Relaxed)
     }
 
     pub(crate) fn tries(&self) -> u64 {
@@ -185,17 +190,19 @@ impl<T> Loan<T> {
     /// Counts a checkout and returns how many there were on this slot before.
     #[inline]
     pub(crate) fn count_use(&self, thread: u64) -> u64 {
-        let uses = self.slot.uses.load(Relaxed);
         // A load and a store, no read-modify-write: only the holder of the entry writes these.
-        self.slot.uses.store(uses + 1, Relaxed);
+        let uses = self.slot.uses();
+        self.slot.gets.store(self.slot.gets() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
         uses
     }
 
-    pub(crate) fn count_try(&self) {
-        self.slot
-            .tries
-            .store(self.slot.tries.load(Relaxed) + 1, Relaxed);
+    /// The same for a checkout by `try_get`.
+    pub(crate) fn count_try(&self, thread: u64) -> u64 {
+        let uses = self.slot.uses();
+        self.slot.tries.store(self.slot.tries() + 1, Relaxed);
+        self.slot.holder.store(thread, Relaxed);
+        uses
     }
 
     pub(crate) fn set_checked(&self, now: u64) {

@@ -78,6 +78,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 effects.map(settled);
                 return Waited::Found(loan);
             }
+            if self.bound.is_none() {
+                // No alarm will come: the next thing to come back is worth telling it again.
+                core.queue.forget_poke();
+            }
             let effects = self.settle(&mut core, now.real);
             // Whatever it was just told, it has looked, and its alarm knows the rest.
             ticket.unpoke();
@@ -104,15 +108,18 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         due.into_iter().chain(resumes).min()
     }
 
-    pub(super) fn head_is_due(&self, core: &Core<T, F>, now: Instant) -> bool {
+    pub(super) fn head_is_due(&self, core: &mut Core<T, F>, now: Instant) -> bool {
         let Some((head, bound)) = core.queue.head().zip(self.bound) else {
             return false;
         };
-        now.saturating_duration_since(head.since()) >= bound
+        if !core.queue.head_is_due() && now.saturating_duration_since(head.since()) >= bound {
+            core.queue.note_due();
+        }
+        core.queue.head_is_due()
     }
 
     /// Makes the gate tell the truth.
-    pub(super) fn set_gate(&self, core: &Core<T, F>, now: Instant) {
+    pub(super) fn set_gate(&self, core: &mut Core<T, F>, now: Instant) {
         let mut gate = self.gate.load(Ordering::Relaxed) & LISTENING;
         gate |= if core.closed { CLOSED } else { 0 };
         gate |= if core.suspended { SUSPENDED } else { 0 };

@@ -86,7 +86,9 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Result<(), AddError<M::Connection>> {
         let now = self.moment();
         let mut core = self.engine.lock();
-        let node = self.node(connection, now.tick, core.generation);
+        let mut node = self.node(connection, now.tick, core.generation);
+        // Nobody vouches for it, and a failing on_checkout is not a failed create.
+        node.vouched = false;
         let expires = node.expires;
         match self.engine.adopt(&mut core, node, now, expires) {
             Ok(mut loan) => {

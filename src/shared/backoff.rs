@@ -73,7 +73,7 @@ impl<M: ConnectionManager> Shared<M> {
         core.max_creating = self.config.max_creating;
         drop(core);
         drop(backing);
-        *self.last_failure.lock() = None;
+        self.set_last_failure(None);
         self.settle();
     }
 }

@@ -29,7 +29,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(super) fn note_failed_check(&self, cause: Cause<M::Error>) {
         self.meter.check_failures.fetch_add(1, Relaxed);
-        *self.last_failure.lock() = Some((real_now(), cause));
+        self.set_last_failure(Some((real_now(), cause)));
     }
 
     /// Has a connection checked for the waiter who counts on it.

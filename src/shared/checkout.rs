@@ -29,6 +29,8 @@ pub(super) struct Errand {
     pub(super) deadline: Option<Instant>,
     /// Waits for nothing at all.
     pub(super) impatient: bool,
+    /// It is a `try_get`, which is not counted among the gets.
+    tries: bool,
     at: &'static Location<'static>,
 }
 
@@ -99,8 +101,13 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
-    fn hand_out(self: &Arc<Self>, mut loan: PoolLoan<M>) -> PoolLoan<M> {
+    fn hand_out(self: &Arc<Self>, loan: PoolLoan<M>) -> PoolLoan<M> {
         let uses = loan.count_use(this_thread());
+        self.hand_out_counted(loan, uses)
+    }
+
+    #[inline]
+    fn hand_out_counted(self: &Arc<Self>, mut loan: PoolLoan<M>, uses: u64) -> PoolLoan<M> {
         if uses == loan.entry.notable_use {
             self.note_use(&mut loan, uses);
         }
@@ -133,7 +140,12 @@ impl<M: ConnectionManager> Shared<M> {
         errand: &Errand,
         now: u64,
     ) -> PoolLoan<M> {
-        let loan = self.hand_out(loan);
+        let loan = if errand.tries {
+            let uses = loan.count_try(this_thread());
+            self.hand_out_counted(loan, uses)
+        } else {
+            self.hand_out(loan)
+        };
         remember(self.engine.id, loan.slot.index());
         if let Some(leaks) = &self.leaks {
             leaks.note(&loan, errand.at, now);
@@ -166,6 +178,7 @@ impl<M: ConnectionManager> Shared<M> {
             since,
             deadline,
             impatient: deadline.is_some_and(|deadline| deadline <= since),
+            tries: false,
             at,
         };
         let got = self.seek(&errand, found);
@@ -185,11 +198,10 @@ impl<M: ConnectionManager> Shared<M> {
             since,
             deadline: Some(since),
             impatient: true,
+            tries: true,
             at,
         };
-        let loan = self.look(&errand, None).ok()??;
-        loan.count_try();
-        Some(loan)
+        self.look(&errand, None).ok()?
     }
 
     /// Looks for an idle connection without queueing. `Err` carries one whose check may block.

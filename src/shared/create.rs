@@ -220,7 +220,7 @@ impl<M: ConnectionManager> Shared<M> {
         let took = now.real.saturating_duration_since(since);
         self.meter.create_errors.fetch_add(1, Relaxed);
         self.note_error(now, &*error);
-        *self.last_failure.lock() = Some((now.real, failed.cause.clone()));
+        self.set_last_failure(Some((now.real, failed.cause.clone())));
         self.back_off(since, now.real);
         let attached = permit.is_none_or(|permit| {
             let (attached, effects) = permit.fail(now.real);

@@ -1,6 +1,6 @@
 //! Calling user code: hooks and the observer, outside of every lock, with panics caught.
 
-use super::Shared;
+use super::{LastFailure, Shared};
 use crate::engine::Moment;
 use crate::{ConnectionManager, PoolEvent};
 use std::any::Any;
@@ -77,6 +77,12 @@ impl<M: ConnectionManager> Shared<M> {
         let text = catch_unwind(AssertUnwindSafe(|| error.to_string()));
         let text = text.unwrap_or_else(message_of);
         *self.last_error.lock() = Some((now.real, text));
+    }
+
+    pub(super) fn set_last_failure(&self, failure: Option<LastFailure<M>>) {
+        let before = std::mem::replace(&mut *self.last_failure.lock(), failure);
+        // Dropped here and not under the lock: it holds the user's error.
+        drop(before);
     }
 
     /// Asks whether an error is worth repeating; a panic says no.

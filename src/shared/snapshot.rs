@@ -12,12 +12,12 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.ticker.tick();
         let meter = &self.meter;
         let core = self.engine.lock();
-        let (mut in_use, mut held, mut uses, mut tries) = (0, 0, 0, 0);
+        let (mut in_use, mut held, mut gets, mut uses) = (0, 0, 0, 0);
         let mut oldest = None::<u64>;
         for slot in self.engine.table.all() {
-            // In this order: a checkout counts its use before its try.
-            tries += slot.tries();
-            uses += slot.uses();
+            let got = slot.gets();
+            gets += got;
+            uses += got + slot.tries();
             held += u64::from(slot.holder() != 0);
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
@@ -47,7 +47,7 @@ impl<M: ConnectionManager> Shared<M> {
             peak_in_use: peak(&meter.peak_in_use, in_use),
             peak_waiters: peak(&meter.peak_waiters, core.queue.len()),
             oldest_age: oldest.map(|born| span(born, now)),
-            gets: (uses - tries) + failed_gets,
+            gets: gets + failed_gets,
             gets_waited: meter.gets_waited.load(Relaxed),
             timeouts: meter.timeouts.load(Relaxed),
             saturated: meter.saturated.load(Relaxed),
@@ -59,7 +59,7 @@ impl<M: ConnectionManager> Shared<M> {
             detached: core.detached,
             panics: meter.panics.load(Relaxed),
             last_error: self.last_error.lock().clone(),
-            wait: meter.wait.snapshot((uses - tries).saturating_sub(waited)),
+            wait: meter.wait.snapshot(gets.saturating_sub(waited)),
             create: meter.create.snapshot(0),
             held: meter.held.snapshot(instant),
             name: Arc::clone(&self.name),

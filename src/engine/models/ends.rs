@@ -131,11 +131,11 @@ fn two_come_back_while_the_pool_shrinks(shrink: fn(&House)) {
         let one = house.look().expect("it rests");
         let two = house.look().expect("it rests");
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));
-        let shrunk = Arc::clone(&house);
+        let resized = Arc::clone(&house);
         side_by_side([
             Box::new(move || here.check_in(one)),
             Box::new(move || there.check_in(two)),
-            Box::new(move || shrink(&shrunk)),
+            Box::new(move || shrink(&resized)),
         ]);
         assert_eq!(house.inspect(), 1);
     });

@@ -128,7 +128,7 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
     explore(|| {
         let house = House::new(1, Bound::Never);
         let permit = house.permit(true);
-        let generation = permit.start(house.now(), house.soon(), true);
+        let generation = permit.start(house.now(), Some(house.soon()), true);
         let generation = generation.expect("it may start");
         let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
         side_by_side([
@@ -242,7 +242,7 @@ fn bites_a_resume_that_settles_nothing() {
     a_pool_is_resumed(|house| {
         let mut core = house.lock();
         core.suspended = false;
-        house.engine.set_gate(&core, house.now());
+        house.engine.set_gate(&mut core, house.now());
     });
 }
 

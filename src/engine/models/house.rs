@@ -2,7 +2,8 @@
 //! inspection that every execution of a model ends with.
 
 use super::super::{
-    Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Stamp, Ticket, Waited,
+    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, SUSPENDED, Stamp, Ticket,
+    Waited,
 };
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
@@ -147,8 +148,8 @@ impl House {
     }
 
     /// An instant that the clock reaches during any wait.
-    pub(super) fn soon(&self) -> Option<Instant> {
-        Some(at(1))
+    pub(super) fn soon(&self) -> Instant {
+        at(1)
     }
 
     /// The ticket of a caller that came when the models begin.
@@ -210,8 +211,8 @@ impl House {
     pub(super) fn wait(&self, ticket: &Waiter, deadline: Option<Instant>) -> Option<Got> {
         let looks = Cell::new(0);
         let moment = || {
-            // Woken for the second time, or by an alarm after a poke: it is later by now.
-            if looks.replace(looks.get() + 1) > 0 {
+            // The first look is at the begin. Woken for the second time it is later by now.
+            if looks.replace(looks.get() + 1) > 1 {
                 self.hour.store(1, Relaxed);
             }
             self.moment()
@@ -397,8 +398,8 @@ impl House {
         assert_eq!(idle.count(), core.open, "an entry is lost");
         let ready = self.engine.table.seems_idle(usize::MAX);
         assert_eq!(ready, core.open, "an idle entry has lost its ready bit");
-        let gate = u32::from(core.closed) * super::super::CLOSED
-            | u32::from(core.suspended) * super::super::SUSPENDED;
+        let mut gate = if core.closed { CLOSED } else { 0 };
+        gate |= if core.suspended { SUSPENDED } else { 0 };
         let told = self.engine.gate.load(Relaxed);
         assert_eq!(told, gate, "the gate does not tell the truth");
         let (open, generation, closed) = (core.open, core.generation, core.closed);

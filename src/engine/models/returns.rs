@@ -101,7 +101,7 @@ fn bites_a_check_in_that_wakes_nobody() {
     let silent = |house: &House, lent: Lent| {
         let given = lent.put_back(1).or_else(|lent| {
             let given = house.engine.give(lent, 1, 0, false, house.now());
-            given.map(|effects| drop(effects))
+            given.map(drop)
         });
         assert!(given.is_ok());
     };

@@ -20,7 +20,7 @@ fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&House) -> Got) {
 #[test]
 fn a_hand_off_that_races_a_timeout_is_not_lost() {
     for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        a_hand_off_races_a_timeout(bound, |house| house.line_up(house.soon()));
+        a_hand_off_races_a_timeout(bound, |house| house.line_up(Some(house.soon())));
     }
 }
 
@@ -33,14 +33,14 @@ fn bites_a_timeout_that_leaves_its_mail() {
         house.engine.join(&mut core, &ticket, house.now());
         if let Some(lent) = house.engine.search(&core, &ticket, 1) {
             core.queue.leave(&ticket);
-            house.engine.set_gate(&core, house.now());
+            house.engine.set_gate(&mut core, house.now());
             return Got::Lent(lent);
         }
         drop(core);
         // The time is up at once.
         let mut core = house.lock();
         core.queue.leave(&ticket);
-        house.engine.set_gate(&core, house.now());
+        house.engine.set_gate(&mut core, house.now());
         Got::TimedOut
     });
 }
@@ -62,7 +62,7 @@ fn the_head_times_out(bound: Bound, head: fn(&House) -> Got) {
 #[test]
 fn a_head_that_times_out_leaves_no_successor_asleep() {
     for bound in [Bound::Never, Bound::Always] {
-        the_head_times_out(bound, |house| house.line_up(house.soon()));
+        the_head_times_out(bound, |house| house.line_up(Some(house.soon())));
     }
 }
 
@@ -82,7 +82,7 @@ fn bites_a_head_that_leaves_without_settling() {
         drop(core);
         let mut core = house.lock();
         core.queue.leave(&ticket);
-        house.engine.set_gate(&core, house.now());
+        house.engine.set_gate(&mut core, house.now());
         drop(core);
         match ticket.collect() {
             Some(Mail::Loan(lent)) => Got::Lent(lent),
@@ -108,8 +108,8 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
                 if let Some(Mail::Loan(lent)) = there.engine.withdraw(&ticket) {
                     there.check_in(lent);
                 }
-                let core = there.lock();
-                there.engine.set_gate(&core, there.now());
+                let mut core = there.lock();
+                there.engine.set_gate(&mut core, there.now());
             }),
         ]);
         assert_eq!(house.inspect(), 1);
@@ -133,7 +133,7 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
         house.engine.join(&mut core, &head, now);
         let check = house
             .engine
-            .begin_check(&mut core, &one, 1, now, house.soon());
+            .begin_check(&mut core, &one, 1, now, Some(house.soon()));
         house.engine.publish(&mut core, 1);
         house.run(house.engine.settle(&mut core, now));
         drop(core);
