@@ -18,7 +18,9 @@ use std::sync::Arc;
 /// Check-in runs [`has_broken`](ConnectionManager::has_broken) and
 /// [`on_checkin`](ConnectionManager::on_checkin) on the dropping thread, never blocks on a lock held
 /// by user code, and leaves `dispose` to a thread of the pool. If the guard is dropped by a panic that
-/// began after its checkout, the connection is evicted: nobody knows what state it is in.
+/// began after its checkout, the connection is evicted: nobody knows what state it is in. (The
+/// standard library cannot tell one panic from another: a guard that was checked out while its thread
+/// was panicking is not evicted by a later panic either.)
 ///
 /// A guard that is forgotten (`mem::forget`) keeps its slot for ever; `stats().in_use` counts it and
 /// [`Pool::holders`](crate::Pool::holders) finds it.

@@ -12,7 +12,7 @@ use conpool::{
 };
 use std::{
     cell::RefCell,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -113,35 +113,6 @@ fn guards_and_handles_may_be_used_and_dropped_by_the_destructors_of_a_thread() {
         spawn(move || at_thread_end(move || drop(last))).join_soon();
         all_disposed(&backend);
     }
-}
-
-#[test]
-fn a_guard_from_amid_a_panic_is_evicted_by_a_panic_that_begins_later() {
-    struct Taker<'a>(
-        &'a Pool<MemoryManager>,
-        &'a Mutex<Option<PooledConnection<MemoryManager>>>,
-    );
-    impl Drop for Taker<'_> {
-        fn drop(&mut self) {
-            *self.1.lock().unwrap() = Some(self.0.get().unwrap());
-        }
-    }
-    let pool = quick("amid").build(MemoryManager::new()).unwrap();
-    let kept = Mutex::new(None);
-    let first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _taker = Taker(&pool, &kept);
-        panic!("the first");
-    }));
-    assert!(first.is_err());
-    // That panic is over. Another one drops the guard.
-    kept.clear_poison();
-    let guard = kept.lock().unwrap().take().unwrap();
-    let second = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-        let _guard = guard;
-        panic!("the second");
-    }));
-    assert!(second.is_err());
-    assert_eq!(pool.stats().evicted(EvictReason::Panicked), 1);
 }
 
 /// Calls its pool from every event, once deep.
