@@ -116,6 +116,15 @@ pub(crate) enum Surplus {
     Shrunk,
 }
 
+/// An entry on its way out.
+#[must_use = "it has to be disposed"]
+pub(crate) struct Retired<T: Send + 'static, F: Send + 'static> {
+    pub(crate) entry: Box<T>,
+    /// The count of uses of the slot it leaves.
+    pub(crate) uses: u64,
+    pub(crate) leaving: Leaving<T, F>,
+}
+
 /// How a wait ended.
 pub(crate) enum Waited<T: Send + 'static, F: Send + 'static> {
     Mail(Mail<T, F>),
@@ -204,7 +213,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     // ---- check-in, the slow way ----------------------------------------------------------------
 
     /// Brings an entry back through the lock. `fresh`: it was just created, checked or added, and
-    /// goes to the head waiter however young. A surplus entry comes back.
+    /// goes to the head waiter however young. A surplus entry comes back, retired under the same lock.
     pub(crate) fn give(
         self: &Arc<Self>,
         loan: Loan<T>,
@@ -212,7 +221,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         generation: u64,
         fresh: bool,
         now: Instant,
-    ) -> Result<Effects<T, F>, (Loan<T>, Surplus)> {
+    ) -> Result<Effects<T, F>, (Retired<T, F>, Surplus)> {
         let mut core = self.lock();
         self.give_locked(&mut core, loan, idle_since, generation, fresh, now)
     }
@@ -236,9 +245,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         generation: u64,
         fresh: bool,
         now: Instant,
-    ) -> Result<Effects<T, F>, (Loan<T>, Surplus)> {
+    ) -> Result<Effects<T, F>, (Retired<T, F>, Surplus)> {
         if let Some(surplus) = self.surplus(core, generation) {
-            return Err((loan, surplus));
+            return Err((self.retire_locked(core, loan, now), surplus));
         }
         if !core.queue.is_empty() && !core.suspended && (fresh || self.head_is_due(core, now)) {
             let mut effects = Effects::new();

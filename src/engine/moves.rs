@@ -2,7 +2,7 @@
 
 use super::ledger::{Job, JobKind};
 use super::ticket::{Mail, Ticket};
-use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Stamp, Surplus};
+use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Retired, Stamp, Surplus};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,19 +50,26 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// Sends an entry on its way out: it is no longer part of size, but keeps its slot.
-    pub(crate) fn retire(
+    pub(crate) fn retire(self: &Arc<Self>, loan: Loan<T>, now: Instant) -> Retired<T, F> {
+        self.retire_locked(&mut self.lock(), loan, now)
+    }
+
+    pub(super) fn retire_locked(
         self: &Arc<Self>,
+        core: &mut Core<T, F>,
         loan: Loan<T>,
-        connection: u64,
         now: Instant,
-    ) -> (Box<T>, Leaving<T, F>) {
-        let mut core = self.lock();
+    ) -> Retired<T, F> {
+        let uses = loan.slot.uses();
         let slot = loan.slot.index();
         loan.slot.vacate();
         core.open -= 1;
-        let job = job(&core, JobKind::Dispose, slot, connection, now, false);
-        let leaving = Leaving::new(Arc::clone(self), core.begin(job));
-        (loan.entry, leaving)
+        let job = job(core, JobKind::Dispose, slot, 0, now, false);
+        Retired {
+            entry: loan.entry,
+            uses,
+            leaving: Leaving::new(Arc::clone(self), core.begin(job)),
+        }
     }
 
     /// Lets go of an entry without disposing it; its slot is free at once.
@@ -113,7 +120,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         loan: Loan<T>,
         generation: u64,
         now: Moment,
-    ) -> Result<Result<Effects<T, F>, (Loan<T>, Surplus)>, Loan<T>> {
+    ) -> Result<Result<Effects<T, F>, (Retired<T, F>, Surplus)>, Loan<T>> {
         let mut core = self.lock();
         if core.end(check.0).is_none() {
             return Err(loan);
@@ -233,20 +240,25 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         })
     }
 
-    /// After a shrink: takes out idle entries that are too many, the highest slot first, and watches
-    /// the slots in use.
-    pub(crate) fn drain_surplus(self: &Arc<Self>, now: Moment, mut evict: impl FnMut(Loan<T>)) {
+    /// After a shrink: retires idle entries that are too many, the highest slot first, and watches the
+    /// slots in use. What is too many is decided and retired under one lock, so that several of them
+    /// never go in place of one.
+    pub(crate) fn drain_surplus(self: &Arc<Self>, now: Moment) -> Vec<Retired<T, F>> {
         let slots: Vec<_> = self.table.all().collect();
+        let mut retired = Vec::new();
         for slot in slots.into_iter().rev() {
-            if !self.lock().is_over() {
+            let mut core = self.lock();
+            if !core.is_over() {
                 break;
             }
-            if slot.stamp() != Stamp::Vacant {
-                if let Some(loan) = self.table.watch(slot, now.tick) {
-                    evict(loan);
-                }
+            if slot.stamp() == Stamp::Vacant {
+                continue;
+            }
+            if let Some(loan) = self.table.watch(slot, now.tick) {
+                retired.push(self.retire_locked(&mut core, loan, now.real));
             }
         }
+        retired
     }
 
     /// Idle and in use, in one consistent look: must be called under the lock.

@@ -4,7 +4,7 @@ use super::node::span;
 use super::tend::Tended;
 use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::Stamp;
+use crate::engine::{Stamp, Surplus};
 use crate::error::{AddError, StillInUse};
 use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, Health, PoolEvent};
 use parking_lot::{Condvar, Mutex};
@@ -121,8 +121,9 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.moment();
         let effects = self.engine.resize(max_size, now.real);
         self.run(effects);
-        self.engine
-            .drain_surplus(now, |loan| self.evict(loan, EvictReason::Shrunk));
+        for retired in self.engine.drain_surplus(now) {
+            self.evict_surplus(retired, Surplus::Shrunk);
+        }
         self.note_resize(max_size, min_idle);
         Ok(())
     }

@@ -83,10 +83,7 @@ impl<M: ConnectionManager> Shared<M> {
             .end_check_well(check, loan, generation, self.moment())
         {
             Ok(Ok(effects)) => self.run(effects),
-            Ok(Err((loan, surplus))) => {
-                self.evict(loan, super::create::reason(surplus));
-                self.settle();
-            }
+            Ok(Err((retired, surplus))) => self.evict_surplus(retired, surplus),
             Err(loan) => {
                 self.end_stray(loan);
                 return false;

@@ -104,7 +104,7 @@ impl<M: ConnectionManager> Shared<M> {
             .give(loan, idle_since, generation, false, real_now());
         match given {
             Ok(effects) => self.run(effects),
-            Err((loan, surplus)) => self.evict(loan, super::create::reason(surplus)),
+            Err((retired, surplus)) => self.evict_surplus(retired, surplus),
         }
         if self.crew.is_none() {
             self.tend_a_little();

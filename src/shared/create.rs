@@ -1,5 +1,6 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
+use super::evict::PoolRetired;
 use super::node::Node;
 use super::{Failure, PoolEffects, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
@@ -52,7 +53,7 @@ enum Installed<M: ConnectionManager> {
     Here(PoolLoan<M>, PoolEffects<M>),
     /// The head waiter has it, or it rests.
     Given(PoolEffects<M>),
-    Surplus(PoolLoan<M>, Surplus),
+    Surplus(PoolRetired<M>, Surplus),
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -141,15 +142,12 @@ impl<M: ConnectionManager> Shared<M> {
         let here = self.crew.is_none();
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
             loan.entry.begin(loan.slot.uses());
-            if here {
-                return match engine.surplus(core, generation) {
-                    None => Installed::Here(loan, engine.settle(core, now.real)),
-                    Some(surplus) => Installed::Surplus(loan, surplus),
-                };
+            if here && engine.surplus(core, generation).is_none() {
+                return Installed::Here(loan, engine.settle(core, now.real));
             }
             match engine.give_locked(core, loan, now.tick, generation, true, now.real) {
                 Ok(effects) => Installed::Given(effects),
-                Err((loan, surplus)) => Installed::Surplus(loan, surplus),
+                Err((retired, surplus)) => Installed::Surplus(retired, surplus),
             }
         });
         let installed = match installed {
@@ -172,11 +170,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return Some(loan);
             }
             Installed::Given(effects) => self.run(effects),
-            Installed::Surplus(loan, surplus) => {
-                self.evict(loan, reason(surplus));
-                // Whoever counted on it must look for something else.
-                self.settle();
-            }
+            Installed::Surplus(retired, surplus) => self.evict_surplus(retired, surplus),
         }
         None
     }
@@ -263,18 +257,7 @@ impl<M: ConnectionManager> Shared<M> {
             .give(loan, idle_since, generation, true, real_now())
         {
             Ok(effects) => self.run(effects),
-            Err((loan, surplus)) => {
-                self.evict(loan, reason(surplus));
-                self.settle();
-            }
+            Err((retired, surplus)) => self.evict_surplus(retired, surplus),
         }
-    }
-}
-
-pub(super) fn reason(surplus: Surplus) -> EvictReason {
-    match surplus {
-        Surplus::Closed => EvictReason::Closed,
-        Surplus::Cleared => EvictReason::Cleared,
-        Surplus::Shrunk => EvictReason::Shrunk,
     }
 }

@@ -3,11 +3,12 @@
 use super::node::{Node, span};
 use super::{Of, PoolCore, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::Leaving;
+use crate::engine::{Leaving, Retired, Surplus};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+pub(super) type PoolRetired<M> = Retired<Of<M>, super::Err<M>>;
 type PoolLeaving<M> = Leaving<Of<M>, super::Err<M>>;
 
 impl<M: ConnectionManager> Shared<M> {
@@ -24,10 +25,30 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Like [`evict`](Self::evict), for one that is counted already.
     pub(super) fn evict_counted(self: &Arc<Self>, loan: PoolLoan<M>, reason: EvictReason) {
-        let uses = loan.slot.uses();
-        self.tell_eviction(&loan.entry, uses, reason, self.ticker.tick());
-        let id = loan.entry.id;
-        let (node, leaving) = self.engine.retire(loan, id, real_now());
+        self.send_off(self.engine.retire(loan, real_now()), reason);
+    }
+
+    /// Ends a connection that the engine would not take back. Whoever counted on it looks for something
+    /// else.
+    #[cold]
+    pub(super) fn evict_surplus(self: &Arc<Self>, retired: PoolRetired<M>, surplus: Surplus) {
+        let reason = match surplus {
+            Surplus::Closed => EvictReason::Closed,
+            Surplus::Cleared => EvictReason::Cleared,
+            Surplus::Shrunk => EvictReason::Shrunk,
+        };
+        self.count_reason(reason);
+        self.send_off(retired, reason);
+        self.settle();
+    }
+
+    fn send_off(self: &Arc<Self>, retired: PoolRetired<M>, reason: EvictReason) {
+        let Retired {
+            entry: node,
+            uses,
+            leaving,
+        } = retired;
+        self.tell_eviction(&node, uses, reason, self.ticker.tick());
         let Some(crew) = &self.crew else {
             return self.dispose(node, leaving);
         };

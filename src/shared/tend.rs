@@ -312,7 +312,7 @@ impl<M: ConnectionManager> Shared<M> {
                 .give(loan, idle_since, generation, false, real_now())
             {
                 Ok(effects) => self.run(effects),
-                Err((loan, surplus)) => self.evict(loan, super::create::reason(surplus)),
+                Err((retired, surplus)) => self.evict_surplus(retired, surplus),
             }
         }
         let mut next = Next::default();

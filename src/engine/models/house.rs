@@ -2,8 +2,8 @@
 //! inspection that every execution of a model ends with.
 
 use super::super::{
-    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, SUSPENDED, Stamp, Ticket,
-    Waited,
+    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Retired, SUSPENDED, Stamp,
+    Ticket, Waited,
 };
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
@@ -251,7 +251,7 @@ impl House {
         let generation = lent.entry.generation;
         match self.engine.give(lent, TICK, generation, fresh, self.now()) {
             Ok(effects) => self.run(effects),
-            Err((lent, _)) => self.evict(lent),
+            Err((retired, _)) => self.run(self.dispose(retired).finish(self.now())),
         }
     }
 
@@ -262,7 +262,11 @@ impl House {
 
     /// The first half of an eviction, the hook included.
     pub(super) fn retire(&self, lent: Lent) -> Leaving<Entry, Failure> {
-        let (entry, leaving) = self.engine.retire(lent, 1, self.now());
+        self.dispose(self.engine.retire(lent, self.now()))
+    }
+
+    fn dispose(&self, retired: Retired<Entry, Failure>) -> Leaving<Entry, Failure> {
+        let Retired { entry, leaving, .. } = retired;
         leaving.start(self.now(), None);
         entry.touch();
         drop(entry);
@@ -310,7 +314,7 @@ impl House {
             }
             match engine.surplus(core, generation) {
                 None => Ok((Some(lent), engine.settle(core, now.real))),
-                Some(surplus) => Err((lent, surplus)),
+                Some(surplus) => Err((engine.retire_locked(core, lent, now.real), surplus)),
             }
         });
         match installed {
@@ -319,7 +323,7 @@ impl House {
                 return lent;
             }
             // The end of the eviction settles what the waiter who counted on it needs.
-            Ok(Err((lent, _))) => self.evict(lent),
+            Ok(Err((retired, _))) => self.run(self.dispose(retired).finish(self.now())),
             Err((entry, stray)) => {
                 entry.touch();
                 drop(entry);
@@ -371,7 +375,9 @@ impl House {
     pub(super) fn resize(&self, max_size: usize) {
         let now = self.moment();
         self.run(self.engine.resize(max_size, now.real));
-        self.engine.drain_surplus(now, |lent| self.evict(lent));
+        for retired in self.engine.drain_surplus(now) {
+            self.run(self.dispose(retired).finish(self.now()));
+        }
     }
 
     pub(super) fn suspend(&self, on: bool) {
