@@ -46,8 +46,8 @@ struct State {
     idle: usize,
     workers: usize,
     collecting: bool,
-    /// The system refused a thread for work that is pending.
-    refused: bool,
+    /// Pieces of pending work that the system refused a thread for.
+    refused: usize,
     /// When the collector is to come at the latest.
     due: Option<Instant>,
     nudged: bool,
@@ -123,7 +123,7 @@ impl Crew {
         state.workers -= 1;
         if state.collecting {
             // Other workers may be there, but who knows what they are busy with.
-            state.refused = true;
+            state.refused += 1;
             state.nudged = true;
             self.collector.notify_one();
             return;
@@ -208,13 +208,14 @@ impl Crew {
     /// Looks after work that got no thread.
     fn relieve(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        while state.workers == 0 || state.refused {
+        while state.workers == 0 || state.refused > 0 {
             let Some(work) = state.next() else { break };
+            state.refused = state.refused.saturating_sub(1);
             drop(state);
             guarded(work);
             state = self.state.lock();
         }
-        state.refused = false;
+        state.refused = 0;
         let stalled = state.queue.front().map(|(since, _)| *since + STALL);
         let Some(stalled) = stalled else { return };
         if stalled > real_now() {

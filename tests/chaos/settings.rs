@@ -19,6 +19,10 @@ use std::{
 
 /// What the dice said.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is one wish of a test, independent of the others"
+)]
 pub(crate) struct Settings {
     pub(crate) config: PoolConfig,
     /// The highest `max_size` that the mix asks for.

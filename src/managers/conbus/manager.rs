@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{ConnectionManager, PoolConfig};
 
-/// Pools TCP connections to one peer; see the [module](self) for what bounds what.
+/// Pools TCP connections to one peer; see the [module](crate::managers::conbus) for what bounds what.
 ///
 /// # Example
 ///
