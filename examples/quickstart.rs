@@ -4,11 +4,6 @@
 //! Run with `cargo run --example quickstart`; it takes about three seconds and needs nothing but a
 //! free loopback port. Exit code: 0 when every promise held, 1 when one broke.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "an example is its user's thread and may look at its user's watch"
-)]
-
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -257,3 +257,17 @@ fn a_waiter_whose_connection_is_being_checked_gets_one_that_comes_back_first() {
     });
     assert!(at_once, "it slept beside an idle connection");
 }
+
+#[test]
+fn one_caller_has_one_connection_checked_however_many_are_idle() {
+    let backend = MemoryManager::new();
+    let pool = quick("onecheck")
+        .max_size(8)
+        .min_idle(8)
+        .health_check(HealthCheck::OnCheckout)
+        .build(backend.clone())
+        .unwrap();
+    backend.delay(Hook::Check, ms(20));
+    drop(pool.get_timeout(SOON).unwrap());
+    common::stays(|| backend.counters().checked == 1);
+}

@@ -1,10 +1,5 @@
 //! The whole of it over real TCP: many threads, one connection, and a device that misbehaves.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test of real sockets measures real time on threads of its own"
-)]
-
 mod scenario;
 mod support;
 

@@ -258,6 +258,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         let watched = !core.queue.is_empty();
         self.table.store_locked(loan, idle_since, watched);
+        core.queue.unseen |= watched;
         let mut effects = Effects::new();
         if watched && !core.suspended {
             // The head is young. Tell it once that there is something to look for; when it comes,
@@ -305,7 +306,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         // An entry that came back while an earlier head was young lies in its slot: whoever is head
         // now must look at it. And in a pool without threads the head looks after itself.
         let paused = self.inline && core.paused_until.is_some_and(|until| until > now);
-        if idle > 0 || paused && core.has_room() {
+        // What rests unproven beside a check that is under way is no news, though: one caller would
+        // have every idle connection checked.
+        let news = idle > 0 && (core.queue.unseen || core.uncovered() > 0);
+        if news || paused && core.has_room() {
             effects.wakes.extend(core.queue.poke_head(true));
         }
     }

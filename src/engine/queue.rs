@@ -9,6 +9,8 @@ pub(crate) struct Queue<T: Send + 'static, F: Send + 'static> {
     numbers: u64,
     /// The head that was last told to look for itself, by number.
     poked: u64,
+    /// Something came back to rest since a waiter last searched in vain.
+    pub(super) unseen: bool,
     /// The head that was found to be due, by number. It stays so, whatever older reading of the clock
     /// comes after.
     due: u64,
@@ -20,6 +22,7 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
             line: VecDeque::new(),
             numbers: 0,
             poked: 0,
+            unseen: false,
             due: 0,
         }
     }

@@ -18,14 +18,18 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// first waiter's search is what makes every later check-in go through the lock.
     pub(crate) fn search(
         &self,
-        core: &Core<T, F>,
+        core: &mut Core<T, F>,
         ticket: &Ticket<T, F>,
         now: u64,
     ) -> Option<Loan<T>> {
-        if core.queue.is_head(ticket) || self.may_overtake() {
-            return self.table.watch_all(now);
+        if !core.queue.is_head(ticket) && !self.may_overtake() {
+            return None;
         }
-        None
+        let found = self.table.watch_all(now);
+        if found.is_none() {
+            core.queue.unseen = false;
+        }
+        found
     }
 
     /// Watches every slot without taking anything, for a waiter that will not search now.
@@ -71,7 +75,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 return Waited::TimedOut;
             }
             let head = core.queue.is_head(ticket) && !core.suspended;
-            let found = head.then(|| self.search(&core, ticket, now.tick)).flatten();
+            let found = head
+                .then(|| self.search(&mut core, ticket, now.tick))
+                .flatten();
             if let Some(loan) = found {
                 let effects = self.leave(&mut core, ticket, now.real);
                 drop(core);

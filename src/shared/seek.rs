@@ -124,7 +124,7 @@ impl<M: ConnectionManager> Shared<M> {
         if check.is_some() || core.suspended {
             // It takes nothing now, but what comes back from now on must not pass it by.
             self.engine.publish(&mut core, now.tick);
-        } else if let Some(loan) = self.engine.search(&core, ticket, now.tick) {
+        } else if let Some(loan) = self.engine.search(&mut core, ticket, now.tick) {
             let effects = self.engine.leave(&mut core, ticket, now.real);
             drop(core);
             effects.into_iter().for_each(|effects| self.run(effects));

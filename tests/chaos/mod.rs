@@ -4,3 +4,4 @@
 pub(crate) mod audit;
 pub(crate) mod backend;
 pub(crate) mod settings;
+pub(crate) mod user;

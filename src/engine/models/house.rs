@@ -191,7 +191,7 @@ impl House {
             self.engine.join(&mut core, &ticket, now.real);
             if core.suspended {
                 self.engine.publish(&mut core, now.tick);
-            } else if let Some(lent) = self.engine.search(&core, &ticket, now.tick) {
+            } else if let Some(lent) = self.engine.search(&mut core, &ticket, now.tick) {
                 let effects = self.engine.leave(&mut core, &ticket, now.real);
                 drop(core);
                 effects.into_iter().for_each(|effects| self.run(effects));

@@ -31,7 +31,7 @@ fn bites_a_timeout_that_leaves_its_mail() {
         let ticket = house.ticket();
         let mut core = house.lock();
         house.engine.join(&mut core, &ticket, house.now());
-        if let Some(lent) = house.engine.search(&core, &ticket, 1) {
+        if let Some(lent) = house.engine.search(&mut core, &ticket, 1) {
             core.queue.leave(&ticket);
             house.engine.set_gate(&mut core, house.now());
             return Got::Lent(lent);
@@ -73,7 +73,7 @@ fn bites_a_head_that_leaves_without_settling() {
         let ticket = house.ticket();
         let mut core = house.lock();
         house.engine.join(&mut core, &ticket, house.now());
-        if let Some(lent) = house.engine.search(&core, &ticket, 1) {
+        if let Some(lent) = house.engine.search(&mut core, &ticket, 1) {
             let effects = house.engine.leave(&mut core, &ticket, house.now());
             drop(core);
             effects.into_iter().for_each(|effects| house.run(effects));
@@ -99,7 +99,7 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
         let ticket = house.ticket();
         let mut core = house.lock();
         house.engine.join(&mut core, &ticket, house.now());
-        assert!(house.engine.search(&core, &ticket, 1).is_none());
+        assert!(house.engine.search(&mut core, &ticket, 1).is_none());
         drop(core);
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));
         side_by_side([
