@@ -109,7 +109,7 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     }
 
     /// Builds the pool, opens max(1, `min_idle`) connections and waits for them, at most
-    /// `get_timeout`.
+    /// `get_timeout` (if that is zero, which is meant for callers: at most `create_timeout`).
     ///
     /// # Errors
     ///

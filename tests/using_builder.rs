@@ -241,3 +241,28 @@ fn a_pool_is_send_sync_clone_debug_and_unwind_safe() {
     has_it_all(&pool);
     movable(&pool.get().unwrap());
 }
+
+#[test]
+fn a_pool_whose_callers_never_wait_can_be_built_all_the_same() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(5));
+    let pool = quick("nowait")
+        .get_timeout(std::time::Duration::ZERO)
+        .max_size(1)
+        .build(backend.clone())
+        .unwrap();
+    let held = pool.get().unwrap();
+    assert!(pool.get().unwrap_err().is_timeout());
+    drop(held);
+    let hung = MemoryManager::new();
+    hung.hang(Hook::Create);
+    let (result, took) = timed(|| {
+        quick("nowaithung")
+            .get_timeout(std::time::Duration::ZERO)
+            .create_timeout(ms(50))
+            .build(hung.clone())
+    });
+    assert!(result.is_err());
+    common::assert_at(took, ms(50));
+    hung.release();
+}

@@ -48,7 +48,11 @@ impl<M: ConnectionManager> Shared<M> {
         target: usize,
     ) -> Result<Vec<PoolLoan<M>>, BuildError<M::Error>> {
         let since = real_now();
-        let budget = self.config.get_timeout;
+        let mut budget = self.config.get_timeout;
+        if budget.is_zero() {
+            // "Never wait" is said of callers. Taken literally here, no such pool could ever be built.
+            budget = self.config.create_timeout;
+        }
         let deadline = since.checked_add(budget).filter(|_| !is_unlimited(budget));
         // Like so many callers, all queued before the first wait: their creates run side by side.
         let tickets: Vec<_> = (0..target).map(|_| Ticket::new(since)).collect();
