@@ -198,7 +198,7 @@ fn a_success_and_a_failure_at_the_same_moment_do_not_leave_creates_one_at_a_time
         backend.hang(Hook::Create);
         let second = [get(), get()];
         let start = Instant::now();
-        while backend.running(Hook::Create) < 2 && start.elapsed() < ms(500) {
+        while backend.running(Hook::Create) < 2 && start.elapsed() < SOON {
             thread::sleep(ms(1));
         }
         let side_by_side = backend.running(Hook::Create);

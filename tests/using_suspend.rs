@@ -3,7 +3,7 @@
 mod common;
 
 use common::{SOON, assert_at, eventually, ms, queued, quick, secs, spawn, stays, take, timed};
-use conpool::{GetError, Hook, ManualClock, MemoryManager, Phase, PooledConnection};
+use conpool::{GetError, HealthCheck, Hook, ManualClock, MemoryManager, Phase, PooledConnection};
 
 #[test]
 fn get_waits_until_resume_even_beside_an_idle_connection() {
@@ -21,7 +21,10 @@ fn get_waits_until_resume_even_beside_an_idle_connection() {
 
 #[test]
 fn the_deadline_holds_and_the_error_says_why() {
-    let pool = quick("suspdead").build(MemoryManager::new()).unwrap();
+    let pool = quick("suspdead")
+        .health_check(HealthCheck::Never)
+        .build(MemoryManager::new())
+        .unwrap();
     pool.suspend();
     let (result, took) = timed(|| pool.get_timeout(ms(50)));
     assert_at(took, ms(50));
@@ -63,6 +66,8 @@ fn growth_and_refill_pause_while_a_create_in_flight_finishes_and_goes_idle() {
     queued(&pool, 1);
     eventually(|| backend.running(Hook::Create) >= 1);
     pool.suspend();
+    // Those that were about to start have started by now, or will not.
+    eventually(|| pool.stats().creating == backend.running(Hook::Create));
     let begun = backend.calls(Hook::Create);
     backend.release();
     eventually(|| pool.stats().creating == 0 && pool.stats().idle >= 1);

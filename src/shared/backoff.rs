@@ -14,6 +14,8 @@ pub(super) struct Backing {
     failures: u32,
     /// When the last pause was decided: creates that began before belong to the same round.
     decided: Option<Instant>,
+    /// When the latest create that succeeded began: the failure of an older one is old news.
+    succeeded: Option<Instant>,
     /// Creates succeed, but on_checkout then fails: only a checkout is a success.
     pub(super) fails_at_checkout: bool,
 }
@@ -24,6 +26,7 @@ impl Backing {
             rule,
             failures: 0,
             decided: None,
+            succeeded: None,
             fails_at_checkout: false,
         }
     }
@@ -45,7 +48,8 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn back_off(&self, since: Instant, now: Instant) {
         // The engine's lock inside this one: a success at the same moment must not mix with it.
         let mut backing = self.backing.lock();
-        if backing.decided.is_some_and(|decided| since < decided) {
+        let known = backing.decided.max(backing.succeeded);
+        if known.is_some_and(|known| since < known) {
             return;
         }
         backing.failures = backing.failures.saturating_add(1);
@@ -60,14 +64,22 @@ impl<M: ConnectionManager> Shared<M> {
         self.call_at(until);
     }
 
-    /// A create has succeeded, or with `checked_out` a new connection has passed its first checkout.
-    /// Whoever waits because of the pause goes on.
-    pub(super) fn back_on(self: &Arc<Self>, checked_out: bool) {
+    /// A create that began at `since` has succeeded, or (without) a new connection has passed its first
+    /// checkout. Whoever waits because of the pause goes on.
+    pub(super) fn back_on(self: &Arc<Self>, since: Option<Instant>) {
         let mut backing = self.backing.lock();
-        if backing.failures == 0 || backing.fails_at_checkout && !checked_out {
+        if backing.fails_at_checkout && since.is_some() {
             return;
         }
-        *backing = Backing::new(backing.rule);
+        let succeeded = backing.succeeded.max(since);
+        backing.succeeded = succeeded;
+        if backing.failures == 0 {
+            return;
+        }
+        *backing = Backing {
+            succeeded,
+            ..Backing::new(backing.rule)
+        };
         let mut core = self.engine.lock();
         core.paused_until = None;
         core.max_creating = self.config.max_creating;

@@ -126,7 +126,7 @@ impl<M: ConnectionManager> Shared<M> {
             .map(|max| loan.entry.first_use.saturating_add(max - 1));
         if uses == loan.entry.first_use {
             self.meter.first_uses.fetch_add(1, Relaxed);
-            self.back_on(true);
+            self.back_on(None);
             loan.entry.notable_use = last.unwrap_or(u64::MAX);
         }
         if Some(uses) == last {

@@ -98,7 +98,7 @@ impl<M: ConnectionManager> Shared<M> {
         let deadline = self.hook_deadline(since, self.config.create_timeout);
         let wanted = match purpose {
             Purpose::Waiter => self.crew.is_none(),
-            Purpose::Refill => self.refill_deficit(&self.engine.lock()) >= 0,
+            Purpose::Refill => self.refill_deficit(&self.engine.lock(), self.ticker.tick()) >= 0,
             Purpose::Replace(_) => true,
         };
         let Some(generation) = permit.start(since, deadline, wanted) else {
@@ -160,7 +160,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return None;
             }
         };
-        self.back_on(false);
+        self.back_on(Some(since));
         self.call_for_newcomer(expires, now);
         // Older creates that this one has overtaken are on notice now.
         self.nudge_if(|core| core.creating > 0);

@@ -10,7 +10,7 @@
 use super::create::Purpose;
 use super::tend::{Findings, Next, Notes};
 use super::{PoolCore, PoolLoan, Shared};
-use crate::engine::Stamp;
+use crate::engine::{Moment, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 const ROUND: Duration = Duration::from_millis(20);
 
 impl<M: ConnectionManager> Shared<M> {
-    /// An expired connection that min_idle needs: its replacement comes first where there is room.
-    /// True if it is to stay until then.
+    /// An expired connection that min_idle needs beside `live` others: its replacement comes first where
+    /// there is room. True if it is to stay until then.
     pub(super) fn replace(
         &self,
         notes: &mut Notes,
         slot: u32,
+        live: usize,
         now: Instant,
         found: &mut Findings<M>,
     ) -> bool {
@@ -32,6 +33,10 @@ impl<M: ConnectionManager> Shared<M> {
             return true;
         }
         let mut core = self.engine.lock();
+        if live + core.spare_jobs() >= self.min_idle.load(Relaxed) {
+            // What is under way replaces it; the end of that calls the collector.
+            return true;
+        }
         let paused = core.paused_until.is_some_and(|until| until > now);
         if !core.has_room() || core.suspended || paused || core.closed {
             return false;
@@ -70,23 +75,23 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// How many idle connections are missing, beyond those under way. May be negative.
-    pub(super) fn refill_deficit(&self, core: &PoolCore<M>) -> isize {
+    pub(super) fn refill_deficit(&self, core: &PoolCore<M>, now: u64) -> isize {
         let min_idle = self.min_idle.load(Relaxed);
         if min_idle == 0 || core.suspended || core.closed || self.priming.load(Acquire) {
             return -isize::from(min_idle == 0 || core.closed);
         }
-        let there = self.live_idle(self.ticker.tick()) + core.spare_jobs();
+        let there = self.live_idle(now) + core.spare_jobs();
         isize::try_from(min_idle).unwrap_or(isize::MAX)
             - isize::try_from(there).unwrap_or(isize::MAX)
     }
 
-    pub(super) fn refill(&self, now: Instant, found: &mut Findings<M>) {
+    pub(super) fn refill(&self, now: Moment, found: &mut Findings<M>) {
         let mut core = self.engine.lock();
         // Those this pass has in its hands are as good as idle.
         let in_hand = found.unproven.len() + found.well.len();
-        let mut missing = self.refill_deficit(&core) - in_hand as isize;
-        while missing > 0 && core.may_create(now) {
-            let Some(permit) = self.engine.reserve(&mut core, false, now) else {
+        let mut missing = self.refill_deficit(&core, now.tick) - in_hand as isize;
+        while missing > 0 && core.may_create(now.real) {
+            let Some(permit) = self.engine.reserve(&mut core, false, now.real) else {
                 break;
             };
             found.creates.push((permit, Purpose::Refill));

@@ -103,7 +103,7 @@ impl<M: ConnectionManager> Shared<M> {
             notes.replacing.retain(|_, job| core.has_job(*job));
             drop(core);
             self.scan(&mut notes, suspended, now, &mut findings);
-            self.refill(now.real, &mut findings);
+            self.refill(now, &mut findings);
             self.listen(&mut notes, now.real, &mut findings.next);
             for (_, reason) in &findings.doomed {
                 self.count_reason(*reason);
@@ -127,7 +127,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
             if self.crew.is_none() {
                 // They are over by now, and max_creating has let only so many start.
-                self.refill(real_now(), &mut findings);
+                self.refill(self.moment(), &mut findings);
             }
         }
         for (loan, reason) in findings.doomed {
@@ -181,7 +181,9 @@ impl<M: ConnectionManager> Shared<M> {
 
     fn scan(&self, notes: &mut Notes, suspended: bool, now: Moment, found: &mut Findings<M>) {
         let min_idle = self.min_idle.load(Relaxed);
-        let mut live = self.live_idle(now.tick);
+        let there = self.live_idle(now.tick);
+        // Counts what is on its way to be replaced as well.
+        let mut live = there;
         let slots: Vec<_> = self.engine.table.all().collect();
         // The highest first: surplus idles out from the top, while the lowest slots stay busy.
         for slot in slots.into_iter().rev() {
@@ -199,7 +201,7 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             };
             if slot.expires() <= now.tick {
-                if live < min_idle && self.replace(notes, slot.index(), now.real, found) {
+                if live < min_idle && self.replace(notes, slot.index(), there, now.real, found) {
                     live += 1;
                 } else if !notes.replacing.contains_key(&slot.index()) {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
