@@ -336,8 +336,11 @@ fn replies_to_others_that_reached_an_idle_connection_are_gone_at_its_checkout() 
     let mut first = pool.get_timeout(PATIENCE).unwrap();
     for round in 0..10 {
         let second = pool.get_timeout(PATIENCE).unwrap();
+        // A connect may be over before the bridge has let its client in.
+        assert!(bridge.wait_for(|seen| seen.open == 2, PATIENCE));
         // A copy of the socket tells what has arrived there.
         let witness = second.try_clone().unwrap();
+        witness.set_read_timeout(Some(PATIENCE)).unwrap();
         drop(second);
         press_button(&bridge);
         ask(&mut first, DEVICES[round % 2]);
