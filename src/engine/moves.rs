@@ -119,15 +119,16 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         check: CheckId,
         loan: Loan<T>,
         generation: u64,
-        now: Moment,
+        proven: u64,
+        now: Instant,
     ) -> Result<Result<Effects<T, F>, (Retired<T, F>, Surplus)>, Loan<T>> {
         let mut core = self.lock();
         if core.end(check.0).is_none() {
             return Err(loan);
         }
-        loan.set_checked(now.tick);
+        loan.set_checked(proven);
         let idle_since = loan.idle_since;
-        Ok(self.give_locked(&mut core, loan, idle_since, generation, true, now.real))
+        Ok(self.give_locked(&mut core, loan, idle_since, generation, true, now))
     }
 
     /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the

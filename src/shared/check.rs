@@ -49,7 +49,12 @@ impl<M: ConnectionManager> Shared<M> {
             self.engine
                 .begin_check(&mut core, &loan, loan.entry.id, now, None)
         };
-        self.submit_check(false, check, loan, then);
+        let shared = Arc::clone(self);
+        self.submit_check(false, check, loan, move |well| {
+            // A pass meanwhile saw it in use: what was due then has to be looked at now.
+            shared.nudge();
+            then(well);
+        });
     }
 
     fn submit_check(
@@ -68,6 +73,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A whole check on this thread; true if the connection is well.
     fn check(self: &Arc<Self>, check: CheckId, mut loan: PoolLoan<M>) -> bool {
+        // It counts as proven from the beginning of the check: what the backend did since is not known.
+        let proven = self.ticker.tick();
         let now: Instant = real_now();
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
@@ -80,7 +87,7 @@ impl<M: ConnectionManager> Shared<M> {
         let generation = loan.entry.generation;
         match self
             .engine
-            .end_check_well(check, loan, generation, self.moment())
+            .end_check_well(check, loan, generation, proven, real_now())
         {
             Ok(Ok(effects)) => self.run(effects),
             Ok(Err((retired, surplus))) => self.evict_surplus(retired, surplus),

@@ -83,10 +83,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.run_dispose(node);
         let effects = leaving.finish(real_now());
         self.run(effects);
-        // One abandoned hook less, perhaps: another may be given up on now.
-        self.nudge_if(|core| {
-            core.hooks_running() > 0 && deadline.is_some_and(|due| due < real_now())
-        });
+        // A slot is free that min_idle may want, or there is one abandoned hook less, and another may
+        // be given up on now.
+        let overdue = deadline.is_some_and(|due| due < real_now());
+        if overdue || self.min_idle.load(Relaxed) > 0 {
+            self.nudge();
+        }
     }
 
     /// The hook itself. A panic in it ends the connection all the same.

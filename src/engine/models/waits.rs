@@ -141,7 +141,7 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
         side_by_side([
             Box::new(move || here.check_in(two)),
             Box::new(move || {
-                let ended = there.engine.end_check_well(check, one, 0, there.moment());
+                let ended = there.engine.end_check_well(check, one, 0, 1, there.now());
                 let Ok(Ok(effects)) = ended else {
                     unreachable!("nobody gives up on the check");
                 };
