@@ -181,7 +181,14 @@ fn a_hook_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns() 
 #[test]
 fn with_permanent_errors_waiters_are_told_one_after_the_other_in_their_order() {
     let backend = MemoryManager::new();
+    // Pauses long enough for each to write itself down before the next is told.
     let pool = quick("inorder")
+        .backoff(
+            Backoff::default()
+                .with_initial(ms(80))
+                .with_max(ms(80))
+                .with_jitter(0.0),
+        )
         .max_size(1)
         .build_lazy(backend.clone())
         .unwrap();
