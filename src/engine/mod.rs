@@ -39,6 +39,8 @@ mod permit;
 mod queue;
 mod slot;
 mod table;
+#[cfg(all(test, not(conpool_loom)))]
+mod tests;
 mod ticket;
 mod wait;
 

@@ -84,9 +84,11 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
         self.due = self.head().map_or(0, |head| head.number());
     }
 
-    /// It has looked in vain: what comes next is worth telling it again.
-    pub(super) fn forget_poke(&mut self) {
-        self.poked = 0;
+    /// This waiter was told, and what comes next is worth telling it again.
+    pub(super) fn forget_poke(&mut self, ticket: &Ticket<T, F>) {
+        if self.poked == ticket.number() {
+            self.poked = 0;
+        }
     }
 
     /// True if the head has been told already.

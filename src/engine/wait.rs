@@ -84,9 +84,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 effects.map(settled);
                 return Waited::Found(loan);
             }
-            if self.bound.is_none() {
-                // No alarm will come: the next thing to come back is worth telling it again.
-                core.queue.forget_poke();
+            if self.bound.is_none() || !head {
+                // No alarm will come, either because there is no bound or because an older waiter has
+                // taken its place at the head meanwhile: the next thing to come back is worth telling.
+                core.queue.forget_poke(ticket);
             }
             let effects = self.settle(&mut core, now.real);
             // Whatever it was just told, it has looked, and its alarm knows the rest.
