@@ -1,7 +1,6 @@
 //! Orders of events that the public face cannot force.
 
 use super::*;
-use crate::clock::real_now;
 use std::sync::mpsc;
 use std::thread;
 
