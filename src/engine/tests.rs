@@ -4,8 +4,11 @@ use super::*;
 use std::sync::mpsc;
 use std::thread;
 
+fn real_now() -> Instant {
+    Instant::now()
+}
+
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test is its own user's thread")]
 fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
     let engine = Engine::<u64, ()>::new(1, 1, Some(Duration::from_secs(60)), true);
     let moment = || Moment {
