@@ -8,8 +8,8 @@
 //! collector starts more, so that hooks that hang delay nobody else's by more than that.
 //!
 //! A worker ends after [`LINGER`] without work. On close the idle ones end at once. If the system
-//! refuses a thread and no worker is alive, the collector does the work, and without it the thread
-//! that asked.
+//! refuses a thread, the collector does the work, and without it, where no worker is alive, the
+//! thread that asked.
 
 use crate::clock::real_now;
 use parking_lot::{Condvar, Mutex};

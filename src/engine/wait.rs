@@ -38,7 +38,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.table.watch_and_leave(now);
     }
 
-    /// Leaves the line; false if there is mail instead.
+    /// Leaves the line; None if there is mail instead.
     pub(crate) fn leave(
         self: &Arc<Self>,
         core: &mut Core<T, F>,

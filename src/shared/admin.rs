@@ -37,8 +37,7 @@ impl<M: ConnectionManager> Shared<M> {
             if loan.entry.generation < generation {
                 self.evict(loan, EvictReason::Cleared);
             } else {
-                let idle_since = loan.idle_since;
-                self.give_back(loan, idle_since);
+                self.put_back(loan);
             }
         }
         self.emit(|pool| PoolEvent::Cleared { pool, generation });
@@ -63,8 +62,7 @@ impl<M: ConnectionManager> Shared<M> {
             let connection = &mut loan.entry.connection;
             match catch_unwind(AssertUnwindSafe(|| keep(connection, &info))) {
                 Ok(true) => {
-                    let idle_since = loan.idle_since;
-                    self.give_back(loan, idle_since);
+                    self.put_back(loan);
                 }
                 Ok(false) => {
                     evicted += 1;
@@ -95,7 +93,7 @@ impl<M: ConnectionManager> Shared<M> {
                 drop(core);
                 loan.entry.begin(loan.slot.uses());
                 self.call_for_newcomer(expires, now);
-                self.deliver(loan, now.tick);
+                self.give(loan, now.tick, true);
                 Ok(())
             }
             Err(node) => {

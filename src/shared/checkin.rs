@@ -98,17 +98,16 @@ impl<M: ConnectionManager> Shared<M> {
     /// Brings a connection back through the lock, idle since this tick.
     pub(super) fn give_back(self: &Arc<Self>, mut loan: PoolLoan<M>, idle_since: u64) {
         loan.entry.vouched = false;
-        let generation = loan.entry.generation;
-        let given = self
-            .engine
-            .give(loan, idle_since, generation, false, real_now());
-        match given {
-            Ok(effects) => self.run(effects),
-            Err((retired, surplus)) => self.evict_surplus(retired, surplus),
-        }
+        self.give(loan, idle_since, false);
         if self.crew.is_none() {
             self.tend_a_little();
         }
+    }
+
+    /// Brings back a connection that was only looked at: it has been idle as long as before.
+    pub(super) fn put_back(self: &Arc<Self>, loan: PoolLoan<M>) {
+        let idle_since = loan.idle_since;
+        self.give_back(loan, idle_since);
     }
 
     /// The end of a checkout, whatever becomes of the connection.

@@ -237,8 +237,7 @@ impl<M: ConnectionManager> Shared<M> {
             if self.crew.is_some() {
                 self.check_aside(loan, |_| ());
             } else {
-                let idle_since = loan.idle_since;
-                self.give_back(loan, idle_since);
+                self.put_back(loan);
             }
         }
         result

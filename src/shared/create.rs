@@ -73,7 +73,7 @@ impl<M: ConnectionManager> Shared<M> {
             Ok(Some(loan)) => {
                 // A refill in a pool without threads.
                 let idle_since = loan.idle_since;
-                self.deliver(loan, idle_since);
+                self.give(loan, idle_since, true);
             }
             Ok(None) => {}
             Err(failed) => self.spread(&failed),
@@ -163,7 +163,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.back_on(Some(since));
         self.call_for_newcomer(expires, now);
         // Older creates that this one has overtaken are on notice now.
-        self.nudge_if(|core| core.creating > 0);
+        if self.engine.lock().creating > 0 {
+            self.nudge();
+        }
         match installed {
             Installed::Here(loan, effects) => {
                 self.run(effects);
@@ -249,13 +251,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.run(effects);
     }
 
-    /// Brings a new or newly proven connection to the head waiter, or to rest.
-    pub(super) fn deliver(self: &Arc<Self>, loan: PoolLoan<M>, idle_since: u64) {
+    /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
+    /// waiter however young.
+    pub(super) fn give(self: &Arc<Self>, loan: PoolLoan<M>, idle_since: u64, fresh: bool) {
         let generation = loan.entry.generation;
-        match self
-            .engine
-            .give(loan, idle_since, generation, true, real_now())
-        {
+        let engine = &self.engine;
+        match engine.give(loan, idle_since, generation, fresh, real_now()) {
             Ok(effects) => self.run(effects),
             Err((retired, surplus)) => self.evict_surplus(retired, surplus),
         }

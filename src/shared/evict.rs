@@ -1,7 +1,7 @@
 //! How connections go: counted first, then disposed exactly once, off every caller's path.
 
 use super::node::{Node, span};
-use super::{Of, PoolCore, PoolLoan, Shared};
+use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::{Leaving, Retired, Surplus};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -95,13 +95,6 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn run_dispose(&self, node: Box<Node<M>>) {
         let Node { connection, .. } = *node;
         let _reported = self.call("dispose", |manager| manager.dispose(connection));
-    }
-
-    /// Has the collector look at once if there is something to look at.
-    pub(super) fn nudge_if(&self, wanted: impl FnOnce(&PoolCore<M>) -> bool) {
-        if wanted(&self.engine.lock()) {
-            self.nudge();
-        }
     }
 
     /// Has the collector look at once, if there is one.

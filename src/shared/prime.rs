@@ -23,8 +23,7 @@ impl<M: ConnectionManager> Shared<M> {
         let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
         let primed = primed.map(|loans| {
             for loan in loans {
-                let idle_since = loan.idle_since;
-                self.give_back(loan, idle_since);
+                self.put_back(loan);
             }
         });
         // Only now: until they are idle, the refill would find them missing.

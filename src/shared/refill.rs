@@ -69,8 +69,7 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict(loan, reason);
         }
         for loan in found.well {
-            let idle_since = loan.idle_since;
-            self.give_back(loan, idle_since);
+            self.put_back(loan);
         }
     }
 

@@ -8,7 +8,6 @@
 use super::create::Purpose;
 use super::node::span;
 use super::{PoolLoan, PoolPermit, Shared};
-use crate::clock::real_now;
 use crate::engine::{Moment, Slot, Stamp};
 use crate::workers::Tend;
 use crate::{ConnectionManager, EvictReason, SweepReport};
@@ -25,8 +24,8 @@ const A_LITTLE: usize = 2;
 /// What passes remember.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// Slots whose expired connection stays until its replacement is there.
-    /// With the create that is to replace it.
+    /// Slots whose expired connection stays until its replacement is there, with the create that is to
+    /// replace it.
     pub(super) replacing: BTreeMap<u32, u64>,
     pub(super) uses_seen: u64,
     cursor: usize,
@@ -134,8 +133,7 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict_counted(loan, reason);
         }
         for loan in findings.well {
-            let idle_since = loan.idle_since;
-            self.give_back(loan, idle_since);
+            self.put_back(loan);
         }
         for loan in findings.unproven {
             self.check_aside(loan, |_| ());
@@ -308,14 +306,9 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict(loan, reason);
         }
         for loan in found.well {
-            let (idle_since, generation) = (loan.idle_since, loan.entry.generation);
-            match self
-                .engine
-                .give(loan, idle_since, generation, false, real_now())
-            {
-                Ok(effects) => self.run(effects),
-                Err((retired, surplus)) => self.evict_surplus(retired, surplus),
-            }
+            // Not the way that tends a little itself.
+            let idle_since = loan.idle_since;
+            self.give(loan, idle_since, false);
         }
         let mut next = Next::default();
         self.report_leaks(now.tick, &mut next);
