@@ -4,8 +4,10 @@
 //!
 //! Urgent work (a create, a check somebody waits for) always gets a thread at once: its number is
 //! bounded elsewhere, by `max_creating` and by the number of connections. Other work (disposes) shares
-//! up to [`FEW`] threads; when one of it has waited [`STALL`], its threads are stuck in hooks, and the
-//! collector starts more, so that hooks that hang delay nobody else's by more than that.
+//! [`FEW`] threads that get on with it: one that has been in the same hook for [`STALL`] counts no
+//! longer and is stood in for, by who submits the next piece or by the collector. So hooks that hang
+//! hold up nobody else's, while a long line of quick ones starts no more threads than a short one,
+//! and one of slow ones only as many as it takes to begin with [`FEW`] of them every [`STALL`].
 //!
 //! A worker ends after [`LINGER`] without work. On close the idle ones end at once. If the system
 //! refuses a thread, the collector does the work, and without it, where no worker is alive, the
@@ -13,7 +15,7 @@
 
 use crate::clock::real_now;
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,9 +44,12 @@ pub(crate) struct Crew {
 #[derive(Default)]
 struct State {
     urgent: VecDeque<Work>,
-    queue: VecDeque<(Instant, Work)>,
+    queue: VecDeque<Work>,
     idle: usize,
     workers: usize,
+    /// When each busy worker began with what it does; the number tells apart those of one instant.
+    begun: BTreeSet<(Instant, u64)>,
+    pieces: u64,
     collecting: bool,
     /// Pieces of pending work that the system refused a thread for.
     refused: usize,
@@ -62,7 +67,21 @@ impl State {
 
     fn next(&mut self) -> Option<Work> {
         let urgent = self.urgent.pop_front();
-        urgent.or_else(|| self.queue.pop_front().map(|(_, work)| work))
+        urgent.or_else(|| self.queue.pop_front())
+    }
+
+    fn begin(&mut self) -> (Instant, u64) {
+        self.pieces += 1;
+        let piece = (real_now(), self.pieces);
+        self.begun.insert(piece);
+        piece
+    }
+
+    /// How many threads to add so that [`FEW`] get on with the queue.
+    fn wanting(&self, now: Instant) -> usize {
+        let stuck = (self.begun.iter()).take_while(|(since, _)| *since + STALL <= now);
+        let getting_on = self.workers.saturating_sub(stuck.count());
+        FEW.saturating_sub(getting_on).min(self.queue.len())
     }
 }
 
@@ -94,19 +113,20 @@ impl Crew {
         if urgent {
             state.urgent.push_back(Box::new(work));
         } else {
-            state.queue.push_back((real_now(), Box::new(work)));
+            state.queue.push_back(Box::new(work));
         }
+        let now = real_now();
         // Compared with all that is pending: a worker that was woken for one piece of work may well
         // take another first.
         if state.idle >= state.pending() {
             self.work.notify_one();
-        } else if urgent || state.workers < FEW {
+        } else if urgent || state.wanting(now) > 0 {
             // Counted before the lock is free, so that the collector does not think the work is its own.
             state.workers += 1;
             drop(state);
             self.hire();
         } else {
-            self.call(&mut state, real_now() + STALL);
+            self.call(&mut state, now + STALL);
         }
     }
 
@@ -155,9 +175,11 @@ impl Crew {
         let mut state = self.state.lock();
         loop {
             if let Some(work) = state.next() {
+                let piece = state.begin();
                 drop(state);
                 guarded(work);
                 state = self.state.lock();
+                state.begun.remove(&piece);
                 continue;
             }
             if state.closed {
@@ -216,13 +238,13 @@ impl Crew {
             state = self.state.lock();
         }
         state.refused = 0;
-        let stalled = state.queue.front().map(|(since, _)| *since + STALL);
-        let Some(stalled) = stalled else { return };
-        if stalled > real_now() {
-            self.call(&mut state, stalled);
-        } else if state.idle == 0 {
-            self.call(&mut state, real_now() + STALL);
-            let more = state.workers.min(state.queue.len());
+        if state.queue.is_empty() {
+            return;
+        }
+        let now = real_now();
+        self.call(&mut state, now + STALL);
+        if state.idle == 0 {
+            let more = state.wanting(now);
             state.workers += more;
             drop(state);
             (0..more).for_each(|_| self.hire());

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Custom, Gate, SOON, close_clean, eventually, ms, queued, quick, quick_backoff, secs, spawn,
-    take, timed,
+    Custom, Gate, SOON, close_clean, eventually, fill, ms, queued, quick, quick_backoff, secs,
+    spawn, take, timed,
 };
 use conpool::{Backoff, EvictReason, Hook, ManualClock, MemoryManager, Pool};
 
@@ -239,5 +239,29 @@ fn during_an_outage_creates_are_tried_one_at_a_time_and_then_side_by_side() {
     backend.release();
     users.into_iter().for_each(|user| user.join_soon().unwrap());
     drop(held);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_long_line_of_quick_disposes_starts_few_threads() {
+    let backend = MemoryManager::new();
+    let pool = quick("line").max_size(1000).build(backend.clone()).unwrap();
+    fill(&pool, 1000);
+    backend.delay(Hook::Dispose, ms(1));
+    close_clean(&pool, &backend);
+    // Four that get on with it, and a few more for the moments in which the machine held them all up.
+    let peak = backend.peak_running(Hook::Dispose);
+    assert!(peak <= 64, "{peak} at once");
+}
+
+#[test]
+fn disposes_that_hang_hold_up_no_other() {
+    let backend = MemoryManager::new();
+    let pool = quick("stuck").max_size(20).build(backend.clone()).unwrap();
+    fill(&pool, 20);
+    backend.hang(Hook::Dispose);
+    pool.clear();
+    assert!(backend.wait_for(|_| backend.running(Hook::Dispose) == 20, SOON));
+    backend.release();
     close_clean(&pool, &backend);
 }

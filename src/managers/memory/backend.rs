@@ -3,7 +3,11 @@ use super::{
     hook::{Script, Scripts},
 };
 use parking_lot::{Condvar, Mutex};
-use std::{collections::HashMap, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// What all clones of one manager, and their connections, share.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ struct State {
     /// Bumped by every release, so that a hang begun before it ends even if the hook has been told
     /// to hang again by the time its thread wakes.
     releases: u64,
+    /// Bumped by every change of the counters and every release.
+    changes: u64,
     last_id: u64,
     /// The connections whose values exist, and whether each has been killed.
     killed: HashMap<u64, bool>,
@@ -49,7 +55,7 @@ impl Backend {
             Hook::Checkin => counters.checkins += 1,
             Hook::Create | Hook::Dispose | Hook::HasBroken => {}
         }
-        self.changed.notify_all();
+        self.tell(&mut state);
 
         // From here on the call ends with this value, panics included.
         let call = Call {
@@ -80,14 +86,14 @@ impl Backend {
         let mut state = self.state.lock();
         state.releases += 1;
         state.scripts.all().for_each(|script| script.hangs = false);
-        self.changed.notify_all();
+        self.tell(&mut state);
     }
 
     pub(super) fn heal(&self) {
         let mut state = self.state.lock();
         state.releases += 1;
         state.scripts.all().for_each(Script::heal);
-        self.changed.notify_all();
+        self.tell(&mut state);
     }
 
     /// Numbers a new connection.
@@ -100,7 +106,7 @@ impl Backend {
         counters.created += 1;
         counters.open += 1;
         counters.peak_open = counters.peak_open.max(counters.open);
-        self.changed.notify_all();
+        self.tell(&mut state);
         id
     }
 
@@ -115,7 +121,7 @@ impl Backend {
         } else {
             counters.dropped_undisposed += 1;
         }
-        self.changed.notify_all();
+        self.tell(&mut state);
     }
 
     pub(super) fn kill(&self, id: u64) -> bool {
@@ -143,7 +149,7 @@ impl Backend {
         let mut state = self.state.lock();
         state.alive(id)?;
         state.counters.executed += 1;
-        self.changed.notify_all();
+        self.tell(&mut state);
 
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         let (key, value) = match rest.split_once(' ') {
@@ -174,12 +180,37 @@ impl Backend {
         mut condition: impl FnMut(&MemoryCounters) -> bool,
         timeout: Duration,
     ) -> bool {
-        let mut state = self.state.lock();
-        !self
-            .changed
-            .wait_while_for(&mut state, |state| !condition(&state.counters), timeout)
-            .timed_out()
-            || condition(&state.counters)
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "written as a user's manager would be: it cannot reach the pool's clock"
+        )]
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            // Asked without the lock, so that it may call whatever it likes, this manager too.
+            let (changes, seen) = {
+                let state = self.state.lock();
+                (state.changes, state.counters)
+            };
+            if condition(&seen) {
+                return true;
+            }
+            let mut state = self.state.lock();
+            while state.changes == changes {
+                match deadline {
+                    None => self.changed.wait(&mut state),
+                    Some(deadline) => {
+                        if self.changed.wait_until(&mut state, deadline).timed_out() {
+                            return false;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&self, state: &mut State) {
+        state.changes += 1;
+        self.changed.notify_all();
     }
 }
 
@@ -219,7 +250,7 @@ impl Call<'_> {
                 Hook::Check => state.counters.check_errors += 1,
                 Hook::Dispose | Hook::HasBroken | Hook::Checkout | Hook::Checkin => {}
             }
-            self.backend.changed.notify_all();
+            self.backend.tell(&mut state);
         }
         result
     }
@@ -230,6 +261,6 @@ impl Drop for Call<'_> {
         let mut state = self.backend.state.lock();
         state.counters.in_hook -= 1;
         state.scripts.of(self.hook).running -= 1;
-        self.backend.changed.notify_all();
+        self.backend.tell(&mut state);
     }
 }

@@ -145,10 +145,8 @@ impl MemoryManager {
     }
 
     /// Waits until the counters satisfy `condition`, at most `timeout`, and returns whether they
-    /// did. It is asked at once and after every change.
-    ///
-    /// `condition` runs under the lock of the backend: it must not call this manager, its clones
-    /// or a pool that uses them.
+    /// did. It is asked at once and after every change, under no lock: it may call this manager, as
+    /// in `backend.wait_for(|_| backend.running(Hook::Dispose) == 2, timeout)`.
     pub fn wait_for(
         &self,
         condition: impl FnMut(&MemoryCounters) -> bool,

@@ -161,6 +161,18 @@ fn waiting_ends_at_the_timeout_and_any_timeout_is_legal() {
 }
 
 #[test]
+fn a_wait_may_ask_the_manager_itself() {
+    let manager = MemoryManager::new();
+    assert!(manager.wait_for(
+        |_| {
+            manager.kill_all();
+            manager.running(Hook::Create) == 0
+        },
+        Duration::ZERO
+    ));
+}
+
+#[test]
 fn a_delay_is_slept_by_every_call_until_it_is_zero() {
     let manager = MemoryManager::new();
     manager.delay(Hook::Create, Duration::from_millis(100));
