@@ -159,3 +159,29 @@ fn failed_creates_are_reported_with_their_error() {
     let event = log.find("CreateFailed").unwrap();
     assert!(event.contains("Scripted"), "the error itself: {event}");
 }
+
+#[test]
+fn the_eviction_of_a_connection_whose_check_hangs_tells_its_age_and_uses() {
+    let (log, backend) = (Log::default(), MemoryManager::new());
+    let clock = conpool::ManualClock::new();
+    let pool = quick("evhung")
+        .clock(clock.clone())
+        .observer(log.clone())
+        .check_timeout(ms(20))
+        .build(backend.clone())
+        .unwrap();
+    backend.blocking_check(true);
+    drop(pool.get().unwrap());
+    drop(pool.get().unwrap());
+    clock.advance(ms(7000));
+    backend.hang(Hook::Check);
+    drop(pool.get().unwrap());
+    eventually(|| log.count("Evicted") == 1);
+    let evicted = log.find("Evicted").unwrap();
+    assert!(
+        evicted.contains("age: 7s") && evicted.contains("uses: 2"),
+        "{evicted}"
+    );
+    backend.release();
+    close_clean(&pool, &backend);
+}

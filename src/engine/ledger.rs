@@ -27,6 +27,14 @@ pub(crate) struct Job {
     pub(crate) generation: u64,
 }
 
+/// What must be known of a connection while its box is in a hook.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Birth {
+    pub(crate) tick: u64,
+    /// The slot's count of uses when it came.
+    pub(crate) uses: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JobKind {
     Create,
@@ -61,8 +69,8 @@ pub(crate) struct Ledger {
     next_job: u64,
     vacant: BinaryHeap<Reverse<u32>>,
     fresh: u32,
-    /// By slot: the tick at which its present or last connection was made.
-    born: Vec<u64>,
+    /// By slot: how its present or last connection began.
+    births: Vec<Birth>,
 }
 
 impl Ledger {
@@ -88,7 +96,7 @@ impl Ledger {
             next_job: 0,
             vacant: BinaryHeap::new(),
             fresh: 0,
-            born: Vec::new(),
+            births: Vec::new(),
         }
     }
 
@@ -140,17 +148,17 @@ impl Ledger {
         slot
     }
 
-    pub(super) fn set_born(&mut self, slot: u32, tick: u64) {
+    pub(super) fn note_birth(&mut self, slot: u32, birth: Birth) {
         let slot = slot as usize;
-        if self.born.len() <= slot {
-            self.born.resize(slot + 1, 0);
+        if self.births.len() <= slot {
+            self.births.resize(slot + 1, Birth::default());
         }
-        self.born[slot] = tick;
+        self.births[slot] = birth;
     }
 
-    /// The tick at which the connection in this slot was made.
-    pub(crate) fn born(&self, slot: u32) -> u64 {
-        self.born.get(slot as usize).copied().unwrap_or_default()
+    /// How the connection in this slot began.
+    pub(crate) fn birth(&self, slot: u32) -> Birth {
+        self.births.get(slot as usize).copied().unwrap_or_default()
     }
 
     pub(super) fn free_slot(&mut self, slot: u32) {

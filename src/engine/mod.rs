@@ -45,7 +45,7 @@ mod ticket;
 mod wait;
 
 pub(crate) use hint::{recall, remember, this_thread};
-pub(crate) use ledger::{JobKind, Ledger};
+pub(crate) use ledger::{Birth, Job, JobKind, Ledger};
 pub(crate) use moves::CheckId;
 pub(crate) use permit::{Leaving, Permit};
 pub(crate) use queue::{Effects, Queue};

@@ -1,6 +1,6 @@
 //! The moves of an entry between its places, each under the lock together with its counts.
 
-use super::ledger::{Job, JobKind};
+use super::ledger::{Birth, Job, JobKind};
 use super::ticket::{Mail, Ticket};
 use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Retired, Stamp, Surplus};
 use std::sync::Arc;
@@ -42,11 +42,22 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let slot = core.claim_slot();
         core.open += 1;
         core.added += 1;
-        core.set_born(slot, now.tick);
-        Ok(self
-            .table
-            .get_or_make(slot)
-            .occupy(entry, now.tick, expires))
+        Ok(self.occupy(core, slot, entry, now, expires))
+    }
+
+    /// Fills a slot that is claimed and counted.
+    pub(super) fn occupy(
+        &self,
+        core: &mut Core<T, F>,
+        slot: u32,
+        entry: Box<T>,
+        now: Moment,
+        expires: u64,
+    ) -> Loan<T> {
+        let place = self.table.get_or_make(slot);
+        let (tick, uses) = (now.tick, place.uses());
+        core.note_birth(slot, Birth { tick, uses });
+        place.occupy(entry, tick, expires)
     }
 
     /// Sends an entry on its way out: it is no longer part of size, but keeps its slot.
@@ -189,7 +200,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(effects)
     }
 
-    /// Collects what a ticket nobody waits on any longer was sent.
+    /// Collects what a ticket nobody waits on any longer was sent. Settles nothing: the caller has
+    /// closed the pool, so nobody else can be waiting.
     pub(crate) fn withdraw(&self, ticket: &Ticket<T, F>) -> Option<Mail<T, F>> {
         let mut core = self.lock();
         core.queue.leave(ticket);

@@ -85,9 +85,7 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         };
         core.overtake(job.since, now.real);
         core.open += 1;
-        core.set_born(job.slot, now.tick);
-        let slot = engine.table.get_or_make(job.slot);
-        let loan = slot.occupy(entry, now.tick, expires);
+        let loan = engine.occupy(&mut core, job.slot, entry, now, expires);
         Ok(then(&engine, &mut core, loan))
     }
 

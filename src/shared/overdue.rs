@@ -3,7 +3,7 @@
 use super::create::Failed;
 use super::node::span;
 use super::{PoolCore, Shared};
-use crate::engine::JobKind;
+use crate::engine::{Birth, Job, JobKind};
 use crate::error::Cause;
 use crate::workers::guarded;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -20,8 +20,9 @@ impl<M: ConnectionManager> Shared<M> {
             overdue.map(|(id, _)| id).collect()
         };
         for id in overdue {
-            let job = self.engine.abandon(&mut self.engine.lock(), id);
-            let Some(job) = job else { continue };
+            let Some((job, birth, uses)) = self.abandon(id) else {
+                continue;
+            };
             let (hook, after) = match job.kind {
                 JobKind::Create => ("create", self.config.create_timeout),
                 JobKind::Check => ("check_aliveness", self.config.check_timeout),
@@ -46,9 +47,8 @@ impl<M: ConnectionManager> Shared<M> {
                     self.note_error(self.moment(), &*error);
                     self.note_failed_check(cause);
                     self.count_reason(reason);
-                    let born = self.engine.lock().born(job.slot);
-                    let age = span(born, self.ticker.tick());
-                    let (id, uses) = (job.connection, 0);
+                    let id = job.connection;
+                    let age = span(birth.tick, self.ticker.tick());
                     self.emit(|pool| PoolEvent::Evicted {
                         pool,
                         id,
@@ -61,6 +61,17 @@ impl<M: ConnectionManager> Shared<M> {
             }
             self.settle();
         }
+    }
+
+    /// The job, and how its connection began and how often it was used since.
+    fn abandon(&self, id: u64) -> Option<(Job, Birth, u64)> {
+        let mut core = self.engine.lock();
+        let job = self.engine.abandon(&mut core, id)?;
+        // Under the same lock: the slot is free now, and the next connection may be put there.
+        let birth = core.birth(job.slot);
+        let slot = self.engine.table.get(job.slot);
+        let uses = slot.map_or(0, |slot| slot.uses() - birth.uses);
+        Some((job, birth, uses))
     }
 
     /// When the next hook has taken too long, or a waiter should look for something else, or a create

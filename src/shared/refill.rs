@@ -73,7 +73,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// How many idle connections are missing, beyond those under way. May be negative.
+    /// How many idle connections are missing, beyond those under way. Below zero, so many of those
+    /// under way are not wanted any more; zero while no more should be begun.
     pub(super) fn refill_deficit(&self, core: &PoolCore<M>, now: u64) -> isize {
         let min_idle = self.min_idle.load(Relaxed);
         if min_idle == 0 || core.suspended || core.closed || self.priming.load(Acquire) {

@@ -22,7 +22,7 @@ impl<M: ConnectionManager> Shared<M> {
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
             if stamp != Stamp::Vacant {
-                let born = core.born(slot.index());
+                let born = core.birth(slot.index()).tick;
                 oldest = Some(oldest.map_or(born, |oldest| oldest.min(born)));
             }
         }
