@@ -7,7 +7,7 @@
 //! than the rest of the pool. Deadlines, hook timeouts and reported waits are measured with
 //! [`Instant`], on the slow path only.
 
-use parking_lot::Mutex;
+use crate::sync::outer::Mutex;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -117,6 +117,11 @@ impl Clock for ManualClock {
 }
 
 /// Real time, for waits and deadlines.
+#[cfg(conpool_shuttle)]
+pub(crate) use crate::sync::world::now as real_now;
+
+/// Real time, for waits and deadlines.
+#[cfg(not(conpool_shuttle))]
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place that reads real time"
@@ -206,7 +211,7 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).map_or(limit, |nanos| nanos.min(limit))
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(conpool_shuttle)))]
 #[inline]
 fn coarse() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
@@ -216,14 +221,14 @@ fn coarse() -> u64 {
 }
 
 /// No coarse clock that is safe to read: nanoseconds since the first reading in this process.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(conpool_shuttle))))]
 fn coarse() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let start = *START.get_or_init(real_now);
     ticks(real_now().saturating_duration_since(start))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(conpool_shuttle)))]
 mod tests {
     use super::*;
 

@@ -164,6 +164,9 @@ pub use managers::*;
 pub use pool::Pool;
 pub use stats::{Latency, PoolStats};
 
+#[cfg(all(test, conpool_shuttle))]
+mod schedules;
+
 /// Compiles the code in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

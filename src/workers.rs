@@ -14,12 +14,12 @@
 //! thread that asked.
 
 use crate::clock::real_now;
-use parking_lot::{Condvar, Mutex};
+use crate::sync::outer::thread::{Builder, JoinHandle, ThreadId, current};
+use crate::sync::outer::{Condvar, Mutex};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 const FEW: usize = 4;
@@ -165,9 +165,12 @@ impl Crew {
         )]
         let handle = spawn.spawn(body)?;
         let mut state = self.state.lock();
-        // Those that have ended need no join: forgetting the handle detaches nothing alive.
-        state.handles.retain(|handle| !handle.is_finished());
+        let handles = std::mem::take(&mut state.handles);
+        let (ended, alive) = handles.into_iter().partition(JoinHandle::is_finished);
+        state.handles = alive;
         state.handles.push(handle);
+        drop(state);
+        join(ended);
         Ok(())
     }
 
@@ -294,16 +297,21 @@ impl Crew {
         }
         let handles = std::mem::take(&mut state.handles);
         drop(state);
-        // All have said goodbye; what is left is the system's part of ending, microseconds.
-        let me: ThreadId = std::thread::current().id();
-        for handle in handles
-            .into_iter()
-            .filter(|handle| handle.thread().id() != me)
-        {
-            // An Err would be a panic, which no thread of ours lets out; there is nothing to save.
-            drop(handle.join());
-        }
+        join(handles);
         true
+    }
+}
+
+/// Waits for threads that have said goodbye: what is left is the system's part of ending, some
+/// microseconds, after which it may list them for some more.
+fn join(handles: Vec<JoinHandle<()>>) {
+    let me: ThreadId = current().id();
+    let others = handles
+        .into_iter()
+        .filter(|handle| handle.thread().id() != me);
+    for handle in others {
+        // An Err would be a panic, which no thread of ours lets out; there is nothing to save.
+        drop(handle.join());
     }
 }
 

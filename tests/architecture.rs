@@ -12,17 +12,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("health", &[]),
     ("config", &["rounded"]),
     ("info", &["rounded"]),
-    ("clock", &[]),
+    ("clock", &["sync"]),
     ("event", &[]),
     ("stats", &["event", "rounded"]),
     ("error", &["config", "info", "rounded"]),
     ("engine", &["sync"]),
-    ("workers", &["clock"]),
+    ("workers", &["clock", "sync"]),
     (
         "shared",
         &[
             "clock", "config", "engine", "error", "event", "health", "info", "manager", "stats",
-            "workers",
+            "sync", "workers",
         ],
     ),
     ("guard", &["info", "manager", "shared"]),
@@ -40,6 +40,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // As a user's manager: only what is public.
     ("managers", &["config", "manager"]),
+    // As a user's program, in a world of its own.
+    (
+        "schedules",
+        &["builder", "config", "guard", "manager", "pool", "sync"],
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

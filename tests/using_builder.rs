@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{SOON, ms, noise, quick, secs, stays, take, threads, timed};
+use common::{SOON, eventually, ms, noise, quick, secs, stays, take, threads, timed};
 use conpool::{BuildError, Hook, MemoryManager, Pool, PoolBuilder, PoolConfig};
 use std::{error::Error, time::Duration};
 
@@ -206,7 +206,7 @@ fn the_threads_of_a_pool_carry_its_name_and_vanish_after_close() {
         assert!(threads("nm-") >= 1);
     }
     pool.close_timeout(SOON).unwrap();
-    assert_eq!(threads("nm-"), 0);
+    eventually(|| threads("nm-") == 0);
 }
 
 #[test]

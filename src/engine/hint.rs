@@ -14,7 +14,7 @@ struct Memory {
     slots: [Cell<(u64, u32)>; POOLS],
 }
 
-thread_local! {
+crate::sync::thread_local! {
     static MEMORY: Memory = const {
         Memory { thread: Cell::new(0), slots: [const { Cell::new((0, 0)) }; POOLS] }
     };
@@ -55,7 +55,7 @@ pub(super) fn next_pool() -> u64 {
     NEXT.fetch_add(1, Relaxed)
 }
 
-#[cfg(all(test, not(conpool_loom)))]
+#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests {
     use super::*;
 

@@ -39,7 +39,7 @@ mod permit;
 mod queue;
 mod slot;
 mod table;
-#[cfg(all(test, not(conpool_loom)))]
+#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests;
 mod ticket;
 mod wait;

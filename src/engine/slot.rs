@@ -17,7 +17,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, SwapCell};
 
 /// One place for an entry. Slots live as long as the process and are handed from a finished pool to
 /// the next one of the same type (see `table.rs`), so a guard can refer to its slot without a count.
-#[cfg_attr(not(conpool_loom), repr(align(64)))]
+#[cfg_attr(not(any(conpool_loom, conpool_shuttle)), repr(align(64)))]
 pub(crate) struct Slot<T> {
     cell: SwapCell<T>,
     /// 0: vacant. Otherwise twice (the tick of the last change plus one), plus one while in use.

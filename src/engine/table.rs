@@ -221,7 +221,7 @@ impl<T: Send + 'static> std::fmt::Debug for Table<T> {
 }
 
 /// Slots that finished pools left, by type.
-#[cfg(not(conpool_loom))]
+#[cfg(not(any(conpool_loom, conpool_shuttle)))]
 mod spare {
     use super::Slot;
     use parking_lot::Mutex;
@@ -252,7 +252,7 @@ mod spare {
 }
 
 /// Loom's atomics live for one execution only, so a model hands nothing on.
-#[cfg(conpool_loom)]
+#[cfg(any(conpool_loom, conpool_shuttle))]
 mod spare {
     use super::Slot;
 
@@ -263,7 +263,7 @@ mod spare {
     pub(super) fn put<T: Send + 'static>(_: impl Iterator<Item = &'static Slot<T>>) {}
 }
 
-#[cfg(all(test, not(conpool_loom)))]
+#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests {
     use super::*;
 

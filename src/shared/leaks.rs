@@ -3,8 +3,8 @@
 use super::node::span;
 use super::{PoolLoan, Shared};
 use crate::clock::{Ticker, ticks};
+use crate::sync::outer::Mutex;
 use crate::{ConnectionManager, Holder, PoolEvent};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::thread;

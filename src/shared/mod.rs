@@ -32,13 +32,12 @@ use crate::config::is_unlimited;
 use crate::engine::{Core, Effects, Engine, Loan, Moment, Permit, Ticket};
 use crate::error::Cause;
 use crate::stats::Recorder;
+use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::workers::Crew;
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
 use backoff::Backing;
 use leaks::Leaks;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 /// What ends a wait, apart from a connection and the deadline.

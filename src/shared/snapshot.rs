@@ -31,7 +31,7 @@ impl<M: ConnectionManager> Shared<M> {
         let noted = meter.held.snapshot(0).count;
         // A checkout that is over and left no record was shorter than the clock can tell.
         let instant = uses.saturating_sub(noted + held);
-        let peak = |peak: &std::sync::atomic::AtomicUsize, value: usize| {
+        let peak = |peak: &crate::sync::outer::AtomicUsize, value: usize| {
             peak.fetch_max(value, Relaxed).max(value)
         };
         PoolStats {

@@ -1,0 +1,221 @@
+use super::backend::{Backend, Faults, HANG};
+use super::users::{balances, ends_well, modest_user, operator, serves_in_full, user};
+use super::{explore, explore_in, schedules};
+use crate::sync::outer::thread::spawn;
+use crate::sync::world::{self, Flaw};
+use crate::{Backoff, Fairness, HealthCheck, Pool, PoolBuilder};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Waits without limit and checks often. It gives up on no hook: in this time, any may seem to hang.
+fn patient(size: usize) -> PoolBuilder<Backend> {
+    Pool::builder()
+        .name("schedule")
+        .max_size(size)
+        .get_timeout(Duration::MAX)
+        .health_check(HealthCheck::AfterIdle(Duration::from_millis(2)))
+        .create_timeout(Duration::MAX)
+        .check_timeout(Duration::MAX)
+        .dispose_timeout(Duration::MAX)
+        .backoff(Backoff::default().with_initial(Duration::from_millis(10)))
+}
+
+fn join(threads: impl IntoIterator<Item = crate::sync::outer::thread::JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().expect("a thread of the test");
+    }
+}
+
+/// Three who share two connections, of which nothing fails.
+pub(super) fn sharing() -> impl FnOnce() {
+    let backend = Backend::new(Faults::default());
+    let books = Arc::clone(&backend.books);
+    let pool = world::spared(|| patient(2).build_lazy(backend).unwrap());
+    join([0; 3].map(|_| modest_user(&pool, 3)));
+    ends_well(&pool);
+    move || balances(&books, 2)
+}
+
+#[test]
+fn everybody_is_served() {
+    explore(sharing);
+}
+
+#[test]
+fn everybody_is_served_when_threads_are_refused() {
+    explore_in(Some(Flaw::NoThreads), schedules(), sharing);
+}
+
+/// Users and an operator on a pool with these faults.
+fn turmoil(builder: PoolBuilder<Backend>, faults: Faults, most_open: usize) -> impl FnOnce() {
+    let backend = Backend::new(faults);
+    let books = Arc::clone(&backend.books);
+    let pool = world::spared(|| builder.build_lazy(backend).unwrap());
+    let acting = [
+        user(&pool, 3),
+        user(&pool, 3),
+        modest_or_not(&pool, faults),
+        operator(&pool, 4),
+    ];
+    join(acting);
+    serves_in_full(&pool, 2);
+    ends_well(&pool);
+    move || balances(&books, most_open)
+}
+
+/// A user who insists, where nothing can fail for good.
+fn modest_or_not(
+    pool: &Pool<Backend>,
+    faults: Faults,
+) -> crate::sync::outer::thread::JoinHandle<()> {
+    match faults.permanent + faults.panics {
+        0 => modest_user(pool, 2),
+        _ => user(pool, 2),
+    }
+}
+
+#[test]
+fn the_books_balance_whatever_users_and_operators_do() {
+    // 3 by set_max_size, and what the operator opened to add, and what users detached.
+    explore(|| turmoil(patient(2), Faults::default(), 3 + 4 + 6));
+}
+
+#[test]
+fn the_books_balance_in_strict_order_and_under_checks_of_every_checkout() {
+    explore(|| {
+        let builder = patient(2)
+            .fairness(Fairness::Strict)
+            .health_check(HealthCheck::OnCheckout);
+        turmoil(builder, Faults::default(), 3 + 4 + 6)
+    });
+}
+
+#[test]
+fn an_eager_build_fails_or_opens_what_it_promised() {
+    explore(|| {
+        let faults = Faults {
+            transient: 20,
+            permanent: 20,
+            panics: 10,
+            hangs: 0,
+        };
+        let backend = Backend::new(faults);
+        let books = Arc::clone(&backend.books);
+        if let Ok(pool) = patient(3).min_idle(2).build(backend) {
+            assert_eq!(pool.stats().idle, 2);
+            ends_well(&pool);
+        }
+        move || balances(&books, 3)
+    });
+}
+
+#[test]
+fn the_books_balance_while_hooks_fail() {
+    let faults = Faults {
+        transient: 15,
+        permanent: 10,
+        panics: 10,
+        hangs: 0,
+    };
+    explore(move || turmoil(patient(2), faults, 3 + 4 + 6));
+}
+
+#[test]
+fn the_books_balance_while_hooks_hang() {
+    let faults = Faults {
+        transient: 10,
+        hangs: 15,
+        ..Faults::default()
+    };
+    explore(move || {
+        let builder = patient(2)
+            .create_timeout(HANG / 2)
+            .check_timeout(HANG / 3)
+            .dispose_timeout(HANG / 4);
+        turmoil(builder, faults, 3 + 4 + 6 + 4)
+    });
+}
+
+#[test]
+fn the_books_balance_while_threads_are_refused_and_hooks_fail() {
+    let faults = Faults {
+        transient: 10,
+        permanent: 10,
+        ..Faults::default()
+    };
+    explore_in(Some(Flaw::NoThreads), schedules(), move || {
+        turmoil(patient(2), faults, 3 + 4 + 6)
+    });
+}
+
+#[test]
+fn the_books_balance_without_any_thread_of_the_pool() {
+    let faults = Faults {
+        transient: 15,
+        permanent: 10,
+        panics: 10,
+        hangs: 0,
+    };
+    explore(move || turmoil(patient(2).background_collector(false), faults, 3 + 4 + 6));
+}
+
+#[test]
+fn the_books_balance_while_connections_expire_and_the_pool_refills() {
+    explore(|| {
+        let builder = patient(2)
+            .min_idle(1)
+            .idle_timeout(Some(SECOND))
+            .max_lifetime(Some(SECOND * 3))
+            .keepalive_interval(Some(SECOND / 2));
+        turmoil(builder, Faults::default(), 3 + 4 + 6)
+    });
+}
+
+#[test]
+fn a_close_amid_everything_frees_everybody_and_everything() {
+    explore(|| {
+        let faults = Faults {
+            transient: 20,
+            panics: 5,
+            ..Faults::default()
+        };
+        let backend = Backend::new(faults);
+        let books = Arc::clone(&backend.books);
+        let pool = patient(2).build_lazy(backend).unwrap();
+        let users = [user(&pool, 3), user(&pool, 3), operator(&pool, 3)];
+        let closing = spawn({
+            let pool = pool.clone();
+            move || {
+                world::sleep(Duration::from_millis(2));
+                pool.close();
+            }
+        });
+        join(users);
+        join([closing]);
+        assert!(pool.get().unwrap_err().is_closed());
+        ends_well(&pool);
+        move || balances(&books, 3 + 3 + 6)
+    });
+}
+
+#[test]
+fn the_last_handle_may_go_while_guards_are_out() {
+    explore(|| {
+        let backend = Backend::new(Faults::default());
+        let books = Arc::clone(&backend.books);
+        let pool = patient(2).min_idle(1).build_lazy(backend).unwrap();
+        let users = [0; 2].map(|_| {
+            let pool = pool.clone();
+            spawn(move || {
+                let got = pool.get().expect("a connection");
+                drop(pool);
+                got.alone(world::turn);
+            })
+        });
+        drop(pool);
+        join(users);
+        move || balances(&books, 2)
+    });
+}
