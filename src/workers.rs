@@ -15,7 +15,7 @@
 
 use crate::clock::real_now;
 use crate::sync::outer::thread::{Builder, JoinHandle, ThreadId, current};
-use crate::sync::outer::{Condvar, Mutex};
+use crate::sync::outer::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,6 +58,8 @@ struct State {
     nudged: bool,
     closed: bool,
     handles: Vec<JoinHandle<()>>,
+    /// Callers that wait until no thread is left, and then join them.
+    waiting: usize,
 }
 
 impl State {
@@ -196,10 +198,22 @@ impl Crew {
             }
         }
         state.workers -= 1;
-        self.gone.notify_all();
         if state.closed {
             // It stays only while there is work left to look after.
             self.collector.notify_one();
+        }
+        self.leave(state);
+    }
+
+    /// What a thread does last.
+    fn leave(&self, mut state: MutexGuard<'_, State>) {
+        self.gone.notify_all();
+        let last = state.closed && state.workers == 0 && !state.collecting;
+        if last && state.waiting == 0 {
+            // Perhaps nobody will ever wait, and what was not joined keeps its stack.
+            let handles = std::mem::take(&mut state.handles);
+            drop(state);
+            join(handles);
         }
     }
 
@@ -211,7 +225,7 @@ impl Crew {
             let mut state = self.state.lock();
             if state.closed && state.pending() == 0 {
                 state.collecting = false;
-                self.gone.notify_all();
+                self.leave(state);
                 return;
             }
             state.due = [state.due, next].into_iter().flatten().min();
@@ -285,15 +299,19 @@ impl Crew {
     /// Waits until no thread is left; false at the deadline.
     pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state.lock();
-        while state.workers > 0 || state.collecting {
+        state.waiting += 1;
+        let mut in_time = true;
+        while in_time && (state.workers > 0 || state.collecting) {
             match deadline {
                 None => self.gone.wait(&mut state),
                 Some(deadline) => {
-                    if self.gone.wait_until(&mut state, deadline).timed_out() {
-                        return state.workers == 0 && !state.collecting;
-                    }
+                    in_time = !self.gone.wait_until(&mut state, deadline).timed_out();
                 }
             }
+        }
+        state.waiting -= 1;
+        if state.workers > 0 || state.collecting {
+            return false;
         }
         let handles = std::mem::take(&mut state.handles);
         drop(state);

@@ -27,9 +27,9 @@ pub(crate) use std::thread_local;
 /// For everything around the engine.
 pub(crate) mod outer {
     #[cfg(not(conpool_shuttle))]
-    pub(crate) use super::real::{Condvar, Mutex};
+    pub(crate) use super::real::{Condvar, Mutex, MutexGuard};
     #[cfg(conpool_shuttle)]
-    pub(crate) use super::shuttle::{Condvar, Mutex};
+    pub(crate) use super::shuttle::{Condvar, Mutex, MutexGuard};
 
     #[cfg(conpool_shuttle)]
     pub(crate) use super::shuttle::thread;
