@@ -120,6 +120,9 @@
 //! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`Holder`], [`SweepReport`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
+//! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and
+//! which test guards against each here.
+//!
 //! How to size a pool, what happens in which failure, and when not to use this crate is in the
 //! README.
 #![forbid(unsafe_code)]
@@ -136,6 +139,8 @@
 mod builder;
 mod clock;
 mod config;
+#[cfg(any(doc, doctest))]
+pub mod docs;
 mod engine;
 mod error;
 mod event;

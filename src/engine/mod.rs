@@ -118,6 +118,10 @@ pub(crate) enum Surplus {
     Shrunk,
 }
 
+/// What comes of handing an entry back: something to do, or the entry again, retired under the same
+/// lock, where the pool has no place for it any more.
+pub(crate) type Handed<T, F> = Result<Effects<T, F>, (Retired<T, F>, Surplus)>;
+
 /// An entry on its way out.
 #[must_use = "it has to be disposed"]
 pub(crate) struct Retired<T: Send + 'static, F: Send + 'static> {
@@ -223,7 +227,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         generation: u64,
         fresh: bool,
         now: Instant,
-    ) -> Result<Effects<T, F>, (Retired<T, F>, Surplus)> {
+    ) -> Handed<T, F> {
         let mut core = self.lock();
         self.give_locked(&mut core, loan, idle_since, generation, fresh, now)
     }
@@ -247,7 +251,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         generation: u64,
         fresh: bool,
         now: Instant,
-    ) -> Result<Effects<T, F>, (Retired<T, F>, Surplus)> {
+    ) -> Handed<T, F> {
         if let Some(surplus) = self.surplus(core, generation) {
             return Err((self.retire_locked(core, loan, now), surplus));
         }

@@ -2,7 +2,7 @@
 
 use super::ledger::{Birth, Job, JobKind};
 use super::ticket::{Mail, Ticket};
-use super::{Core, Effects, Engine, Leaving, Loan, Moment, Permit, Retired, Stamp, Surplus};
+use super::{Core, Effects, Engine, Handed, Leaving, Loan, Moment, Permit, Retired, Slot, Stamp};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -114,6 +114,20 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         CheckId(core.begin(Job { patience, ..job }))
     }
 
+    /// Takes an idle entry out to look at it. It is a check from the first moment on, so that nobody
+    /// takes it for missing.
+    pub(crate) fn take_to_check(
+        &self,
+        slot: &'static Slot<T>,
+        id: impl FnOnce(&T) -> u64,
+        now: Moment,
+    ) -> Option<(CheckId, Loan<T>)> {
+        let mut core = self.lock();
+        let loan = slot.take(now.tick)?;
+        let check = self.begin_check(&mut core, &loan, id(&loan.entry), now.real, None);
+        Some((check, loan))
+    }
+
     /// The hook begins now, on the thread that calls this.
     pub(crate) fn start_check(&self, check: CheckId, now: Instant, deadline: Option<Instant>) {
         if let Some(job) = self.lock().job_mut(check.0) {
@@ -132,7 +146,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         generation: u64,
         proven: u64,
         now: Instant,
-    ) -> Result<Result<Effects<T, F>, (Retired<T, F>, Surplus)>, Loan<T>> {
+    ) -> Result<Handed<T, F>, Loan<T>> {
         let mut core = self.lock();
         if core.end(check.0).is_none() {
             return Err(loan);
@@ -140,6 +154,20 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         loan.set_checked(proven);
         let idle_since = loan.idle_since;
         Ok(self.give_locked(&mut core, loan, idle_since, generation, true, now))
+    }
+
+    /// Brings back an entry that was only looked at and has been idle as long as before.
+    pub(crate) fn end_look(
+        self: &Arc<Self>,
+        check: CheckId,
+        loan: Loan<T>,
+        generation: u64,
+        now: Instant,
+    ) -> Handed<T, F> {
+        let mut core = self.lock();
+        core.end(check.0);
+        let idle_since = loan.idle_since;
+        self.give_locked(&mut core, loan, idle_since, generation, false, now)
     }
 
     /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the

@@ -48,23 +48,28 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         mut keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool,
     ) -> usize {
-        let now = self.ticker.tick();
+        let now = self.moment();
         let mut evicted = 0;
         let slots: Vec<_> = self.engine.table.all().collect();
         for slot in slots {
             if !matches!(slot.stamp(), Stamp::Idle(_)) {
                 continue;
             }
-            let Some(mut loan) = slot.take(now) else {
+            let Some((look, mut loan)) = self.take_to_check(slot, now) else {
                 continue;
             };
-            let info = loan.entry.info(slot.uses(), loan.idle_since, now);
+            let info = loan.entry.info(slot.uses(), loan.idle_since, now.tick);
             let connection = &mut loan.entry.connection;
-            match catch_unwind(AssertUnwindSafe(|| keep(connection, &info))) {
-                Ok(true) => {
-                    self.put_back(loan);
-                }
-                Ok(false) => {
+            let kept = catch_unwind(AssertUnwindSafe(|| keep(connection, &info)));
+            if let Ok(true) = kept {
+                loan.entry.vouched = false;
+                let generation = loan.entry.generation;
+                self.handed(self.engine.end_look(look, loan, generation, real_now()));
+                continue;
+            }
+            self.engine.end_check(look);
+            match kept {
+                Ok(_) => {
                     evicted += 1;
                     self.evict(loan, EvictReason::Rejected);
                 }
@@ -187,20 +192,22 @@ impl<M: ConnectionManager> Shared<M> {
             failed: usize,
             moved: Instant,
         }
-        let now = self.ticker.tick();
+        let now = self.moment();
         let slots = self.engine.table.all();
         let idle = slots.filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
-        let loans: Vec<_> = idle.filter_map(|slot| slot.take(now)).collect();
-        let checked = loans.len();
+        let taken: Vec<_> = idle
+            .filter_map(|slot| self.take_to_check(slot, now))
+            .collect();
+        let checked = taken.len();
         let tally = Tally {
             left: checked,
             failed: 0,
             moved: real_now(),
         };
         let tally = Arc::new((Mutex::new(tally), Condvar::new()));
-        for loan in loans {
+        for (check, loan) in taken {
             let tally = Arc::clone(&tally);
-            self.check_aside(loan, move |well| {
+            self.run_check_aside(check, loan, move |well| {
                 let mut count = tally.0.lock();
                 count.left -= 1;
                 count.failed += usize::from(!well);

@@ -1,8 +1,8 @@
 //! Checks: on the caller's thread when they never block, else on a thread of the pool.
 
-use super::{PoolLoan, Shared};
+use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::{CheckId, Loan};
+use crate::engine::{CheckId, Loan, Moment, Slot};
 use crate::error::Cause;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -38,17 +38,31 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Has a connection checked that nobody waits for; it comes back to rest if it is well.
-    pub(super) fn check_aside(
-        self: &Arc<Self>,
-        loan: PoolLoan<M>,
-        then: impl FnOnce(bool) + Send + 'static,
-    ) {
-        let now = real_now();
+    pub(super) fn check_aside(self: &Arc<Self>, loan: PoolLoan<M>) {
+        let id = loan.entry.id;
         let check = {
             let mut core = self.engine.lock();
             self.engine
-                .begin_check(&mut core, &loan, loan.entry.id, now, None)
+                .begin_check(&mut core, &loan, id, real_now(), None)
         };
+        self.run_check_aside(check, loan, |_| ());
+    }
+
+    /// Takes an idle connection out for such a check.
+    pub(super) fn take_to_check(
+        &self,
+        slot: &'static Slot<Of<M>>,
+        now: Moment,
+    ) -> Option<(CheckId, PoolLoan<M>)> {
+        self.engine.take_to_check(slot, |node| node.id, now)
+    }
+
+    pub(super) fn run_check_aside(
+        self: &Arc<Self>,
+        check: CheckId,
+        loan: PoolLoan<M>,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
         let shared = Arc::clone(self);
         self.submit_check(false, check, loan, move |well| {
             // A pass meanwhile saw it in use: what was due then has to be looked at now.
@@ -89,8 +103,7 @@ impl<M: ConnectionManager> Shared<M> {
             .engine
             .end_check_well(check, loan, generation, proven, real_now())
         {
-            Ok(Ok(effects)) => self.run(effects),
-            Ok(Err((retired, surplus))) => self.evict_surplus(retired, surplus),
+            Ok(handed) => self.handed(handed),
             Err(loan) => {
                 self.end_stray(loan);
                 return false;

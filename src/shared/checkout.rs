@@ -235,7 +235,7 @@ impl<M: ConnectionManager> Shared<M> {
         };
         for loan in passed {
             if self.crew.is_some() {
-                self.check_aside(loan, |_| ());
+                self.check_aside(loan);
             } else {
                 self.put_back(loan);
             }

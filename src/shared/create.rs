@@ -2,7 +2,7 @@
 
 use super::evict::PoolRetired;
 use super::node::Node;
-use super::{Failure, PoolEffects, PoolLoan, PoolPermit, Shared};
+use super::{Failure, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::Surplus;
 use crate::error::Cause;
@@ -256,7 +256,12 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn give(self: &Arc<Self>, loan: PoolLoan<M>, idle_since: u64, fresh: bool) {
         let generation = loan.entry.generation;
         let engine = &self.engine;
-        match engine.give(loan, idle_since, generation, fresh, real_now()) {
+        self.handed(engine.give(loan, idle_since, generation, fresh, real_now()));
+    }
+
+    /// Does what handing a connection back left to be done.
+    pub(super) fn handed(self: &Arc<Self>, handed: PoolHanded<M>) {
+        match handed {
             Ok(effects) => self.run(effects),
             Err((retired, surplus)) => self.evict_surplus(retired, surplus),
         }

@@ -29,7 +29,7 @@ pub(crate) use node::Node;
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
-use crate::engine::{Core, Effects, Engine, Loan, Moment, Permit, Ticket};
+use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Permit, Ticket};
 use crate::error::Cause;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
@@ -56,6 +56,7 @@ type PoolTicket<M> = Ticket<Of<M>, Err<M>>;
 type PoolEffects<M> = Effects<Of<M>, Err<M>>;
 type PoolPermit<M> = Permit<Of<M>, Err<M>>;
 type PoolCore<M> = Core<Of<M>, Err<M>>;
+type PoolHanded<M> = Handed<Of<M>, Err<M>>;
 /// A connection of such a pool on its way between places.
 pub(crate) type PoolLoan<M> = Loan<Of<M>>;
 /// When something failed last, and how.

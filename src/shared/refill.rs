@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 const ROUND: Duration = Duration::from_millis(20);
 
 impl<M: ConnectionManager> Shared<M> {
-    /// An expired connection that min_idle needs beside `live` others: its replacement comes first where
-    /// there is room. True if it is to stay until then.
+    /// An expired connection that min_idle needs: its replacement comes first where there is room. True
+    /// if it is to stay until then. `coming`: how many are idle or on their way, updated here.
     pub(super) fn replace(
         &self,
         notes: &mut Notes,
         slot: u32,
-        live: usize,
+        coming: &mut usize,
         now: Instant,
         found: &mut Findings<M>,
     ) -> bool {
@@ -33,7 +33,7 @@ impl<M: ConnectionManager> Shared<M> {
             return true;
         }
         let mut core = self.engine.lock();
-        if live + core.spare_jobs() >= self.min_idle.load(Relaxed) {
+        if *coming >= self.min_idle.load(Relaxed) {
             // What is under way replaces it; the end of that calls the collector.
             return true;
         }
@@ -43,6 +43,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         if core.may_create(now) {
             if let Some(permit) = self.engine.reserve(&mut core, false, now) {
+                *coming += 1;
                 notes.replacing.insert(slot, permit.job());
                 found.creates.push((permit, Purpose::Replace(slot)));
             }
@@ -53,14 +54,14 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The attempt to replace the connection in this slot is over, well or not.
     pub(super) fn retire_replaced(self: &Arc<Self>, slot: u32) {
-        let now = self.ticker.tick();
+        let now = self.moment();
         let mut found = Findings::new();
         {
             let mut notes = self.pass.lock();
             notes.replacing.remove(&slot);
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now;
+                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 }
             }
@@ -68,8 +69,8 @@ impl<M: ConnectionManager> Shared<M> {
         for (loan, reason) in found.doomed {
             self.evict(loan, reason);
         }
-        for loan in found.well {
-            self.put_back(loan);
+        for handed in found.handed {
+            self.handed(handed);
         }
     }
 
@@ -80,16 +81,19 @@ impl<M: ConnectionManager> Shared<M> {
         if min_idle == 0 || core.suspended || core.closed || self.priming.load(Acquire) {
             return -isize::from(min_idle == 0 || core.closed);
         }
-        let there = self.live_idle(now) + core.spare_jobs();
         isize::try_from(min_idle).unwrap_or(isize::MAX)
-            - isize::try_from(there).unwrap_or(isize::MAX)
+            - isize::try_from(self.coming(core, now)).unwrap_or(isize::MAX)
+    }
+
+    /// How many are idle, or on their way there from a create or a check. Counted under one lock, under
+    /// which each of them goes from the one to the other.
+    pub(super) fn coming(&self, core: &PoolCore<M>, now: u64) -> usize {
+        self.live_idle(now) + core.spare_jobs()
     }
 
     pub(super) fn refill(&self, now: Moment, found: &mut Findings<M>) {
         let mut core = self.engine.lock();
-        // Those this pass has in its hands are as good as idle.
-        let in_hand = found.unproven.len() + found.well.len();
-        let mut missing = self.refill_deficit(&core, now.tick) - in_hand as isize;
+        let mut missing = self.refill_deficit(&core, now.tick);
         while missing > 0 && core.may_create(now.real) {
             let Some(permit) = self.engine.reserve(&mut core, false, now.real) else {
                 break;

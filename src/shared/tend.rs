@@ -7,8 +7,8 @@
 
 use super::create::Purpose;
 use super::node::span;
-use super::{PoolLoan, PoolPermit, Shared};
-use crate::engine::{Moment, Slot, Stamp};
+use super::{PoolHanded, PoolLoan, PoolPermit, Shared};
+use crate::engine::{CheckId, Moment, Slot, Stamp};
 use crate::workers::Tend;
 use crate::{ConnectionManager, EvictReason, SweepReport};
 use std::collections::BTreeMap;
@@ -34,9 +34,9 @@ pub(super) struct Notes {
 /// What a pass found to do once its lock is free.
 pub(super) struct Findings<M: ConnectionManager> {
     pub(super) doomed: Vec<(PoolLoan<M>, EvictReason)>,
-    /// Looked at and not due after all.
-    pub(super) well: Vec<PoolLoan<M>>,
-    pub(super) unproven: Vec<PoolLoan<M>>,
+    /// What came of putting back those that were not due after all.
+    pub(super) handed: Vec<PoolHanded<M>>,
+    pub(super) unproven: Vec<(CheckId, PoolLoan<M>)>,
     pub(super) creates: Vec<(PoolPermit<M>, Purpose)>,
     pub(super) next: Next,
 }
@@ -45,7 +45,7 @@ impl<M: ConnectionManager> Findings<M> {
     pub(super) fn new() -> Self {
         Self {
             doomed: Vec::new(),
-            well: Vec::new(),
+            handed: Vec::new(),
             unproven: Vec::new(),
             creates: Vec::new(),
             next: Next::default(),
@@ -100,13 +100,18 @@ impl<M: ConnectionManager> Shared<M> {
             let suspended = core.suspended;
             // A replacement that was given up on must not keep what it was to replace.
             notes.replacing.retain(|_, job| core.has_job(*job));
+            let mut coming = self.coming(&core, now.tick);
             drop(core);
-            self.scan(&mut notes, suspended, now, &mut findings);
+            self.scan(&mut notes, suspended, now, &mut coming, &mut findings);
             self.refill(now, &mut findings);
             self.listen(&mut notes, now.real, &mut findings.next);
             for (_, reason) in &findings.doomed {
                 self.count_reason(*reason);
             }
+        }
+        // First, because waiters may be among those that got something.
+        for handed in std::mem::take(&mut findings.handed) {
+            self.handed(handed);
         }
         let (evicted, checks_started) = (findings.doomed.len(), findings.unproven.len());
         let mut next = std::mem::take(&mut findings.next);
@@ -132,11 +137,8 @@ impl<M: ConnectionManager> Shared<M> {
         for (loan, reason) in findings.doomed {
             self.evict_counted(loan, reason);
         }
-        for loan in findings.well {
-            self.put_back(loan);
-        }
-        for loan in findings.unproven {
-            self.check_aside(loan, |_| ());
+        for (check, loan) in findings.unproven {
+            self.run_check_aside(check, loan, |_| ());
         }
         let report = SweepReport {
             evicted,
@@ -177,11 +179,17 @@ impl<M: ConnectionManager> Shared<M> {
         self.engine.table.all().filter(live).count()
     }
 
-    fn scan(&self, notes: &mut Notes, suspended: bool, now: Moment, found: &mut Findings<M>) {
+    fn scan(
+        self: &Arc<Self>,
+        notes: &mut Notes,
+        suspended: bool,
+        now: Moment,
+        coming: &mut usize,
+        found: &mut Findings<M>,
+    ) {
         let min_idle = self.min_idle.load(Relaxed);
-        let there = self.live_idle(now.tick);
         // Counts what is on its way to be replaced as well.
-        let mut live = there;
+        let mut live = self.live_idle(now.tick);
         let slots: Vec<_> = self.engine.table.all().collect();
         // The highest first: surplus idles out from the top, while the lowest slots stay busy.
         for slot in slots.into_iter().rev() {
@@ -199,11 +207,11 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             };
             if slot.expires() <= now.tick {
-                if live < min_idle && self.replace(notes, slot.index(), there, now.real, found) {
+                if live < min_idle && self.replace(notes, slot.index(), coming, now.real, found) {
                     live += 1;
                 } else if !notes.replacing.contains_key(&slot.index()) {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
-                    self.take_if(slot, now.tick, EvictReason::MaxLifetime, found, expired);
+                    self.take_if(slot, now, EvictReason::MaxLifetime, found, expired);
                 }
                 continue;
             }
@@ -214,7 +222,7 @@ impl<M: ConnectionManager> Shared<M> {
                 } else if live > min_idle {
                     let idle =
                         |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
-                    if self.take_if(slot, now.tick, EvictReason::IdleTimeout, found, idle) {
+                    if self.take_if(slot, now, EvictReason::IdleTimeout, found, idle) {
                         live -= 1;
                     }
                     continue;
@@ -224,31 +232,37 @@ impl<M: ConnectionManager> Shared<M> {
                 let due = since.max(slot.checked()).saturating_add(interval);
                 if due > now.tick {
                     next.at_tick(due);
-                } else if let Some(loan) = slot.take(now.tick) {
+                } else if let Some(taken) = self.take_to_check(slot, now) {
                     next.at_tick(now.tick.saturating_add(interval));
-                    found.unproven.push(loan);
+                    found.unproven.push(taken);
                 }
             }
         }
     }
 
-    /// Takes an entry out if it is what it seemed to be; true if it is doomed now.
+    /// Takes an entry out if it is what it seemed to be; true if it is doomed now. Under the lock, so
+    /// that one which goes back at once was never missing.
     pub(super) fn take_if(
-        &self,
+        self: &Arc<Self>,
         slot: &'static Slot<super::Of<M>>,
-        now: u64,
+        now: Moment,
         reason: EvictReason,
         found: &mut Findings<M>,
         due: impl FnOnce(&PoolLoan<M>) -> bool,
     ) -> bool {
-        let Some(loan) = slot.take(now) else {
+        let engine = &self.engine;
+        let mut core = engine.lock();
+        let Some(mut loan) = slot.take(now.tick) else {
             return false;
         };
         if due(&loan) {
             found.doomed.push((loan, reason));
             return true;
         }
-        found.well.push(loan);
+        loan.entry.vouched = false;
+        let (idle_since, generation) = (loan.idle_since, loan.entry.generation);
+        let handed = engine.give_locked(&mut core, loan, idle_since, generation, false, now.real);
+        found.handed.push(handed);
         false
     }
 
@@ -288,27 +302,19 @@ impl<M: ConnectionManager> Shared<M> {
                 let limit = self.ages.idle.unwrap_or(u64::MAX);
                 if slot.expires() <= now.tick {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
-                    self.take_if(
-                        slot,
-                        now.tick,
-                        EvictReason::MaxLifetime,
-                        &mut found,
-                        expired,
-                    );
+                    self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 } else if live > min_idle && since.saturating_add(limit) < now.tick {
                     let idle =
                         |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
-                    self.take_if(slot, now.tick, EvictReason::IdleTimeout, &mut found, idle);
+                    self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
                 }
             }
         }
         for (loan, reason) in found.doomed {
             self.evict(loan, reason);
         }
-        for loan in found.well {
-            // Not the way that tends a little itself.
-            let idle_since = loan.idle_since;
-            self.give(loan, idle_since, false);
+        for handed in found.handed {
+            self.handed(handed);
         }
         let mut next = Next::default();
         self.report_leaks(now.tick, &mut next);

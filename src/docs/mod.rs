@@ -1,0 +1,7 @@
+//! Pages beside the reference.
+
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
+#[doc = include_str!("peers.md")]
+pub mod peers {}

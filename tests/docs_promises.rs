@@ -1,0 +1,45 @@
+//! The page of promises keeps its word: every test that it names is there.
+
+use std::{fs, path::Path};
+
+/// Everything in backquotes that looks like `file::name`.
+fn named(page: &str) -> Vec<(&str, &str)> {
+    let quoted = page.split('`').skip(1).step_by(2);
+    quoted
+        .filter_map(|text| text.split_once("::"))
+        .filter(|(file, name)| !(file.contains(' ') || name.contains(' ')))
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("src/docs/promises.md")).unwrap();
+    let tests = named(&page);
+    assert!(tests.len() >= 40, "only {}", tests.len());
+    for (file, name) in tests {
+        let path = match file.strip_prefix("src/") {
+            Some(_) => root.join(file),
+            None => root.join("tests").join(file).with_extension("rs"),
+        };
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let function = format!("\nfn {name}(");
+        assert!(text.contains(&function), "no test {name} in {file}");
+    }
+}
+
+#[test]
+fn every_promise_has_a_chapter() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("src/docs/promises.md")).unwrap();
+    let front = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    for number in 1..=7 {
+        let line = format!("//! {number}. *");
+        let (_, promise) = front
+            .split_once(&line)
+            .expect("a promise on the front page");
+        let (title, _) = promise.split_once(".*").unwrap();
+        let chapter = format!("# {number}. {title}");
+        assert!(page.contains(&chapter), "no chapter {chapter:?}");
+    }
+}

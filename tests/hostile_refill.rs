@@ -1,0 +1,90 @@
+//! Refill, pressed by passes that follow each other without pause: never more connections than
+//! `min_idle` needs.
+
+mod common;
+
+use common::{SOON, Task, eventually, quick, secs, spawn};
+use conpool::{HealthCheck, ManualClock, MemoryManager, Pool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// Sweeps without pause until it is dropped.
+struct Sweeper(Arc<AtomicBool>, Option<Task<()>>);
+
+impl Sweeper {
+    fn start(pool: &Pool<MemoryManager>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let task = spawn({
+            let (pool, over) = (pool.clone(), Arc::clone(&over));
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    pool.sweep();
+                }
+            }
+        });
+        Self(over, Some(task))
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.take().unwrap().join_soon();
+    }
+}
+
+/// A create that ends while a pass counts must be counted, as a create or as what came of it.
+#[test]
+fn a_connection_that_expires_is_replaced_once() {
+    let (clock, backend) = (ManualClock::new(), MemoryManager::new());
+    let pool = quick("once")
+        .clock(clock.clone())
+        .min_idle(3)
+        .max_lifetime(secs(60))
+        .build(backend.clone())
+        .unwrap();
+    let _sweeper = Sweeper::start(&pool);
+    for n in 1..=500 {
+        clock.advance(secs(61));
+        assert!(backend.wait_for(|seen| seen.disposed >= 3 * n, SOON));
+        eventually(|| pool.stats().creating == 0);
+        assert_eq!(backend.counters().created, 3 + 3 * n, "in round {n}");
+        assert_eq!(pool.stats().idle, 3);
+    }
+}
+
+/// From the moment it is taken out, an idle connection counts as one that is being checked.
+#[test]
+fn a_connection_that_is_checked_is_not_missing() {
+    let backend = MemoryManager::new();
+    let pool = quick("checked").min_idle(3).build(backend.clone()).unwrap();
+    let sweeper = Sweeper::start(&pool);
+    for _ in 0..500 {
+        assert!(pool.check_health().is_healthy());
+    }
+    drop(sweeper);
+    assert_eq!(backend.counters().created, 3);
+}
+
+/// The same with the checks of one pass while another runs.
+#[test]
+fn a_connection_kept_alive_is_not_missing() {
+    let (clock, backend) = (ManualClock::new(), MemoryManager::new());
+    let pool = quick("kept")
+        .clock(clock.clone())
+        .health_check(HealthCheck::Never)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .min_idle(3)
+        .keepalive_interval(secs(10))
+        .build(backend.clone())
+        .unwrap();
+    let _sweeper = Sweeper::start(&pool);
+    for n in 1..=300 {
+        clock.advance(secs(10));
+        eventually(|| backend.counters().checked >= 3 * n && pool.stats().idle >= 3);
+        assert_eq!(backend.counters().created, 3, "after {n} rounds");
+    }
+}
