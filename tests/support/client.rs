@@ -117,7 +117,8 @@ pub fn switch(
 }
 
 /// The serials of all devices that answer before the line has been quiet for `quiet`, and at most
-/// for `timeout`. Sorted, each once.
+/// for `timeout`. Sorted, each once. A broadcast has no last reply, so its exchange never finishes: the
+/// connection may go back only because every later request here ignores replies that are not its own.
 pub fn discover(
     stream: &mut TcpStream,
     quiet: Duration,

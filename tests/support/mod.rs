@@ -9,5 +9,6 @@
 
 pub mod client;
 pub mod emulator;
+pub mod proxy;
 pub mod sockets;
 pub mod telegram;

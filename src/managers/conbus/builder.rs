@@ -115,8 +115,10 @@ impl ConbusSocketManagerBuilder {
     /// Lets the system ask a silent peer for a sign of life after this long. Default `None`: never.
     /// Not zero; whole seconds, rounded up.
     ///
-    /// How often it asks again, and how many times, is the system's (on Linux 9 times, 75 s apart)
-    /// unless [`user_timeout`](Self::user_timeout) is shorter.
+    /// How often it asks again, and how many times, is the system's: on Linux 9 times, 75 s apart, so
+    /// a peer that vanished is noticed some eleven minutes later. With
+    /// [`user_timeout`](Self::user_timeout) (Linux) it asks again after that time, and the first
+    /// question without an answer ends the connection.
     pub fn keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.settings.keepalive = limit(idle);
         self

@@ -144,9 +144,8 @@ fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(
     };
     set("nodelay", socket.set_tcp_nodelay(settings.nodelay))?;
     set_time("keepalive", settings.keepalive, &|idle| {
-        // Linux takes 1 to 32767 whole seconds.
-        let seconds = round_up(idle, Duration::from_secs(1)).clamp(1, 32_767);
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(seconds)))
+        let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
+        socket.set_tcp_keepalive(&ask_again(keepalive, settings.user_timeout))
     })?;
     set_time("user_timeout", settings.user_timeout, &|timeout| {
         set_user_timeout(socket, timeout)
@@ -157,6 +156,25 @@ fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(
     set_time("write_timeout", settings.write_timeout, &|timeout| {
         socket.set_write_timeout(Some(timeout))
     })
+}
+
+/// Linux takes 1 to 32767 whole seconds.
+fn whole_seconds(value: Duration) -> Duration {
+    Duration::from_secs(round_up(value, Duration::from_secs(1)).clamp(1, 32_767))
+}
+
+/// Linux looks at the user timeout only when it asks again, by default 75 s later.
+#[cfg(target_os = "linux")]
+fn ask_again(keepalive: TcpKeepalive, user_timeout: Option<Duration>) -> TcpKeepalive {
+    match user_timeout {
+        Some(limit) => keepalive.with_interval(whole_seconds(limit)),
+        None => keepalive,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_again(keepalive: TcpKeepalive, _: Option<Duration>) -> TcpKeepalive {
+    keepalive
 }
 
 #[cfg(target_os = "linux")]

@@ -14,7 +14,7 @@
 //! | connecting to one of several addresses | what is left, divided by the addresses still to try | the next address is tried |
 //! | one read or write of the user | `read_timeout`, `write_timeout` | the user gets the I/O error and should [`discard`](crate::PooledConnection::discard) |
 //! | data the peer does not acknowledge | `user_timeout` (Linux) | the connection is reset; the next probe sees it |
-//! | a peer that vanished without a word | `keepalive`, then the system's probe interval and count | as above |
+//! | a peer that vanished without a word | `keepalive`, then `user_timeout` (Linux); without that, the system's probe interval and count | as above |
 //! | the probe and the drain | nothing: they never wait | – |
 //! | closing | `close_wait`, and above it the pool's `dispose_timeout` | the socket is closed without the peer's answer |
 //!
@@ -36,10 +36,41 @@
 //!
 //! # Stale replies
 //!
-//! A device that broadcasts, or a reply that came after its reader gave up, leaves bytes in the
-//! socket. They are thrown away at checkout; but bytes that arrive *after* the checkout cannot be
-//! told from a reply. So: discard a connection whose reply did not come, and match every reply to
-//! its request by what it says, never by its place in the stream.
+//! A reply that comes after its reader gave up belongs to nobody, and the next reader would take it
+//! for its own. What came before a checkout is thrown away there. What comes after it cannot be told
+//! from the right reply, not even by a client that compares serial numbers: the same question may
+//! have been asked twice. So one rule is the user's to keep: **a connection whose exchange did not
+//! finish must never serve the next caller.** A timeout, an I/O error, half a reply and an early
+//! return by `?` all leave an exchange unfinished. (A panic does too, but then the pool evicts the
+//! connection by itself.)
+//!
+//! Where there is one place that asks, it discards on every error:
+//!
+//! ```no_run
+//! # use conpool::{ConbusSocketManager, Pool, PooledConnection};
+//! # use std::{io, net::TcpStream};
+//! fn ask<T>(
+//!     pool: &Pool<ConbusSocketManager>,
+//!     exchange: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+//! ) -> Result<T, Box<dyn std::error::Error>> {
+//!     let mut line = pool.get()?;
+//!     match exchange(&mut line) {
+//!         Ok(answer) => Ok(answer),
+//!         Err(error) => {
+//!             PooledConnection::discard(line);
+//!             Err(error.into())
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Where there are many, let the connection know it itself: wrap the stream in a type with a flag
+//! that is set before a request and taken back after its reply, and this manager in one of your own
+//! whose [`has_broken`](crate::ConnectionManager::has_broken) returns the flag and whose other hooks
+//! call this one's. Then nobody can forget it.
+//!
+//! A broadcast has no last reply, so its exchange never finishes in this sense. Discard the
+//! connection after it, or be sure that every later request ignores its replies.
 
 mod builder;
 mod connect;

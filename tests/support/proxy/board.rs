@@ -1,0 +1,220 @@
+//! Where links, toxics and counters meet. The lock of the board comes before that of a link.
+
+use std::{
+    io, mem,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use socket2::SockRef;
+
+use super::{
+    super::emulator::Ending,
+    counters::Counters,
+    link::Link,
+    toxic::{Active, Direction, Toxic},
+};
+
+/// How long the server may take to let the proxy in.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Board {
+    server: SocketAddr,
+    state: Mutex<State>,
+    /// Counters or `live` have changed.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    toxics: Vec<Active>,
+    links: Vec<Arc<Link>>,
+    /// Links whose threads still run or whose sockets are still open.
+    live: Vec<u64>,
+    threads: Vec<JoinHandle<()>>,
+    last_id: u64,
+    /// Clients up to this one were cut in this way, whether or not their link was there by then.
+    cut: Option<(u64, Ending)>,
+    counters: Counters,
+    shut: bool,
+}
+
+impl Board {
+    pub(super) fn new(server: SocketAddr) -> Self {
+        Self {
+            server,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.state.lock().counters
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut Counters)) {
+        change(&mut self.state.lock().counters);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn wait_for(&self, until: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
+        self.wait_while(|state| !until(&state.counters), timeout)
+    }
+
+    fn wait_while(&self, hold: impl Fn(&State) -> bool, timeout: Duration) -> bool {
+        let mut state = self.state.lock();
+        !self
+            .changed
+            .wait_while_for(&mut state, |state| hold(state), timeout)
+            .timed_out()
+    }
+
+    /// Changes the toxics of all links, those to come included.
+    pub(super) fn set_toxics(&self, change: impl FnOnce(&mut Vec<Active>)) {
+        let mut state = self.state.lock();
+        change(&mut state.toxics);
+        for link in &state.links {
+            link.set_toxics(&state.toxics);
+        }
+    }
+
+    pub(super) fn add(&self, direction: Direction, toxic: Toxic) {
+        let since = Instant::now();
+        self.set_toxics(|toxics| {
+            toxics.push(Active {
+                direction,
+                toxic,
+                since,
+            });
+        });
+    }
+
+    /// Gives a new client its link, on threads of its own.
+    pub(super) fn admit(self: &Arc<Self>, client: TcpStream) {
+        let mut state = self.state.lock();
+        if state.shut {
+            return;
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        state.live.push(id);
+        state.counters.accepted += 1;
+        state.counters.open = state.live.len();
+        state.threads.retain(|thread| !thread.is_finished());
+        let board = Arc::clone(self);
+        let thread = thread::Builder::new()
+            .name("proxy-link".into())
+            .spawn(move || {
+                board.serve(id, client);
+                board.gone(id);
+            });
+        match thread {
+            Ok(thread) => state.threads.push(thread),
+            Err(_) => {
+                drop(state);
+                self.gone(id);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Returns when the sockets of the link are closed.
+    fn serve(&self, id: u64, client: TcpStream) {
+        let Ok(server) = dial(self.server) else {
+            return self.count(|counters| counters.unreached += 1);
+        };
+        let Some(link) = self.register(id, client, server) else {
+            return;
+        };
+        let ending = link.run(self);
+        let mut state = self.state.lock();
+        state.links.retain(|other| other.id != id);
+        state.counters.reset += u64::from(ending == Ending::Rst);
+        drop(state);
+        // The last reference closes the sockets.
+        drop(link);
+    }
+
+    fn register(&self, id: u64, client: TcpStream, server: TcpStream) -> Option<Arc<Link>> {
+        let mut state = self.state.lock();
+        match state.cut {
+            Some((last, Ending::Rst)) if id <= last => {
+                for stream in [&client, &server] {
+                    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                }
+                return None;
+            }
+            Some((last, Ending::Fin)) if id <= last => return None,
+            _ if state.shut => return None,
+            _ => {}
+        }
+        // Fails only for a client that is gone already.
+        let link = Link::new(id, client, server, state.toxics.clone()).ok()?;
+        let link = Arc::new(link);
+        state.links.push(Arc::clone(&link));
+        Some(link)
+    }
+
+    fn gone(&self, id: u64) {
+        let mut state = self.state.lock();
+        state.live.retain(|other| *other != id);
+        state.counters.open = state.live.len();
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.state.lock().shut
+    }
+
+    /// Lets clients in from now on, or no longer.
+    pub(super) fn set_shut(&self, shut: bool) {
+        self.state.lock().shut = shut;
+    }
+
+    /// Ends every link and waits until their sockets are closed. Returns how many there were.
+    pub(super) fn cut(&self, ending: Ending) -> usize {
+        let mut state = self.state.lock();
+        state.cut = Some((state.last_id, ending));
+        let live = state.live.clone();
+        for link in &state.links {
+            link.end(ending);
+        }
+        drop(state);
+        let patience = Duration::from_secs(5);
+        let closed = self.wait_while(
+            |state| state.live.iter().any(|id| live.contains(id)),
+            patience,
+        );
+        assert!(
+            closed || thread::panicking(),
+            "a link was not closed in {patience:?}"
+        );
+        live.len()
+    }
+
+    /// Waits for the threads of all links, which have ended.
+    pub(super) fn join(&self) {
+        let threads = mem::take(&mut self.state.lock().threads);
+        for thread in threads {
+            let joined = thread.join();
+            assert!(
+                joined.is_ok() || thread::panicking(),
+                "a thread of the proxy panicked"
+            );
+        }
+    }
+}
+
+fn dial(server: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, DIAL_TIMEOUT)?;
+    // A connect to a free port can meet itself, and would keep the server from coming back.
+    if stream.local_addr()? == server {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
