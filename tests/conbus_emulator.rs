@@ -341,16 +341,17 @@ fn with_room_for_one_the_second_client_is_turned_away_until_the_first_has_left()
 
 #[test]
 fn a_silent_client_is_closed_and_a_talking_one_is_not() {
-    let (emulator, mut line) = running(Emulator::builder().idle_close(Duration::from_millis(80)));
+    // Much longer than the pauses, which a busy machine draws out.
+    let patience = Duration::from_millis(500);
+    let (emulator, mut line) = running(Emulator::builder().idle_close(patience));
     let start = Instant::now();
-    for _ in 0..4 {
+    while start.elapsed() < patience + Duration::from_millis(50) {
         std::thread::sleep(Duration::from_millis(30));
         line.hears_nothing();
     }
-    assert!(start.elapsed() > Duration::from_millis(80));
     let silent_since = Instant::now();
     assert_eq!(line.end(), Ok(()));
-    assert!(silent_since.elapsed() > Duration::from_millis(60));
+    assert!(silent_since.elapsed() > patience - Duration::from_millis(20));
     let counters = emulator.counters();
     assert_eq!((counters.idle_closed, counters.open), (1, 0));
 }
