@@ -6,7 +6,7 @@ use common::{
     Custom, Gate, SOON, close_clean, eventually, fill, ms, queued, quick, quick_backoff, secs,
     spawn, take, timed,
 };
-use conpool::{Backoff, EvictReason, Hook, ManualClock, MemoryManager, Pool};
+use conpool::{Backoff, EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, Pool};
 
 fn steep() -> Backoff {
     Backoff::default()
@@ -263,5 +263,23 @@ fn disposes_that_hang_hold_up_no_other() {
     pool.clear();
     assert!(backend.wait_for(|_| backend.running(Hook::Dispose) == 20, SOON));
     backend.release();
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_failed_on_checkout_after_a_check_is_no_failed_create_though_nobody_used_it_before() {
+    let backend = MemoryManager::new();
+    let pool = quick("checked")
+        .max_size(1)
+        .min_idle(1)
+        .health_check(HealthCheck::OnCheckout)
+        .build(backend.clone())
+        .unwrap();
+    backend.blocking_check(true);
+    backend.fail(Hook::Checkout, 1);
+    drop(pool.get_timeout(SOON).unwrap());
+    let stats = pool.stats();
+    assert_eq!((stats.create_errors, stats.created), (0, 2), "{stats}");
+    assert_eq!(stats.evicted(EvictReason::HookFailed), 1);
     close_clean(&pool, &backend);
 }

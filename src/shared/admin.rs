@@ -1,6 +1,6 @@
 //! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
 
-use super::node::span;
+use super::node::{Vouched, span};
 use super::tend::Tended;
 use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
@@ -62,7 +62,7 @@ impl<M: ConnectionManager> Shared<M> {
             let connection = &mut loan.entry.connection;
             let kept = catch_unwind(AssertUnwindSafe(|| keep(connection, &info)));
             if let Ok(true) = kept {
-                loan.entry.vouched = false;
+                loan.entry.vouched = Vouched::Not;
                 let generation = loan.entry.generation;
                 self.handed(self.engine.end_look(look, loan, generation, real_now()));
                 continue;
@@ -91,7 +91,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut core = self.engine.lock();
         let mut node = self.node(connection, now.tick, core.generation);
         // Nobody vouches for it, and a failing on_checkout is not a failed create.
-        node.vouched = false;
+        node.vouched = Vouched::Not;
         let expires = node.expires;
         match self.engine.adopt(&mut core, node, now, expires) {
             Ok(mut loan) => {

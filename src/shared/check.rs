@@ -1,5 +1,6 @@
 //! Checks: on the caller's thread when they never block, else on a thread of the pool.
 
+use super::node::Vouched;
 use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckId, Loan, Moment, Slot};
@@ -97,7 +98,7 @@ impl<M: ConnectionManager> Shared<M> {
         if let Err(reason) = result {
             return self.end_badly(check, loan, reason);
         }
-        loan.entry.vouched = true;
+        loan.entry.vouched = Vouched::Checked;
         let generation = loan.entry.generation;
         match self
             .engine

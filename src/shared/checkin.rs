@@ -1,6 +1,6 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::node::{Odd, span};
+use super::node::{Odd, Vouched, span};
 use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::remember;
@@ -97,7 +97,7 @@ fn give_back<M: ConnectionManager>(loan: PoolLoan<M>, now: u64) {
 impl<M: ConnectionManager> Shared<M> {
     /// Brings a connection back through the lock, idle since this tick.
     pub(super) fn give_back(self: &Arc<Self>, mut loan: PoolLoan<M>, idle_since: u64) {
-        loan.entry.vouched = false;
+        loan.entry.vouched = Vouched::Not;
         self.give(loan, idle_since, false);
         if self.crew.is_none() {
             self.tend_a_little();

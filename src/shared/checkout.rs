@@ -1,7 +1,7 @@
 //! The way of a connection to a caller.
 
 use super::create::Failed;
-use super::node::Odd;
+use super::node::{Odd, Vouched};
 use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
@@ -252,12 +252,13 @@ impl<M: ConnectionManager> Shared<M> {
         mailed: bool,
     ) -> Accepted<M> {
         let now = self.ticker.tick();
-        let newborn = mailed && loan.entry.vouched && loan.slot.uses() == loan.entry.first_use;
+        let vouched = std::mem::replace(&mut loan.entry.vouched, Vouched::Not);
+        let newborn = mailed && vouched == Vouched::Created;
         if now >= loan.entry.expires {
             self.evict(loan, EvictReason::MaxLifetime);
             return Accepted::Gone;
         }
-        if !(mailed && std::mem::take(&mut loan.entry.vouched)) {
+        if !mailed || vouched == Vouched::Not {
             if self.is_idled_out(&loan, now) {
                 self.evict(loan, EvictReason::IdleTimeout);
                 return Accepted::Gone;

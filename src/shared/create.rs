@@ -1,7 +1,7 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
 use super::evict::PoolRetired;
-use super::node::Node;
+use super::node::{Node, Vouched};
 use super::{Failure, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::Surplus;
@@ -198,7 +198,7 @@ impl<M: ConnectionManager> Shared<M> {
             generation,
             first_use: 0,
             notable_use: 0,
-            vouched: true,
+            vouched: Vouched::Created,
             odd: 0,
         })
     }

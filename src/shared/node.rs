@@ -19,10 +19,18 @@ pub(crate) struct Node<M: ConnectionManager> {
     pub(super) first_use: u64,
     /// The slot's count of uses at which the next checkout is its first or its last.
     pub(super) notable_use: u64,
-    /// Just created or just checked, and handed on without resting: no check is due.
-    pub(super) vouched: bool,
+    /// Counts only while it is handed on without resting: no check is due then.
+    pub(super) vouched: Vouched,
     /// What its check-in has to know, one bit each; mostly nothing.
     pub(super) odd: u8,
+}
+
+/// What a connection has just come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vouched {
+    Not,
+    Created,
+    Checked,
 }
 
 /// What makes a check-in unusual from the checkout on.

@@ -6,7 +6,7 @@
 //! and observers are called after the pass has let go of its own lock.
 
 use super::create::Purpose;
-use super::node::span;
+use super::node::{Vouched, span};
 use super::{PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::engine::{CheckId, Moment, Slot, Stamp};
 use crate::workers::Tend;
@@ -259,7 +259,7 @@ impl<M: ConnectionManager> Shared<M> {
             found.doomed.push((loan, reason));
             return true;
         }
-        loan.entry.vouched = false;
+        loan.entry.vouched = Vouched::Not;
         let (idle_since, generation) = (loan.idle_since, loan.entry.generation);
         let handed = engine.give_locked(&mut core, loan, idle_since, generation, false, now.real);
         found.handed.push(handed);
