@@ -344,10 +344,15 @@ fn a_silent_client_is_closed_and_a_talking_one_is_not() {
     // Much longer than the pauses, which a busy machine draws out.
     let patience = Duration::from_millis(500);
     let (emulator, mut line) = running(Emulator::builder().idle_close(patience));
-    let start = Instant::now();
+    let (start, mut spoke) = (Instant::now(), Instant::now());
     while start.elapsed() < patience + Duration::from_millis(50) {
         std::thread::sleep(Duration::from_millis(30));
+        if spoke.elapsed() > patience - Duration::from_millis(50) {
+            eprintln!("skipped: the machine slept for longer than a silent client may");
+            return;
+        }
         line.hears_nothing();
+        spoke = Instant::now();
     }
     let silent_since = Instant::now();
     assert_eq!(line.end(), Ok(()));

@@ -146,7 +146,8 @@ fn a_transient_error_that_lasts_comes_out_as_the_cause_of_the_timeout() {
     let backend = MemoryManager::new();
     let pool = quick("lasting").build_lazy(backend.clone()).unwrap();
     backend.fail_transient(Hook::Create, u64::MAX);
-    let error = pool.get_timeout(ms(50)).unwrap_err();
+    // Long enough for a busy machine to get to the first create.
+    let error = pool.get_timeout(ms(400)).unwrap_err();
     assert!(error.is_timeout());
     assert!(
         error

@@ -9,6 +9,7 @@ use super::create::Purpose;
 use super::node::{Vouched, span};
 use super::{PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::engine::{CheckId, Moment, Slot, Stamp};
+use crate::sync::outer::AtomicUsize;
 use crate::workers::Tend;
 use crate::{ConnectionManager, EvictReason, SweepReport};
 use std::collections::BTreeMap;
@@ -113,7 +114,7 @@ impl<M: ConnectionManager> Shared<M> {
         for handed in std::mem::take(&mut findings.handed) {
             self.handed(handed);
         }
-        let (evicted, checks_started) = (findings.doomed.len(), findings.unproven.len());
+        let (mut evicted, checks_started) = (findings.doomed.len(), findings.unproven.len());
         let mut next = std::mem::take(&mut findings.next);
         self.report_leaks(now.tick, &mut next);
         if let Some(tick) = next.tick {
@@ -123,22 +124,23 @@ impl<M: ConnectionManager> Shared<M> {
                 .min();
         }
         // Replacements before evictions: with room for both, the new one comes first.
-        let mut created = 0;
-        while !findings.creates.is_empty() {
-            created += findings.creates.len();
-            for (permit, purpose) in std::mem::take(&mut findings.creates) {
-                self.start_create(permit, purpose);
-            }
-            if self.crew.is_none() {
-                // They are over by now, and max_creating has let only so many start.
-                self.refill(self.moment(), &mut findings);
-            }
-        }
-        for (loan, reason) in findings.doomed {
+        let mut created = self.start_creates(&mut findings);
+        for (loan, reason) in std::mem::take(&mut findings.doomed) {
             self.evict_counted(loan, reason);
         }
-        for (check, loan) in findings.unproven {
-            self.run_check_aside(check, loan, |_| ());
+        let failed = Arc::new(AtomicUsize::new(0));
+        for (check, loan) in std::mem::take(&mut findings.unproven) {
+            let failed = Arc::clone(&failed);
+            self.run_check_aside(check, loan, move |well| {
+                failed.fetch_add(usize::from(!well), Relaxed);
+            });
+        }
+        if self.crew.is_none() {
+            // The checks and disposes are over: the report can count the ones, and what the others made
+            // room for can be created.
+            evicted += failed.load(Relaxed);
+            self.refill(self.moment(), &mut findings);
+            created += self.start_creates(&mut findings);
         }
         let report = SweepReport {
             evicted,
@@ -148,6 +150,22 @@ impl<M: ConnectionManager> Shared<M> {
         let core = self.engine.lock();
         let next = [next.real, self.next_deadline(&core, now.real)];
         (report, next.into_iter().flatten().min())
+    }
+
+    /// Starts what was found to create; returns how many.
+    fn start_creates(self: &Arc<Self>, findings: &mut Findings<M>) -> usize {
+        let mut started = 0;
+        while !findings.creates.is_empty() {
+            started += findings.creates.len();
+            for (permit, purpose) in std::mem::take(&mut findings.creates) {
+                self.start_create(permit, purpose);
+            }
+            if self.crew.is_none() {
+                // They are over by now, and max_creating has let only so many start.
+                self.refill(self.moment(), findings);
+            }
+        }
+        started
     }
 
     /// The real time at which the pool's clock will show this tick, if it runs.
@@ -288,7 +306,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return;
             };
             let min_idle = self.min_idle.load(Relaxed);
-            let live = self.live_idle(now.tick);
+            let mut live = self.live_idle(now.tick);
             for _ in 0..A_LITTLE {
                 let index = notes.cursor as u32;
                 let Some(slot) = self.engine.table.get(index) else {
@@ -306,7 +324,8 @@ impl<M: ConnectionManager> Shared<M> {
                 } else if live > min_idle && since.saturating_add(limit) < now.tick {
                     let idle =
                         |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
-                    self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
+                    let taken = self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
+                    live -= usize::from(taken);
                 }
             }
         }

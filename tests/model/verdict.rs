@@ -1,0 +1,281 @@
+//! After an operation: is the answer right, and is everything where it belongs?
+
+use super::{
+    operation::Op,
+    reference::{Answer, Member, Reference, Refusal, Seen},
+};
+use conpool::EvictReason;
+
+/// An error with this text unless the condition holds.
+macro_rules! must {
+    ($holds:expr, $($what:tt)+) => {
+        if !$holds {
+            return Err(format!($($what)+));
+        }
+    };
+}
+
+impl Reference {
+    pub(crate) fn judge(&mut self, answer: &Answer) -> Result<(), String> {
+        must!(self.creating == 0, "a create is still under way");
+        self.settle_return()?;
+        match self.round.op {
+            Op::Get | Op::GetNow => {
+                self.totals.gets += 1;
+                self.judge_get(answer)?;
+            }
+            Op::TryGet => match answer {
+                Answer::Got(seen) => self.hand_out(*seen)?,
+                _ => self.refuse_ready()?,
+            },
+            _ => must!(self.round.taken.is_none(), "a checkout that nobody got"),
+        }
+        match answer {
+            Answer::Retained(count, seen) => self.judge_retain(*count, seen)?,
+            Answer::Health { checked, failed } => self.judge_health(*checked, *failed)?,
+            Answer::Swept {
+                evicted,
+                checks,
+                creates,
+            } if !self.settings.collector => {
+                let round = &self.round;
+                let did = (round.checked.len(), round.creates);
+                let said = (*checks, *creates);
+                must!(said == did, "the sweep said {said:?} and did {did:?}");
+                // What a create replaced may have gone with that create.
+                let least = round.evicted.len().saturating_sub(round.creates);
+                must!(
+                    (least..=round.evicted.len()).contains(evicted),
+                    "the sweep said {evicted} and evicted {:?}",
+                    round.evicted
+                );
+            }
+            _ => {}
+        }
+        self.judge_idle()
+    }
+
+    /// What came back and was not disposed is idle now, if that is right.
+    fn settle_return(&mut self) -> Result<(), String> {
+        let Some(member) = self.returning.clone() else {
+            return Ok(());
+        };
+        must!(
+            !self.is_condemned(&member) && !self.is_too_old(&member) && !self.is_used_up(&member),
+            "{member:?} goes idle and must not"
+        );
+        must!(
+            self.round.passed == 2,
+            "not every hook of check-in was asked"
+        );
+        self.returning = None;
+        self.idle.push(Member {
+            idle_since: self.now,
+            checked_at: self.now,
+            ..member
+        });
+        Ok(())
+    }
+
+    fn judge_get(&mut self, answer: &Answer) -> Result<(), String> {
+        let patient = matches!(self.round.op, Op::Get);
+        let refusal = match answer {
+            Answer::Got(seen) => return self.hand_out(*seen),
+            Answer::Refused(refusal) => *refusal,
+            _ => return Err("get without an answer".into()),
+        };
+        self.totals.failed_gets += 1;
+        must!(
+            (refusal == Refusal::Closed) == self.closed,
+            "{refusal:?}, closed: {}",
+            self.closed
+        );
+        match refusal {
+            Refusal::Closed => return Ok(()),
+            Refusal::TimedOut => self.totals.timeouts += 1,
+            Refusal::Saturated => {
+                self.totals.saturated += 1;
+                must!(
+                    self.settings.max_waiters.is_some(),
+                    "saturated without a limit"
+                );
+            }
+            Refusal::Create | Refusal::Panicked => {
+                // A thread of the pool may tell the next caller, but nobody is told twice.
+                let late = self.settings.collector && self.totals.untold > 0;
+                must!(self.round.permanent || late, "no create failed for good");
+                self.totals.untold -= 1;
+                must!(
+                    !self.settings.collector || self.out.is_empty(),
+                    "a waiter got {refusal:?} while a connection was open"
+                );
+                return Ok(());
+            }
+        }
+        // While others dispose, a slot is not free yet, and who may not queue cannot wait for it.
+        let held_up = self.settings.collector
+            && refusal == Refusal::Saturated
+            && !self.round.evicted.is_empty();
+        must!(
+            !(patient && self.round.servable) || held_up,
+            "{refusal:?}, though there was a connection or a free slot"
+        );
+        self.refuse_ready()
+    }
+
+    /// Nothing was handed out: no connection may be left that was ready all the time.
+    fn refuse_ready(&self) -> Result<(), String> {
+        must!(self.round.taken.is_none(), "a checkout that nobody got");
+        let ready = &self.round.ready_before;
+        let left = self.idle.iter().find(|member| ready.contains(&member.id));
+        must!(left.is_none(), "refused while {left:?} was ready");
+        Ok(())
+    }
+
+    fn hand_out(&mut self, seen: Seen) -> Result<(), String> {
+        must!(
+            !self.closed && !self.suspended,
+            "handed out by a pool that must not"
+        );
+        must!(
+            self.round.taken == Some(seen.id),
+            "handed out without a checkout"
+        );
+        let place = self.idle.iter().position(|member| member.id == seen.id);
+        let mut member = self
+            .idle
+            .remove(place.ok_or("handed out after it was disposed")?);
+        if self.round.fresh.contains(&seen.id) && !self.refills_by_itself() {
+            self.refuse_ready_others()?;
+        }
+        self.totals.checkouts += 1;
+        self.totals.reused += u64::from(member.uses > 0);
+        member.uses += 1;
+        let known = self.seen(&member);
+        must!(seen == known, "the pool says {seen:?}, and it is {known:?}");
+        self.out.push(member);
+        Ok(())
+    }
+
+    fn refuse_ready_others(&self) -> Result<(), String> {
+        let ready = &self.round.ready_before;
+        let left = self.idle.iter().find(|member| ready.contains(&member.id));
+        must!(left.is_none(), "created while {left:?} was ready");
+        Ok(())
+    }
+
+    fn judge_retain(&self, count: usize, shown: &[Seen]) -> Result<(), String> {
+        let before = &self.round.idle_before;
+        for seen in shown {
+            if self.round.fresh.contains(&seen.id) {
+                continue;
+            }
+            let member = before.iter().find(|member| member.id == seen.id);
+            let known = member.map(|member| self.seen(member));
+            must!(
+                known == Some(*seen),
+                "retain showed {seen:?}, and it is {known:?}"
+            );
+        }
+        for member in &self.idle {
+            let asked = shown.iter().any(|seen| seen.id == member.id);
+            let new = self.round.fresh.contains(&member.id);
+            must!(asked || new, "retain did not ask about {member:?}");
+        }
+        let rejected = |seen: &&Seen| self.round.op.rejects(seen.id);
+        let rejected = shown.iter().filter(rejected).count();
+        must!(
+            count == rejected,
+            "retain says {count}, its closure rejected {rejected}"
+        );
+        Ok(())
+    }
+
+    fn judge_health(&self, checked: usize, failed: usize) -> Result<(), String> {
+        if !self.settings.collector {
+            let did = (self.round.checked.len(), self.round.check_failed);
+            let said = (checked, failed);
+            must!(said == did, "check_health said {said:?} and did {did:?}");
+        }
+        for member in &self.idle {
+            let asked = self.round.checked.contains(&member.id);
+            let new = self.round.fresh.contains(&member.id);
+            must!(asked || new, "check_health left out {member:?}");
+        }
+        Ok(())
+    }
+
+    /// Nothing stays idle that must not.
+    fn judge_idle(&self) -> Result<(), String> {
+        for member in &self.idle {
+            must!(!self.is_condemned(member), "{member:?} must not stay");
+        }
+        let swept = self.settings.collector || matches!(self.round.op, Op::Sweep);
+        if !swept {
+            return Ok(());
+        }
+        // Without a collector nobody repeats a create.
+        let excused = self.round.create_failed && !self.settings.collector;
+        // With max_creating below what is to be replaced, some are left to the next sweep.
+        let waits = excused || self.round.creates > 0 && !self.settings.collector;
+        let late = self.idle.iter().filter(|one| self.is_idle_too_long(one));
+        must!(
+            late.count() == 0 || self.idle.len() <= self.min_idle || excused,
+            "idle too long, and more than min_idle"
+        );
+        for member in &self.idle {
+            must!(!self.is_too_old(member) || waits, "{member:?} is too old");
+            let goes = waits && self.may_be_too_old(member);
+            must!(
+                !self.keepalive_due(member) || self.suspended || goes,
+                "{member:?} was not kept alive"
+            );
+        }
+        let room = self.max_size.saturating_sub(self.out.len());
+        must!(
+            self.idle.len() >= self.min_idle.min(room) || excused || self.suspended || self.closed,
+            "fewer idle connections than min_idle"
+        );
+        Ok(())
+    }
+
+    /// Does the pool's count by reason explain what was disposed?
+    pub(crate) fn explains(
+        &self,
+        mut counted: [u64; EvictReason::ALL.len()],
+    ) -> Result<(), String> {
+        let by_idleness = EvictReason::ALL
+            .iter()
+            .zip(counted)
+            .find(|(reason, _)| **reason == EvictReason::IdleTimeout)
+            .map_or(0, |(_, count)| count as usize);
+        let there = self.round.idle_before.len() + self.round.arrived;
+        must!(
+            by_idleness <= there.saturating_sub(self.min_idle),
+            "{by_idleness} of {there} evicted for idleness, min_idle is {}",
+            self.min_idle
+        );
+        must!(
+            assign(&self.round.evicted, &mut counted),
+            "counted {counted:?}, allowed {:?}",
+            self.round.evicted
+        );
+        Ok(())
+    }
+}
+
+/// Can each eviction have one of its reasons, so that the counts come out?
+fn assign(evicted: &[Vec<EvictReason>], counted: &mut [u64; EvictReason::ALL.len()]) -> bool {
+    let Some((first, others)) = evicted.split_first() else {
+        return counted.iter().all(|count| *count == 0);
+    };
+    (0..counted.len()).any(|index| {
+        if counted[index] == 0 || !first.contains(&EvictReason::ALL[index]) {
+            return false;
+        }
+        counted[index] -= 1;
+        let fits = assign(others, counted);
+        counted[index] += 1;
+        fits
+    })
+}
