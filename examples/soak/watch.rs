@@ -1,0 +1,147 @@
+//! Looks at the pool and at the process while the day goes by.
+
+use crate::{MOST, backend::Backend, line::Exchange, user::Tally, verdict::Verdict};
+use conpool::{EvictReason, Pool, PoolStats};
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
+
+/// Resident memory in the two halves of the day, in KiB; zeros where the system does not tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    halves: [u64; 2],
+}
+
+impl Memory {
+    pub(crate) fn sample(&mut self, passed: f64) {
+        let half = &mut self.halves[usize::from(passed >= 0.5)];
+        *half = resident().max(*half);
+    }
+
+    pub(crate) fn peak(&self) -> u64 {
+        self.halves[0].max(self.halves[1])
+    }
+
+    /// How much higher the second half went than the first.
+    pub(crate) fn growth(&self) -> u64 {
+        self.halves[1].saturating_sub(self.halves[0])
+    }
+}
+
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// How many threads of the pool there are; zero where the system does not tell.
+pub(crate) fn threads(prefix: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+/// What must be true of one snapshot, whatever is going on.
+pub(crate) fn check(pool: &Pool<Exchange>, verdict: &Verdict) -> PoolStats {
+    let stats = pool.stats();
+    verdict.must(
+        stats.size == stats.idle + stats.in_use + stats.creating,
+        || format!("size is not idle + in_use + creating: {stats:?}"),
+    );
+    verdict.must(stats.abandoned <= MOST.max(4), || {
+        format!("too many abandoned: {stats:?}")
+    });
+    // An abandoned create has none yet, an abandoned check or dispose has one.
+    let inside = (stats.created + stats.added).wrapping_sub(stats.disposed + stats.detached);
+    let known = (stats.idle + stats.in_use + stats.disposing) as u64;
+    let most = known + stats.abandoned as u64;
+    verdict.must((known..=most).contains(&inside), || {
+        format!("{inside} came and have not gone: {stats:?}")
+    });
+    stats
+}
+
+/// A bar that moves where somebody watches, and a line now and then where nobody does.
+pub(crate) struct Progress {
+    terminal: bool,
+    lines: u32,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            terminal: io::stderr().is_terminal(),
+            lines: 0,
+        }
+    }
+
+    pub(crate) fn draw(&mut self, passed: f64, day: Duration, stats: &PoolStats, seen: &Seen<'_>) {
+        let news = seen.news(day, stats);
+        if passed * 10.0 >= f64::from(self.lines + 1) {
+            self.lines = (passed * 10.0) as u32;
+            self.wipe();
+            eprintln!("{news}\n       evicted: {}", evictions(stats));
+        }
+        if self.terminal {
+            let full = (passed * 20.0) as usize;
+            let bar: String = (0..20)
+                .map(|at| if at < full { '█' } else { '░' })
+                .collect();
+            self.wipe();
+            eprint!("{bar} {news}");
+            // A bar that cannot be drawn is no reason to stop.
+            let _ = io::stderr().flush();
+        }
+    }
+
+    /// Makes room for what takes the place of the bar.
+    fn wipe(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[2K");
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.wipe();
+    }
+}
+
+/// Where the numbers come from.
+pub(crate) struct Seen<'a> {
+    pub(crate) tally: &'a Tally,
+    pub(crate) backend: &'a Backend,
+    pub(crate) verdict: &'a Verdict,
+}
+
+impl Seen<'_> {
+    fn news(&self, day: Duration, stats: &PoolStats) -> String {
+        let waits = self.tally.waits.lock();
+        let (minutes, faults) = (day.as_secs() / 60, self.backend.injected.all());
+        let breaches = match self.verdict.breaches() {
+            0 => String::new(),
+            breaches => format!(", {breaches} BREACHES"),
+        };
+        format!(
+            "{:02}:{:02} {:>6.1} M checkouts, {:.2} % reused, wait p50 {:.0?} p99 {:.0?}, {faults} faults{breaches}",
+            minutes / 60,
+            minutes % 60,
+            self.tally.checkouts.load(Relaxed) as f64 / 1e6,
+            stats.reuse_rate() * 100.0,
+            waits.percentile(0.5),
+            waits.percentile(0.99),
+        )
+    }
+}
+
+pub(crate) fn evictions(stats: &PoolStats) -> String {
+    let reasons = EvictReason::ALL.into_iter();
+    let evicted = reasons.filter(|reason| stats.evicted(*reason) > 0);
+    let texts: Vec<_> = evicted
+        .map(|reason| format!("{} {reason}", stats.evicted(reason)))
+        .collect();
+    texts.join(", ")
+}
