@@ -62,7 +62,10 @@ impl<M: ConnectionManager> Shared<M> {
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
-                    self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
+                    let reason = EvictReason::MaxLifetime;
+                    if self.take_if(slot, now, reason, &mut found, expired) && self.crew.is_none() {
+                        notes.replaced += 1;
+                    }
                 }
             }
         }

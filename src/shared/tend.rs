@@ -28,6 +28,8 @@ pub(super) struct Notes {
     /// Slots whose expired connection stays until its replacement is there, with the create that is to
     /// replace it.
     pub(super) replacing: BTreeMap<u32, u64>,
+    /// Evicted after their replacement came, and not yet reported by a sweep without a collector.
+    pub(super) replaced: usize,
     pub(super) uses_seen: u64,
     cursor: usize,
 }
@@ -141,6 +143,7 @@ impl<M: ConnectionManager> Shared<M> {
             evicted += failed.load(Relaxed);
             self.refill(self.moment(), &mut findings);
             created += self.start_creates(&mut findings);
+            evicted += std::mem::take(&mut self.pass.lock().replaced);
         }
         let report = SweepReport {
             evicted,
