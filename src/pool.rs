@@ -22,8 +22,27 @@ use std::time::{Duration, Instant};
 ///
 /// # After fork
 ///
-/// Threads do not survive a `fork`, and both processes would talk over the same sockets. Build pools
-/// after forking; in a child, do not use a pool of its parent, not even to drop it (`mem::forget` it).
+/// Fork first, build pools then: a child that was forked before any pool existed is a process like
+/// any other. A child of a process that has a pool is not. It has the pool's memory without its
+/// threads, so nothing is created, checked or disposed any more, and a lock that another thread held
+/// in that moment is held for ever. It has the parent's sockets, so what both say on one arrives
+/// mixed up, and a `dispose` in the child ends the parent's connection: to shut down a socket, or to
+/// say goodbye on it, is not undone by having another copy of the descriptor.
+///
+/// Such a child should do one of two things:
+///
+/// - Start another program at once. [`std::process::Command`] does just that, and is safe: the
+///   sockets of [`ConbusSocketManager`](crate::ConbusSocketManager), as all that the standard
+///   library opens, are closed on exec. A manager of your own that gets its descriptors from
+///   elsewhere has to see to that.
+/// - Leave the parent's pools, guards and connections alone: no `get`, no `close`, and no drop
+///   (`std::mem::forget` them; leave by `_exit`, which runs no destructors). Unless the forking
+///   thread was the only one of its process, do not build a pool in the child either, not even of
+///   another kind: POSIX allows a child of several threads nothing but async-signal-safe calls until
+///   it execs, and the lock tables it inherits may name threads that are not there.
+///
+/// For servers that fork workers: build the pool in the worker. For daemons: fork before `main` does
+/// anything else.
 pub struct Pool<M: ConnectionManager> {
     /// The same as in the handle, one step nearer.
     shared: Arc<Shared<M>>,
