@@ -224,7 +224,9 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     drop(sender);
     if let Some(mut seen) = hammer(&mut verdict, &pool, &manager, &reports) {
         verdict.late = (seen.latest > widened(GRACE, begun)).then_some(seen.latest);
-        verdict.prompt("a get came back after its deadline,", seen.latest, begun);
+        verdict.must(seen.latest < SOON, || {
+            format!("a get came back {:?} after its deadline", seen.latest)
+        });
         recover(&mut verdict, &pool, &manager, &mut seen);
         end(&mut verdict, &pool, &manager, &seen);
         let left = || threads(name) == 0;
