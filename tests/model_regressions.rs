@@ -9,8 +9,8 @@ use conpool::{Hook, ManualClock, MemoryManager};
 use model::{
     Check,
     Op::{
-        self, Advance, Clear, Detach, Fail, Get, GetNow, GiveBack, RetainEven, SetMaxSize, Suspend,
-        Sweep,
+        self, Advance, Clear, Detach, Fail, Get, GetNow, GiveBack, RetainEven, SetMaxSize,
+        SetMinIdle, Suspend, Sweep,
     },
     Settings, run,
 };
@@ -44,6 +44,18 @@ fn what_is_disposed_in_passing_for_its_idle_time_leaves_min_idle() {
             GiveBack(0),
         ],
     );
+}
+
+#[test]
+fn a_sweep_leaves_no_expired_connection_though_only_one_create_may_run_at_once() {
+    let settings = Settings {
+        lazy: false,
+        max_size: 4,
+        max_creating: 1,
+        max_lifetime: Some(40),
+        ..Settings::PLAIN
+    };
+    agrees(&settings, &[SetMinIdle(2), Sweep, Advance(50), Sweep]);
 }
 
 #[test]

@@ -48,7 +48,8 @@ impl<M: ConnectionManager> Shared<M> {
                 found.creates.push((permit, Purpose::Replace(slot)));
             }
         }
-        // With max_creating reached, the end of one of them calls the collector again.
+        // With max_creating reached, the end of one of them calls the collector again; without one,
+        // the sweep looks again at its end.
         true
     }
 
@@ -69,12 +70,7 @@ impl<M: ConnectionManager> Shared<M> {
                 }
             }
         }
-        for (loan, reason) in found.doomed {
-            self.evict(loan, reason);
-        }
-        for handed in found.handed {
-            self.handed(handed);
-        }
+        self.end_findings(found);
     }
 
     /// How many idle connections are missing, beyond those under way. Below zero, so many of those

@@ -143,6 +143,7 @@ impl<M: ConnectionManager> Shared<M> {
             evicted += failed.load(Relaxed);
             self.refill(self.moment(), &mut findings);
             created += self.start_creates(&mut findings);
+            evicted += self.evict_expired(now);
             evicted += std::mem::take(&mut self.pass.lock().replaced);
         }
         let report = SweepReport {
@@ -287,6 +288,34 @@ impl<M: ConnectionManager> Shared<M> {
         false
     }
 
+    /// In a pool without a collector, at the end of a sweep: those that stayed because max_creating let
+    /// no replacement start yet. It has come since, or could not.
+    fn evict_expired(self: &Arc<Self>, now: Moment) -> usize {
+        let mut found = Findings::new();
+        {
+            let _one_pass_at_a_time = self.pass.lock();
+            for slot in self.engine.table.all() {
+                if matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() <= now.tick {
+                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
+                    self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
+                }
+            }
+        }
+        self.end_findings(found)
+    }
+
+    /// Evicts what was found and hands on what was put back; returns how many were evicted.
+    pub(super) fn end_findings(self: &Arc<Self>, found: Findings<M>) -> usize {
+        let evicted = found.doomed.len();
+        for (loan, reason) in found.doomed {
+            self.evict(loan, reason);
+        }
+        for handed in found.handed {
+            self.handed(handed);
+        }
+        evicted
+    }
+
     // ---- the rest ------------------------------------------------------------------------------
 
     fn report_leaks(&self, now: u64, next: &mut Next) {
@@ -332,12 +361,7 @@ impl<M: ConnectionManager> Shared<M> {
                 }
             }
         }
-        for (loan, reason) in found.doomed {
-            self.evict(loan, reason);
-        }
-        for handed in found.handed {
-            self.handed(handed);
-        }
+        self.end_findings(found);
         let mut next = Next::default();
         self.report_leaks(now.tick, &mut next);
     }

@@ -216,18 +216,15 @@ impl Reference {
         }
         // Without a collector nobody repeats a create.
         let excused = self.round.create_failed && !self.settings.collector;
-        // With max_creating below what is to be replaced, some are left to the next sweep.
-        let waits = excused || self.round.creates > 0 && !self.settings.collector;
         let late = self.idle.iter().filter(|one| self.is_idle_too_long(one));
         must!(
             late.count() == 0 || self.idle.len() <= self.min_idle || excused,
             "idle too long, and more than min_idle"
         );
         for member in &self.idle {
-            must!(!self.is_too_old(member) || waits, "{member:?} is too old");
-            let goes = waits && self.may_be_too_old(member);
+            must!(!self.is_too_old(member), "{member:?} is too old");
             must!(
-                !self.keepalive_due(member) || self.suspended || goes,
+                !self.keepalive_due(member) || self.suspended,
                 "{member:?} was not kept alive"
             );
         }
