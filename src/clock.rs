@@ -148,7 +148,7 @@ impl Ticker {
         match clock {
             None => Self {
                 epoch: real_now(),
-                source: Source::Coarse(coarse()),
+                source: Source::Coarse(coarse_now()),
             },
             Some(clock) => Self {
                 epoch: read(&*clock),
@@ -161,7 +161,7 @@ impl Ticker {
     #[inline]
     pub(crate) fn tick(&self) -> u64 {
         match &self.source {
-            Source::Coarse(_) => coarse(),
+            Source::Coarse(_) => coarse_now(),
             Source::Custom(clock) => self.custom_tick(&**clock),
         }
     }
@@ -213,7 +213,7 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
 
 #[cfg(all(target_os = "linux", not(conpool_shuttle)))]
 #[inline]
-fn coarse() -> u64 {
+pub(crate) fn coarse_now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     (now.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
@@ -222,7 +222,7 @@ fn coarse() -> u64 {
 
 /// No coarse clock that is safe to read: nanoseconds since the first reading in this process.
 #[cfg(not(all(target_os = "linux", not(conpool_shuttle))))]
-fn coarse() -> u64 {
+pub(crate) fn coarse_now() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let start = *START.get_or_init(real_now);
     ticks(real_now().saturating_duration_since(start))

@@ -1,7 +1,7 @@
 //! The handle.
 
 use crate::error::{AddError, GetError, StillInUse};
-use crate::shared::{Budget, PoolLoan, Shared};
+use crate::shared::{Budget, PoolEngine, PoolLoan, PoolNear, Shared};
 use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, Holder, PoolConfig, PoolStats,
     PooledConnection, SweepReport,
@@ -46,6 +46,9 @@ use std::time::{Duration, Instant};
 pub struct Pool<M: ConnectionManager> {
     /// The same as in the handle, one step nearer.
     shared: Arc<Shared<M>>,
+    /// Also in `shared`, and here to be reached with one step less.
+    engine: Arc<PoolEngine<M>>,
+    near: PoolNear<M>,
     handle: Arc<Handle<M>>,
 }
 
@@ -62,6 +65,8 @@ impl<M: ConnectionManager> Pool<M> {
     pub(crate) fn open(shared: Arc<Shared<M>>) -> Self {
         Self {
             handle: Arc::new(Handle(Arc::clone(&shared))),
+            engine: Arc::clone(&shared.engine),
+            near: shared.engine.table.near(),
             shared,
         }
     }
@@ -76,7 +81,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.shared.get_warm() {
+        match self.shared.get_warm(&self.engine, self.near) {
             Ok(loan) => Ok(PooledConnection::new(loan)),
             Err(found) => self.get_cold(None, found),
         }
@@ -94,7 +99,7 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.shared.get_warm() {
+        match self.shared.get_warm(&self.engine, self.near) {
             Ok(loan) => Ok(PooledConnection::new(loan)),
             Err(found) => self.get_cold(Some(Budget::For(timeout)), found),
         }
@@ -111,7 +116,7 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.shared.get_warm() {
+        match self.shared.get_warm(&self.engine, self.near) {
             Ok(loan) => Ok(PooledConnection::new(loan)),
             Err(found) => self.get_cold(Some(Budget::Until(deadline)), found),
         }
@@ -270,6 +275,8 @@ impl<M: ConnectionManager> Clone for Pool<M> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
+            engine: Arc::clone(&self.engine),
+            near: self.near,
             handle: Arc::clone(&self.handle),
         }
     }

@@ -11,25 +11,57 @@ const POOLS: usize = 8;
 
 struct Memory {
     thread: Cell<u64>,
-    slots: [Cell<(u64, u32)>; POOLS],
+    tags: [Cell<Tag>; POOLS],
 }
 
 crate::sync::thread_local! {
     static MEMORY: Memory = const {
-        Memory { thread: Cell::new(0), slots: [const { Cell::new((0, 0)) }; POOLS] }
+        Memory { thread: Cell::new(0), tags: [const { Cell::new(Tag(0)) }; POOLS] }
     };
 }
 
-/// The slot this thread used last in the pool with this id.
+/// A slot of a pool in one number, which a slot carries ready to be remembered: the pool above, the
+/// slot below, and the highest bit free for the slot's own use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tag(pub(super) u64);
+
+const SLOT_BITS: u32 = 32;
+const POOL_BITS: u32 = 31;
+
+impl Tag {
+    /// The first slot of a pool that no other pool of this process is taken for. (After two thousand
+    /// million pools the numbers repeat; a wrong hint is only a look in vain.)
+    pub(super) fn next_pool() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Relaxed) & ((1 << POOL_BITS) - 1);
+        Self(number << SLOT_BITS)
+    }
+
+    pub(super) fn with_slot(self, index: u32) -> Self {
+        Self(self.0 | u64::from(index))
+    }
+
+    #[inline]
+    pub(super) fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        (self.0 >> SLOT_BITS) as usize % POOLS
+    }
+}
+
+/// The index of the slot this thread used last in this pool; beyond every index if there is none.
 #[inline]
-pub(crate) fn recall(pool: u64) -> Option<u32> {
-    let (known, slot) = MEMORY.with(|memory| memory.slots[pool as usize % POOLS].get());
-    (known == pool).then_some(slot)
+pub(super) fn recall(pool: Tag) -> u64 {
+    let known = MEMORY.with(|memory| memory.tags[pool.place()].get());
+    known.0.wrapping_sub(pool.0)
 }
 
 #[inline]
-pub(crate) fn remember(pool: u64, slot: u32) {
-    MEMORY.with(|memory| memory.slots[pool as usize % POOLS].set((pool, slot)));
+pub(super) fn remember(tag: Tag) {
+    MEMORY.with(|memory| memory.tags[tag.place()].set(tag));
 }
 
 /// A number for the calling thread, never 0, never used again in this process.
@@ -49,27 +81,24 @@ fn number_this_thread() -> u64 {
     number
 }
 
-/// A number for a pool, never 0, never used again in this process.
-pub(super) fn next_pool() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Relaxed)
-}
-
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests {
     use super::*;
 
     #[test]
     fn a_thread_remembers_a_slot_for_each_of_eight_pools() {
-        let pools: Vec<u64> = (0..POOLS).map(|_| next_pool()).collect();
-        let first = pools[0];
-        // Ids of neighbours may be taken by tests in other threads; only fill free places.
+        let first = Tag::next_pool().0 + (1 << 60);
+        let pools: Vec<_> = (0..POOLS as u64)
+            .map(|n| Tag(first + (n << SLOT_BITS)))
+            .collect();
         for (slot, pool) in pools.iter().enumerate() {
-            remember(*pool, slot as u32);
+            remember(pool.with_slot(slot as u32));
         }
-        assert_eq!(recall(pools[POOLS - 1]), Some(POOLS as u32 - 1));
-        let stranger = first + 8 * 1_000_000;
-        assert_eq!(recall(stranger), None);
+        for (slot, pool) in pools.iter().enumerate() {
+            assert_eq!(recall(*pool), slot as u64);
+        }
+        let stranger = Tag(first + (8 << SLOT_BITS));
+        assert!(recall(stranger) > u64::from(u32::MAX));
     }
 
     #[test]

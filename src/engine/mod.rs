@@ -5,7 +5,7 @@
 //!
 //! While nobody waits, a checkout and a check-in are one swap each on a slot (see [`slot`]); nothing
 //! else is touched. Everything else goes through one lock around the [`Ledger`] and the [`Queue`].
-//! The two meet in the slots' `watched` flags and in the **gate**, one word that every checkout
+//! The two meet in the slots' marks and in the **gate**, one word that every checkout
 //! reads and that changes only when the regime does:
 //!
 //! | gate | checkout | check-in to a watched slot |
@@ -44,13 +44,13 @@ mod tests;
 mod ticket;
 mod wait;
 
-pub(crate) use hint::{recall, remember, this_thread};
+pub(crate) use hint::this_thread;
 pub(crate) use ledger::{Birth, Job, JobKind, Ledger};
 pub(crate) use moves::CheckId;
 pub(crate) use permit::{Leaving, Permit};
 pub(crate) use queue::{Effects, Queue};
 pub(crate) use slot::{Loan, Slot, Stamp};
-pub(crate) use table::Table;
+pub(crate) use table::{Near, Table};
 pub(crate) use ticket::{Mail, Ticket};
 
 use crate::sync::{AtomicU32, Condvar, Mutex, MutexGuard, Ordering};
@@ -65,6 +65,10 @@ const YOUNG: u32 = 4;
 const DUE: u32 = 8;
 /// The collector wants to hear of the next checkout.
 const LISTENING: u32 = 16;
+/// No checkout of this pool is silent.
+const LOUD: u32 = 32;
+/// What is not the regime's to change.
+const KEPT: u32 = LISTENING | LOUD;
 
 /// Now, in both reckonings: the tick of the pool's clock for ages, and real time for waits.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +144,6 @@ pub(crate) enum Waited<T: Send + 'static, F: Send + 'static> {
 }
 
 pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
-    pub(crate) id: u64,
     gate: CachePadded<AtomicU32>,
     pub(crate) table: Table<T>,
     core: Mutex<Core<T, F>>,
@@ -159,9 +162,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         inline: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
-            id: hint::next_pool(),
             gate: CachePadded::new(AtomicU32::new(0)),
-            table: Table::new(),
+            table: Table::new(hint::Tag::next_pool(), max_size),
             core: Mutex::new(Core {
                 ledger: Ledger::new(max_size, max_creating),
                 queue: Queue::new(),
@@ -184,6 +186,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.gate.load(Ordering::Acquire) == 0
     }
 
+    /// From now on there is always something to do at a checkout: the road is never open.
+    pub(crate) fn close_road(&self) {
+        self.gate.fetch_or(LOUD, Ordering::AcqRel);
+    }
+
     /// May a caller take an idle entry without queueing?
     pub(crate) fn may_overtake(&self) -> bool {
         self.gate.load(Ordering::Acquire) & (CLOSED | SUSPENDED | DUE) == 0
@@ -203,15 +210,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.gate.load(Ordering::Relaxed) & LISTENING != 0
     }
 
-    /// The entry this thread used last, if it is idle.
-    #[inline]
-    pub(crate) fn take_hinted(&self, now: u64) -> Option<Loan<T>> {
-        self.table.get(recall(self.id)?)?.take(now)
-    }
-
     /// Any idle entry, lowest slot first. Misses none that was at rest when the search began.
     pub(crate) fn take_any(&self, now: u64) -> Option<Loan<T>> {
-        self.take_hinted(now)
+        let hinted = self.table.hinted();
+        hinted
+            .and_then(|slot| slot.take(now))
             .or_else(|| self.table.find(now))
             .or_else(|| self.table.watch_all(now))
     }

@@ -7,20 +7,21 @@
 //! # Watching
 //!
 //! Somebody who found a slot empty and cares about its return (a waiter, close, clear, a shrink) sets
-//! `watched` and *then* swaps the cell once more. Swaps on one cell have a single order, so either
+//! the slot's mark and *then* swaps the cell once more. Swaps on one cell have a single order, so either
 //! that swap finds the entry that came back meanwhile, or the check-in's swap comes later, reads from
-//! the watcher's swap and therefore sees `watched`: it takes the entry back and goes the slow way.
+//! the watcher's swap and therefore sees the mark: it takes the entry back and goes the slow way.
 //! The same atomic step that returns a connection thus tells that somebody waits for it, with no
 //! fence and no shared flag on the warm path.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, SwapCell};
+use super::hint::{Tag, remember};
+use crate::sync::{AtomicU64, Ordering::Relaxed, SwapCell};
 
 /// One place for an entry. Slots live as long as the process and are handed from a finished pool to
 /// the next one of the same type (see `table.rs`), so a guard can refer to its slot without a count.
 #[cfg_attr(not(any(conpool_loom, conpool_shuttle)), repr(align(64)))]
 pub(crate) struct Slot<T> {
     cell: SwapCell<T>,
-    /// 0: vacant. Otherwise twice (the tick of the last change plus one), plus one while in use.
+    /// Twice the tick of the last change, plus one while in use.
     stamp: AtomicU64,
     /// Checkouts by a `get` ever, of all the connections this slot held for this pool.
     gets: AtomicU64,
@@ -32,9 +33,12 @@ pub(crate) struct Slot<T> {
     checked: AtomicU64,
     /// The thread that made the present checkout, 0 when there is none.
     holder: AtomicU64,
-    index: AtomicU32,
-    watched: AtomicU32,
+    /// Which slot of which pool this is, and whether it is [`WATCHED`].
+    tag: AtomicU64,
 }
+
+const WATCHED: u64 = 1 << 63;
+const VACANT: u64 = u64::MAX;
 
 /// What a slot's stamp says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,25 +54,24 @@ impl<T> Slot<T> {
     pub(super) fn new() -> Self {
         Self {
             cell: SwapCell::new(),
-            stamp: AtomicU64::new(0),
+            stamp: AtomicU64::new(VACANT),
             gets: AtomicU64::new(0),
             tries: AtomicU64::new(0),
             expires: AtomicU64::new(0),
             checked: AtomicU64::new(0),
             holder: AtomicU64::new(0),
-            index: AtomicU32::new(0),
-            watched: AtomicU32::new(0),
+            tag: AtomicU64::new(0),
         }
     }
 
     /// Makes a vacant slot ready for its next pool.
-    pub(super) fn adopt(&self, index: u32) {
+    pub(super) fn adopt(&self, tag: Tag) {
         debug_assert_eq!(
             self.stamp(),
             Stamp::Vacant,
             "bug: a slot changes pools in use"
         );
-        self.index.store(index, Relaxed);
+        self.tag.store(tag.0, Relaxed);
         for counter in [&self.gets, &self.tries, &self.holder] {
             counter.store(0, Relaxed);
         }
@@ -76,22 +79,33 @@ impl<T> Slot<T> {
 
     #[inline]
     pub(crate) fn index(&self) -> u32 {
-        self.index.load(Relaxed)
+        Tag(self.tag.load(Relaxed)).slot()
+    }
+
+    /// Lets the calling thread look here first next time.
+    pub(crate) fn remember(&self) {
+        remember(Tag(self.tag.load(Relaxed) & !WATCHED));
     }
 
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {
         match self.stamp.load(Relaxed) {
-            0 => Stamp::Vacant,
-            raw if raw & 1 == 0 => Stamp::Idle((raw >> 1) - 1),
-            raw => Stamp::InUse((raw >> 1) - 1),
+            VACANT => Stamp::Vacant,
+            raw if raw & 1 == 0 => Stamp::Idle(raw >> 1),
+            raw => Stamp::InUse(raw >> 1),
         }
     }
 
     /// Since when the entry is out. Only its holder should ask.
     #[inline]
     pub(crate) fn out_since(&self) -> u64 {
-        (self.stamp.load(Relaxed) >> 1).wrapping_sub(1)
+        self.stamp.load(Relaxed) >> 1
+    }
+
+    /// Whether it went out at this very tick.
+    #[inline]
+    pub(crate) fn is_out_since(&self, tick: u64) -> bool {
+        self.stamp.load(Relaxed) == in_use(tick)
     }
 
     /// All checkouts.
@@ -124,7 +138,7 @@ impl<T> Slot<T> {
     #[inline]
     pub(crate) fn take(&'static self, now: u64) -> Option<Loan<T>> {
         let entry = self.cell.swap(None)?;
-        let idle_since = (self.stamp.load(Relaxed) >> 1).wrapping_sub(1);
+        let idle_since = self.stamp.load(Relaxed) >> 1;
         self.stamp.store(in_use(now), Relaxed);
         Some(Loan {
             slot: self,
@@ -136,16 +150,19 @@ impl<T> Slot<T> {
     /// Like [`take`](Self::take), and if the slot is empty, whoever brings its entry back will notice.
     pub(super) fn watch(&'static self, now: u64) -> Option<Loan<T>> {
         // Before the swap: a check-in that does not see this has its entry found by the swap.
-        self.watched.store(1, Relaxed);
+        self.set_watched(true);
         self.take(now)
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        self.watched.load(Relaxed) != 0
+        self.tag.load(Relaxed) & WATCHED != 0
     }
 
     pub(super) fn set_watched(&self, on: bool) {
-        self.watched.store(u32::from(on), Relaxed);
+        match on {
+            true => self.tag.fetch_or(WATCHED, Relaxed),
+            false => self.tag.fetch_and(!WATCHED, Relaxed),
+        };
     }
 
     /// Marks a reserved slot as holding a connection that is in use.
@@ -153,7 +170,7 @@ impl<T> Slot<T> {
         self.expires.store(expires, Relaxed);
         self.checked.store(now, Relaxed);
         // The first check-in goes the slow way: waiters may have queued while this slot was vacant.
-        self.watched.store(1, Relaxed);
+        self.set_watched(true);
         self.stamp.store(in_use(now), Relaxed);
         Loan {
             slot: self,
@@ -164,16 +181,16 @@ impl<T> Slot<T> {
 
     pub(super) fn vacate(&self) {
         self.holder.store(0, Relaxed);
-        self.stamp.store(0, Relaxed);
+        self.stamp.store(VACANT, Relaxed);
     }
 }
 
 const fn in_use(tick: u64) -> u64 {
-    ((tick + 1) << 1) | 1
+    tick << 1 | 1
 }
 
 const fn idle(tick: u64) -> u64 {
-    (tick + 1) << 1
+    tick << 1
 }
 
 /// An entry on its way between places, together with the slot it belongs to. Whoever has it must put
@@ -187,41 +204,39 @@ pub(crate) struct Loan<T: 'static> {
 }
 
 impl<T> Loan<T> {
-    /// Counts a checkout and returns how many there were on this slot before.
+    /// Counts a checkout by this thread.
     #[inline]
-    pub(crate) fn count_use(&self, thread: u64) -> u64 {
+    pub(crate) fn count_use(&self, thread: u64) {
         // A load and a store, no read-modify-write: only the holder of the entry writes these.
-        let uses = self.slot.uses();
         self.slot.gets.store(self.slot.gets() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
-        uses
     }
 
     /// The same for a checkout by `try_get`.
-    pub(crate) fn count_try(&self, thread: u64) -> u64 {
-        let uses = self.slot.uses();
+    #[inline]
+    pub(crate) fn count_try(&self, thread: u64) {
         self.slot.tries.store(self.slot.tries() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
-        uses
     }
 
     pub(crate) fn set_checked(&self, now: u64) {
         self.slot.checked.store(now, Relaxed);
     }
 
-    /// Puts the entry back as idle since `now`, unless somebody watches the slot: then the loan comes
-    /// back and has to go the slow way, through the lock.
+    /// Puts the entry back as idle since `now` and remembers the slot, unless somebody watches it: then
+    /// the loan comes back and has to go the slow way, through the lock.
     #[inline]
     pub(crate) fn put_back(self, now: u64) -> Result<(), Self> {
         let slot = self.slot;
-        if slot.is_watched() {
+        let tag = slot.tag.load(Relaxed);
+        if tag & WATCHED != 0 {
             return Err(self);
         }
-        let since = slot.stamp.load(Relaxed);
         self.store(now);
         if slot.is_watched() {
-            return take_back(slot, since, now);
+            return take_back(slot, now);
         }
+        remember(Tag(tag));
         Ok(())
     }
 
@@ -248,14 +263,14 @@ impl<T> Loan<T> {
 }
 
 #[cold]
-fn take_back<T>(slot: &'static Slot<T>, stamp: u64, idle_since: u64) -> Result<(), Loan<T>> {
+fn take_back<T>(slot: &'static Slot<T>, now: u64) -> Result<(), Loan<T>> {
     match slot.cell.swap(None) {
         Some(entry) => {
-            slot.stamp.store(stamp, Relaxed);
+            slot.stamp.store(in_use(now), Relaxed);
             Err(Loan {
                 slot,
                 entry,
-                idle_since,
+                idle_since: now,
             })
         }
         // Somebody took it meanwhile; the slot is still watched, so that check-in will notice.

@@ -1,7 +1,8 @@
 //! The slots of one pool, and how an idle one is found without a walk that hurts.
 //!
-//! Slots are made when first needed, in segments that double, so the table grows without moving
-//! anything and readers take no lock.
+//! Slots lie side by side in segments that double, each made when first needed, so the table grows
+//! without moving anything and readers take no lock. The first segment is there from the beginning:
+//! where warm checkouts look, nothing has to be asked for.
 //!
 //! # The ready bits
 //!
@@ -12,82 +13,127 @@
 //! stays set, never writes the word.
 //!
 //! The clear comes *before* the watcher's swap, and whoever stores an entry under the lock looks at
-//! `watched` once more *after* its swap and sets the bit again; with the order of swaps on one cell
+//! the mark once more *after* its swap and sets the bit again; with the order of swaps on one cell
 //! (see `slot.rs`) an entry at rest therefore always has its bit set.
 //!
 //! # Why slots are never freed
 //!
 //! A guard must find its way back to its slot without a reference count (one shared count costs 10×
 //! at two threads) and without borrowing the pool. So slots are `'static`: a finished pool leaves its
-//! slots (128 bytes each) to the next pool of the same type, and a process keeps as many as it used
-//! at its peak. That is the price of a `'static` guard without a count and without `unsafe`.
+//! segments (64 bytes a slot) to the next pool of the same type, and a process keeps as many as it
+//! used at its peak. That is the price of a `'static` guard without a count and without `unsafe`.
 
+use super::hint::{Tag, recall};
 use super::slot::{Loan, Slot, Stamp};
 use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::OnceLock;
 
-const NEAR: usize = 16;
+/// The most slots that a pool has from the beginning; fewer if it needs no more.
 const FIRST: usize = 64;
-/// 64 slots, then segments that double the table: room for 2^32 slots.
-const SEGMENTS: usize = 27;
+/// Segments that double the table, from one slot on: room for 2^32 slots.
+const SEGMENTS: usize = 32;
 /// How many slots in use a quick search passes before it hands over to the thorough one.
 const QUICK: usize = 32;
 
 pub(crate) struct Table<T: Send + 'static> {
-    /// The lowest slots once more, without the steps through a segment: where warm checkouts look.
-    near: [OnceLock<&'static Slot<T>>; NEAR],
-    segments: [OnceLock<Segment<T>>; SEGMENTS],
+    /// The tag of slot 0.
+    tag: Tag,
+    first: Segment<T>,
+    more: [OnceLock<Segment<T>>; SEGMENTS],
+}
+
+/// What of a table never changes, for every handle to have a copy: between its two swaps a warm cycle
+/// waits for every load that needs another load first.
+pub(crate) struct Near<T: 'static> {
+    tag: Tag,
+    slots: &'static [Slot<T>],
+}
+
+impl<T> Clone for Near<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Near<T> {}
+
+impl<T> Near<T> {
+    /// The slot that this thread used last here, if it is one of the first segment.
+    #[inline]
+    pub(crate) fn hinted(self) -> Option<&'static Slot<T>> {
+        self.slots.get(recall(self.tag) as usize)
+    }
 }
 
 struct Segment<T: 'static> {
-    slots: Box<[OnceLock<&'static Slot<T>>]>,
+    slots: &'static [Slot<T>],
     ready: Box<[AtomicU64]>,
 }
 
 impl<T: Send + 'static> Table<T> {
-    pub(super) fn new() -> Self {
+    /// A table for about so many slots; it grows when more are asked for.
+    pub(super) fn new(tag: Tag, size: usize) -> Self {
+        let len = size.clamp(1, FIRST).next_power_of_two();
         Self {
-            near: [const { OnceLock::new() }; NEAR],
-            segments: [const { OnceLock::new() }; SEGMENTS],
+            tag,
+            first: Segment::new(tag, 0, len),
+            more: [const { OnceLock::new() }; SEGMENTS],
         }
     }
 
-    /// The slot with this index, if it was ever used.
+    pub(crate) fn near(&self) -> Near<T> {
+        let (tag, slots) = (self.tag, self.first.slots);
+        Near { tag, slots }
+    }
+
+    /// The slot that this thread used last here.
+    pub(crate) fn hinted(&self) -> Option<&'static Slot<T>> {
+        self.get(u32::try_from(recall(self.tag)).ok()?)
+    }
+
+    /// The slot with this index, if there ever was one.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&'static Slot<T>> {
-        if let Some(near) = self.near.get(index as usize) {
-            return near.get().copied();
+        let (segment, offset) = self.find_segment(index)?;
+        Some(&segment.slots[offset])
+    }
+
+    fn find_segment(&self, index: u32) -> Option<(&Segment<T>, usize)> {
+        match place(index as usize, self.first.slots.len()) {
+            (0, offset) => Some((&self.first, offset)),
+            (segment, offset) => Some((self.more[segment - 1].get()?, offset)),
         }
-        let (segment, offset) = place(index);
-        self.segments[segment].get()?.slots[offset].get().copied()
     }
 
     /// The slot with this index, made now if need be.
     pub(super) fn get_or_make(&self, index: u32) -> &'static Slot<T> {
-        let (segment, offset) = place(index);
-        let segment = self.segments[segment].get_or_init(|| Segment::new(segment));
-        segment.slots[offset].get_or_init(|| {
-            let slot = spare::take();
-            slot.adopt(index);
-            if let Some(near) = self.near.get(index as usize) {
-                near.get_or_init(|| slot);
+        let first = self.first.slots.len();
+        let (segment, offset) = match place(index as usize, first) {
+            (0, offset) => (&self.first, offset),
+            (number, offset) => {
+                let len = first << (number - 1);
+                let make = || Segment::new(self.tag, len, len);
+                (self.more[number - 1].get_or_init(make), offset)
             }
-            slot
-        })
+        };
+        &segment.slots[offset]
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &Segment<T>> {
+        let more = self.more.iter().map_while(|segment| segment.get());
+        std::iter::once(&self.first).chain(more)
     }
 
     /// Says that the slot may hold an idle entry.
     pub(super) fn set_ready(&self, index: u32) {
-        let (segment, offset) = place(index);
-        if let Some(segment) = self.segments[segment].get() {
+        if let Some((segment, offset)) = self.find_segment(index) {
             let word = &segment.ready[offset / 64];
             word.fetch_or(1 << (offset % 64), AcqRel);
         }
     }
 
     fn clear_ready(&self, index: u32) {
-        let (segment, offset) = place(index);
-        if let Some(segment) = self.segments[segment].get() {
+        if let Some((segment, offset)) = self.find_segment(index) {
             let word = &segment.ready[offset / 64];
             word.fetch_and(!(1 << (offset % 64)), AcqRel);
         }
@@ -95,8 +141,7 @@ impl<T: Send + 'static> Table<T> {
 
     /// The ready slots, lowest first.
     fn ready(&self) -> impl Iterator<Item = &'static Slot<T>> + '_ {
-        let used = self.segments.iter().map_while(|segment| segment.get());
-        used.flat_map(|segment| {
+        self.segments().flat_map(|segment| {
             let words = segment.ready.iter().enumerate();
             words.flat_map(move |(number, word)| {
                 let mut bits = word.load(Acquire);
@@ -105,16 +150,14 @@ impl<T: Send + 'static> Table<T> {
                     bits &= bits.wrapping_sub(1);
                     (bit < 64).then_some(number * 64 + bit)
                 })
-                .filter_map(|offset| segment.slots[offset].get().copied())
+                .map(|offset| &segment.slots[offset])
             })
         })
     }
 
-    /// Every slot ever used, lowest first.
+    /// Every slot there is, lowest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static Slot<T>> + '_ {
-        let used = self.segments.iter().map_while(|segment| segment.get());
-        used.flat_map(|segment| segment.slots.iter())
-            .map_while(|slot| slot.get().copied())
+        self.segments().flat_map(|segment| segment.slots.iter())
     }
 
     /// Takes the lowest idle entry it finds, without disturbing the slots in use. May miss one when
@@ -180,37 +223,35 @@ impl<T: Send + 'static> Table<T> {
     }
 }
 
-impl<T: 'static> Segment<T> {
-    fn new(number: usize) -> Self {
-        let len = if number == 0 {
-            FIRST
-        } else {
-            FIRST << (number - 1)
-        };
+impl<T: Send + 'static> Segment<T> {
+    /// The slots from this index on.
+    fn new(tag: Tag, start: usize, len: usize) -> Self {
+        let slots = spare::take(len);
+        for (index, slot) in (start as u32..).zip(slots) {
+            slot.adopt(tag.with_slot(index));
+        }
         Self {
-            slots: (0..len).map(|_| OnceLock::new()).collect(),
-            ready: (0..len / 64).map(|_| AtomicU64::new(0)).collect(),
+            slots,
+            ready: (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 }
 
-/// Segment and offset of an index.
+/// Segment and offset of an index, where the first segment has so many slots.
 #[inline]
-const fn place(index: u32) -> (usize, usize) {
-    let index = index as usize;
-    if index < FIRST {
+const fn place(index: usize, first: usize) -> (usize, usize) {
+    if index < first {
         return (0, index);
     }
-    let segment = (index / FIRST).ilog2() as usize + 1;
-    (segment, index - (FIRST << (segment - 1)))
+    let doublings = (index / first).ilog2() as usize;
+    (doublings + 1, index - (first << doublings))
 }
 
 impl<T: Send + 'static> Drop for Table<T> {
     fn drop(&mut self) {
         // The last reference is gone, so no entry and no guard of this pool exists.
-        let slots = self.segments.iter_mut().filter_map(OnceLock::take);
-        let slots = slots.flat_map(|segment| segment.slots);
-        spare::put(slots.filter_map(OnceLock::into_inner));
+        self.segments()
+            .for_each(|segment| spare::put(segment.slots));
     }
 }
 
@@ -220,7 +261,11 @@ impl<T: Send + 'static> std::fmt::Debug for Table<T> {
     }
 }
 
-/// Slots that finished pools left, by type.
+fn leak<T>(len: usize) -> &'static [Slot<T>] {
+    Box::leak((0..len).map(|_| Slot::new()).collect())
+}
+
+/// Slots that finished pools left, by type and number.
 #[cfg(not(any(conpool_loom, conpool_shuttle)))]
 mod spare {
     use super::Slot;
@@ -229,24 +274,25 @@ mod spare {
     use std::collections::HashMap;
     use std::sync::LazyLock;
 
-    type Shelf = HashMap<TypeId, Box<dyn Any + Send>>;
+    type Shelf = HashMap<(TypeId, usize), Box<dyn Any + Send>>;
+    type Kept<T> = Vec<&'static [Slot<T>]>;
     static SHELF: LazyLock<Mutex<Shelf>> = LazyLock::new(Mutex::default);
 
-    pub(super) fn take<T: Send + 'static>() -> &'static Slot<T> {
+    pub(super) fn take<T: Send + 'static>(len: usize) -> &'static [Slot<T>] {
         let mut shelf = SHELF.lock();
-        let slots = shelf.get_mut(&TypeId::of::<T>());
-        let slots = slots.and_then(|slots| slots.downcast_mut::<Vec<&'static Slot<T>>>());
-        let spare = slots.and_then(Vec::pop);
+        let kept = shelf.get_mut(&(TypeId::of::<T>(), len));
+        let kept = kept.and_then(|kept| kept.downcast_mut::<Kept<T>>());
+        let spare = kept.and_then(Vec::pop);
         drop(shelf);
-        spare.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
+        spare.unwrap_or_else(|| super::leak(len))
     }
 
-    pub(super) fn put<T: Send + 'static>(slots: impl Iterator<Item = &'static Slot<T>>) {
+    pub(super) fn put<T: Send + 'static>(slots: &'static [Slot<T>]) {
         let mut shelf = SHELF.lock();
-        let entry = shelf.entry(TypeId::of::<T>());
-        let kept = entry.or_insert_with(|| Box::new(Vec::<&'static Slot<T>>::new()));
-        if let Some(kept) = kept.downcast_mut::<Vec<&'static Slot<T>>>() {
-            kept.extend(slots);
+        let kept = shelf.entry((TypeId::of::<T>(), slots.len()));
+        let kept = kept.or_insert_with(|| Box::new(Kept::<T>::new()));
+        if let Some(kept) = kept.downcast_mut::<Kept<T>>() {
+            kept.push(slots);
         }
     }
 }
@@ -256,11 +302,9 @@ mod spare {
 mod spare {
     use super::Slot;
 
-    pub(super) fn take<T: Send + 'static>() -> &'static Slot<T> {
-        Box::leak(Box::new(Slot::new()))
-    }
+    pub(super) use super::leak as take;
 
-    pub(super) fn put<T: Send + 'static>(_: impl Iterator<Item = &'static Slot<T>>) {}
+    pub(super) fn put<T: Send + 'static>(_: &'static [Slot<T>]) {}
 }
 
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
@@ -269,44 +313,49 @@ mod tests {
 
     #[test]
     fn places_follow_each_other_without_gap_or_overlap() {
-        let (mut segment, mut offset) = (0, 0);
-        for index in 0..100_000 {
-            assert_eq!(place(index), (segment, offset), "index {index}");
-            offset += 1;
-            let len = if segment == 0 {
-                FIRST
-            } else {
-                FIRST << (segment - 1)
-            };
-            if offset == len {
-                (segment, offset) = (segment + 1, 0);
+        for first in [1, 2, 16, FIRST] {
+            let (mut segment, mut offset, mut len) = (0, 0, first);
+            for index in 0..100_000 {
+                assert_eq!(place(index, first), (segment, offset), "index {index}");
+                offset += 1;
+                if offset == len {
+                    len = first << segment;
+                    (segment, offset) = (segment + 1, 0);
+                }
             }
+            assert!(place(u32::MAX as usize, first).0 <= SEGMENTS);
         }
-        assert!(place(u32::MAX).0 < SEGMENTS);
+    }
+
+    #[test]
+    fn every_slot_knows_its_index_also_in_a_table_that_grew() {
+        let table = Table::<String>::new(Tag::next_pool(), 3);
+        for index in 0..1000 {
+            assert_eq!(table.get_or_make(index).index(), index);
+            assert_eq!(table.get(index).map(Slot::index), Some(index));
+        }
+        let all: Vec<_> = table.all().map(Slot::index).collect();
+        assert_eq!(all, (0..1024).collect::<Vec<_>>());
+        table.get_or_make(700).remember();
+        assert_eq!(table.hinted().map(Slot::index), Some(700));
     }
 
     #[test]
     fn a_finished_table_leaves_its_slots_to_the_next() {
         struct OnlyHere;
-        let table = Table::<OnlyHere>::new();
-        let mut first: Vec<_> = (0..100)
-            .map(|n| std::ptr::from_ref(table.get_or_make(n)))
-            .collect();
-        drop(table);
-        let table = Table::<OnlyHere>::new();
-        let mut second: Vec<_> = (0..100)
-            .map(|n| std::ptr::from_ref(table.get_or_make(n)))
-            .collect();
-        first.sort();
-        second.sort();
-        assert_eq!(first, second);
+        let slots = || {
+            let table = Table::<OnlyHere>::new(Tag::next_pool(), 10);
+            let mut slots: Vec<_> = (0..100)
+                .map(|n| std::ptr::from_ref(table.get_or_make(n)))
+                .collect();
+            slots.sort();
+            slots
+        };
+        assert_eq!(slots(), slots());
     }
 
     #[test]
-    fn a_slot_with_its_box_stays_small() {
-        assert_eq!(
-            std::mem::size_of::<Slot<u64>>(),
-            64 + 64 * usize::from(cfg!(conpool_loom))
-        );
+    fn a_slot_fills_one_cache_line() {
+        assert_eq!(std::mem::size_of::<Slot<u64>>(), 64);
     }
 }

@@ -1,7 +1,7 @@
 //! Waiting: joining the line, sleeping until there is an outcome, leaving.
 
 use super::{
-    CLOSED, Core, DUE, Effects, Engine, LISTENING, Loan, Moment, SUSPENDED, Ticket, Waited, YOUNG,
+    CLOSED, Core, DUE, Effects, Engine, KEPT, Loan, Moment, SUSPENDED, Ticket, Waited, YOUNG,
 };
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// Makes the gate tell the truth.
     pub(super) fn set_gate(&self, core: &mut Core<T, F>, now: Instant) {
-        let mut gate = self.gate.load(Ordering::Relaxed) & LISTENING;
+        let mut gate = self.gate.load(Ordering::Relaxed) & KEPT;
         gate |= if core.closed { CLOSED } else { 0 };
         gate |= if core.suspended { SUSPENDED } else { 0 };
         gate |= match core.queue.is_empty() {
@@ -137,7 +137,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         };
         if self.gate.load(Ordering::Relaxed) != gate {
             // LISTENING changes outside the lock: keep whatever it is by now.
-            let keep = |now: u32| Some((gate & !LISTENING) | (now & LISTENING));
+            let keep = |now: u32| Some((gate & !KEPT) | (now & KEPT));
             let _ = self
                 .gate
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, keep);

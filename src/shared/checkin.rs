@@ -2,8 +2,7 @@
 
 use super::node::{Odd, Vouched, span};
 use super::{PoolLoan, Shared};
-use crate::clock::real_now;
-use crate::engine::remember;
+use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 
@@ -12,19 +11,17 @@ use std::sync::Arc;
 pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
     let node = &mut *loan.entry;
     let shared = &*node.shared;
-    let now = shared.ticker.tick();
-    let out_since = loan.slot.out_since();
+    let now = coarse_now();
     let panicked = std::thread::panicking();
-    if panicked || node.odd != 0 || now >= node.expires || now > out_since || !shared.is_silent() {
-        return check_in_unusual(loan, panicked, now);
+    // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
+    if panicked || node.odd != 0 || !loan.slot.is_out_since(now) {
+        return check_in_unusual(loan, panicked);
     }
     if let Some(reason) = ask(shared, &mut node.connection) {
         return evict(loan, reason, now);
     }
-    let (pool, slot) = (shared.engine.id, loan.slot.index());
-    match loan.put_back(now) {
-        Ok(()) => remember(pool, slot),
-        Err(loan) => give_back(loan, now),
+    if let Err(loan) = loan.put_back(now) {
+        give_back(loan, now);
     }
 }
 
@@ -51,9 +48,10 @@ fn ask<M: ConnectionManager>(
 
 #[cold]
 #[inline(never)]
-fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool, now: u64) {
+fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool) {
     let node = &mut *loan.entry;
     let shared = Arc::clone(&node.shared);
+    let now = shared.ticker.tick();
     // A connection that a panic drops is not asked: nobody knows what state it is in.
     let reason = if panicked && !node.is(Odd::AmidPanic) {
         Some(EvictReason::Panicked)
@@ -65,12 +63,10 @@ fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool,
     if let Some(reason) = reason.or(spent).or(expired) {
         return evict(loan, reason, now);
     }
-    node.odd = 0;
+    node.odd &= Odd::LASTING;
     shared.note_return(&loan, now);
-    let (pool, slot) = (shared.engine.id, loan.slot.index());
-    match loan.put_back(now) {
-        Ok(()) => remember(pool, slot),
-        Err(loan) => return give_back(loan, now),
+    if let Err(loan) = loan.put_back(now) {
+        return give_back(loan, now);
     }
     if shared.crew.is_none() {
         shared.tend_a_little();
@@ -90,7 +86,7 @@ fn evict<M: ConnectionManager>(loan: PoolLoan<M>, reason: EvictReason, now: u64)
 #[inline(never)]
 fn give_back<M: ConnectionManager>(loan: PoolLoan<M>, now: u64) {
     let shared = Arc::clone(&loan.entry.shared);
-    remember(shared.engine.id, loan.slot.index());
+    loan.slot.remember();
     shared.give_back(loan, now);
 }
 

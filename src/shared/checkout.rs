@@ -1,11 +1,12 @@
 //! The way of a connection to a caller.
 
 use super::create::Failed;
+use super::hooks::is_traced;
 use super::node::{Odd, Vouched};
-use super::{PoolLoan, Shared};
+use super::{PoolEngine, PoolLoan, PoolNear, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::{remember, this_thread};
+use crate::engine::this_thread;
 use crate::error::{Cause, GetError};
 use crate::{ConnectionManager, EvictReason, HealthCheck, PoolEvent};
 use std::error::Error;
@@ -55,16 +56,22 @@ impl<M: ConnectionManager> Shared<M> {
     /// The whole of a warm checkout: the slot this thread used last, one swap, no lock. Err with what
     /// it took and could not vouch for, if anything.
     #[inline]
-    pub(crate) fn get_warm(self: &Arc<Self>) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
-        if !self.engine.is_open_road() {
+    pub(crate) fn get_warm(
+        self: &Arc<Self>,
+        engine: &PoolEngine<M>,
+        near: PoolNear<M>,
+    ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+        if !engine.is_open_road() {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let Some(mut loan) = self.engine.take_hinted(now) else {
+        let hinted = near.hinted().or_else(|| engine.table.hinted());
+        let Some(mut loan) = hinted.and_then(|slot| slot.take(now)) else {
             return Err(None);
         };
-        let fresh = now.saturating_sub(loan.idle_since) < self.fresh;
-        if !fresh || now >= loan.entry.expires || !self.is_silent() {
+        // Wraps where another thread put it back at a later tick: then it gets a second look.
+        let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
+        if !fresh || now >= loan.entry.expires || is_traced() {
             return Err(Some(loan));
         }
         match self.prepare(&mut loan) {
@@ -102,14 +109,15 @@ impl<M: ConnectionManager> Shared<M> {
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
     fn hand_out(self: &Arc<Self>, loan: PoolLoan<M>) -> PoolLoan<M> {
-        let uses = loan.count_use(this_thread());
-        self.hand_out_counted(loan, uses)
+        loan.count_use(this_thread());
+        self.hand_out_counted(loan)
     }
 
     #[inline]
-    fn hand_out_counted(self: &Arc<Self>, mut loan: PoolLoan<M>, uses: u64) -> PoolLoan<M> {
-        if uses == loan.entry.notable_use {
-            self.note_use(&mut loan, uses);
+    fn hand_out_counted(self: &Arc<Self>, mut loan: PoolLoan<M>) -> PoolLoan<M> {
+        loan.entry.until_notable -= 1;
+        if loan.entry.until_notable == 0 {
+            self.note_use(&mut loan);
         }
         if std::thread::panicking() {
             loan.entry.mark(Odd::AmidPanic);
@@ -119,19 +127,17 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The first use of a connection, or its last.
     #[cold]
-    fn note_use(self: &Arc<Self>, loan: &mut PoolLoan<M>, uses: u64) {
-        let last = self
-            .config
-            .max_uses
-            .map(|max| loan.entry.first_use.saturating_add(max - 1));
-        if uses == loan.entry.first_use {
+    fn note_use(self: &Arc<Self>, loan: &mut PoolLoan<M>) {
+        let uses = loan.slot.uses() - loan.entry.before;
+        if uses == 1 {
             self.meter.first_uses.fetch_add(1, Relaxed);
             self.back_on(None);
-            loan.entry.notable_use = last.unwrap_or(u64::MAX);
         }
-        if Some(uses) == last {
+        let left = self.config.max_uses.map(|max| max.saturating_sub(uses));
+        if left == Some(0) {
             loan.entry.mark(Odd::Spent);
         }
+        loan.entry.until_notable = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
     }
 
     pub(super) fn hand_out_loudly(
@@ -140,13 +146,17 @@ impl<M: ConnectionManager> Shared<M> {
         errand: &Errand,
         now: u64,
     ) -> PoolLoan<M> {
-        let loan = if errand.tries {
-            let uses = loan.count_try(this_thread());
-            self.hand_out_counted(loan, uses)
+        let mut loan = if errand.tries {
+            loan.count_try(this_thread());
+            self.hand_out_counted(loan)
         } else {
             self.hand_out(loan)
         };
-        remember(self.engine.id, loan.slot.index());
+        if self.is_loud() {
+            // Asked once, so that what is told of the checkout is also told of its check-in.
+            loan.entry.mark(Odd::Loud);
+        }
+        loan.slot.remember();
         if let Some(leaks) = &self.leaks {
             leaks.note(&loan, errand.at, now);
             self.call_for(leaks.due(now), self.moment());

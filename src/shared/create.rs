@@ -196,8 +196,8 @@ impl<M: ConnectionManager> Shared<M> {
             created,
             expires: created.saturating_add(lifetime),
             generation,
-            first_use: 0,
-            notable_use: 0,
+            before: 0,
+            until_notable: 1,
             vouched: Vouched::Created,
             odd: 0,
         })

@@ -71,7 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
             id: node.id,
             reason,
             age: span(node.created, now),
-            uses: uses.saturating_sub(node.first_use),
+            uses: uses.saturating_sub(node.before),
         });
     }
 

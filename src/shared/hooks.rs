@@ -66,10 +66,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// True if nobody would hear of a checkout or a check-in.
-    #[inline]
-    pub(super) fn is_silent(&self) -> bool {
-        self.silent && LevelFilter::current() < LevelFilter::TRACE
+    /// True if a checkout or a check-in would be told to somebody or noted somewhere.
+    pub(super) fn is_loud(&self) -> bool {
+        self.observer.is_some() || self.leaks.is_some() || self.crew.is_none() || is_traced()
     }
 
     /// Keeps the text of an error for `stats`. Its Display is user code as well.
@@ -90,6 +89,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.call("is_transient", |manager| manager.is_transient(error))
             .unwrap_or(false)
     }
+}
+
+/// Whether anybody may listen to the events of every checkout.
+#[inline]
+pub(super) fn is_traced() -> bool {
+    LevelFilter::current() >= LevelFilter::TRACE
 }
 
 /// The text of a panic. The payload may panic itself when it is dropped.

@@ -29,7 +29,7 @@ pub(crate) use node::Node;
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
-use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Permit, Ticket};
+use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Near, Permit, Ticket};
 use crate::error::Cause;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
@@ -59,6 +59,7 @@ type PoolCore<M> = Core<Of<M>, Err<M>>;
 type PoolHanded<M> = Handed<Of<M>, Err<M>>;
 /// A connection of such a pool on its way between places.
 pub(crate) type PoolLoan<M> = Loan<Of<M>>;
+pub(crate) type PoolNear<M> = Near<Of<M>>;
 /// When something failed last, and how.
 type LastFailure<M> = (Instant, Cause<<M as ConnectionManager>::Error>);
 
@@ -74,9 +75,6 @@ pub(crate) struct Shared<M: ConnectionManager> {
     ages: Ages,
     /// An idle connection younger than this many ticks at rest needs no second look.
     fresh: u64,
-    /// No observer, no leak detection, and a collector that looks after the rest: a warm cycle tells
-    /// nobody and tends nothing.
-    silent: bool,
     check_may_block: bool,
     min_idle: AtomicUsize,
     /// While building: creates fail the build at once.
@@ -157,13 +155,16 @@ impl<M: ConnectionManager> Shared<M> {
         let ages = Ages::new(&config);
         let ticker = Ticker::new(clock);
         let asked = hooks::check_may_block(&manager);
+        if observer.is_some() || leaks.is_some() || inline {
+            // A checkout has somebody to tell or something to tend.
+            engine.close_road();
+        }
         let shared = Arc::new(Self {
             crew: (!inline).then(|| Crew::new(Arc::clone(&name))),
             name,
             engine,
             fresh: window.min(ages.idle.unwrap_or(u64::MAX)),
             ages,
-            silent: observer.is_none() && leaks.is_none() && !inline,
             check_may_block: *asked.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),

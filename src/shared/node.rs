@@ -5,6 +5,8 @@ use crate::{ConnectionInfo, ConnectionManager};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// On cache lines of its own: its holder writes it, and the neighbour in memory belongs to another thread.
+#[repr(align(64))]
 pub(crate) struct Node<M: ConnectionManager> {
     pub(crate) connection: M::Connection,
     /// A connection knows its pool, so a guard needs no count on it. The circle with the slots is
@@ -16,9 +18,9 @@ pub(crate) struct Node<M: ConnectionManager> {
     pub(super) expires: u64,
     pub(super) generation: u64,
     /// What its slot's count of uses was when it came.
-    pub(super) first_use: u64,
-    /// The slot's count of uses at which the next checkout is its first or its last.
-    pub(super) notable_use: u64,
+    pub(super) before: u64,
+    /// Counts down to the next checkout that is its first or its last.
+    pub(super) until_notable: u64,
     /// Counts only while it is handed on without resting: no check is due then.
     pub(super) vouched: Vouched,
     /// What its check-in has to know, one bit each; mostly nothing.
@@ -40,13 +42,25 @@ pub(super) enum Odd {
     AmidPanic = 1,
     /// This was its last use.
     Spent = 2,
+    /// Its checkout was told or noted.
+    Loud = 4,
+    /// The pool has a clock of its own; so from its creation on.
+    Clocked = 8,
+}
+
+impl Odd {
+    /// What a check-in does not change.
+    pub(super) const LASTING: u8 = Self::Clocked as u8;
 }
 
 impl<M: ConnectionManager> Node<M> {
     /// It begins its life in a slot with this count of uses.
     pub(super) fn begin(&mut self, uses: u64) {
-        self.first_use = uses;
-        self.notable_use = uses;
+        if self.shared.ticker.custom().is_some() {
+            self.mark(Odd::Clocked);
+        }
+        self.before = uses;
+        self.until_notable = 1;
     }
 
     pub(super) fn mark(&mut self, odd: Odd) {
@@ -64,7 +78,7 @@ impl<M: ConnectionManager> Node<M> {
             created_at: self.shared.ticker.instant(self.created),
             age: span(self.created, now),
             idle_for: span(idle_since, now),
-            uses: uses - self.first_use,
+            uses: uses - self.before,
             generation: self.generation,
         }
     }
