@@ -81,7 +81,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.shared.get_warm(&self.engine, self.near) {
+        match self.get_warm::<false>() {
             Ok(loan) => Ok(PooledConnection::new(loan)),
             Err(found) => self.get_cold(None, found),
         }
@@ -99,7 +99,7 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.shared.get_warm(&self.engine, self.near) {
+        match self.get_warm::<false>() {
             Ok(loan) => Ok(PooledConnection::new(loan)),
             Err(found) => self.get_cold(Some(Budget::For(timeout)), found),
         }
@@ -116,10 +116,15 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.shared.get_warm(&self.engine, self.near) {
+        match self.get_warm::<false>() {
             Ok(loan) => Ok(PooledConnection::new(loan)),
             Err(found) => self.get_cold(Some(Budget::Until(deadline)), found),
         }
+    }
+
+    #[inline]
+    fn get_warm<const TRIES: bool>(&self) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+        self.shared.get_warm::<TRIES>(&self.engine, self.near)
     }
 
     /// Everything but the warm way. `found`: what the warm way took and could not vouch for.
@@ -138,9 +143,20 @@ impl<M: ConnectionManager> Pool<M> {
 
     /// An idle connection now, or none. Never waits, never creates. One whose check is due and may
     /// block is checked in the background, and the next one is looked at.
+    #[inline]
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
-        let got = self.shared.try_get(Location::caller());
+        match self.get_warm::<true>() {
+            Ok(loan) => Some(PooledConnection::new(loan)),
+            Err(found) => self.try_cold(found),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn try_cold(&self, found: Option<PoolLoan<M>>) -> Option<PooledConnection<M>> {
+        let got = self.shared.try_cold(Location::caller(), found);
         got.map(PooledConnection::new)
     }
 

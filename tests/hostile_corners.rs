@@ -12,7 +12,7 @@ use conpool::{
 };
 use std::{
     cell::RefCell,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -117,7 +117,7 @@ fn guards_and_handles_may_be_used_and_dropped_by_the_destructors_of_a_thread() {
 
 /// Calls its pool from every event, once deep.
 #[derive(Clone, Default)]
-struct Caller(Arc<OnceLock<Pool<MemoryManager>>>);
+struct Caller(Arc<Mutex<Option<Pool<MemoryManager>>>>);
 
 thread_local! {
     static INSIDE: RefCell<bool> = const { RefCell::new(false) };
@@ -125,7 +125,9 @@ thread_local! {
 
 impl PoolObserver for Caller {
     fn on_event(&self, _: &PoolEvent) {
-        let Some(pool) = self.0.get() else { return };
+        let Some(pool) = self.0.lock().unwrap().clone() else {
+            return;
+        };
         if INSIDE.with(|inside| inside.replace(true)) {
             return;
         }
@@ -157,7 +159,7 @@ fn an_observer_may_call_its_pool_from_every_event() {
             .max_size(3)
             .build(backend.clone())
             .unwrap();
-        assert!(caller.0.set(pool.clone()).is_ok());
+        *caller.0.lock().unwrap() = Some(pool.clone());
         let worker = spawn({
             let pool = pool.clone();
             move || {
@@ -182,6 +184,9 @@ fn an_observer_may_call_its_pool_from_every_event() {
         worker.join_soon();
         pool.close_timeout(SOON).unwrap();
         eventually(|| backend.counters().open == 0);
+        // Else the pool would hold the observer, and the observer the pool.
+        let last = caller.0.lock().unwrap().take();
+        drop(last);
     }
 }
 

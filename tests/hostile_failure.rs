@@ -6,7 +6,9 @@ use common::{
     Custom, Gate, SOON, close_clean, eventually, fill, ms, queued, quick, quick_backoff, secs,
     spawn, take, timed,
 };
-use conpool::{Backoff, EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, Pool};
+use conpool::{
+    Backoff, EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, Pool, PooledConnection,
+};
 
 fn steep() -> Backoff {
     Backoff::default()
@@ -173,6 +175,39 @@ fn a_hook_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns() 
     eventually(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
     gates[5].open();
     user.join_soon().unwrap();
+    gates.iter().for_each(Gate::open);
+    eventually(|| pool.stats().abandoned == 0);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_dispose_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns() {
+    let backend = MemoryManager::new();
+    let gates: Vec<_> = (0..5).map(|_| Gate::default()).collect();
+    let manager = Custom::new(&backend, {
+        let gates = gates.clone();
+        move |hook, id| {
+            if hook == Hook::Dispose {
+                if let Some(gate) = gates.get(id as usize - 1) {
+                    gate.pass();
+                }
+            }
+        }
+    });
+    let pool = Pool::builder()
+        .max_size(1)
+        .dispose_timeout(ms(20))
+        .build_lazy(manager)
+        .unwrap();
+    for _ in &gates {
+        PooledConnection::discard(pool.get_timeout(SOON).unwrap());
+    }
+    // Four are given up on, the fifth keeps the only slot.
+    eventually(|| pool.stats().abandoned == 4 && pool.stats().disposing == 1);
+    common::stays(|| pool.stats().abandoned == 4 && pool.stats().disposing == 1);
+    gates[2].open();
+    eventually(|| pool.stats().abandoned == 4 && pool.stats().disposing == 0);
+    drop(pool.get_timeout(SOON).unwrap());
     gates.iter().for_each(Gate::open);
     eventually(|| pool.stats().abandoned == 0);
     close_clean(&pool, &backend);

@@ -180,15 +180,26 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     // ---- the fast side -------------------------------------------------------------------------
 
-    /// Nothing stands in the way of a checkout.
+    /// Nothing stands in the way of a checkout: nobody waits, or the head may still be overtaken.
     #[inline]
     pub(crate) fn is_open_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) == 0
+        self.gate.load(Ordering::Acquire) & !YOUNG == 0
+    }
+
+    /// Somebody waits, and what comes back is not to pass it by.
+    #[inline]
+    pub(crate) fn has_line(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & (YOUNG | DUE) != 0
     }
 
     /// From now on there is always something to do at a checkout: the road is never open.
     pub(crate) fn close_road(&self) {
         self.gate.fetch_or(LOUD, Ordering::AcqRel);
+    }
+
+    /// Nothing stands in the way of a checkout but what there is to do at each.
+    pub(crate) fn is_loud_road(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & !YOUNG == LOUD
     }
 
     /// May a caller take an idle entry without queueing?

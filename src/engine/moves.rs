@@ -308,10 +308,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.table.all().filter(in_use).count()
     }
 
-    /// How many entries are idle, roughly: without the lock.
-    pub(crate) fn idle_count(&self) -> usize {
-        let idle = |slot: &&super::Slot<T>| matches!(slot.stamp(), Stamp::Idle(_));
-        self.table.all().filter(idle).count()
+    /// Whether at least so many entries are idle, roughly: without the lock.
+    pub(crate) fn has_idle(&self, enough: usize) -> bool {
+        self.table.seems_idle(enough) == enough
     }
 
     // ---- waiting for the end -------------------------------------------------------------------

@@ -20,8 +20,17 @@ pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
     if let Some(reason) = ask(shared, &mut node.connection) {
         return evict(loan, reason, now);
     }
-    if let Err(loan) = loan.put_back(now) {
+    if let Err(loan) = put_back(loan, now) {
         give_back(loan, now);
+    }
+}
+
+/// Into the slot with one swap; Err if somebody waits for what comes back, or watches the slot.
+#[inline]
+fn put_back<M: ConnectionManager>(loan: PoolLoan<M>, now: u64) -> Result<(), PoolLoan<M>> {
+    match loan.entry.shared.engine.has_line() {
+        true => Err(loan),
+        false => loan.put_back(now),
     }
 }
 
@@ -50,13 +59,12 @@ fn ask<M: ConnectionManager>(
 #[inline(never)]
 fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool) {
     let node = &mut *loan.entry;
-    let shared = Arc::clone(&node.shared);
-    let now = shared.ticker.tick();
+    let now = node.shared.ticker.tick();
     // A connection that a panic drops is not asked: nobody knows what state it is in.
     let reason = if panicked && !node.is(Odd::AmidPanic) {
         Some(EvictReason::Panicked)
     } else {
-        ask(&shared, &mut node.connection)
+        ask(&node.shared, &mut node.connection)
     };
     let spent = node.is(Odd::Spent).then_some(EvictReason::MaxUses);
     let expired = (now >= node.expires).then_some(EvictReason::MaxLifetime);
@@ -64,11 +72,13 @@ fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool)
         return evict(loan, reason, now);
     }
     node.odd &= Odd::LASTING;
-    shared.note_return(&loan, now);
-    if let Err(loan) = loan.put_back(now) {
+    // Only where it must outlive the connection's return: two threads must not meet at its count.
+    let tended = node.shared.crew.is_none().then(|| Arc::clone(&node.shared));
+    loan.entry.shared.note_return(&loan, now);
+    if let Err(loan) = put_back(loan, now) {
         return give_back(loan, now);
     }
-    if shared.crew.is_none() {
+    if let Some(shared) = tended {
         shared.tend_a_little();
     }
 }
@@ -119,7 +129,11 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let id = loan.entry.id;
-        self.emit(|pool| PoolEvent::CheckedIn { pool, id, held });
+        self.emit_as(&loan.entry.name, |pool| PoolEvent::CheckedIn {
+            pool,
+            id,
+            held,
+        });
     }
 
     /// This one is bad: it is evicted without asking its hooks.

@@ -3,10 +3,10 @@
 use super::create::Failed;
 use super::hooks::is_traced;
 use super::node::{Odd, Vouched};
-use super::{PoolEngine, PoolLoan, PoolNear, Shared};
+use super::{Of, PoolEngine, PoolLoan, PoolNear, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::this_thread;
+use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
 use crate::{ConnectionManager, EvictReason, HealthCheck, PoolEvent};
 use std::error::Error;
@@ -53,29 +53,55 @@ pub(super) enum Accepted<M: ConnectionManager> {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// The whole of a warm checkout: the slot this thread used last, one swap, no lock. Err with what
-    /// it took and could not vouch for, if anything.
+    /// The whole of a warm checkout, by `try_get` or by one of the others: the slot this thread used last,
+    /// one swap, no lock. Err with what it took and could not vouch for, if anything.
     #[inline]
-    pub(crate) fn get_warm(
+    pub(crate) fn get_warm<const TRIES: bool>(
         self: &Arc<Self>,
         engine: &PoolEngine<M>,
         near: PoolNear<M>,
     ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
-        if !engine.is_open_road() {
+        if !engine.is_open_road() || is_traced() {
             return Err(None);
         }
         let now = self.ticker.tick();
         let hinted = near.hinted().or_else(|| engine.table.hinted());
-        let Some(mut loan) = hinted.and_then(|slot| slot.take(now)) else {
+        let loan = self.take_fresh(hinted, now)?;
+        Ok(self.hand_out(loan, TRIES))
+    }
+
+    /// The same where each checkout is told to somebody. Nobody waits here, so no time is measured.
+    fn get_loud(
+        self: &Arc<Self>,
+        tries: bool,
+        at: &'static Location<'static>,
+    ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+        // Without a collector a checkout also tends a little.
+        if !self.engine.is_loud_road() || self.crew.is_none() {
+            return Err(None);
+        }
+        let now = self.ticker.tick();
+        let loan = self.take_fresh(self.engine.table.hinted(), now)?;
+        Ok(self.hand_out_loudly(loan, tries, at, now, || Duration::ZERO))
+    }
+
+    /// Takes what is in this slot and needs neither a check nor a second look at its age.
+    #[inline]
+    fn take_fresh(
+        self: &Arc<Self>,
+        slot: Option<&'static Slot<Of<M>>>,
+        now: u64,
+    ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+        let Some(mut loan) = slot.and_then(|slot| slot.take(now)) else {
             return Err(None);
         };
         // Wraps where another thread put it back at a later tick: then it gets a second look.
         let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
-        if !fresh || now >= loan.entry.expires || is_traced() {
+        if !fresh || now >= loan.entry.expires {
             return Err(Some(loan));
         }
         match self.prepare(&mut loan) {
-            Ok(()) => Ok(self.hand_out(loan)),
+            Ok(()) => Ok(loan),
             Err((reason, _)) => {
                 self.evict(loan, reason);
                 Err(None)
@@ -108,13 +134,11 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
-    fn hand_out(self: &Arc<Self>, loan: PoolLoan<M>) -> PoolLoan<M> {
-        loan.count_use(this_thread());
-        self.hand_out_counted(loan)
-    }
-
-    #[inline]
-    fn hand_out_counted(self: &Arc<Self>, mut loan: PoolLoan<M>) -> PoolLoan<M> {
+    fn hand_out(self: &Arc<Self>, mut loan: PoolLoan<M>, tries: bool) -> PoolLoan<M> {
+        match tries {
+            true => loan.count_try(this_thread()),
+            false => loan.count_use(this_thread()),
+        }
         loan.entry.until_notable -= 1;
         if loan.entry.until_notable == 0 {
             self.note_use(&mut loan);
@@ -140,32 +164,40 @@ impl<M: ConnectionManager> Shared<M> {
         loan.entry.until_notable = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
     }
 
-    pub(super) fn hand_out_loudly(
+    /// Hands out what an errand has found.
+    pub(super) fn hand_out_to(
         self: &Arc<Self>,
-        loan: PoolLoan<M>,
         errand: &Errand,
+        loan: PoolLoan<M>,
         now: u64,
     ) -> PoolLoan<M> {
-        let mut loan = if errand.tries {
-            loan.count_try(this_thread());
-            self.hand_out_counted(loan)
-        } else {
-            self.hand_out(loan)
-        };
+        let waited = || real_now().saturating_duration_since(errand.since);
+        self.hand_out_loudly(loan, errand.tries, errand.at, now, waited)
+    }
+
+    fn hand_out_loudly(
+        self: &Arc<Self>,
+        loan: PoolLoan<M>,
+        tries: bool,
+        at: &'static Location<'static>,
+        now: u64,
+        waited: impl FnOnce() -> Duration,
+    ) -> PoolLoan<M> {
+        let mut loan = self.hand_out(loan, tries);
         if self.is_loud() {
             // Asked once, so that what is told of the checkout is also told of its check-in.
             loan.entry.mark(Odd::Loud);
         }
         loan.slot.remember();
         if let Some(leaks) = &self.leaks {
-            leaks.note(&loan, errand.at, now);
+            leaks.note(&loan, at, now);
             self.call_for(leaks.due(now), self.moment());
         }
         let id = loan.entry.id;
-        self.emit(|pool| PoolEvent::CheckedOut {
+        self.emit_as(&loan.entry.name, |pool| PoolEvent::CheckedOut {
             pool,
             id,
-            waited: real_now().saturating_duration_since(errand.since),
+            waited: waited(),
         });
         if self.engine.is_listening() {
             self.wake_up();
@@ -177,8 +209,14 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         budget: Budget,
         at: &'static Location<'static>,
-        found: Option<PoolLoan<M>>,
+        mut found: Option<PoolLoan<M>>,
     ) -> Got<M> {
+        if found.is_none() {
+            match self.get_loud(false, at) {
+                Ok(loan) => return Ok(loan),
+                Err(stale) => found = stale,
+            }
+        }
         let since = real_now();
         let deadline = match budget {
             Budget::For(budget) => since.checked_add(budget).filter(|_| !is_unlimited(budget)),
@@ -202,7 +240,17 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// An idle connection now or none: never waits, never creates.
-    pub(crate) fn try_get(self: &Arc<Self>, at: &'static Location<'static>) -> Option<PoolLoan<M>> {
+    pub(crate) fn try_cold(
+        self: &Arc<Self>,
+        at: &'static Location<'static>,
+        mut found: Option<PoolLoan<M>>,
+    ) -> Option<PoolLoan<M>> {
+        if found.is_none() {
+            match self.get_loud(true, at) {
+                Ok(loan) => return Some(loan),
+                Err(stale) => found = stale,
+            }
+        }
         let since = real_now();
         let errand = Errand {
             since,
@@ -211,7 +259,7 @@ impl<M: ConnectionManager> Shared<M> {
             tries: true,
             at,
         };
-        self.look(&errand, None).ok()?
+        self.look(&errand, found).ok()?
     }
 
     /// Looks for an idle connection without queueing. `Err` carries one whose check may block.
@@ -232,7 +280,7 @@ impl<M: ConnectionManager> Shared<M> {
             let Some(loan) = next else { break Ok(None) };
             match self.accept(loan, errand.impatient, false) {
                 Accepted::Ready(loan) => {
-                    break Ok(Some(self.hand_out_loudly(loan, errand, now)));
+                    break Ok(Some(self.hand_out_to(errand, loan, now)));
                 }
                 Accepted::Gone | Accepted::Failed(_) => {
                     if self.crew.is_none() && !errand.impatient && errand.is_over() {
@@ -321,7 +369,7 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let idle_for = now.saturating_sub(loan.idle_since);
         // This one is out already: what is still idle must be enough without it.
-        idle_for > limit && self.engine.idle_count() >= self.min_idle.load(Relaxed)
+        idle_for > limit && self.engine.has_idle(self.min_idle.load(Relaxed))
     }
 
     fn check_is_due(&self, loan: &PoolLoan<M>, now: u64) -> bool {

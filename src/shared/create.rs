@@ -189,9 +189,15 @@ impl<M: ConnectionManager> Shared<M> {
             let share = self.config.lifetime_jitter * super::backoff::random_unit();
             lifetime - (lifetime as f64 * share) as u64
         });
+        let name = match &self.observer {
+            // Each event of a checkout carries it, and two threads must not meet at one count.
+            Some(_) => Arc::from(&*self.name),
+            None => Arc::clone(&self.name),
+        };
         Box::new(Node {
             connection,
             shared: Arc::clone(self),
+            name,
             id: self.next_id.fetch_add(1, Relaxed),
             created,
             expires: created.saturating_add(lifetime),

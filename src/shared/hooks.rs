@@ -45,8 +45,13 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Reports an event to the observer and to `tracing`, if anybody listens.
     pub(super) fn emit(&self, event: impl FnOnce(Arc<str>) -> PoolEvent) {
+        self.emit_as(&self.name, event);
+    }
+
+    /// The same under a name of which the caller has a copy of its own: its count is not shared.
+    pub(super) fn emit_as(&self, name: &Arc<str>, event: impl FnOnce(Arc<str>) -> PoolEvent) {
         if self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF {
-            self.tell(&event(Arc::clone(&self.name)));
+            self.tell(&event(Arc::clone(name)));
         }
     }
 

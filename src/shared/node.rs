@@ -13,6 +13,8 @@ pub(crate) struct Node<M: ConnectionManager> {
     /// broken by close, which takes every connection out.
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) id: u64,
+    /// The pool's, for the events of each checkout.
+    pub(super) name: Arc<str>,
     /// Ticks.
     pub(super) created: u64,
     pub(super) expires: u64,

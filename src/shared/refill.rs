@@ -84,10 +84,10 @@ impl<M: ConnectionManager> Shared<M> {
             - isize::try_from(self.coming(core, now)).unwrap_or(isize::MAX)
     }
 
-    /// How many are idle, or on their way there from a create or a check. Counted under one lock, under
-    /// which each of them goes from the one to the other.
+    /// How many are idle, of those that min_idle needs, or on their way there from a create or a check.
+    /// Counted under one lock, under which each of them goes from the one to the other.
     pub(super) fn coming(&self, core: &PoolCore<M>, now: u64) -> usize {
-        self.live_idle(now) + core.spare_jobs()
+        self.live_idle(now, self.min_idle.load(Relaxed)) + core.spare_jobs()
     }
 
     pub(super) fn refill(&self, now: Moment, found: &mut Findings<M>) {

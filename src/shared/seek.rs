@@ -81,7 +81,7 @@ impl<M: ConnectionManager> Shared<M> {
             };
             match self.accept(mailed, false, true) {
                 Accepted::Ready(loan) => {
-                    let loan = self.hand_out_loudly(loan, errand, self.ticker.tick());
+                    let loan = self.hand_out_to(errand, loan, self.ticker.tick());
                     return Ok(self.note_wait(loan, errand, true));
                 }
                 Accepted::Gone => {}
@@ -121,9 +121,12 @@ impl<M: ConnectionManager> Shared<M> {
                     .begin_check(&mut core, &loan, loan.entry.id, now.real, patience);
             (check, loan, patience)
         });
-        if check.is_some() || core.suspended {
+        if core.suspended {
             // It takes nothing now, but what comes back from now on must not pass it by.
             self.engine.publish(&mut core, now.tick);
+        } else if check.is_some() {
+            // It looks again when the check has failed or takes long. What comes back before sees in the
+            // gate that somebody waits; a mark in every slot would cost a walk over all that are idle.
         } else if let Some(loan) = self.engine.search(&mut core, ticket, now.tick) {
             let effects = self.engine.leave(&mut core, ticket, now.real);
             drop(core);
@@ -149,9 +152,9 @@ impl<M: ConnectionManager> Shared<M> {
             self.meter.gets_waited.fetch_add(1, Relaxed);
         }
         self.meter.peak_waiters.fetch_max(core.queue.len(), Relaxed);
-        if core.open > self.meter.peak_in_use.load(Relaxed) {
-            let in_use = self.engine.in_use(&core);
-            self.meter.peak_in_use.fetch_max(in_use, Relaxed);
+        if check.is_none() && !core.suspended {
+            // It has found none at rest: all are in use.
+            self.meter.peak_in_use.fetch_max(core.open, Relaxed);
         }
         drop(core);
         self.run(effects);
@@ -167,7 +170,8 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;
         };
-        let coming = core.creating + core.checking + self.engine.idle_count();
-        core.queue.len().saturating_sub(coming) > max_waiters
+        let coming = core.creating + core.checking;
+        let blocked = core.queue.len().saturating_sub(coming);
+        blocked > max_waiters && !self.engine.has_idle(blocked - max_waiters)
     }
 }

@@ -143,7 +143,12 @@ impl<M: ConnectionManager> Shared<M> {
             evicted += failed.load(Relaxed);
             self.refill(self.moment(), &mut findings);
             created += self.start_creates(&mut findings);
-            evicted += self.evict_expired(now);
+            let expired = self.evict_expired(now);
+            if expired > 0 {
+                evicted += expired;
+                self.refill(self.moment(), &mut findings);
+                created += self.start_creates(&mut findings);
+            }
             evicted += std::mem::take(&mut self.pass.lock().replaced);
         }
         let report = SweepReport {
@@ -193,12 +198,12 @@ impl<M: ConnectionManager> Shared<M> {
 
     // ---- connections ---------------------------------------------------------------------------
 
-    /// Idle connections that could be handed out.
-    pub(super) fn live_idle(&self, now: u64) -> usize {
+    /// Idle connections that could be handed out, counted up to `enough`.
+    pub(super) fn live_idle(&self, now: u64, enough: usize) -> usize {
         let live = |slot: &&'static Slot<_>| {
             matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() > now
         };
-        self.engine.table.all().filter(live).count()
+        self.engine.table.all().filter(live).take(enough).count()
     }
 
     fn scan(
@@ -211,7 +216,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) {
         let min_idle = self.min_idle.load(Relaxed);
         // Counts what is on its way to be replaced as well.
-        let mut live = self.live_idle(now.tick);
+        let mut live = self.live_idle(now.tick, usize::MAX);
         let slots: Vec<_> = self.engine.table.all().collect();
         // The highest first: surplus idles out from the top, while the lowest slots stay busy.
         for slot in slots.into_iter().rev() {
@@ -338,7 +343,6 @@ impl<M: ConnectionManager> Shared<M> {
                 return;
             };
             let min_idle = self.min_idle.load(Relaxed);
-            let mut live = self.live_idle(now.tick);
             for _ in 0..A_LITTLE {
                 let index = notes.cursor as u32;
                 let Some(slot) = self.engine.table.get(index) else {
@@ -353,11 +357,12 @@ impl<M: ConnectionManager> Shared<M> {
                 if slot.expires() <= now.tick {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
-                } else if live > min_idle && since.saturating_add(limit) < now.tick {
+                } else if since.saturating_add(limit) < now.tick
+                    && self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle
+                {
                     let idle =
                         |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
-                    let taken = self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
-                    live -= usize::from(taken);
+                    self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
                 }
             }
         }

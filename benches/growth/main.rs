@@ -1,0 +1,60 @@
+//! What a pool costs as it grows, and what its share of a request is.
+//!
+//! ```text
+//! cargo bench --bench growth                    all of it, one minute
+//! cargo bench --bench growth -- sizes sweep     these parts only
+//! cargo bench --bench growth -- --test          all of it, small and quick, to see that it works
+//! ```
+//!
+//! Each part prints a table, what was required, and whether it was met. r2d2 stands beside it in the
+//! same run where both do the same.
+
+mod backends;
+mod measure;
+mod ramp;
+#[path = "../../tests/rest/mod.rs"]
+mod rest;
+mod sizes;
+mod spike;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod sweep;
+mod waiters;
+
+use measure::Scale;
+use std::{env, process::ExitCode};
+
+/// The parts by name, in the order in which they run.
+const PARTS: [(&str, fn(Scale)); 6] = [
+    ("sizes", sizes::run),
+    ("sweep", sweep::run),
+    ("waiters", waiters::run),
+    ("ramp", ramp::run),
+    ("spike", spike::run),
+    ("backends", backends::run),
+];
+
+fn main() -> ExitCode {
+    let mut scale = Scale::Full;
+    let mut wanted = Vec::new();
+    for argument in env::args().skip(1) {
+        match argument.as_str() {
+            // Cargo says so to every benchmark.
+            "--bench" => {}
+            "--test" => scale = Scale::Quick,
+            name if PARTS.iter().any(|(part, _)| *part == name) => wanted.push(argument),
+            _ => {
+                let parts = PARTS.map(|(part, _)| part).join(", ");
+                eprintln!("unknown argument {argument:?}; there are --test and {parts}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    for (name, run) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|part| part == name) {
+            println!("\n== {name}");
+            run(scale);
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,159 @@
+//! How many instructions a warm `get` and drop take, counted by valgrind, with a ceiling.
+//!
+//! ```text
+//! cargo bench --bench instructions
+//! ```
+//!
+//! Unlike time, the count is the same on a busy machine. It ends with 1 when a count is more than
+//! 5 % above what is recorded here. Where valgrind is missing it says so and ends well.
+//!
+//! Valgrind hides the functions that the kernel maps into each process, so the two readings of the
+//! coarse clock count here as what leads to the system call. They are counted once more alone, and the
+//! table shows the cycle with and without them.
+
+use std::{
+    convert::Infallible,
+    env::{args, current_exe},
+    hint::black_box,
+    process::{Command, ExitCode, Stdio},
+};
+
+use conpool::{ConnectionManager, HealthCheck, Pool};
+
+/// What is counted, and the recorded number of instructions, with rustc 1.95 on x86-64.
+const COUNTED: [(&str, u64); 4] = [(WARM, 174), (WINDOW, 174), (TRY, 172), (CLOCK, 25)];
+const WARM: &str = "get and drop, no check";
+const WINDOW: &str = "get and drop, check after idle time";
+const TRY: &str = "try_get and drop";
+const CLOCK: &str = "one reading of the clock";
+
+/// The pools, and the machine's code for them, differ a little from compiler to compiler.
+const TOLERANCE: u64 = 105;
+
+/// Few and many, so that what is not part of a cycle cancels out.
+const FEW: u64 = 1_000;
+const MANY: u64 = 101_000;
+
+struct Nothing;
+
+impl ConnectionManager for Nothing {
+    type Connection = u64;
+    type Error = Infallible;
+
+    fn create(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    fn check_aliveness(&self, _: &mut u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+fn pool(health_check: HealthCheck) -> Pool<Nothing> {
+    let pool = Pool::builder().health_check(health_check);
+    pool.build(Nothing).expect("nothing can fail")
+}
+
+#[inline(never)]
+fn get(pool: &Pool<Nothing>) {
+    let mut connection = pool.get().expect("one is idle");
+    black_box(&mut *connection);
+}
+
+#[inline(never)]
+fn try_get(pool: &Pool<Nothing>) {
+    let mut connection = pool.try_get().expect("one is idle");
+    black_box(&mut *connection);
+}
+
+#[cfg(target_os = "linux")]
+#[inline(never)]
+fn clock() {
+    use rustix::time::{ClockId, clock_gettime};
+    black_box(clock_gettime(ClockId::MonotonicCoarse));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clock() {}
+
+/// Does one of them so many times: what valgrind looks at.
+fn repeat(what: &str, times: u64) {
+    match what {
+        WARM => {
+            let pool = pool(HealthCheck::Never);
+            (0..times).for_each(|_| get(&pool));
+        }
+        WINDOW => {
+            let pool = pool(HealthCheck::AfterIdle(std::time::Duration::from_secs(3600)));
+            (0..times).for_each(|_| get(&pool));
+        }
+        TRY => {
+            let pool = pool(HealthCheck::Never);
+            (0..times).for_each(|_| try_get(&pool));
+        }
+        CLOCK => (0..times).for_each(|_| clock()),
+        _ => panic!("nothing is called {what:?}"),
+    }
+}
+
+/// The instructions of this program when it repeats something so many times.
+fn count(what: &str, times: u64) -> Result<u64, String> {
+    let program = current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args(["--repeat", what, &times.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("no valgrind: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text
+        .lines()
+        .find_map(|line| line.split("Collected : ").nth(1));
+    let collected = collected.and_then(|number| number.trim().parse().ok());
+    collected.ok_or_else(|| format!("valgrind ended with {}:\n{text}", output.status))
+}
+
+fn per_cycle(what: &str) -> Result<u64, String> {
+    Ok((count(what, MANY)? - count(what, FEW)?) / (MANY - FEW))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = args().skip(1).collect();
+    if let [flag, what, times] = &arguments[..] {
+        if flag == "--repeat" {
+            repeat(what, times.parse().expect("a number"));
+            return ExitCode::SUCCESS;
+        }
+    }
+    if arguments.iter().any(|argument| argument == "--test") {
+        COUNTED.iter().for_each(|(what, _)| repeat(what, FEW));
+        println!("each of {} repeats: ok", COUNTED.len());
+        return ExitCode::SUCCESS;
+    }
+    let (mut high, mut counts) = (false, Vec::new());
+    println!("{:40}{:>14}{:>10}", "", "instructions", "ceiling");
+    for (what, recorded) in COUNTED {
+        let counted = match per_cycle(what) {
+            Ok(counted) => counted,
+            Err(reason) => {
+                println!("SKIPPED: {reason}");
+                return ExitCode::SUCCESS;
+            }
+        };
+        let ceiling = recorded * TOLERANCE / 100;
+        let verdict = if counted > ceiling { "TOO HIGH" } else { "" };
+        println!("{what:40}{counted:>14}{ceiling:>10} {verdict}");
+        high |= counted > ceiling;
+        counts.push(counted);
+    }
+    let without = counts[0].saturating_sub(2 * counts[3]);
+    println!(
+        "{:40}{without:>14}",
+        "get and drop without its clock readings"
+    );
+    match high {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,184 @@
+//! One round of one subject: many threads that get, work and give back until they are told to stop.
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_utils::CachePadded;
+use hdrhistogram::Histogram;
+
+use crate::{cell::Cell, cores, subjects::Subject};
+
+/// Waits in nanoseconds. Two digits keep the buckets of a thread small enough to stay in its cache.
+pub(crate) type Waits = Histogram<u64>;
+
+/// What one round found.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// Get-and-drop cycles per second of all threads together.
+    pub(crate) throughput: f64,
+    /// Jain's index over the cycles of the threads: 1 if all did the same, 1/n if one did all.
+    pub(crate) jain: f64,
+    /// The cycles of the slowest thread by those of the fastest.
+    pub(crate) slowest: f64,
+    /// Context switches per cycle, where the system counts them.
+    pub(crate) switches: Option<f64>,
+    /// From the call of a get until its connection is there.
+    pub(crate) waits: Waits,
+}
+
+/// A subject of whatever type.
+pub(crate) trait Measured {
+    fn name(&self) -> &'static str;
+    fn round(&self, cell: Cell, length: Duration) -> Round;
+}
+
+impl<S: Subject> Measured for S {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn round(&self, cell: Cell, length: Duration) -> Round {
+        let laps = together(self, cell, length, |thread, gate| {
+            count(self, cell, thread, gate)
+        });
+        let mut waits = no_waits();
+        for found in together(self, cell, length, |thread, gate| {
+            time(self, cell, thread, gate)
+        }) {
+            waits.add(found).expect("the same bounds");
+        }
+        Round::new(&laps, waits)
+    }
+}
+
+impl Round {
+    fn new(laps: &[Lap], waits: Waits) -> Self {
+        let start = laps.iter().map(|lap| lap.start).min();
+        let end = laps.iter().map(|lap| lap.end).max();
+        let took = start
+            .zip(end)
+            .map_or(Duration::ZERO, |(start, end)| end - start);
+        let cycles = laps.iter().map(|lap| lap.cycles as f64);
+        let sum: f64 = cycles.clone().sum();
+        let squares: f64 = cycles.clone().map(|cycles| cycles * cycles).sum();
+        let least = cycles.clone().fold(f64::INFINITY, f64::min);
+        let most = cycles.fold(0.0, f64::max);
+        let switches: Option<u64> = laps.iter().map(|lap| lap.switches).sum();
+        Self {
+            throughput: sum / took.as_secs_f64(),
+            jain: sum * sum / (laps.len() as f64 * squares),
+            slowest: least / most,
+            switches: switches.map(|switches| switches as f64 / sum),
+            waits,
+        }
+    }
+
+    /// Microseconds would hide what a get costs when it does not wait.
+    pub(crate) fn wait_nanos(&self, quantile: f64) -> f64 {
+        self.waits.value_at_quantile(quantile) as f64
+    }
+}
+
+/// What one thread did in a round.
+struct Lap {
+    cycles: u64,
+    start: Instant,
+    end: Instant,
+    switches: Option<u64>,
+}
+
+/// Lets all threads begin together, and ends them together.
+struct Gate {
+    ready: Barrier,
+    // Alone on its line: every thread reads it in each cycle.
+    stop: CachePadded<AtomicBool>,
+}
+
+impl Gate {
+    fn is_open(&self) -> bool {
+        !self.stop.load(Relaxed)
+    }
+}
+
+/// Runs `body` on all threads of the cell. Each must wait at the gate once, and end when it closes.
+fn together<T: Send>(
+    subject: &impl Subject,
+    cell: Cell,
+    length: Duration,
+    body: impl Fn(usize, &Gate) -> T + Sync,
+) -> Vec<T> {
+    let gate = Gate {
+        ready: Barrier::new(cell.threads + 1),
+        stop: CachePadded::new(AtomicBool::new(false)),
+    };
+    let (gate, body) = (&gate, &body);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..cell.threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    if cell.is_pinned() {
+                        cores::pin(thread);
+                    }
+                    subject.around(|| body(thread, gate))
+                })
+            })
+            .collect();
+        gate.ready.wait();
+        thread::sleep(length);
+        gate.stop.store(true, Relaxed);
+        let done = running.into_iter().map(|thread| thread.join());
+        done.map(|found| found.expect("no pool fails")).collect()
+    })
+}
+
+fn count(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Lap {
+    let before = cores::switches();
+    gate.ready.wait();
+    let start = Instant::now();
+    let mut cycles = 0;
+    loop {
+        subject.with(thread, |connection| cell.hold.work(connection));
+        cycles += 1;
+        if !gate.is_open() {
+            break;
+        }
+    }
+    let end = Instant::now();
+    let switches = before
+        .zip(cores::switches())
+        .map(|(before, now)| now - before);
+    Lap {
+        cycles,
+        start,
+        end,
+        switches,
+    }
+}
+
+fn time(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Waits {
+    let mut waits = no_waits();
+    gate.ready.wait();
+    loop {
+        let mut waited = Duration::ZERO;
+        let start = Instant::now();
+        subject.with(thread, |connection| {
+            waited = start.elapsed();
+            cell.hold.work(connection);
+        });
+        waits.saturating_record(waited.as_nanos() as u64);
+        if !gate.is_open() {
+            break waits;
+        }
+    }
+}
+
+pub(crate) fn no_waits() -> Waits {
+    // A get gives up after 30 s in every pool here.
+    Waits::new_with_bounds(1, 60_000_000_000, 2).expect("legal bounds")
+}

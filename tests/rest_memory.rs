@@ -1,0 +1,56 @@
+//! What a waiter costs: less than 1 KiB beyond what its thread has anyway. One test in a process of its
+//! own, because the counting allocator counts every thread. What idle slots take, and that a warm cycle
+//! allocates nothing, is asserted in `memory.rs`.
+
+use conpool::{MemoryManager, Pool};
+use std::{
+    sync::{Arc, Barrier},
+    thread::{self, Builder},
+    time::Duration,
+};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// The most expensive number: the table in which the lock's library keeps sleepers has just doubled.
+const WAITERS: usize = 345;
+
+#[test]
+fn a_waiter_takes_less_than_a_kibibyte() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let pool = Pool::builder()
+        .max_size(1)
+        .build(MemoryManager::new())
+        .unwrap();
+    let held = pool.get().unwrap();
+    let start = Arc::new(Barrier::new(WAITERS + 1));
+    let waiters: Vec<_> = (0..WAITERS)
+        .map(|_| {
+            let (pool, start) = (pool.clone(), Arc::clone(&start));
+            let thread = Builder::new().stack_size(256 * 1024);
+            let body = move || {
+                start.wait();
+                pool.get_timeout(Duration::from_secs(60)).map(drop)
+            };
+            thread.spawn(body).unwrap()
+        })
+        .collect();
+    // All threads are there, with everything that is their own.
+    let before = dhat::HeapStats::get();
+    start.wait();
+    while pool.stats().waiters < WAITERS {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // In line, but perhaps not yet asleep.
+    thread::sleep(Duration::from_millis(50));
+    let after = dhat::HeapStats::get();
+    let each = (after.curr_bytes - before.curr_bytes) / WAITERS;
+    println!("{each} bytes per waiter");
+    assert!(each < 1024, "{each} bytes per waiter");
+    assert!(each > 0, "nothing was counted");
+
+    drop(held);
+    for waiter in waiters {
+        waiter.join().unwrap().unwrap();
+    }
+}

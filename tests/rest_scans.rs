@@ -1,0 +1,118 @@
+//! What a checkout costs must not grow with the number of connections that lie idle beside it. Counted
+//! is the processor time of the calling thread, which tells a walk over thousands of slots from
+//! everything a busy machine does.
+
+#![cfg(target_os = "linux")]
+
+use conpool::{ConnectionManager, HealthCheck, Pool, PoolBuilder};
+use rustix::time::{ClockId, clock_gettime};
+use std::{convert::Infallible, time::Duration};
+
+const FEW: usize = 10;
+const MANY: usize = 5000;
+/// How much longer it may take among many: several times, where a walk takes a hundred times as long.
+const TIMES: u32 = 5;
+/// What is too short to be told apart.
+const NOTHING: Duration = Duration::from_micros(5);
+
+struct Numbers {
+    check_may_block: bool,
+}
+
+impl ConnectionManager for Numbers {
+    type Connection = u64;
+    type Error = Infallible;
+
+    fn create(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    fn check_aliveness(&self, _: &mut u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn check_may_block(&self) -> bool {
+        self.check_may_block
+    }
+}
+
+/// A pool with so many idle connections.
+fn filled(builder: PoolBuilder<Numbers>, check_may_block: bool, n: usize) -> Pool<Numbers> {
+    let builder = builder.max_size(n).get_timeout(Duration::from_secs(60));
+    let pool = builder.build_lazy(Numbers { check_may_block }).unwrap();
+    for _ in 0..n {
+        pool.add(0).unwrap();
+    }
+    pool
+}
+
+/// The median of the processor time that a checkout and its check-in take this thread, which has used
+/// so many other pools in between that it remembers nothing of this one.
+fn cost(pool: &Pool<Numbers>) -> Duration {
+    let others: Vec<_> = (0..16)
+        .map(|_| filled(unchecked().background_collector(false), false, 1))
+        .collect();
+    let mut costs: Vec<Duration> = (0..51)
+        .map(|_| {
+            for other in &others {
+                drop(other.get().unwrap());
+            }
+            let before = clock_gettime(ClockId::ThreadCPUTime);
+            drop(pool.get().unwrap());
+            let took = clock_gettime(ClockId::ThreadCPUTime) - before;
+            took.try_into().unwrap()
+        })
+        .collect();
+    costs.sort();
+    costs[costs.len() / 2]
+}
+
+fn unchecked() -> PoolBuilder<Numbers> {
+    Pool::builder().health_check(HealthCheck::Never)
+}
+
+#[track_caller]
+fn does_not_grow(cost: impl Fn(usize) -> Duration) {
+    let (few, many) = (cost(FEW), cost(MANY));
+    assert!(
+        many <= few * TIMES + NOTHING,
+        "{many:?} beside {MANY} connections, {few:?} beside {FEW}"
+    );
+}
+
+#[test]
+fn an_idle_connection_is_found_as_soon_among_thousands_as_among_ten() {
+    does_not_grow(|n| cost(&filled(unchecked(), false, n)));
+}
+
+#[test]
+fn the_last_free_one_is_found_as_soon_beside_thousands_in_use() {
+    does_not_grow(|n| {
+        let pool = filled(unchecked(), false, n);
+        let held: Vec<_> = (1..n).map(|_| pool.get().unwrap()).collect();
+        let cost = cost(&pool);
+        drop(held);
+        cost
+    });
+}
+
+#[test]
+fn a_check_that_does_not_block_costs_no_more_among_thousands() {
+    does_not_grow(|n| {
+        let builder = Pool::builder().health_check(HealthCheck::OnCheckout);
+        cost(&filled(builder, false, n))
+    });
+}
+
+#[test]
+fn a_checkout_that_waits_for_its_check_does_not_walk_over_all_that_is_idle() {
+    does_not_grow(|n| {
+        let builder = Pool::builder().health_check(HealthCheck::OnCheckout);
+        cost(&filled(builder, true, n))
+    });
+}
+
+#[test]
+fn without_a_collector_a_checkout_does_not_walk_over_all_that_is_idle() {
+    does_not_grow(|n| cost(&filled(unchecked().background_collector(false), false, n)));
+}
