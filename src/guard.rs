@@ -1,6 +1,7 @@
 //! The RAII guard of one checked-out connection.
 
-use crate::shared::{PoolLoan, check_in};
+use crate::clock::coarse_now;
+use crate::shared::{Held, PoolLoan, check_in};
 use crate::{ConnectionInfo, ConnectionManager};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -30,56 +31,59 @@ use std::sync::Arc;
 #[must_use = "a guard that is dropped at once checks its connection in again"]
 pub struct PooledConnection<M: ConnectionManager> {
     /// None only after one of the functions that consume the guard.
-    loan: Option<PoolLoan<M>>,
+    held: Option<Held<M>>,
 }
 
 impl<M: ConnectionManager> PooledConnection<M> {
     #[inline]
     pub(crate) fn new(loan: PoolLoan<M>) -> Self {
-        Self { loan: Some(loan) }
+        Self {
+            held: Some(Held::new(loan)),
+        }
     }
 
     #[inline]
-    fn loan(&self) -> &PoolLoan<M> {
-        self.loan
-            .as_ref()
-            .expect("bug: a guard without a connection")
+    fn held(&self) -> &Held<M> {
+        let held = self.held.as_ref();
+        held.expect("bug: a guard without a connection")
     }
 
-    fn into_loan(mut this: Self) -> PoolLoan<M> {
-        this.loan.take().expect("bug: a guard without a connection")
+    fn into_held(mut this: Self) -> Held<M> {
+        let held = this.held.take();
+        held.expect("bug: a guard without a connection")
     }
 
     /// This connection is bad: it is evicted (`EvictReason::Discarded`) and disposed, and a new one may
     /// be created in its place. Returns at once.
     pub fn discard(this: Self) {
-        let loan = Self::into_loan(this);
-        let shared = Arc::clone(&loan.entry.shared);
-        shared.discard(loan);
+        let held = Self::into_held(this);
+        let shared = Arc::clone(&held.node.shared);
+        shared.discard(held);
     }
 
     /// Takes the connection out of the pool for good. Its slot is free; `dispose` will not be called.
     #[must_use = "the connection is the caller's now"]
     pub fn detach(this: Self) -> M::Connection {
-        let loan = Self::into_loan(this);
-        let shared = Arc::clone(&loan.entry.shared);
-        shared.detach(loan)
+        let held = Self::into_held(this);
+        let shared = Arc::clone(&held.node.shared);
+        shared.detach(held)
     }
 
     /// What the pool knows of this connection. `uses` counts this checkout; `idle_for` is how long it
     /// had been idle before.
     #[must_use]
     pub fn info(this: &Self) -> ConnectionInfo {
-        let loan = this.loan();
-        loan.entry.shared.info(loan)
+        this.held().info()
     }
 }
 
 impl<M: ConnectionManager> Drop for PooledConnection<M> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(loan) = self.loan.take() {
-            check_in(loan);
+        // Read first: what is loaded before the call would have to be saved across it.
+        let now = coarse_now();
+        if let Some(held) = self.held.take() {
+            check_in(held, now);
         }
     }
 }
@@ -89,25 +93,25 @@ impl<M: ConnectionManager> Deref for PooledConnection<M> {
 
     #[inline]
     fn deref(&self) -> &M::Connection {
-        &self.loan().entry.connection
+        &self.held().node.connection
     }
 }
 
 impl<M: ConnectionManager> DerefMut for PooledConnection<M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Connection {
-        let loan = self.loan.as_mut();
-        let loan = loan.expect("bug: a guard without a connection");
-        &mut loan.entry.connection
+        let held = self.held.as_mut();
+        let held = held.expect("bug: a guard without a connection");
+        &mut held.node.connection
     }
 }
 
 impl<M: ConnectionManager> fmt::Debug for PooledConnection<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loan = self.loan();
+        let node = &self.held().node;
         f.debug_struct("PooledConnection")
-            .field("pool", &loan.entry.shared.name)
-            .field("id", &loan.entry.id)
+            .field("pool", &node.shared.name)
+            .field("id", &node.id)
             .finish_non_exhaustive()
     }
 }

@@ -5,9 +5,9 @@ use std::{iter::Peekable, path::PathBuf};
 use crate::cell::{self, Cell};
 
 pub(crate) const USAGE: &str = "\
-cargo bench --bench versus -- [OPTIONS] [CELL]
+cargo bench --bench versus -- [OPTIONS] [CELL ...]
 
-CELL          only the cells of that name: 64x10 (threads x size), 1us (hold), or 64x10@1us
+CELL          only the cells of these names: 64x10 (threads x size), 1us (hold), or 64x10@1us
 --all         the full grid: threads 1, 2, 4, 8, 16, 64 x size 1, 2, 4, 10, 64, 1000 x hold 0, 1us, 100us
 --public      the grid that other pools publish: 8x{2,4,8}, 16x{4,8,16}, 32x{8,16,32}
 --rounds N    how often each pool is measured in a cell (5)
@@ -32,14 +32,14 @@ pub(crate) struct Arguments {
     pub(crate) charts: Option<PathBuf>,
     all: bool,
     public: bool,
-    filter: Option<String>,
+    names: Vec<String>,
 }
 
 impl Arguments {
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Asked, String> {
         let mut words = words.peekable();
         let (mut bench, mut test, mut all, mut public) = (false, false, false, false);
-        let (mut rounds, mut millis, mut charts, mut filter) = (None, None, None, None);
+        let (mut rounds, mut millis, mut charts, mut names) = (None, None, None, Vec::new());
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--bench" => bench = true,
@@ -53,8 +53,7 @@ impl Arguments {
                 _ if word.starts_with('-') => {
                     return Err(format!("unknown argument {word}\n\n{USAGE}"));
                 }
-                _ if filter.is_none() => filter = Some(word),
-                _ => return Err(format!("a second cell: {word}\n\n{USAGE}")),
+                _ => names.push(word),
             }
         }
         // As other benches do: `cargo test --benches` must not take minutes.
@@ -66,7 +65,7 @@ impl Arguments {
             charts,
             all,
             public,
-            filter,
+            names,
         }))
     }
 
@@ -84,8 +83,8 @@ impl Arguments {
                 }
             }
         }
-        if let Some(filter) = &self.filter {
-            cells.retain(|cell| cell.is_called(filter));
+        if !self.names.is_empty() {
+            cells.retain(|cell| self.names.iter().any(|name| cell.is_called(name)));
         }
         cells
     }

@@ -147,6 +147,46 @@ impl<T> Slot<T> {
         })
     }
 
+    /// Puts the entry back as idle since `now` and remembers the slot, unless somebody watches it: then
+    /// the entry comes back and has to go the slow way, through the lock.
+    #[inline]
+    pub(crate) fn put_back(&self, entry: Box<T>, now: u64) -> Result<(), Box<T>> {
+        let tag = self.tag.load(Relaxed);
+        if tag & WATCHED != 0 {
+            return Err(entry);
+        }
+        self.store(entry, now);
+        if self.is_watched() {
+            return self.take_back(now);
+        }
+        remember(Tag(tag));
+        Ok(())
+    }
+
+    #[inline]
+    fn store(&self, entry: Box<T>, now: u64) {
+        self.holder.store(0, Relaxed);
+        self.stamp.store(idle(now), Relaxed);
+        let before = self.cell.swap(Some(entry));
+        debug_assert!(before.is_none(), "bug: two entries in one slot");
+        if let Some(second) = before {
+            // Never in a correct engine. Keep it rather than run its Drop here.
+            std::mem::forget(second);
+        }
+    }
+
+    #[cold]
+    fn take_back(&self, now: u64) -> Result<(), Box<T>> {
+        match self.cell.swap(None) {
+            Some(entry) => {
+                self.stamp.store(in_use(now), Relaxed);
+                Err(entry)
+            }
+            // Somebody took it meanwhile; the slot is still watched, so that check-in will notice.
+            None => Ok(()),
+        }
+    }
+
     /// Like [`take`](Self::take), and if the slot is empty, whoever brings its entry back will notice.
     pub(super) fn watch(&'static self, now: u64) -> Option<Loan<T>> {
         // Before the swap: a check-in that does not see this has its entry found by the swap.
@@ -223,57 +263,11 @@ impl<T> Loan<T> {
         self.slot.checked.store(now, Relaxed);
     }
 
-    /// Puts the entry back as idle since `now` and remembers the slot, unless somebody watches it: then
-    /// the loan comes back and has to go the slow way, through the lock.
-    #[inline]
-    pub(crate) fn put_back(self, now: u64) -> Result<(), Self> {
-        let slot = self.slot;
-        let tag = slot.tag.load(Relaxed);
-        if tag & WATCHED != 0 {
-            return Err(self);
-        }
-        self.store(now);
-        if slot.is_watched() {
-            return take_back(slot, now);
-        }
-        remember(Tag(tag));
-        Ok(())
-    }
-
-    #[inline]
-    fn store(self, now: u64) {
-        let Self { slot, entry, .. } = self;
-        slot.holder.store(0, Relaxed);
-        slot.stamp.store(idle(now), Relaxed);
-        let before = slot.cell.swap(Some(entry));
-        debug_assert!(before.is_none(), "bug: two entries in one slot");
-        if let Some(second) = before {
-            // Never in a correct engine. Keep it rather than run its Drop here.
-            std::mem::forget(second);
-        }
-    }
-
     /// Puts the entry back under the pool's lock, watched or not. True if a watcher came by while it
     /// was being stored and may have missed it.
     pub(super) fn store_locked(self, now: u64) -> bool {
         let slot = self.slot;
-        self.store(now);
+        slot.store(self.entry, now);
         slot.is_watched()
-    }
-}
-
-#[cold]
-fn take_back<T>(slot: &'static Slot<T>, now: u64) -> Result<(), Loan<T>> {
-    match slot.cell.swap(None) {
-        Some(entry) => {
-            slot.stamp.store(in_use(now), Relaxed);
-            Err(Loan {
-                slot,
-                entry,
-                idle_since: now,
-            })
-        }
-        // Somebody took it meanwhile; the slot is still watched, so that check-in will notice.
-        None => Ok(()),
     }
 }

@@ -87,6 +87,7 @@ impl<T: Send + 'static> Table<T> {
     }
 
     /// The slot that this thread used last here.
+    #[inline(never)]
     pub(crate) fn hinted(&self) -> Option<&'static Slot<T>> {
         self.get(u32::try_from(recall(self.tag)).ok()?)
     }

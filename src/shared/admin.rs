@@ -1,6 +1,6 @@
 //! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
 
-use super::node::{Vouched, span};
+use super::node::Vouched;
 use super::tend::Tended;
 use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
@@ -280,15 +280,5 @@ impl<M: ConnectionManager> Shared<M> {
             hooks_running,
             holders: self.holders(),
         })
-    }
-
-    /// What the guard may tell of its connection.
-    pub(crate) fn info(&self, loan: &PoolLoan<M>) -> ConnectionInfo {
-        let out_since = loan.slot.out_since();
-        let mut info = loan
-            .entry
-            .info(loan.slot.uses(), loan.idle_since, out_since);
-        info.age = span(loan.entry.created, self.ticker.tick());
-        info
     }
 }

@@ -1,37 +1,37 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::node::{Odd, Vouched, span};
+use super::node::{Held, Odd, Vouched, span};
 use super::{PoolLoan, Shared};
-use crate::clock::{coarse_now, real_now};
+use crate::clock::real_now;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 
 /// A check-in: the hooks, then back into the slot with one swap, unless somebody watches it.
 #[inline]
-pub(crate) fn check_in<M: ConnectionManager>(mut loan: PoolLoan<M>) {
-    let node = &mut *loan.entry;
-    let shared = &*node.shared;
-    let now = coarse_now();
+pub(crate) fn check_in<M: ConnectionManager>(mut held: Held<M>, now: u64) {
+    let node = &mut *held.node;
     let panicked = std::thread::panicking();
     // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
-    if panicked || node.odd != 0 || !loan.slot.is_out_since(now) {
-        return check_in_unusual(loan, panicked);
+    if panicked || node.odd != 0 || !held.slot.is_out_since(now) {
+        return check_in_unusual(held, panicked);
     }
-    if let Some(reason) = ask(shared, &mut node.connection) {
-        return evict(loan, reason, now);
+    if let Some(reason) = ask(&node.shared, &mut node.connection) {
+        return evict(held, reason, now);
     }
-    if let Err(loan) = put_back(loan, now) {
-        give_back(loan, now);
+    if let Err(held) = put_back(held, now) {
+        give_back(held, now);
     }
 }
 
 /// Into the slot with one swap; Err if somebody waits for what comes back, or watches the slot.
 #[inline]
-fn put_back<M: ConnectionManager>(loan: PoolLoan<M>, now: u64) -> Result<(), PoolLoan<M>> {
-    match loan.entry.shared.engine.has_line() {
-        true => Err(loan),
-        false => loan.put_back(now),
-    }
+fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
+    let Held { slot, node } = held;
+    let put = match node.shared.engine.has_line() {
+        true => Err(node),
+        false => slot.put_back(node, now),
+    };
+    put.map_err(|node| Held { slot, node })
 }
 
 /// Asks the hooks whether this connection may go back.
@@ -57,8 +57,8 @@ fn ask<M: ConnectionManager>(
 
 #[cold]
 #[inline(never)]
-fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool) {
-    let node = &mut *loan.entry;
+fn check_in_unusual<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
+    let node = &mut *held.node;
     let now = node.shared.ticker.tick();
     // A connection that a panic drops is not asked: nobody knows what state it is in.
     let reason = if panicked && !node.is(Odd::AmidPanic) {
@@ -69,14 +69,14 @@ fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool)
     let spent = node.is(Odd::Spent).then_some(EvictReason::MaxUses);
     let expired = (now >= node.expires).then_some(EvictReason::MaxLifetime);
     if let Some(reason) = reason.or(spent).or(expired) {
-        return evict(loan, reason, now);
+        return evict(held, reason, now);
     }
     node.odd &= Odd::LASTING;
     // Only where it must outlive the connection's return: two threads must not meet at its count.
     let tended = node.shared.crew.is_none().then(|| Arc::clone(&node.shared));
-    loan.entry.shared.note_return(&loan, now);
-    if let Err(loan) = put_back(loan, now) {
-        return give_back(loan, now);
+    held.node.shared.note_return(&held, now);
+    if let Err(held) = put_back(held, now) {
+        return give_back(held, now);
     }
     if let Some(shared) = tended {
         shared.tend_a_little();
@@ -85,19 +85,19 @@ fn check_in_unusual<M: ConnectionManager>(mut loan: PoolLoan<M>, panicked: bool)
 
 #[cold]
 #[inline(never)]
-fn evict<M: ConnectionManager>(loan: PoolLoan<M>, reason: EvictReason, now: u64) {
-    let shared = Arc::clone(&loan.entry.shared);
-    shared.note_return(&loan, now);
-    shared.evict(loan, reason);
+fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
+    let shared = Arc::clone(&held.node.shared);
+    shared.note_return(&held, now);
+    shared.evict(held.into_loan(), reason);
 }
 
 /// Somebody watches the slot: a waiter, or one who closed, cleared or shrank the pool.
 #[cold]
 #[inline(never)]
-fn give_back<M: ConnectionManager>(loan: PoolLoan<M>, now: u64) {
-    let shared = Arc::clone(&loan.entry.shared);
-    loan.slot.remember();
-    shared.give_back(loan, now);
+fn give_back<M: ConnectionManager>(held: Held<M>, now: u64) {
+    let shared = Arc::clone(&held.node.shared);
+    held.slot.remember();
+    shared.give_back(held.into_loan(), now);
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -117,35 +117,35 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The end of a checkout, whatever becomes of the connection.
-    fn note_return(&self, loan: &PoolLoan<M>, now: u64) {
-        let held = span(loan.slot.out_since(), now);
-        if !held.is_zero() {
+    fn note_return(&self, held: &Held<M>, now: u64) {
+        let span = span(held.slot.out_since(), now);
+        if !span.is_zero() {
             // Holds shorter than the clock can tell are counted by the slots.
-            self.meter.held.record(held);
+            self.meter.held.record(span);
         }
         if let Some(leaks) = &self.leaks {
-            if let Some(record) = leaks.forget(loan.slot.index()) {
+            if let Some(record) = leaks.forget(held.slot.index()) {
                 self.emit_leak(&record, now, true);
             }
         }
-        let id = loan.entry.id;
-        self.emit_as(&loan.entry.name, |pool| PoolEvent::CheckedIn {
+        let id = held.node.id;
+        self.emit_as(&held.node.name, |pool| PoolEvent::CheckedIn {
             pool,
             id,
-            held,
+            held: span,
         });
     }
 
     /// This one is bad: it is evicted without asking its hooks.
-    pub(crate) fn discard(self: &Arc<Self>, loan: PoolLoan<M>) {
-        self.note_return(&loan, self.ticker.tick());
-        self.evict(loan, EvictReason::Discarded);
+    pub(crate) fn discard(self: &Arc<Self>, held: Held<M>) {
+        self.note_return(&held, self.ticker.tick());
+        self.evict(held.into_loan(), EvictReason::Discarded);
     }
 
     /// This one is the caller's now: its slot is free, dispose is not called.
-    pub(crate) fn detach(self: &Arc<Self>, loan: PoolLoan<M>) -> M::Connection {
-        self.note_return(&loan, self.ticker.tick());
-        let (node, effects) = self.engine.release(loan, real_now());
+    pub(crate) fn detach(self: &Arc<Self>, held: Held<M>) -> M::Connection {
+        self.note_return(&held, self.ticker.tick());
+        let (node, effects) = self.engine.release(held.into_loan(), real_now());
         self.run(effects);
         self.nudge();
         node.connection

@@ -203,6 +203,7 @@ impl<M: ConnectionManager> Shared<M> {
             expires: created.saturating_add(lifetime),
             generation,
             before: 0,
+            idle_since: created,
             until_notable: 1,
             vouched: Vouched::Created,
             odd: 0,

@@ -25,7 +25,7 @@ mod tend;
 
 pub(crate) use checkin::check_in;
 pub(crate) use checkout::Budget;
-pub(crate) use node::Node;
+pub(crate) use node::{Held, Node};
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;

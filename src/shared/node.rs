@@ -1,6 +1,7 @@
 //! A connection and what the pool knows of it. Boxed: a checkout moves a pointer, not a connection.
 
-use super::Shared;
+use super::{Of, PoolLoan, Shared};
+use crate::engine::Slot;
 use crate::{ConnectionInfo, ConnectionManager};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +22,49 @@ pub(crate) struct Node<M: ConnectionManager> {
     pub(super) generation: u64,
     /// What its slot's count of uses was when it came.
     pub(super) before: u64,
+    /// While a guard has it: the tick at which it came to rest before.
+    pub(super) idle_since: u64,
     /// Counts down to the next checkout that is its first or its last.
     pub(super) until_notable: u64,
     /// Counts only while it is handed on without resting: no check is due then.
     pub(super) vouched: Vouched,
     /// What its check-in has to know, one bit each; mostly nothing.
     pub(super) odd: u8,
+}
+
+/// What a guard holds. Two words, which the compiler keeps in registers; it copies three by halves that
+/// no longer match the stores before them, and the processor waits for those stores at each copy.
+pub(crate) struct Held<M: ConnectionManager> {
+    pub(super) slot: &'static Slot<Of<M>>,
+    pub(crate) node: Box<Node<M>>,
+}
+
+impl<M: ConnectionManager> Held<M> {
+    #[inline]
+    pub(crate) fn new(mut loan: PoolLoan<M>) -> Self {
+        loan.entry.idle_since = loan.idle_since;
+        let (slot, node) = (loan.slot, loan.entry);
+        Self { slot, node }
+    }
+
+    pub(super) fn into_loan(self) -> PoolLoan<M> {
+        let idle_since = self.node.idle_since;
+        let (slot, entry) = (self.slot, self.node);
+        PoolLoan {
+            slot,
+            entry,
+            idle_since,
+        }
+    }
+
+    /// What a user may know of it.
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        let out_since = self.slot.out_since();
+        let node = &*self.node;
+        let mut info = node.info(self.slot.uses(), node.idle_since, out_since);
+        info.age = span(node.created, node.shared.ticker.tick());
+        info
+    }
 }
 
 /// What a connection has just come through.

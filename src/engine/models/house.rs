@@ -234,8 +234,16 @@ impl House {
 
     pub(super) fn check_in(&self, lent: Lent) {
         lent.entry.touch();
-        if let Err(lent) = lent.put_back(TICK) {
-            self.give(lent, false);
+        let slot = lent.slot;
+        if let Err(entry) = slot.put_back(lent.entry, TICK) {
+            self.give(
+                Lent {
+                    slot,
+                    entry,
+                    idle_since: TICK,
+                },
+                false,
+            );
         }
     }
 

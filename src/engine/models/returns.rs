@@ -99,7 +99,13 @@ fn bites_a_check_in_that_does_not_see_the_watcher() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_check_in_that_wakes_nobody() {
     let silent = |house: &House, lent: Lent| {
-        let given = lent.put_back(1).or_else(|lent| {
+        let slot = lent.slot;
+        let given = slot.put_back(lent.entry, 1).or_else(|entry| {
+            let lent = Lent {
+                slot,
+                entry,
+                idle_since: 1,
+            };
             let given = house.engine.give(lent, 1, 0, false, house.now());
             given.map(drop)
         });
