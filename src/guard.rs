@@ -1,6 +1,5 @@
 //! The RAII guard of one checked-out connection.
 
-use crate::clock::coarse_now;
 use crate::shared::{Held, PoolLoan, check_in};
 use crate::{ConnectionInfo, ConnectionManager};
 use std::fmt;
@@ -80,11 +79,7 @@ impl<M: ConnectionManager> PooledConnection<M> {
 impl<M: ConnectionManager> Drop for PooledConnection<M> {
     #[inline]
     fn drop(&mut self) {
-        // Read first: what is loaded before the call would have to be saved across it.
-        let now = coarse_now();
-        if let Some(held) = self.held.take() {
-            check_in(held, now);
-        }
+        check_in(&mut self.held);
     }
 }
 

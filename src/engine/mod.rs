@@ -8,17 +8,22 @@
 //! The two meet in the slots' marks and in the **gate**, one word that every checkout
 //! reads and that changes only when the regime does:
 //!
-//! | gate | checkout | check-in to a watched slot |
+//! | gate | checkout | check-in |
 //! |---|---|---|
-//! | 0 | takes an idle entry | stores it |
-//! | YOUNG: the head waiter came less than the fairness bound ago | may overtake it | stores it, and tells the head once that there is something to look for |
-//! | DUE: the head has waited longer | queues behind it | hands the entry to the head |
-//! | SUSPENDED | queues | stores it |
+//! | 0 | takes an idle entry | one swap |
+//! | YOUNG and TELL: the head waiter came less than the fairness bound ago | may overtake it | stores it under the lock, and tells the head that there is something to look for |
+//! | YOUNG alone: the head was told; it looks, and again when it is due | may overtake it | one swap, if it is not due by now |
+//! | DUE and TELL: the head has waited longer | queues behind it | hands the entry to the head |
+//! | SUSPENDED | queues | stores it under the lock if somebody waits |
 //! | CLOSED | fails | the entry is surplus |
 //!
 //! Handing over at every check-in would cost a context switch per cycle at tiny holds; never handing
 //! over starves. The bound is where the one turns into the other (parking_lot's eventual fairness is
 //! the same idea). New, checked and added connections always go to the head.
+//!
+//! A head that was told will search every slot, so what comes back in the meantime needs no lock. If
+//! another waiter becomes the head before that, it is told at once: a check-in may have read the gate
+//! of before and store its entry after, and only a search is sure to meet it (see [`slot`]).
 //!
 //! # Invariants
 //!
@@ -53,7 +58,7 @@ pub(crate) use slot::{Loan, Slot, Stamp};
 pub(crate) use table::{Near, Table};
 pub(crate) use ticket::{Mail, Ticket};
 
-use crate::sync::{AtomicU32, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crossbeam_utils::CachePadded;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -63,6 +68,8 @@ const CLOSED: u32 = 1;
 const SUSPENDED: u32 = 2;
 const YOUNG: u32 = 4;
 const DUE: u32 = 8;
+/// Somebody waits and does not know of what comes back from now on.
+const TELL: u32 = 64;
 /// The collector wants to hear of the next checkout.
 const LISTENING: u32 = 16;
 /// No checkout of this pool is silent.
@@ -145,6 +152,9 @@ pub(crate) enum Waited<T: Send + 'static, F: Send + 'static> {
 
 pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     gate: CachePadded<AtomicU32>,
+    /// When the head that was told is due, in nanoseconds after `epoch`.
+    due_at: AtomicU64,
+    epoch: Instant,
     pub(crate) table: Table<T>,
     core: Mutex<Core<T, F>>,
     quiet: Condvar,
@@ -160,9 +170,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         max_creating: usize,
         bound: Option<Duration>,
         inline: bool,
+        now: Instant,
     ) -> Arc<Self> {
         Arc::new(Self {
             gate: CachePadded::new(AtomicU32::new(0)),
+            due_at: AtomicU64::new(0),
+            epoch: now,
             table: Table::new(hint::Tag::next_pool(), max_size),
             core: Mutex::new(Core {
                 ledger: Ledger::new(max_size, max_creating),
@@ -183,13 +196,24 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// Nothing stands in the way of a checkout: nobody waits, or the head may still be overtaken.
     #[inline]
     pub(crate) fn is_open_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !YOUNG == 0
+        self.gate.load(Ordering::Acquire) & !(YOUNG | TELL) == 0
     }
 
-    /// Somebody waits, and what comes back is not to pass it by.
+    /// Somebody waits.
     #[inline]
     pub(crate) fn has_line(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & (YOUNG | DUE) != 0
+        self.gate.load(Ordering::Acquire) & (YOUNG | TELL) != 0
+    }
+
+    /// Somebody waits, but knows that something may come back, and is not due yet. When it is, its own
+    /// alarm may come late, where those that pass the connections round leave it no core.
+    pub(crate) fn may_pass_line(&self, now: Instant) -> bool {
+        let told = self.gate.load(Ordering::Acquire) & TELL == 0;
+        told && self.nanos(now) < self.due_at.load(Ordering::Relaxed)
+    }
+
+    fn nanos(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
     /// From now on there is always something to do at a checkout: the road is never open.
@@ -199,7 +223,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// Nothing stands in the way of a checkout but what there is to do at each.
     pub(crate) fn is_loud_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !YOUNG == LOUD
+        self.gate.load(Ordering::Acquire) & !(YOUNG | TELL) == LOUD
     }
 
     /// May a caller take an idle entry without queueing?
@@ -276,15 +300,16 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             self.settle_into(core, now, &mut effects);
             return Ok(effects);
         }
-        let watched = !core.queue.is_empty();
-        self.table.store_locked(loan, idle_since, watched);
-        core.queue.unseen |= watched;
         let mut effects = Effects::new();
-        if watched && !core.suspended {
+        if !core.queue.is_empty() && !core.suspended {
             // The head is young. Tell it once that there is something to look for; when it comes,
             // others may have been faster, and then its alarm is set for when it is due.
             effects.wakes.extend(core.queue.poke_head(false));
+            self.set_gate(core, now);
         }
+        core.queue.unseen |= !core.queue.is_empty();
+        let tell = self.gate.load(Ordering::Relaxed) & TELL != 0;
+        self.table.store_locked(loan, idle_since, tell);
         Ok(effects)
     }
 
@@ -329,7 +354,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         // What rests unproven beside a check that is under way is no news, though: one caller would
         // have every idle connection checked.
         let news = idle > 0 && (core.queue.unseen || core.uncovered() > 0);
-        if news || paused && core.has_room() {
+        if core.queue.take_unheard() || news || paused && core.has_room() {
             effects.wakes.extend(core.queue.poke_head(true));
         }
     }

@@ -11,9 +11,17 @@ pub(crate) struct Queue<T: Send + 'static, F: Send + 'static> {
     poked: u64,
     /// Something came back to rest since a waiter last searched in vain.
     pub(super) unseen: bool,
+    /// The head that check-ins have relied on to search every slot, by number, until it does.
+    relied_on: u64,
+    /// It did not, so the present one has to.
+    unheard: bool,
     /// The head that was found to be due, by number. It stays so, whatever older reading of the clock
     /// comes after.
     due: u64,
+    /// The last number that is due in its turn, however young. When a head is late, everybody in line
+    /// is served before anybody overtakes again, and half as many of those who join meanwhile: whoever
+    /// was served needs a core to run on, and those who overtake would keep it until the next is late.
+    strict: u64,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
@@ -23,7 +31,10 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
             numbers: 0,
             poked: 0,
             unseen: false,
+            relied_on: 0,
+            unheard: false,
             due: 0,
+            strict: 0,
         }
     }
 
@@ -76,12 +87,18 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
             .is_some_and(|head| head.number() == ticket.number())
     }
 
-    pub(super) fn head_is_due(&self) -> bool {
-        self.head().is_some_and(|head| head.number() == self.due)
-    }
-
-    pub(super) fn note_due(&mut self) {
-        self.due = self.head().map_or(0, |head| head.number());
+    /// Whether the head is due. `late`: it has waited for as long as the bound.
+    pub(super) fn head_is_due(&mut self, late: bool) -> bool {
+        let Some(head) = self.head().map(|head| head.number()) else {
+            return false;
+        };
+        if head != self.due && (late || head <= self.strict) {
+            self.due = head;
+            if late && self.strict < head {
+                self.strict = self.numbers + self.line.len() as u64 / 2;
+            }
+        }
+        head == self.due
     }
 
     /// This waiter was told, and what comes next is worth telling it again.
@@ -94,6 +111,32 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
     /// True if the head has been told already.
     pub(super) fn head_is_poked(&self) -> bool {
         self.head().is_some_and(|head| head.number() == self.poked)
+    }
+
+    /// Whether check-ins rely on the head from now on. If they have relied on one that will not search
+    /// any more, the present one must. (A newcomer to an empty line searches anyway.)
+    pub(super) fn note_told(&mut self, told: bool) {
+        let head = self.head().map_or(0, |head| head.number());
+        if told {
+            self.unheard |= self.relied_on != 0 && self.relied_on != head;
+            self.relied_on = head;
+        } else if self.relied_on != 0 && (self.relied_on != head || !self.head_is_poked()) {
+            self.relied_on = 0;
+            self.unheard = true;
+        }
+        self.unheard &= head != 0;
+    }
+
+    /// This waiter has searched, and every slot is watched.
+    pub(super) fn heed(&mut self, ticket: &Ticket<T, F>) {
+        if self.relied_on == ticket.number() {
+            self.relied_on = 0;
+        }
+    }
+
+    /// True if the head has to be told of what another was told of.
+    pub(super) fn take_unheard(&mut self) -> bool {
+        std::mem::take(&mut self.unheard)
     }
 
     /// Tells the head to look for itself; returns it if it has to be woken. Without `again`, a head

@@ -10,7 +10,7 @@ fn real_now() -> Instant {
 
 #[test]
 fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
-    let engine = Engine::<u64, ()>::new(1, 1, Some(Duration::from_secs(60)), true);
+    let engine = Engine::<u64, ()>::new(1, 1, Some(Duration::from_secs(60)), true, Instant::now());
     let moment = || Moment {
         tick: 1,
         real: real_now(),

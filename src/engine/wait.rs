@@ -1,7 +1,7 @@
 //! Waiting: joining the line, sleeping until there is an outcome, leaving.
 
 use super::{
-    CLOSED, Core, DUE, Effects, Engine, KEPT, Loan, Moment, SUSPENDED, Ticket, Waited, YOUNG,
+    CLOSED, Core, DUE, Effects, Engine, KEPT, Loan, Moment, SUSPENDED, TELL, Ticket, Waited, YOUNG,
 };
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let found = self.table.watch_all(now);
         if found.is_none() {
             core.queue.unseen = false;
+            core.queue.heed(ticket);
         }
         found
     }
@@ -119,10 +120,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let Some((head, bound)) = core.queue.head().zip(self.bound) else {
             return false;
         };
-        if !core.queue.head_is_due() && now.saturating_duration_since(head.since()) >= bound {
-            core.queue.note_due();
-        }
-        core.queue.head_is_due()
+        let late = now.saturating_duration_since(head.since()) >= bound;
+        core.queue.head_is_due(late)
     }
 
     /// Makes the gate tell the truth.
@@ -130,12 +129,22 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let mut gate = self.gate.load(Ordering::Relaxed) & KEPT;
         gate |= if core.closed { CLOSED } else { 0 };
         gate |= if core.suspended { SUSPENDED } else { 0 };
+        // Without a bound it has no alarm to look again.
+        let due = core.queue.head().zip(self.bound);
+        let due = due.and_then(|(head, bound)| head.since().checked_add(bound));
+        let told = core.queue.head_is_poked() && !core.suspended && due.is_some();
+        if let Some(due) = due {
+            self.due_at.store(self.nanos(due), Ordering::Relaxed);
+        }
         gate |= match core.queue.is_empty() {
             true => 0,
-            false if self.head_is_due(core, now) => DUE,
-            false => YOUNG,
+            false if self.head_is_due(core, now) => DUE | TELL,
+            false if told => YOUNG,
+            false => YOUNG | TELL,
         };
-        if self.gate.load(Ordering::Relaxed) != gate {
+        let before = self.gate.load(Ordering::Relaxed);
+        core.queue.note_told(gate & (YOUNG | TELL) == YOUNG);
+        if before != gate {
             // LISTENING changes outside the lock: keep whatever it is by now.
             let keep = |now: u32| Some((gate & !KEPT) | (now & KEPT));
             let _ = self

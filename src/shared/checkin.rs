@@ -1,14 +1,19 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
 use super::node::{Held, Odd, Vouched, span};
-use super::{PoolLoan, Shared};
-use crate::clock::real_now;
+use super::{PoolEngine, PoolLoan, Shared};
+use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 
 /// A check-in: the hooks, then back into the slot with one swap, unless somebody watches it.
 #[inline]
-pub(crate) fn check_in<M: ConnectionManager>(mut held: Held<M>, now: u64) {
+pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
+    // Read first: what is loaded before the call would have to be saved across it.
+    let now = coarse_now();
+    let Some(mut held) = guarded.take() else {
+        return;
+    };
     let node = &mut *held.node;
     let panicked = std::thread::panicking();
     // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
@@ -27,11 +32,18 @@ pub(crate) fn check_in<M: ConnectionManager>(mut held: Held<M>, now: u64) {
 #[inline]
 fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
     let Held { slot, node } = held;
-    let put = match node.shared.engine.has_line() {
+    let engine = &node.shared.engine;
+    let put = match engine.has_line() && has_to_tell(engine) {
         true => Err(node),
         false => slot.put_back(node, now),
     };
     put.map_err(|node| Held { slot, node })
+}
+
+#[cold]
+#[inline(never)]
+fn has_to_tell<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
+    !engine.may_pass_line(real_now())
 }
 
 /// Asks the hooks whether this connection may go back.

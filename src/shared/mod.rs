@@ -144,7 +144,13 @@ impl<M: ConnectionManager> Shared<M> {
             Fairness::Eventual(bound) => Some(bound).filter(|bound| !is_unlimited(*bound)),
         };
         let inline = !config.background_collector;
-        let engine = Engine::new(config.max_size, config.max_creating, bound, inline);
+        let engine = Engine::new(
+            config.max_size,
+            config.max_creating,
+            bound,
+            inline,
+            real_now(),
+        );
         let window = match config.health_check {
             HealthCheck::Never => u64::MAX,
             HealthCheck::OnCheckout => 0,

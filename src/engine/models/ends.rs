@@ -72,7 +72,7 @@ fn bites_a_close_that_drains_first() {
 
 #[test]
 fn a_close_ends_every_wait() {
-    for bound in [Bound::Never, Bound::Always] {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
         a_waiter_is_there_meanwhile(bound, House::close);
     }
 }
@@ -117,7 +117,7 @@ fn bites_a_clear_that_begins_the_generation_last() {
 
 #[test]
 fn a_waiter_outlives_a_clear() {
-    for bound in [Bound::Never, Bound::Always] {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
         a_waiter_is_there_meanwhile(bound, House::clear);
     }
 }

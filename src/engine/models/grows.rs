@@ -268,7 +268,7 @@ fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&House) -> Got) {
 /// connection that comes back after the resume.
 #[test]
 fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
-    for bound in [Bound::Never, Bound::Always] {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
         a_check_in_and_a_resume_meet_a_waiter(bound, |house| house.line_up(None));
     }
 }

@@ -95,7 +95,7 @@ impl House {
             Bound::Always => Some(Duration::ZERO),
             Bound::AWhile => Some(BOUND),
         };
-        let engine = Engine::new(max_size, 2, bound, creates == Creates::ByWaiters);
+        let engine = Engine::new(max_size, 2, bound, creates == Creates::ByWaiters, at(0));
         // The real table makes them when needed, behind a std::sync::OnceLock that loom cannot see.
         for slot in 0..4 {
             engine.table.get_or_make(slot);
@@ -234,16 +234,19 @@ impl House {
 
     pub(super) fn check_in(&self, lent: Lent) {
         lent.entry.touch();
-        let slot = lent.slot;
-        if let Err(entry) = slot.put_back(lent.entry, TICK) {
-            self.give(
-                Lent {
-                    slot,
-                    entry,
-                    idle_since: TICK,
-                },
-                false,
-            );
+        let (slot, engine) = (lent.slot, &self.engine);
+        let put = match engine.has_line() && !engine.may_pass_line(self.now()) {
+            true => Err(lent.entry),
+            false => slot.put_back(lent.entry, TICK),
+        };
+        if let Err(entry) = put {
+            let idle_since = TICK;
+            let lent = Lent {
+                slot,
+                entry,
+                idle_since,
+            };
+            self.give(lent, false);
         }
     }
 

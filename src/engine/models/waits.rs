@@ -1,7 +1,7 @@
 //! Waits that end in more than one way at once.
 
 use super::house::{Bound, Got, House};
-use super::{explore, side_by_side};
+use super::{explore, explore_within, side_by_side};
 use crate::engine::Mail;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ fn the_head_times_out(bound: Bound, head: fn(&House) -> Got) {
 
 #[test]
 fn a_head_that_times_out_leaves_no_successor_asleep() {
-    for bound in [Bound::Never, Bound::Always] {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
         the_head_times_out(bound, |house| house.line_up(Some(house.soon())));
     }
 }
@@ -86,6 +86,53 @@ fn bites_a_head_that_leaves_without_settling() {
         drop(core);
         match ticket.collect() {
             Some(Mail::Loan(lent)) => Got::Lent(lent),
+            _ => Got::TimedOut,
+        }
+    });
+}
+
+/// The head is told of a connection that another takes first. While it knows, check-ins need no lock;
+/// if it leaves, the next one must hear of what comes back.
+fn a_told_head_leaves(head: fn(&House) -> Got) {
+    explore_within(2, move || {
+        let (house, [lent]) = House::lending(Bound::AWhile);
+        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || {
+                here.check_in(lent);
+                if let Some(lent) = here.look() {
+                    here.check_in(lent);
+                }
+            }),
+            Box::new(move || there.finish(head(&there))),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(house.inspect(), 1);
+    });
+}
+
+#[test]
+fn what_a_head_was_told_of_reaches_the_next_when_it_leaves() {
+    a_told_head_leaves(|house| house.line_up(Some(house.soon())));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_told_head_that_leaves_in_silence() {
+    a_told_head_leaves(|house| {
+        let ticket = house.ticket();
+        let mut core = house.lock();
+        house.engine.join(&mut core, &ticket, house.now());
+        drop(core);
+        let mut core = house.lock();
+        let here = core.queue.leave(&ticket);
+        house.engine.set_gate(&mut core, house.now());
+        core.queue.take_unheard();
+        let effects = house.engine.settle(&mut core, house.now());
+        drop(core);
+        house.run(effects);
+        match ticket.collect() {
+            Some(Mail::Loan(lent)) if !here => Got::Lent(lent),
             _ => Got::TimedOut,
         }
     });
