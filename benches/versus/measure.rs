@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Barrier,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -97,12 +97,17 @@ struct Lap {
 struct Gate {
     ready: Barrier,
     // Alone on its line: every thread reads it in each cycle.
-    stop: CachePadded<AtomicBool>,
+    stage: CachePadded<AtomicU8>,
 }
 
+/// The threads run, but the scheduler has yet to give each its first slice of a core.
+const WARMING: u8 = 0;
+const COUNTING: u8 = 1;
+const OVER: u8 = 2;
+
 impl Gate {
-    fn is_open(&self) -> bool {
-        !self.stop.load(Relaxed)
+    fn is_at(&self, stage: u8) -> bool {
+        self.stage.load(Relaxed) == stage
     }
 }
 
@@ -115,7 +120,7 @@ fn together<T: Send>(
 ) -> Vec<T> {
     let gate = Gate {
         ready: Barrier::new(cell.threads + 1),
-        stop: CachePadded::new(AtomicBool::new(false)),
+        stage: CachePadded::new(AtomicU8::new(WARMING)),
     };
     let (gate, body) = (&gate, &body);
     thread::scope(|scope| {
@@ -130,22 +135,27 @@ fn together<T: Send>(
             })
             .collect();
         gate.ready.wait();
+        thread::sleep(length / 2);
+        gate.stage.store(COUNTING, Relaxed);
         thread::sleep(length);
-        gate.stop.store(true, Relaxed);
+        gate.stage.store(OVER, Relaxed);
         let done = running.into_iter().map(|thread| thread.join());
         done.map(|found| found.expect("no pool fails")).collect()
     })
 }
 
 fn count(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Lap {
-    let before = cores::switches();
     gate.ready.wait();
+    while gate.is_at(WARMING) {
+        subject.with(thread, |connection| cell.hold.work(connection));
+    }
+    let before = cores::switches();
     let start = Instant::now();
     let mut cycles = 0;
     loop {
         subject.with(thread, |connection| cell.hold.work(connection));
         cycles += 1;
-        if !gate.is_open() {
+        if gate.is_at(OVER) {
             break;
         }
     }
@@ -164,6 +174,9 @@ fn count(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Lap 
 fn time(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Waits {
     let mut waits = no_waits();
     gate.ready.wait();
+    while gate.is_at(WARMING) {
+        subject.with(thread, |connection| cell.hold.work(connection));
+    }
     loop {
         let mut waited = Duration::ZERO;
         let start = Instant::now();
@@ -172,7 +185,7 @@ fn time(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Waits
             cell.hold.work(connection);
         });
         waits.saturating_record(waited.as_nanos() as u64);
-        if !gate.is_open() {
+        if gate.is_at(OVER) {
             break waits;
         }
     }
