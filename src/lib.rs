@@ -121,7 +121,7 @@
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
 //! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and
-//! which test guards against each here.
+//! which test guards against each here, [`docs::speed`] what a checkout costs and why.
 //!
 //! How to size a pool, what happens in which failure, and when not to use this crate is in the
 //! README.

@@ -16,6 +16,9 @@ use std::thread;
 const CROWD: usize = 1000;
 /// How many wake-ups a hand-off may cost on average.
 const WAKES: f64 = 1.1;
+/// The same where all are woken at once. On a busy machine some of them then sleep on each other's
+/// locks, those of this test included; a herd would wake each of them many times.
+const WAKES_TOGETHER: f64 = 1.5;
 
 fn pool(
     name: &str,
@@ -96,7 +99,7 @@ fn close_wakes_every_waiter_once() {
     pool.close();
     let outcome = crowd.served(&before);
     let wakes = outcome.wakes_each();
-    assert!(wakes <= WAKES, "{wakes} wake-ups for each");
+    assert!(wakes <= WAKES_TOGETHER, "{wakes} wake-ups for each");
     drop(held);
     close_clean(&pool, &backend);
 }

@@ -3,5 +3,8 @@
 #[doc = include_str!("promises.md")]
 pub mod promises {}
 
+#[doc = include_str!("speed.md")]
+pub mod speed {}
+
 #[doc = include_str!("peers.md")]
 pub mod peers {}
