@@ -118,6 +118,7 @@
 //! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
 //! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`Holder`], [`SweepReport`] |
+//! | several pools | [`PoolRegistry`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
 //! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and
@@ -150,6 +151,7 @@ mod info;
 mod manager;
 pub mod managers;
 mod pool;
+mod registry;
 mod rounded;
 mod shared;
 mod stats;
@@ -167,6 +169,7 @@ pub use info::{ConnectionInfo, Holder, SweepReport};
 pub use manager::ConnectionManager;
 pub use managers::*;
 pub use pool::Pool;
+pub use registry::{CloseAllError, IntoPool, PoolRegistry, RegistryError};
 pub use stats::{Latency, PoolStats};
 
 #[cfg(all(test, conpool_shuttle))]

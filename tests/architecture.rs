@@ -39,6 +39,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock", "config", "error", "event", "manager", "pool", "shared",
         ],
     ),
+    (
+        "registry",
+        &["clock", "error", "health", "manager", "pool", "stats"],
+    ),
     // As a user's manager: only what is public.
     ("managers", &["config", "manager"]),
     // As a user's program, in a world of its own.

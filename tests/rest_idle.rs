@@ -77,7 +77,8 @@ fn connections_that_are_out_cause_no_wake_up() {
     let backend = MemoryManager::new();
     let pool = hours("out").min_idle(2).build(backend.clone()).unwrap();
     let held = take(&pool, 3);
-    eventually(|| pool.stats().idle == 2);
+    // Or one more: the third caller may have begun a create of its own beside the refill.
+    eventually(|| pool.stats().idle >= 2);
     rests(&pool);
     drop(held);
     close_clean(&pool, &backend);

@@ -5,7 +5,7 @@ use super::{
     gauge::{delay_since, widened},
     manager::{Failed, Faulty, Line},
 };
-use crate::common::{Dice, SOON, ms, now, spawn, threads};
+use crate::common::{Dice, SOON, eventually, ms, now, spawn, threads};
 use conpool::{EvictReason, GetError, Pool, PoolStats, PooledConnection};
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
@@ -278,6 +278,9 @@ fn hammer(
 fn recover(verdict: &mut Verdict, pool: &Pool<Faulty>, manager: &Faulty, seen: &mut Tally) {
     let quiet = manager.falls_quiet(SOON);
     verdict.must(quiet, || "hooks run on after the faults".to_owned());
+    // The last create may have failed and its thread may not have told yet. A caller that comes before
+    // it does would get that for an answer.
+    eventually(|| pool.stats().creating == 0);
     let start = now();
     let held: Vec<PooledConnection<Faulty>> = (0..MAX_SIZE)
         .filter_map(|number| {

@@ -1,0 +1,370 @@
+//! What callers do: take, give back, stand in line; and what is done to the pool as a whole.
+
+use super::super::{Leaving, Loan, Mail, Waited};
+use super::operation::Op;
+use super::world::{CALLERS, Caller, State, World};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+impl World {
+    pub(super) fn perform(&mut self, operation: Op) {
+        match operation {
+            Op::Pass(steps) => self.pass(steps),
+            Op::Take => self.take(),
+            Op::CheckIn(which) => self.check_in(which),
+            Op::Give(which, fresh) => self.give_one(which, fresh),
+            Op::Join(which, anew) => self.join(which, anew, None),
+            Op::JoinToCheck(which, hand) => self.join(which, false, Some(hand)),
+            Op::Look(which) => self.look(which),
+            Op::Leave(which) => self.leave(which),
+            Op::Open(which) => self.open(which),
+            Op::FailHead => self.fail_head(),
+            Op::Resize(max_size) => self.resize(usize::from(max_size)),
+            Op::DrainSurplus => self.drain_surplus(),
+            Op::Suspend(on) => self.suspend(on),
+            Op::NextGeneration => self.next_generation(),
+            Op::Drain => self.drain(),
+            Op::Close => self.close(),
+            Op::Settle => self.settle(),
+            _ => self.perform_hook(operation),
+        }
+    }
+
+    fn pass(&mut self, steps: i8) {
+        let step = super::world::STEP * u32::from(steps.unsigned_abs());
+        let now = self.model.now;
+        self.model.now = if steps < 0 {
+            (now - step).max(*super::world::START)
+        } else {
+            now + step
+        };
+        self.ring_alarms();
+    }
+
+    // ---- without waiting -----------------------------------------------------------------------
+
+    fn take(&mut self) {
+        if !self.engine.may_overtake() {
+            return;
+        }
+        match self.engine.take_any(self.tick()) {
+            Some(loan) => self.found(loan),
+            None => assert_eq!(self.model.idle(), 0, "an idle entry is not found"),
+        }
+    }
+
+    fn check_in(&mut self, which: u8) {
+        let Some(Loan { slot, entry, .. }) = self.hand(which) else {
+            return;
+        };
+        let (id, now, tick) = (entry.0, self.now(), self.tick());
+        let passes = !self.engine.has_line() || self.engine.may_pass_line(now);
+        let model = &self.model;
+        let deaf = model.suspended || model.bound.is_none() || model.is_due() || model.is_late();
+        assert!(
+            !passes || model.line.is_empty() || !deaf,
+            "{id} passes a head that needs it"
+        );
+        let put = match passes {
+            true => slot.put_back(entry, tick),
+            false => Err(entry),
+        };
+        let Err(entry) = put else {
+            assert!(!self.model.entry(id).awaited, "{id} is not noticed");
+            return self.model.rest(id, tick);
+        };
+        let idle_since = tick;
+        let loan = Loan {
+            slot,
+            entry,
+            idle_since,
+        };
+        self.give(loan, idle_since, false);
+    }
+
+    fn give_one(&mut self, which: u8, fresh: bool) {
+        if let Some(loan) = self.hand(which) {
+            let tick = self.tick();
+            self.give(loan, tick, fresh);
+        }
+    }
+
+    // ---- the line ------------------------------------------------------------------------------
+
+    fn join(&mut self, which: u8, anew: bool, unproven: Option<u8>) {
+        let outside = |caller: &Caller| caller.state == State::Outside;
+        let Some(at) = self.caller(which, outside) else {
+            return;
+        };
+        if self.model.closed {
+            return;
+        }
+        let now = self.moment();
+        if anew {
+            self.callers[at] = Caller::new(now.real);
+        }
+        let unproven = unproven.and_then(|hand| self.hand(hand));
+        let ticket = Arc::clone(&self.callers[at].ticket);
+        let engine = Arc::clone(&self.engine);
+        let before = ticket.number();
+        let number = self.model.join(at, before, ticket.since());
+        let mut core = engine.lock();
+        engine.join(&mut core, &ticket, now.real);
+        assert_eq!(ticket.number(), number, "its place in line");
+        let mut found = None;
+        if let Some(loan) = unproven {
+            let patience = self.later(Some(1));
+            let id = engine.begin_check(&mut core, &loan, 7, now.real, patience);
+            self.note_check(id, loan, patience);
+        } else if self.model.suspended {
+            engine.publish(&mut core, now.tick);
+            self.model.await_all();
+        } else {
+            found = engine.search(&mut core, &ticket, now.tick);
+            let may = self.model.is_head(at) || self.model.may_overtake();
+            let expected = may && self.model.idle() > 0;
+            assert_eq!(found.is_some(), expected, "what a newcomer finds");
+            if may && found.is_none() {
+                self.model.await_all();
+            }
+        }
+        let effects = match found {
+            Some(loan) => {
+                self.found(loan);
+                self.model.leave(at);
+                let effects = engine.leave(&mut core, &ticket, now.real);
+                effects.expect("it stood in line")
+            }
+            None => {
+                self.callers[at].state = State::InLine;
+                self.model.settle();
+                engine.settle(&mut core, now.real)
+            }
+        };
+        drop(core);
+        self.run(effects);
+        self.settled = true;
+        if self.callers[at].state == State::InLine {
+            self.set_alarm(at);
+        }
+    }
+
+    /// One that was woken looks once, and sleeps again if there is nothing.
+    fn look(&mut self, which: u8) {
+        let woken = |caller: &Caller| caller.state == State::InLine && caller.awake;
+        let Some(at) = self.caller(which, woken) else {
+            return;
+        };
+        let ticket = Arc::clone(&self.callers[at].ticket);
+        let (engine, now) = (Arc::clone(&self.engine), self.moment());
+        let never = now.real + 1000 * super::world::STEP;
+        let outcome = RefCell::new(None);
+        // A false letter ends the wait after the first look. A true one comes before it.
+        let settled = |effects| {
+            *outcome.borrow_mut() = Some(effects);
+            ticket.post(ticket.collect().unwrap_or(Mail::Fail(())));
+        };
+        let waited = engine.wait(&ticket, Some(never), || now, settled);
+        let effects = outcome.into_inner().expect("it has looked");
+        let looks = self.model.is_head(at) && !self.model.suspended;
+        let expected = looks && self.model.idle() > 0;
+        match waited {
+            Waited::Found(loan) => {
+                drop(ticket.collect());
+                assert!(expected, "found out of turn");
+                self.found(loan);
+                self.callers[at].state = State::Outside;
+                self.model.leave(at);
+                self.run(effects);
+            }
+            Waited::Mail(mail) => {
+                assert!(!expected, "an idle entry is not found by the head");
+                if looks {
+                    self.model.await_all();
+                }
+                self.model.settle();
+                self.run(effects);
+                if !matches!(mail, Mail::Fail(())) {
+                    // Found again by the comparison.
+                    ticket.post(mail);
+                }
+                self.callers[at].awake = false;
+                self.set_alarm(at);
+                let served = self.model.served.iter().any(|(caller, _)| *caller == at);
+                self.callers[at].awake |= served;
+            }
+            Waited::TimedOut => panic!("it had all the time"),
+        }
+        self.settled = true;
+        self.rest_if_outside(at);
+    }
+
+    /// Its deadline is over.
+    fn leave(&mut self, which: u8) {
+        let Some(at) = self.caller(which, |caller| caller.state == State::InLine) else {
+            return;
+        };
+        let ticket = Arc::clone(&self.callers[at].ticket);
+        let (engine, now) = (Arc::clone(&self.engine), self.moment());
+        let outcome = RefCell::new(None);
+        let settled = |effects| *outcome.borrow_mut() = Some(effects);
+        let waited = engine.wait(&ticket, Some(now.real), || now, settled);
+        assert!(matches!(waited, Waited::TimedOut), "it ends twice");
+        self.callers[at].state = State::Outside;
+        self.model.leave(at);
+        self.run(outcome.into_inner().expect("it stood in line"));
+        self.settled = true;
+        self.rest_if_outside(at);
+    }
+
+    fn rest_if_outside(&mut self, at: usize) {
+        let caller = &mut self.callers[at];
+        if caller.state == State::Outside {
+            (caller.awake, caller.alarm) = (false, None);
+        }
+    }
+
+    /// A letter is opened.
+    fn open(&mut self, which: u8) {
+        let Some(at) = self.caller(which, |caller| caller.state == State::Mailed) else {
+            return;
+        };
+        self.callers[at].state = State::Outside;
+        self.rest_if_outside(at);
+        match self.callers[at].mail.take().expect("there is a letter") {
+            Mail::Loan(loan) => self.hands.push(loan),
+            Mail::Permit(permit) => self.permits.push(permit),
+            Mail::Fail(()) => {}
+        }
+    }
+
+    fn fail_head(&mut self) {
+        let now = self.now();
+        let effects = self.engine.fail_head(&mut self.engine.lock(), (), now);
+        if !self.model.line.is_empty() {
+            self.model.serve(super::model::Letter::Failure);
+        }
+        self.model.settle();
+        self.run(effects);
+        self.settled = true;
+    }
+
+    // ---- the whole pool ------------------------------------------------------------------------
+
+    fn resize(&mut self, max_size: usize) {
+        self.model.max_size = max_size;
+        let effects = self.engine.resize(max_size, self.now());
+        self.model.settle();
+        self.run(effects);
+        self.settled = true;
+    }
+
+    fn drain_surplus(&mut self) {
+        let mut expected = Vec::new();
+        while self.model.is_over() {
+            let idle = |entry: &&mut super::model::Entry| {
+                matches!(entry.place, super::model::Place::Idle(_))
+            };
+            let entries = self.model.entries.iter_mut().filter(idle);
+            let Some(id) = entries.max_by_key(|entry| entry.slot).map(|entry| entry.id) else {
+                self.model.await_all();
+                break;
+            };
+            self.model.take(id);
+            expected.push((id, self.model.retire(id)));
+        }
+        let retired = self.engine.drain_surplus(self.moment());
+        let ids: Vec<_> = retired.iter().map(|retired| retired.entry.0).collect();
+        let wanted: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, wanted, "the highest idle slots go");
+        for (retired, (_, job)) in retired.into_iter().zip(expected) {
+            self.depart(retired, job);
+        }
+        self.settle();
+    }
+
+    fn suspend(&mut self, on: bool) {
+        let effects = self.engine.suspend(on, self.now());
+        let expected = !self.model.closed && self.model.suspended != on;
+        assert_eq!(effects.is_some(), expected, "suspend({on}) is news");
+        if let Some(effects) = effects {
+            self.model.suspended = on;
+            self.model.settle();
+            self.run(effects);
+            self.settled = true;
+        }
+    }
+
+    fn next_generation(&mut self) {
+        self.model.generation += 1;
+        let generation = self.engine.next_generation();
+        assert_eq!(generation, self.model.generation);
+    }
+
+    /// What a clear or a close does next: all that is idle is looked through.
+    pub(super) fn drain(&mut self) {
+        self.model.await_all();
+        let idle = self.model.idle();
+        let drained: Vec<_> = self.engine.drain(self.tick()).collect();
+        assert_eq!(drained.len(), idle, "everything idle is drained");
+        for loan in drained {
+            self.found(loan);
+            let loan = self.hands.pop().expect("it was just found");
+            let generation = self.model.entry(loan.entry.0).generation;
+            if self.model.closed || generation != self.model.generation {
+                self.retire(loan);
+            } else {
+                let idle_since = loan.idle_since;
+                self.give(loan, idle_since, false);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        let effects = self.engine.close(self.now(), || ());
+        assert_eq!(effects.is_some(), !self.model.closed, "closed twice");
+        self.model.closed = true;
+        while !self.model.line.is_empty() {
+            self.model.serve(super::model::Letter::Failure);
+        }
+        if let Some(effects) = effects {
+            self.run(effects);
+        }
+    }
+
+    // ---- the end -------------------------------------------------------------------------------
+
+    /// Everybody goes home. What is idle then is found, each entry once, and goes as well.
+    pub(super) fn finish(mut self) {
+        self.perform_all(Op::Suspend(false), 1);
+        for _ in 0..CALLERS {
+            self.perform_all(Op::Leave(0), 1);
+            self.perform_all(Op::Open(0), 1);
+        }
+        self.finish_hooks();
+        while !self.hands.is_empty() {
+            self.perform_all(Op::CheckIn(0), 1);
+        }
+        self.finish_hooks();
+        while !self.model.closed && self.model.idle() > 0 {
+            self.perform_all(Op::Take, 1);
+        }
+        self.perform_all(Op::Take, 1);
+        self.perform_all(Op::Close, 1);
+        self.perform_all(Op::Drain, 1);
+        while !self.hands.is_empty() {
+            self.perform_all(Op::CheckIn(0), 1);
+        }
+        self.finish_hooks();
+        assert!(self.model.entries.is_empty(), "{:?}", self.model.entries);
+        assert!(self.engine.wait_quiet(Some(self.now())), "not quiet");
+        let Leaving { .. } = return;
+    }
+
+    pub(super) fn perform_all(&mut self, operation: Op, times: usize) {
+        for _ in 0..times {
+            self.perform(operation);
+            self.compare();
+        }
+    }
+}
