@@ -113,7 +113,7 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
         self.head().is_some_and(|head| head.number() == self.poked)
     }
 
-    /// Whether check-ins rely on the head from now on. If they have relied on one that will not search
+    /// Whether check-ins rely on the head from now on; asked whenever the line has changed. If they have relied on one that will not search
     /// any more, the present one must. (A newcomer to an empty line searches anyway.)
     pub(super) fn note_told(&mut self, told: bool) {
         let head = self.head().map_or(0, |head| head.number());
@@ -124,7 +124,9 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
             self.relied_on = 0;
             self.unheard = true;
         }
-        self.unheard &= head != 0;
+        if head == 0 {
+            (self.unheard, self.strict) = (false, 0);
+        }
     }
 
     /// This waiter has searched, and every slot is watched.
