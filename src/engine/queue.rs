@@ -113,8 +113,9 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
         self.head().is_some_and(|head| head.number() == self.poked)
     }
 
-    /// Whether check-ins rely on the head from now on; asked whenever the line has changed. If they have relied on one that will not search
-    /// any more, the present one must. (A newcomer to an empty line searches anyway.)
+    /// Notes whether check-ins rely on the head from now on; called whenever the line has changed. If
+    /// they have relied on one that will not search any more, the present one must. (A newcomer to an
+    /// empty line searches anyway.)
     pub(super) fn note_told(&mut self, told: bool) {
         let head = self.head().map_or(0, |head| head.number());
         if told {
