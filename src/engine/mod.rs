@@ -40,6 +40,8 @@
 mod hint;
 mod ledger;
 mod moves;
+#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
+mod naive;
 mod permit;
 mod queue;
 mod slot;

@@ -71,6 +71,7 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
             .is_some_and(|other| other.number() == number);
         if here {
             self.line.remove(place);
+            self.forget_poke(ticket);
         }
         here
     }
@@ -78,6 +79,7 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
     /// Serves the head.
     pub(super) fn serve(&mut self, mail: Mail<T, F>) -> Option<Arc<Ticket<T, F>>> {
         let ticket = self.line.pop_front()?;
+        self.forget_poke(&ticket);
         ticket.post(mail);
         Some(ticket)
     }
@@ -101,7 +103,8 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
         head == self.due
     }
 
-    /// This waiter was told, and what comes next is worth telling it again.
+    /// What comes next is worth telling this waiter, told or not: it has left, and may join again by the
+    /// same number, or it has no alarm to look again.
     pub(super) fn forget_poke(&mut self, ticket: &Ticket<T, F>) {
         if self.poked == ticket.number() {
             self.poked = 0;

@@ -1,6 +1,6 @@
 //! What callers do: take, give back, stand in line; and what is done to the pool as a whole.
 
-use super::super::{Leaving, Loan, Mail, Waited};
+use super::super::{Loan, Mail, Waited};
 use super::operation::Op;
 use super::world::{CALLERS, Caller, State, World};
 use std::cell::RefCell;
@@ -19,7 +19,12 @@ impl World {
             Op::Leave(which) => self.leave(which),
             Op::Open(which) => self.open(which),
             Op::FailHead => self.fail_head(),
-            Op::Resize(max_size) => self.resize(usize::from(max_size)),
+            Op::Resize(max_size, drain) => {
+                self.resize(usize::from(max_size));
+                if drain {
+                    self.drain_surplus();
+                }
+            }
             Op::DrainSurplus => self.drain_surplus(),
             Op::Suspend(on) => self.suspend(on),
             Op::NextGeneration => self.next_generation(),
@@ -112,14 +117,16 @@ impl World {
         engine.join(&mut core, &ticket, now.real);
         assert_eq!(ticket.number(), number, "its place in line");
         let mut found = None;
+        let checks = unproven.is_some();
         if let Some(loan) = unproven {
             let patience = self.later(Some(1));
             let id = engine.begin_check(&mut core, &loan, 7, now.real, patience);
             self.note_check(id, loan, patience);
-        } else if self.model.suspended {
+        }
+        if self.model.suspended {
             engine.publish(&mut core, now.tick);
             self.model.await_all();
-        } else {
+        } else if !checks {
             found = engine.search(&mut core, &ticket, now.tick);
             let may = self.model.is_head(at) || self.model.may_overtake();
             let expected = may && self.model.idle() > 0;
@@ -173,7 +180,8 @@ impl World {
                 drop(ticket.collect());
                 assert!(expected, "found out of turn");
                 self.found(loan);
-                self.callers[at].state = State::Outside;
+                let caller = &mut self.callers[at];
+                (caller.state, caller.awake, caller.alarm) = (State::Outside, false, None);
                 self.model.leave(at);
                 self.run(effects);
             }
@@ -190,16 +198,13 @@ impl World {
                 }
                 self.callers[at].awake = false;
                 self.set_alarm(at);
-                let served = self.model.served.iter().any(|(caller, _)| *caller == at);
-                self.callers[at].awake |= served;
             }
             Waited::TimedOut => panic!("it had all the time"),
         }
         self.settled = true;
-        self.rest_if_outside(at);
     }
 
-    /// Its deadline is over.
+    /// Its deadline is over. Another call has another ticket.
     fn leave(&mut self, which: u8) {
         let Some(at) = self.caller(which, |caller| caller.state == State::InLine) else {
             return;
@@ -210,18 +215,10 @@ impl World {
         let settled = |effects| *outcome.borrow_mut() = Some(effects);
         let waited = engine.wait(&ticket, Some(now.real), || now, settled);
         assert!(matches!(waited, Waited::TimedOut), "it ends twice");
-        self.callers[at].state = State::Outside;
         self.model.leave(at);
         self.run(outcome.into_inner().expect("it stood in line"));
+        self.callers[at] = Caller::new(now.real);
         self.settled = true;
-        self.rest_if_outside(at);
-    }
-
-    fn rest_if_outside(&mut self, at: usize) {
-        let caller = &mut self.callers[at];
-        if caller.state == State::Outside {
-            (caller.awake, caller.alarm) = (false, None);
-        }
     }
 
     /// A letter is opened.
@@ -229,12 +226,13 @@ impl World {
         let Some(at) = self.caller(which, |caller| caller.state == State::Mailed) else {
             return;
         };
-        self.callers[at].state = State::Outside;
-        self.rest_if_outside(at);
-        match self.callers[at].mail.take().expect("there is a letter") {
+        // What it was told before it was served it still looks for, should it stand in line again.
+        let caller = &mut self.callers[at];
+        (caller.state, caller.alarm) = (State::Outside, None);
+        match caller.mail.take().expect("there is a letter") {
             Mail::Loan(loan) => self.hands.push(loan),
             Mail::Permit(permit) => self.permits.push(permit),
-            Mail::Fail(()) => {}
+            Mail::Fail(()) => *caller = Caller::new(self.model.now),
         }
     }
 
@@ -336,35 +334,32 @@ impl World {
 
     /// Everybody goes home. What is idle then is found, each entry once, and goes as well.
     pub(super) fn finish(mut self) {
-        self.perform_all(Op::Suspend(false), 1);
+        self.step(Op::Suspend(false));
         for _ in 0..CALLERS {
-            self.perform_all(Op::Leave(0), 1);
-            self.perform_all(Op::Open(0), 1);
+            self.step(Op::Leave(0));
+            self.step(Op::Open(0));
         }
         self.finish_hooks();
         while !self.hands.is_empty() {
-            self.perform_all(Op::CheckIn(0), 1);
+            self.step(Op::CheckIn(0));
         }
         self.finish_hooks();
         while !self.model.closed && self.model.idle() > 0 {
-            self.perform_all(Op::Take, 1);
+            self.step(Op::Take);
         }
-        self.perform_all(Op::Take, 1);
-        self.perform_all(Op::Close, 1);
-        self.perform_all(Op::Drain, 1);
+        self.step(Op::Take);
+        self.step(Op::Close);
+        self.step(Op::Drain);
         while !self.hands.is_empty() {
-            self.perform_all(Op::CheckIn(0), 1);
+            self.step(Op::CheckIn(0));
         }
         self.finish_hooks();
         assert!(self.model.entries.is_empty(), "{:?}", self.model.entries);
         assert!(self.engine.wait_quiet(Some(self.now())), "not quiet");
-        let Leaving { .. } = return;
     }
 
-    pub(super) fn perform_all(&mut self, operation: Op, times: usize) {
-        for _ in 0..times {
-            self.perform(operation);
-            self.compare();
-        }
+    pub(super) fn step(&mut self, operation: Op) {
+        self.perform(operation);
+        self.compare();
     }
 }

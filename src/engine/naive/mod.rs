@@ -31,8 +31,7 @@ fn cases(number: u32) -> ProptestConfig {
 fn run(settings: Settings, operations: &[Op]) {
     let mut world = World::new(settings);
     for operation in operations {
-        world.perform(*operation);
-        world.compare();
+        world.step(*operation);
     }
     world.finish();
 }
@@ -47,4 +46,57 @@ proptest! {
     ) {
         run(settings, &operations);
     }
+}
+
+// Histories that chance seldom finds.
+
+const TWO: Settings = Settings {
+    max_size: 2,
+    max_creating: 2,
+    bound: Some(3),
+    inline: false,
+};
+
+const CREATE: Op = Op::StartCreate {
+    which: 0,
+    deadline: None,
+    wanted: true,
+};
+
+/// It joins again with the number it was told under, and the next check-in must not think that it still
+/// knows. Without a bound it has no alarm either.
+#[test]
+fn a_waiter_that_found_a_bad_one_is_told_of_the_next_that_comes_back() {
+    let settings = Settings { bound: None, ..TWO };
+    let (wait, again) = (Op::Join(0, true), Op::Join(0, false));
+    let (first, second) = (0, 1);
+    let operations = [
+        Op::Adopt,
+        Op::Adopt,
+        wait,
+        Op::CheckIn(first),
+        Op::Look(0),
+        Op::Retire(second),
+        again,
+        Op::CheckIn(first),
+    ];
+    run(settings, &operations);
+}
+
+#[test]
+fn a_create_that_another_has_overtaken_is_not_waited_for_for_ever() {
+    let (older, newer) = (0, 1);
+    let operations = [
+        Op::Reserve,
+        CREATE,
+        Op::Pass(1),
+        Op::Reserve,
+        CREATE,
+        Op::Pass(1),
+        Op::Install(newer),
+        Op::Join(0, true),
+        Op::LosePatience,
+        Op::Install(older),
+    ];
+    run(TWO, &operations);
 }

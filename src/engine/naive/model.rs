@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) place: Place,
     /// Somebody cares about its return: it must come back through the lock.
     pub(super) awaited: bool,
+    /// It came to rest while somebody stood in line, and somebody has stood there since.
+    pub(super) news: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +76,8 @@ pub(super) struct Model {
     pub(super) jobs_ever: u64,
     pub(super) line: Vec<Waiter>,
     pub(super) numbers: u64,
+    /// The waiter that was last found to be due. It stays so.
+    pub(super) due: u64,
     /// Waiters up to this number are due when their turn comes, however young.
     pub(super) due_up_to: u64,
     /// Who was served with what since the last comparison.
@@ -110,6 +114,12 @@ impl Model {
         self.jobs.iter().filter(|job| job.abandoned).count()
     }
 
+    /// Whether something rests that nobody in line can know of unless told.
+    pub(super) fn has_news(&self) -> bool {
+        let news = |entry: &Entry| entry.news && matches!(entry.place, Place::Idle(_));
+        self.entries.iter().any(news)
+    }
+
     pub(super) fn covering(&self) -> usize {
         self.jobs.iter().filter(|job| job.covers).count()
     }
@@ -144,7 +154,7 @@ impl Model {
     /// Whether the first in line has been found to be due.
     pub(super) fn is_due(&self) -> bool {
         let head = self.line.first();
-        head.is_some_and(|head| head.number <= self.due_up_to)
+        head.is_some_and(|head| head.number == self.due)
     }
 
     /// Whether the first in line has waited for the bound.
@@ -158,9 +168,18 @@ impl Model {
     }
 
     /// The engine looks at the clock. A late head makes all in line due in their turn, and half as many
-    /// of those who come after.
+    /// of those who come after, unless the line is empty before.
     pub(super) fn notice(&mut self) {
-        if self.is_late() && !self.is_due() {
+        let Some(head) = self.line.first().map(|head| head.number) else {
+            self.due_up_to = 0;
+            return;
+        };
+        let late = self.is_late();
+        if self.due == head || !late && head > self.due_up_to {
+            return;
+        }
+        self.due = head;
+        if late && head > self.due_up_to {
             self.due_up_to = self.numbers + self.line.len() as u64 / 2;
         }
     }
@@ -237,6 +256,7 @@ impl Model {
             generation,
             place: Place::Out,
             awaited: true,
+            news: false,
         });
     }
 
@@ -247,10 +267,11 @@ impl Model {
     }
 
     pub(super) fn rest(&mut self, id: u64, since: u64) {
+        let news = !self.line.is_empty();
         let entry = self.entry(id);
         assert_eq!(entry.place, Place::Out, "{id} was not out");
         entry.place = Place::Idle(since);
-        entry.awaited = false;
+        (entry.awaited, entry.news) = (false, news);
     }
 
     /// Somebody has looked everywhere: what is out now must come back through the lock.
@@ -365,11 +386,14 @@ impl Model {
         let job = self.job(number);
         (job.abandoned, job.covers) = (true, false);
         let (kind, slot) = (job.kind, job.slot);
-        if kind == JobKind::Check {
-            let checked = |entry: &&mut Entry| entry.place == Place::Out && Some(entry.slot) == slot;
-            let entry = self.entries.iter_mut().find(checked);
-            entry.expect("it is being checked").place = Place::Stray;
-        }
+        let place = match kind {
+            JobKind::Create => return true,
+            JobKind::Check => Place::Out,
+            JobKind::Dispose => Place::Leaving,
+        };
+        let its = |entry: &&mut Entry| entry.place == place && Some(entry.slot) == slot;
+        let entry = self.entries.iter_mut().find(its);
+        entry.expect("it is in the hook").place = Place::Stray;
         true
     }
 }

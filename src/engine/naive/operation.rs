@@ -48,7 +48,8 @@ pub(super) enum Op {
     Open(u8),
     FailHead,
 
-    Resize(u8),
+    /// With the surplus retired at once, or not yet.
+    Resize(u8, bool),
     DrainSurplus,
     Suspend(bool),
     NextGeneration,
@@ -93,7 +94,7 @@ pub(super) fn operations() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn moves() -> impl Strategy<Value = Op> {
-    prop_oneof![6 => lending(), 6 => waiting(), 5 => creates(), 3 => ends()]
+    prop_oneof![6 => lending(), 6 => waiting(), 5 => creates(), 5 => ends()]
 }
 
 fn lending() -> impl Strategy<Value = Op> {
@@ -104,7 +105,7 @@ fn lending() -> impl Strategy<Value = Op> {
         2 => (which(), any::<bool>()).prop_map(|(which, fresh)| Op::Give(which, fresh)),
         1 => which().prop_map(Op::Retire),
         1 => which().prop_map(Op::Release),
-        2 => Just(Op::Adopt),
+        3 => Just(Op::Adopt),
     ]
 }
 
@@ -112,25 +113,26 @@ fn waiting() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
     prop_oneof![
         5 => (which(), any::<bool>()).prop_map(|(which, anew)| Op::Join(which, anew)),
-        1 => (which(), which()).prop_map(|(caller, hand)| Op::JoinToCheck(caller, hand)),
+        2 => (which(), which()).prop_map(|(caller, hand)| Op::JoinToCheck(caller, hand)),
         3 => which().prop_map(Op::Look),
         2 => which().prop_map(Op::Leave),
         3 => which().prop_map(Op::Open),
-        2 => (-1_i8..=4).prop_map(Op::Pass),
+        3 => (-1_i8..=4).prop_map(Op::Pass),
     ]
 }
 
 fn creates() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
-    let start = (which(), limit(), any::<bool>()).prop_map(|(which, deadline, wanted)| {
-        Op::StartCreate {
-            which,
-            deadline,
-            wanted,
-        }
-    });
+    let start =
+        (which(), limit(), prop::bool::weighted(0.7)).prop_map(|(which, deadline, wanted)| {
+            Op::StartCreate {
+                which,
+                deadline,
+                wanted,
+            }
+        });
     prop_oneof![
-        1 => Just(Op::Reserve),
+        2 => Just(Op::Reserve),
         5 => start,
         4 => which().prop_map(Op::Install),
         2 => which().prop_map(Op::FailCreate),
@@ -143,14 +145,14 @@ fn ends() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
     let end = prop_oneof![Just(End::Well), Just(End::Badly), Just(End::Looked)];
     prop_oneof![
-        1 => which().prop_map(Op::BeginCheck),
-        1 => which().prop_map(Op::TakeToCheck),
-        1 => (which(), limit()).prop_map(|(which, deadline)| Op::StartCheck(which, deadline)),
+        2 => which().prop_map(Op::BeginCheck),
+        2 => which().prop_map(Op::TakeToCheck),
+        4 => (which(), limit()).prop_map(|(which, deadline)| Op::StartCheck(which, deadline)),
         2 => (which(), end).prop_map(|(which, end)| Op::EndCheck(which, end)),
-        1 => (which(), limit()).prop_map(|(which, deadline)| Op::StartDispose(which, deadline)),
+        2 => (which(), limit()).prop_map(|(which, deadline)| Op::StartDispose(which, deadline)),
         2 => which().prop_map(Op::FinishDispose),
         1 => which().prop_map(Op::EndStray),
-        2 => Just(Op::GiveUp),
+        3 => Just(Op::GiveUp),
         1 => Just(Op::LosePatience),
         1 => Just(Op::Settle),
     ]
@@ -158,8 +160,8 @@ fn ends() -> impl Strategy<Value = Op> {
 
 fn pool() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => (1_u8..=5).prop_map(Op::Resize),
-        4 => Just(Op::DrainSurplus),
+        7 => (1_u8..=5, any::<bool>()).prop_map(|(max_size, drain)| Op::Resize(max_size, drain)),
+        2 => Just(Op::DrainSurplus),
         4 => any::<bool>().prop_map(Op::Suspend),
         2 => Just(Op::NextGeneration),
         4 => Just(Op::Drain),

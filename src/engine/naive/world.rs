@@ -38,8 +38,10 @@ pub(super) enum State {
 pub(super) struct Caller {
     pub(super) ticket: Arc<Ticket<Entry, ()>>,
     pub(super) state: State,
-    /// It was woken and has not looked yet.
+    /// It was told to look and has not looked yet.
     pub(super) awake: bool,
+    /// It was woken to open its letter.
+    pub(super) notified: bool,
     /// When it will look of its own accord.
     pub(super) alarm: Option<Instant>,
     pub(super) mail: Option<Mail<Entry, ()>>,
@@ -85,6 +87,7 @@ impl Caller {
             ticket: Ticket::new(since),
             state: State::Outside,
             awake: false,
+            notified: false,
             alarm: None,
             mail: None,
         }
@@ -118,6 +121,7 @@ impl World {
                 jobs_ever: 0,
                 line: Vec::new(),
                 numbers: 0,
+                due: 0,
                 due_up_to: 0,
                 served: Vec::new(),
                 to_start: Vec::new(),
@@ -175,9 +179,13 @@ impl World {
     /// Wakes whom the engine says, and takes the creates that it wants started.
     pub(super) fn run(&mut self, effects: Outcomes) {
         for woken in &effects.wakes {
-            let mut callers = self.callers.iter_mut();
-            let caller = callers.find(|caller| Arc::ptr_eq(&caller.ticket, woken));
-            caller.expect("a ticket of ours").awake = true;
+            let ours = |caller: &Caller| Arc::ptr_eq(&caller.ticket, woken);
+            let at = self.callers.iter().position(ours).expect("one of ours");
+            let mut served = self.model.served.iter();
+            match served.any(|(caller, _)| *caller == at) {
+                true => self.callers[at].notified = true,
+                false => self.callers[at].awake = true,
+            }
         }
         let permits = effects.wake();
         let begun: Vec<_> = permits.iter().map(|permit| permit.job()).collect();
@@ -203,11 +211,7 @@ impl World {
         self.handed(handed, expected);
     }
 
-    pub(super) fn handed(
-        &mut self,
-        handed: Handed<Entry, ()>,
-        expected: Result<(), Surplus>,
-    ) {
+    pub(super) fn handed(&mut self, handed: Handed<Entry, ()>, expected: Result<(), Surplus>) {
         let sent = handed.map(|effects| (None, effects));
         self.sent(sent, expected);
     }

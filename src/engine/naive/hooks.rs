@@ -1,0 +1,371 @@
+//! What hooks do: creates, checks and disposes begin, end, and are given up on.
+
+use super::super::{CheckId, JobKind};
+use super::model::Place;
+use super::operation::{End, Op};
+use super::world::{Check, Departure, Lent, Lost, Sent, World, pick};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl World {
+    pub(super) fn perform_hook(&mut self, operation: Op) {
+        match operation {
+            Op::Pause(steps) => self.pause(steps),
+            Op::Retire(which) => {
+                if let Some(loan) = self.hand(which) {
+                    self.retire(loan);
+                }
+            }
+            Op::Release(which) => self.release(which),
+            Op::Adopt => self.adopt(),
+            Op::Reserve => self.reserve(),
+            Op::StartCreate {
+                which,
+                deadline,
+                wanted,
+            } => self.start_create(which, deadline, wanted),
+            Op::Install(which) => self.install(which),
+            Op::FailCreate(which) => self.fail_create(which),
+            Op::DropPermit(which) => self.drop_permit(which),
+            Op::BeginCheck(which) => self.begin_check(which),
+            Op::TakeToCheck(which) => self.take_to_check(which),
+            Op::StartCheck(which, deadline) => self.start_check(which, deadline),
+            Op::EndCheck(which, end) => self.end_check(which, end),
+            Op::StartDispose(which, deadline) => self.start_dispose(which, deadline),
+            Op::FinishDispose(which) => self.finish_dispose(which),
+            Op::EndStray(which) => self.end_stray(which),
+            Op::GiveUp => self.give_up(),
+            Op::LosePatience => self.lose_patience(),
+            _ => unreachable!("{operation:?} is no hook's"),
+        }
+    }
+
+    // ---- in and out of the pool ----------------------------------------------------------------
+
+    fn adopt(&mut self) {
+        let entry = self.name();
+        let (id, generation) = (entry.0, self.model.generation);
+        let expected = self.model.has_room() && !self.model.closed;
+        let now = self.moment();
+        let adopted = self
+            .engine
+            .adopt(&mut self.engine.lock(), entry, now, u64::MAX);
+        assert_eq!(adopted.is_ok(), expected, "room to adopt");
+        if let Ok(loan) = adopted {
+            self.model.added += 1;
+            self.model.arrive(id, loan.slot.index(), generation);
+            self.hands.push(loan);
+        }
+    }
+
+    fn release(&mut self, which: u8) {
+        let Some(loan) = self.hand(which) else { return };
+        self.model.forget(loan.entry.0);
+        self.model.detached += 1;
+        self.model.settle();
+        let (_, effects) = self.engine.release(loan, self.now());
+        self.run(effects);
+        self.settled = true;
+    }
+
+    // ---- creates -------------------------------------------------------------------------------
+
+    fn pause(&mut self, steps: Option<u8>) {
+        let until = self.later(steps);
+        self.model.paused_until = until;
+        self.engine.lock().paused_until = until;
+        self.settle();
+    }
+
+    fn reserve(&mut self) {
+        let expected = self.model.has_room() && !self.model.closed;
+        let now = self.now();
+        let permit = self.engine.reserve(&mut self.engine.lock(), false, now);
+        assert_eq!(permit.is_some(), expected, "room to create");
+        if let Some(permit) = permit {
+            let job = self.model.begin(JobKind::Create, None, false);
+            assert_eq!(permit.job(), job);
+            self.permits.push(permit);
+        }
+    }
+
+    fn is_started(&self, job: u64) -> bool {
+        self.job(job).is_some_and(|job| job.started)
+    }
+
+    fn start_create(&mut self, which: u8, deadline: Option<u8>, wanted: bool) {
+        let planned = |at: &usize| !self.is_started(self.permits[*at].job());
+        let planned: Vec<_> = (0..self.permits.len()).filter(planned).collect();
+        if planned.is_empty() {
+            return;
+        }
+        let permit = &self.permits[planned[usize::from(which) % planned.len()]];
+        let deadline = self.later(deadline);
+        let started = permit.start(self.now(), deadline, wanted);
+        let model = &mut self.model;
+        let stopped = model.closed || model.suspended;
+        let generation = model.generation;
+        let job = model.job(permit.job());
+        let expected = !stopped && !job.abandoned && (job.covers || wanted);
+        assert_eq!(started, expected.then_some(generation), "a create begins");
+        if expected {
+            job.generation = generation;
+            model.start(permit.job(), deadline);
+        }
+    }
+
+    fn install(&mut self, which: u8) {
+        let started = |at: &usize| self.is_started(self.permits[*at].job());
+        let started: Vec<_> = (0..self.permits.len()).filter(started).collect();
+        if started.is_empty() {
+            return;
+        }
+        let at = started[usize::from(which) % started.len()];
+        let permit = self.permits.remove(at);
+        let (entry, now, number) = (self.name(), self.moment(), permit.job());
+        let (id, inline) = (entry.0, self.model.inline);
+        let job = self.model.job(number).clone();
+        let generation = job.generation;
+        let installed = permit.install(entry, now, u64::MAX, |engine, core, loan| -> Sent {
+            assert_eq!(Some(loan.slot.index()), job.slot, "the slot of {id}");
+            if inline && engine.surplus(core, generation).is_none() {
+                return Ok((Some(loan), engine.settle(core, now.real)));
+            }
+            let given = engine.give_locked(core, loan, now.tick, generation, true, now.real);
+            given.map(|effects| (None, effects))
+        });
+        self.model.created += 1;
+        let slot = job.slot.expect("every create has one");
+        self.model.arrive(id, slot, generation);
+        match installed {
+            Ok(sent) => {
+                assert!(!job.abandoned, "installed though given up on");
+                self.model.end(number);
+                self.model.overtake(job.since);
+                let settles = inline && self.model.surplus(generation).is_none();
+                let expected = if settles {
+                    self.model.settle();
+                    self.settled = true;
+                    Ok(())
+                } else {
+                    self.model.give(id, now.tick, true)
+                };
+                self.sent(sent, expected);
+            }
+            Err((entry, stray)) => {
+                assert!(job.abandoned, "given up on?");
+                self.model.entry(id).place = Place::Stray;
+                let create = Some(stray);
+                let job = number;
+                self.lost.push(Lost { create, job, entry });
+            }
+        }
+    }
+
+    fn fail_create(&mut self, which: u8) {
+        let Some(permit) = pick(&mut self.permits, which) else {
+            return;
+        };
+        let job = self.model.end(permit.job());
+        self.model.settle();
+        let (attached, effects) = permit.fail(self.now());
+        assert_eq!(attached, !job.abandoned, "given up on?");
+        self.run(effects);
+        self.settled = true;
+    }
+
+    /// As in a letter that nobody opens: the next event settles.
+    fn drop_permit(&mut self, which: u8) {
+        if let Some(permit) = pick(&mut self.permits, which) {
+            self.model.end(permit.job());
+            drop(permit);
+            self.settled = false;
+        }
+    }
+
+    // ---- checks --------------------------------------------------------------------------------
+
+    /// A check began.
+    pub(super) fn note_check(&mut self, id: CheckId, loan: Lent, patience: Option<Instant>) {
+        let slot = Some(loan.slot.index());
+        let job = self.model.begin(JobKind::Check, slot, patience.is_some());
+        self.model.job(job).patience = patience;
+        self.checks.push(Check { id, job, loan });
+    }
+
+    fn begin_check(&mut self, which: u8) {
+        let Some(loan) = self.hand(which) else { return };
+        let (now, engine) = (self.now(), Arc::clone(&self.engine));
+        let id = engine.begin_check(&mut engine.lock(), &loan, 7, now, None);
+        self.note_check(id, loan, None);
+    }
+
+    fn take_to_check(&mut self, which: u8) {
+        let entries = &self.model.entries;
+        let Some(entry) = entries.get(usize::from(which) % entries.len().max(1)) else {
+            return;
+        };
+        let (expected, place) = (entry.id, entry.place);
+        let slot = self.engine.table.get(entry.slot).expect("it was made");
+        if !matches!(place, Place::Idle(_)) {
+            return;
+        }
+        let taken = self.engine.take_to_check(slot, |_| 7, self.moment());
+        let (id, loan) = taken.expect("an idle entry is not in its slot");
+        assert_eq!(loan.entry.0, expected, "in another slot");
+        self.found(loan);
+        let loan = self.hands.pop().expect("it was just found");
+        self.note_check(id, loan, None);
+    }
+
+    fn start_check(&mut self, which: u8, deadline: Option<u8>) {
+        let planned = |check: &&Check| !self.is_started(check.job);
+        let planned: Vec<_> = self.checks.iter().filter(planned).collect();
+        if planned.is_empty() {
+            return;
+        }
+        let check = planned[usize::from(which) % planned.len()];
+        let (id, job) = (check.id, check.job);
+        let deadline = self.later(deadline);
+        self.engine.start_check(id, self.now(), deadline);
+        self.model.start(job, deadline);
+    }
+
+    fn end_check(&mut self, which: u8, end: End) {
+        let Some(Check { id, job, loan }) = pick(&mut self.checks, which) else {
+            return;
+        };
+        let (entry, idle_since) = (loan.entry.0, loan.idle_since);
+        let generation = self.model.entry(entry).generation;
+        let begun = self.model.job(job).clone();
+        let abandoned = begun.abandoned;
+        let (now, tick) = (self.now(), self.tick());
+        if !abandoned {
+            self.model.end(job);
+        }
+        // A mere look is no hook: nobody counts on it, and it is never given up on.
+        let end = match end {
+            End::Looked if begun.started || begun.covers || abandoned => End::Badly,
+            end => end,
+        };
+        match end {
+            End::Well => match self.engine.end_check_well(id, loan, generation, tick, now) {
+                Ok(handed) => {
+                    assert!(!abandoned, "well though given up on");
+                    let expected = self.model.give(entry, idle_since, true);
+                    self.handed(handed, expected);
+                }
+                Err(loan) => self.lose(loan, job, abandoned),
+            },
+            End::Looked => {
+                let handed = self.engine.end_look(id, loan, generation, now);
+                let expected = self.model.give(entry, idle_since, false);
+                self.handed(handed, expected);
+            }
+            End::Badly if self.engine.end_check(id) => {
+                assert!(!abandoned, "ended though given up on");
+                self.retire(loan);
+                self.settle();
+            }
+            End::Badly => self.lose(loan, job, abandoned),
+        }
+    }
+
+    fn lose(&mut self, loan: Lent, job: u64, abandoned: bool) {
+        assert!(abandoned, "given up on?");
+        let (create, entry) = (None, loan.entry);
+        self.lost.push(Lost { create, job, entry });
+    }
+
+    // ---- disposes ------------------------------------------------------------------------------
+
+    fn start_dispose(&mut self, which: u8, deadline: Option<u8>) {
+        let deadline = self.later(deadline);
+        let planned = |at: &Departure| !self.is_started(at.job);
+        let planned: Vec<_> = self.departures.iter().filter(|at| planned(at)).collect();
+        if planned.is_empty() {
+            return;
+        }
+        let departure = planned[usize::from(which) % planned.len()];
+        departure.leaving.start(self.now(), deadline);
+        self.model.start(departure.job, deadline);
+    }
+
+    fn finish_dispose(&mut self, which: u8) {
+        let Some(departure) = pick(&mut self.departures, which) else {
+            return;
+        };
+        let Departure {
+            leaving,
+            job,
+            entry,
+        } = departure;
+        self.model.end(job);
+        self.model.forget(entry.0);
+        self.model.disposed += 1;
+        self.model.settle();
+        let effects = leaving.finish(self.now());
+        self.run(effects);
+        self.settled = true;
+    }
+
+    fn end_stray(&mut self, which: u8) {
+        let Some(Lost { create, job, entry }) = pick(&mut self.lost, which) else {
+            return;
+        };
+        self.model.end(job);
+        self.model.forget(entry.0);
+        self.model.disposed += 1;
+        match create {
+            Some(stray) => drop(stray),
+            None => self.engine.end_stray(),
+        }
+    }
+
+    // ---- the collector -------------------------------------------------------------------------
+
+    /// As the collector does: every hook past its deadline, one after the other.
+    fn give_up(&mut self) {
+        let now = self.now();
+        let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let overdue = self.model.jobs.iter();
+        let overdue = overdue.filter(|job| !job.abandoned && late(job.deadline));
+        let overdue: Vec<_> = overdue.map(|job| job.number).collect();
+        for number in overdue {
+            let job = self.engine.abandon(&mut self.engine.lock(), number);
+            let expected = self.model.abandon(number);
+            assert_eq!(job.is_some(), expected, "{number} may be given up on");
+            self.settle();
+        }
+    }
+
+    fn lose_patience(&mut self) {
+        let now = self.now();
+        let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        for job in &mut self.model.jobs {
+            job.covers &= !over(job.patience);
+        }
+        if over(self.model.paused_until) {
+            self.model.paused_until = None;
+        }
+        self.model.settle();
+        let effects = self.engine.lose_patience(now);
+        self.run(effects);
+        self.settled = true;
+    }
+
+    pub(super) fn finish_hooks(&mut self) {
+        while !self.permits.is_empty() {
+            self.step(Op::FailCreate(0));
+        }
+        while !self.checks.is_empty() {
+            self.step(Op::EndCheck(0, End::Well));
+        }
+        while !self.lost.is_empty() {
+            self.step(Op::EndStray(0));
+        }
+        while !self.departures.is_empty() {
+            self.step(Op::FinishDispose(0));
+        }
+    }
+}
