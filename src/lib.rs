@@ -109,6 +109,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Features
+//!
+//! None by default; each adds items and changes nothing else.
+//!
+//! - `serde`: [`PoolConfig`] from YAML, TOML and JSON and from the environment, and [`PoolStats`] as
+//!   data. Needs the Rust version of serde.
+//!
 //! # Where to find what
 //!
 //! | for | see |

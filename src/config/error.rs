@@ -16,9 +16,9 @@ use std::{borrow::Cow, fmt};
 /// assert_eq!(error.to_string(), "max_size = 0: must be at least 1");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} = {value}: {rule}")]
+#[error("{field}{}{value}: {rule}", if .value.is_empty() { "" } else { " = " })]
 pub struct ConfigError {
-    field: &'static str,
+    field: Cow<'static, str>,
     value: String,
     rule: Cow<'static, str>,
 }
@@ -26,25 +26,43 @@ pub struct ConfigError {
 impl ConfigError {
     /// `value` is kept as its Debug text, which shows strings in quotes and on one line.
     pub(crate) fn new(
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         value: impl fmt::Debug,
         rule: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
-            field,
+            field: field.into(),
             value: format!("{value:?}"),
             rule: rule.into(),
         }
     }
 
-    /// The name of the setting, as the builder and [`PoolConfig`](crate::PoolConfig) spell it; a
-    /// part of one is written with a dot, as in `backoff.factor`.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
+    /// For a name that is wrong whatever its value.
+    #[cfg(feature = "serde")]
+    pub(super) fn without_value(field: &str, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            field: field.to_owned().into(),
+            value: String::new(),
+            rule: rule.into(),
+        }
     }
 
-    /// The refused value, as text.
+    /// The same under the name that the setting has where it was read.
+    #[cfg(feature = "serde")]
+    pub(super) fn renamed(mut self, field: String) -> Self {
+        self.field = field.into();
+        self
+    }
+
+    /// The name of the setting, as the builder and [`PoolConfig`](crate::PoolConfig) spell it; a
+    /// part of one is written with a dot, as in `backoff.factor`. If the setting came from a file or
+    /// the environment, the name that it has there.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// The refused value, as text; empty if it is the name that is refused.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value

@@ -3,6 +3,8 @@
 mod backoff;
 mod error;
 mod policy;
+#[cfg(feature = "serde")]
+mod text;
 
 pub use backoff::Backoff;
 pub use error::ConfigError;
@@ -67,6 +69,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// config.validate()?;
 /// # Ok::<(), conpool::ConfigError>(())
 /// ```
+#[cfg_attr(feature = "serde", doc = include_str!("../docs/settings.md"))]
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PoolConfig {

@@ -1,6 +1,8 @@
 //! The numbers of a pool at one moment.
 
 mod latency;
+#[cfg(feature = "serde")]
+mod serialize;
 
 pub use latency::Latency;
 pub(crate) use latency::Recorder;

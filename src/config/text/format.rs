@@ -1,0 +1,101 @@
+//! Settings in the formats that serde knows.
+
+use super::{layer::Layer, names::SETTINGS, value::Value};
+use crate::config::PoolConfig;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, Error as _, MapAccess, Visitor},
+};
+use std::fmt;
+
+impl PoolConfig {
+    /// This configuration with what a further source sets over it. What the source does not name
+    /// stays, also within `backoff`.
+    ///
+    /// Sources can be of different formats and use different names for one setting: the later one
+    /// wins. Needs the feature `serde`.
+    ///
+    /// # Errors
+    ///
+    /// As reading a configuration: the source is no table of settings, or the configuration that
+    /// comes out is not valid.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use conpool::PoolConfig;
+    /// use serde_json::json;
+    ///
+    /// let base: PoolConfig = toml::from_str("max_size = 20\nmin_idle = 2")?;
+    /// let config = base.overlay(json!({ "max_connections": 50 }))?;
+    /// assert_eq!((config.max_size, config.min_idle), (50, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn overlay<'de, D: Deserializer<'de>>(self, source: D) -> Result<Self, D::Error> {
+        source.deserialize_map(Settings(Layer::over(self)))
+    }
+}
+
+impl<'de> Deserialize<'de> for PoolConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::default().overlay(deserializer)
+    }
+}
+
+impl Serialize for PoolConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries: Vec<(&str, Value)> = Vec::new();
+        let mut tables: Vec<(&str, Vec<(String, Value)>)> = Vec::new();
+        for setting in &SETTINGS {
+            let value = (setting.get)(self);
+            match setting.name.split_once('.') {
+                None => entries.push((setting.name, value)),
+                Some((table, part)) => {
+                    let part = (part.to_owned(), value);
+                    match tables.last_mut() {
+                        Some((last, parts)) if *last == table => parts.push(part),
+                        _ => tables.push((table, vec![part])),
+                    }
+                }
+            }
+        }
+        // Tables last: formats with headings, as TOML, want it so.
+        let tables = tables
+            .into_iter()
+            .map(|(name, parts)| (name, Value::Table(parts)));
+        serializer.collect_map(entries.into_iter().chain(tables))
+    }
+}
+
+struct Settings(Layer);
+
+impl<'de> Visitor<'de> for Settings {
+    type Value = PoolConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of pool settings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<PoolConfig, A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let layer = &mut self.0;
+            map.next_value_seed(Entry { layer, key: &key })?;
+        }
+        self.0.finish().map_err(A::Error::custom)
+    }
+}
+
+/// One entry, set while the format still knows where it stands, so that its error can tell the line.
+struct Entry<'a> {
+    layer: &'a mut Layer,
+    key: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for Entry<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        self.layer.set(self.key, &value).map_err(D::Error::custom)
+    }
+}

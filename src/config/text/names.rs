@@ -1,0 +1,277 @@
+//! Every setting by its names.
+
+use super::{
+    plain::{Plain, Rule},
+    value::Value,
+};
+use crate::config::PoolConfig;
+use std::time::Duration;
+
+/// A setting, or one part of `backoff`.
+pub(super) struct Setting {
+    /// As errors spell it: the part of `backoff` with a dot.
+    pub(super) name: &'static str,
+    /// What other pools call it.
+    aliases: &'static [&'static str],
+    pub(super) set: fn(&mut PoolConfig, &Value) -> Result<(), Rule>,
+    pub(super) get: fn(&PoolConfig) -> Value,
+}
+
+/// The table of settings whose parts are settings of their own.
+pub(super) const BACKOFF: &str = "backoff";
+
+/// The limits of a pool that has one backend per key.
+const KEYED: [&str; 2] = ["max_total", "total_max_size"];
+
+macro_rules! setting {
+    (backoff.$part:ident) => {
+        setting!(@ concat!("backoff.", stringify!($part)), [], backoff.$part)
+    };
+    ($field:ident $(= $($alias:literal)|+)?) => {
+        setting!(@ stringify!($field), [$($($alias),+)?], $field)
+    };
+    (@ $name:expr, $aliases:expr, $($place:ident).+) => {
+        Setting {
+            name: $name,
+            aliases: &$aliases,
+            set: |config, value| {
+                config.$($place).+ = Plain::read(value)?;
+                Ok(())
+            },
+            get: |config| config.$($place).+.show(),
+        }
+    };
+}
+
+/// In the order in which they are written.
+pub(super) static SETTINGS: [Setting; 22] = [
+    setting!(name),
+    setting!(
+        max_size =
+            "max_connections" | "maximum_pool_size" | "max_open" | "max_per_host" | "max_per_key"
+    ),
+    setting!(min_idle = "min_connections" | "minimum_idle" | "min_size"),
+    Setting {
+        set: set_get_timeout,
+        ..setting!(
+            get_timeout =
+                "acquire_timeout" | "connection_timeout" | "checkout_timeout" | "wait_timeout"
+        )
+    },
+    setting!(idle_timeout = "max_idle_time" | "connection_idle_timeout"),
+    setting!(max_lifetime = "connection_max_age" | "max_age" | "max_life_time"),
+    setting!(lifetime_jitter),
+    setting!(max_uses),
+    setting!(health_check),
+    setting!(check_timeout = "validation_timeout"),
+    setting!(keepalive_interval = "health_check_interval" | "keepalive_time" | "check_interval"),
+    setting!(create_timeout = "connect_timeout"),
+    setting!(dispose_timeout),
+    setting!(max_creating),
+    setting!(max_waiters = "max_waiting"),
+    setting!(fairness),
+    setting!(leak_threshold = "leak_detection_threshold"),
+    setting!(background_collector),
+    setting!(backoff.initial),
+    setting!(backoff.factor),
+    setting!(backoff.max),
+    setting!(backoff.jitter),
+];
+
+/// "never" could mean both of two opposites.
+fn set_get_timeout(config: &mut PoolConfig, value: &Value) -> Result<(), Rule> {
+    let Some(timeout) = Option::<Duration>::read(value)? else {
+        return Err(r#"is ambiguous: "0" never waits, "unlimited" waits for ever"#.into());
+    };
+    config.get_timeout = timeout;
+    Ok(())
+}
+
+/// Why a name stands for no setting.
+#[derive(Clone, Copy)]
+pub(super) enum Stranger {
+    Keyed,
+    /// With the known name that comes closest, where one is close.
+    Unknown(Option<&'static str>),
+}
+
+/// The setting of this name, whatever the style it is spelled in.
+pub(super) fn find(name: &str) -> Result<&'static Setting, Stranger> {
+    let name = normalised(name);
+    if KEYED.contains(&name.as_str()) {
+        return Err(Stranger::Keyed);
+    }
+    let names = || {
+        SETTINGS.iter().flat_map(|setting| {
+            let aliases = setting.aliases.iter().copied();
+            aliases
+                .chain([setting.name])
+                .map(move |name| (setting, name))
+        })
+    };
+    match names().find(|(_, known)| normalised(known) == name) {
+        Some((setting, _)) => Ok(setting),
+        None => Err(Stranger::Unknown(
+            names()
+                .map(|(_, known)| (distance(&normalised(known), &name), known))
+                .min()
+                // More than two slips, or one in every three letters, make another word.
+                .filter(|(slips, _)| *slips <= 2 && slips * 3 <= name.chars().count())
+                .map(|(_, known)| known),
+        )),
+    }
+}
+
+/// `maxSize`, `max-size`, `max.size` and `MAX_SIZE` as `max_size`.
+pub(super) fn normalised(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    let mut after_small = false;
+    for c in name.chars() {
+        if c.is_uppercase() && after_small {
+            snake.push('_');
+        }
+        after_small = c.is_lowercase() || c.is_numeric();
+        match c {
+            '-' | '.' => snake.push('_'),
+            c => snake.extend(c.to_lowercase()),
+        }
+    }
+    snake
+}
+
+/// How many letters have to be changed, added, dropped or swapped with their neighbour.
+fn distance(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().collect();
+    let to: Vec<char> = to.chars().collect();
+    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
+    for i in 0..=from.len() {
+        for j in 0..=to.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let differs = usize::from(from[i - 1] != to[j - 1]);
+                let swapped =
+                    i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+                let mut least = (rows[i - 1][j - 1] + differs)
+                    .min(rows[i - 1][j] + 1)
+                    .min(rows[i][j - 1] + 1);
+                if swapped {
+                    least = least.min(rows[i - 2][j - 2] + 1);
+                }
+                least
+            };
+        }
+    }
+    rows[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_name_stands_for_two_settings() {
+        let mut seen = BTreeSet::from(KEYED.map(str::to_owned));
+        seen.insert(BACKOFF.to_owned());
+        for setting in &SETTINGS {
+            for name in setting.aliases.iter().chain([&setting.name]) {
+                assert!(seen.insert(normalised(name)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_configuration_is_a_setting() {
+        let shown = format!("{:#?}", PoolConfig::default());
+        let mut fields = BTreeSet::new();
+        let mut table = None;
+        for line in shown.lines() {
+            let name = line.trim_start();
+            let indent = line.len() - name.len();
+            let Some((name, value)) = name.split_once(": ") else {
+                continue;
+            };
+            match indent {
+                4 if value == "Backoff {" => table = Some(name),
+                4 => {
+                    table = None;
+                    fields.insert(name.to_owned());
+                }
+                8 => fields.extend(table.map(|table| format!("{table}.{name}"))),
+                _ => {}
+            }
+        }
+        let settings = SETTINGS.iter().map(|setting| setting.name.to_owned());
+        assert_eq!(settings.collect::<BTreeSet<_>>(), fields);
+    }
+
+    #[test]
+    fn the_page_lists_every_name() {
+        let page = include_str!("../../docs/settings.md");
+        for setting in &SETTINGS {
+            let (row, part) = setting.name.split_once('.').unwrap_or((setting.name, ""));
+            let row = page
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{row}` |")))
+                .unwrap_or_else(|| panic!("{row} has no row"));
+            for name in setting.aliases.iter().chain([&part]) {
+                assert!(
+                    name.is_empty() || row.contains(&format!("`{name}`")),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_style_of_spelling_is_the_same_name() {
+        for name in [
+            "max_size", "maxSize", "MaxSize", "max-size", "max.size", "MAX_SIZE", "Max-Size",
+        ] {
+            assert_eq!(normalised(name), "max_size", "{name}");
+        }
+        assert_eq!(normalised("maximumPoolSize"), "maximum_pool_size");
+        assert_eq!(normalised("backoff.maxDelay"), "backoff_max_delay");
+    }
+
+    #[test]
+    fn a_slip_is_told_from_another_word() {
+        let close = |name| match find(name) {
+            Err(Stranger::Unknown(close)) => close,
+            Err(Stranger::Keyed) => Some("keyed"),
+            Ok(_) => Some("known"),
+        };
+        for (name, expected) in [
+            ("max_sise", Some("max_size")),
+            ("maxsize", Some("max_size")),
+            ("idel_timeout", Some("idle_timeout")),
+            ("maxConections", Some("max_connections")),
+            ("backoff.inital", Some("backoff.initial")),
+            ("nmae", Some("name")),
+            ("password", None),
+            ("url", None),
+            ("backoff.backoff", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(close(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_distance_counts_single_slips() {
+        for (from, to, slips) in [
+            ("size", "size", 0),
+            ("size", "sise", 1),
+            ("size", "siz", 1),
+            ("size", "sizes", 1),
+            ("size", "szie", 1),
+            ("size", "", 4),
+            ("", "size", 4),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(from, to), slips, "{from} {to}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The settings that services of several kinds use: read, built, and tried on a pool.
+
+use super::{json, toml, yaml};
+use crate::common::{close_clean, eventually, fill, secs, take};
+use conpool::{
+    ConbusSocketManager, EvictReason, ManualClock, MemoryManager, Pool, PoolBuilder, PoolConfig,
+};
+use std::time::Duration;
+
+struct Preset {
+    pool: Pool<MemoryManager>,
+    backend: MemoryManager,
+    clock: ManualClock,
+}
+
+impl Preset {
+    #[track_caller]
+    fn new(config: PoolConfig) -> Self {
+        let backend = MemoryManager::new();
+        let clock = ManualClock::new();
+        let pool = PoolBuilder::from(config)
+            .clock(clock.clone())
+            .build(backend.clone())
+            .unwrap();
+        Self {
+            pool,
+            backend,
+            clock,
+        }
+    }
+
+    /// Asserts that so many connections can be out at once, and not one more.
+    #[track_caller]
+    fn lends_at_most(&self, max: usize) {
+        let held = take(&self.pool, max);
+        let error = self.pool.get_timeout(Duration::ZERO).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        assert_eq!(self.backend.counters().open, max);
+        drop(held);
+        eventually(|| self.pool.stats().idle == max);
+    }
+
+    /// Asserts that of all idle connections only so many outlive the idle timeout.
+    #[track_caller]
+    fn keeps_at_least(&self, min: usize, idle_timeout: u64) {
+        self.clock.advance(secs(idle_timeout) - secs(1));
+        self.pool.sweep();
+        assert_eq!(self.pool.stats().evicted(EvictReason::IdleTimeout), 0);
+        self.clock.advance(secs(2));
+        eventually(|| self.pool.stats().idle == min);
+        self.pool.sweep();
+        assert_eq!(self.pool.stats().idle, min);
+    }
+
+    /// Asserts that a connection which dies idle is found and replaced after this interval.
+    #[track_caller]
+    fn finds_a_dead_one(&self, interval: u64) {
+        eventually(|| self.pool.stats().idle > 0);
+        let before = self.pool.stats().evicted(EvictReason::CheckFailed);
+        let checked = self.backend.counters().checked;
+        self.clock.advance(secs(interval) - secs(1));
+        self.pool.sweep();
+        assert_eq!(self.backend.counters().checked, checked, "checked too soon");
+        self.backend.kill_all();
+        self.clock.advance(secs(2));
+        eventually(|| self.pool.stats().evicted(EvictReason::CheckFailed) > before);
+        let min_idle = self.pool.config().min_idle;
+        eventually(|| self.pool.stats().idle >= min_idle);
+    }
+
+    #[track_caller]
+    fn close(self) {
+        close_clean(&self.pool, &self.backend);
+    }
+}
+
+#[test]
+fn one_connection_for_six_hours() {
+    let config = toml(
+        r#"
+        name = "conbus"
+        min_connections = 1
+        max_connections = 1
+        idle_timeout = "6h"
+        max_lifetime = "6h"
+        "#,
+    );
+    assert_eq!(config, ConbusSocketManager::pool_config());
+    let preset = Preset::new(config);
+    assert_eq!(preset.pool.stats().idle, 1);
+    preset.lends_at_most(1);
+    preset.clock.advance(secs(5 * 3600));
+    preset.pool.sweep();
+    assert_eq!(preset.backend.counters().created, 1);
+    preset.clock.advance(secs(3600 + 1));
+    eventually(|| preset.backend.counters().created == 2);
+    eventually(|| preset.pool.stats().idle == 1);
+    assert_eq!(preset.backend.counters().peak_open, 1);
+    preset.close();
+}
+
+#[test]
+fn ten_of_which_two_stay_checked_every_minute() {
+    let config = yaml(
+        "
+        max_connections: 10
+        min_connections: 2
+        acquire_timeout: 30s
+        idle_timeout: 300s
+        health_check_interval: 60s
+        ",
+    );
+    assert_eq!(config.get_timeout, secs(30));
+    let preset = Preset::new(config.clone());
+    assert_eq!(preset.pool.stats().idle, 2);
+    preset.finds_a_dead_one(60);
+    preset.close();
+
+    let preset = Preset::new(config);
+    preset.lends_at_most(10);
+    preset.keeps_at_least(2, 300);
+    preset.close();
+}
+
+#[test]
+fn a_websocket_service() {
+    let config =
+        json(r#"{ "maxConnections": 5, "minConnections": 1, "healthCheckInterval": "30s" }"#);
+    let preset = Preset::new(config);
+    assert_eq!(preset.pool.stats().idle, 1);
+    preset.finds_a_dead_one(30);
+    preset.lends_at_most(5);
+    preset.close();
+}
+
+#[test]
+fn an_http_service() {
+    let config = yaml("max_connections: 20\nmin_connections: 5\nmax_idle_time: 600 s\n");
+    let preset = Preset::new(config);
+    assert_eq!(preset.pool.stats().idle, 5);
+    fill(&preset.pool, 8);
+    preset.keeps_at_least(5, 600);
+    preset.lends_at_most(20);
+    preset.close();
+}
+
+#[test]
+fn ten_of_which_two_stay_and_a_minute_to_connect() {
+    let config = json(r#"{ "max_size": 10, "min_idle": 2, "connect_timeout": "1m" }"#);
+    assert_eq!(config.create_timeout, secs(60));
+    let preset = Preset::new(config);
+    assert_eq!(preset.pool.stats().idle, 2);
+    preset.lends_at_most(10);
+    preset.close();
+}
+
+#[test]
+fn thirty_to_each_host_of_an_http_client() {
+    let one_host = "max_per_host = 30\nconnect_timeout = '10s'\nacquire_timeout = '30s'\n";
+    let all_hosts = format!("total_max_size = 100\n{one_host}");
+    let error = toml::from_str::<PoolConfig>(&all_hosts)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("total_max_size: belongs to a keyed pool"),
+        "{error}"
+    );
+
+    let config = toml(one_host);
+    assert_eq!(
+        (config.create_timeout, config.get_timeout),
+        (secs(10), secs(30))
+    );
+    let preset = Preset::new(config);
+    preset.lends_at_most(30);
+    preset.close();
+}
+
+#[test]
+fn a_database() {
+    let config = toml(
+        r#"
+        max_connections = 10
+        min_connections = 1
+        connection_max_age = "600s"
+        acquire_timeout = "5s"
+        health_check_interval = "60s"
+        "#,
+    );
+    assert_eq!(config.get_timeout, secs(5));
+    let preset = Preset::new(config);
+    assert_eq!(preset.pool.stats().idle, 1);
+    preset.finds_a_dead_one(60);
+    preset.clock.advance(secs(601));
+    eventually(|| preset.pool.stats().evicted(EvictReason::MaxLifetime) == 1);
+    eventually(|| preset.pool.stats().idle == 1);
+    preset.lends_at_most(10);
+    preset.close();
+}
