@@ -38,15 +38,70 @@ pub struct PoolBuilder<M: ConnectionManager> {
     manager: PhantomData<fn(M)>,
 }
 
+/// The setters of a builder with the fields `config`, `clock` and `observer`.
 macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)+) => {$(
         $(#[$doc])*
         pub fn $name(mut self, $name: $type) -> Self {
             self.config.$name = $name.into();
             self
         }
-    )*};
+    )+};
+    () => {
+        $crate::builder::setters! {
+            /// The pool's name, in threads (`<pool>-<role>`), logs, errors and metrics. Default `"pool"`.
+            name: impl Into<String>;
+            /// Idle connections kept ready in the background, as far as there is room. Default 0.
+            min_idle: usize;
+            /// The budget of `get`, everything included; zero never waits. Default 30 s.
+            get_timeout: Duration;
+            /// Idle longer than this is evicted, never below `min_idle`. Default 10 min; `None` for never.
+            idle_timeout: impl Into<Option<Duration>>;
+            /// Older than this is evicted and never handed out. Default 30 min; `None` for never.
+            max_lifetime: impl Into<Option<Duration>>;
+            /// Each lifetime is shortened by a random share of up to this; 0.0..=1.0. Default 0.1.
+            lifetime_jitter: f64;
+            /// Evicted after so many checkouts. Default `None`, never.
+            max_uses: impl Into<Option<u64>>;
+            /// When a checkout checks the connection. Default `AfterIdle(500 ms)`.
+            health_check: HealthCheck;
+            /// A check that takes longer has failed. Default 5 s.
+            check_timeout: Duration;
+            /// The collector checks connections idle this long. Default `None`, never.
+            keepalive_interval: impl Into<Option<Duration>>;
+            /// A create that takes longer has failed. Default 30 s.
+            create_timeout: Duration;
+            /// A dispose that takes longer no longer holds its slot. Default 5 s.
+            dispose_timeout: Duration;
+            /// Creates in flight at once; at least 1. Default 4.
+            max_creating: usize;
+            /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2.
+            backoff: Backoff;
+            /// More blocked callers than this are refused at once; 0 never queues. Default `None`, no limit.
+            max_waiters: impl Into<Option<usize>>;
+            /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
+            fairness: Fairness;
+            /// A checkout held longer is reported. Default `None`, never.
+            leak_threshold: impl Into<Option<Duration>>;
+            /// False: the pool never starts a thread. Default true.
+            background_collector: bool;
+        }
+
+        /// The clock that ages are read from. Default: the system's.
+        pub fn clock(mut self, clock: impl Clock) -> Self {
+            self.clock = Some(Arc::new(clock));
+            self
+        }
+
+        /// Hears of every event. Called on the thread where the event happens, under no lock of the pool;
+        /// a panic in it is caught and counted. Default: nobody.
+        pub fn observer(mut self, observer: impl PoolObserver) -> Self {
+            self.observer = Some(Arc::new(observer));
+            self
+        }
+    };
 }
+pub(crate) use setters;
 
 impl<M: ConnectionManager> PoolBuilder<M> {
     /// A builder with the default settings.
@@ -54,59 +109,13 @@ impl<M: ConnectionManager> PoolBuilder<M> {
         PoolConfig::default().into()
     }
 
-    setters! {
-        /// The pool's name, in threads (`<pool>-<role>`), logs, errors and metrics. Default `"pool"`.
-        name: impl Into<String>;
-        /// The most connections at once; at least 1. Default 10.
-        max_size: usize;
-        /// Idle connections kept ready in the background, as far as `max_size` allows. Default 0.
-        min_idle: usize;
-        /// The budget of [`Pool::get`], everything included; zero never waits. Default 30 s.
-        get_timeout: Duration;
-        /// Idle longer than this is evicted, never below `min_idle`. Default 10 min; `None` for never.
-        idle_timeout: impl Into<Option<Duration>>;
-        /// Older than this is evicted and never handed out. Default 30 min; `None` for never.
-        max_lifetime: impl Into<Option<Duration>>;
-        /// Each lifetime is shortened by a random share of up to this; 0.0..=1.0. Default 0.1.
-        lifetime_jitter: f64;
-        /// Evicted after so many checkouts. Default `None`, never.
-        max_uses: impl Into<Option<u64>>;
-        /// When a checkout checks the connection. Default `AfterIdle(500 ms)`.
-        health_check: HealthCheck;
-        /// A check that takes longer has failed. Default 5 s.
-        check_timeout: Duration;
-        /// The collector checks connections idle this long. Default `None`, never.
-        keepalive_interval: impl Into<Option<Duration>>;
-        /// A create that takes longer has failed. Default 30 s.
-        create_timeout: Duration;
-        /// A dispose that takes longer no longer holds its slot. Default 5 s.
-        dispose_timeout: Duration;
-        /// Creates in flight at once; at least 1. Default 4.
-        max_creating: usize;
-        /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2.
-        backoff: Backoff;
-        /// More blocked callers than this are refused at once; 0 never queues. Default `None`, no limit.
-        max_waiters: impl Into<Option<usize>>;
-        /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
-        fairness: Fairness;
-        /// A checkout held longer is reported. Default `None`, never.
-        leak_threshold: impl Into<Option<Duration>>;
-        /// False: the pool never starts a thread. Default true.
-        background_collector: bool;
-    }
-
-    /// The clock that ages are read from. Default: the system's.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+    /// The most connections at once; at least 1. Default 10.
+    pub fn max_size(mut self, max_size: usize) -> Self {
+        self.config.max_size = max_size;
         self
     }
 
-    /// Hears of every event. Called on the thread where the event happens, under no lock of the pool;
-    /// a panic in it is caught and counted. Default: nobody.
-    pub fn observer(mut self, observer: impl PoolObserver) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
+    setters!();
 
     /// Builds the pool, opens max(1, `min_idle`) connections and waits for them, at most
     /// `get_timeout` (if that is zero, which is meant for callers: at most `create_timeout`).

@@ -130,13 +130,15 @@ pub(crate) fn real_now() -> Instant {
     Instant::now()
 }
 
-/// Where a pool's ticks come from.
+/// Where a pool's ticks come from. Clones count from one start.
+#[derive(Clone)]
 pub(crate) struct Ticker {
     /// Tick 0.
     epoch: Instant,
     source: Source,
 }
 
+#[derive(Clone)]
 enum Source {
     /// The system's coarse clock, and its reading at tick 0.
     Coarse(u64),

@@ -40,6 +40,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "keyed",
+        &[
+            "builder", "clock", "config", "error", "event", "guard", "info", "manager", "shared",
+            "stats", "sync", "workers",
+        ],
+    ),
+    (
         "registry",
         &["clock", "error", "health", "manager", "pool", "stats"],
     ),

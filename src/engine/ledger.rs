@@ -161,7 +161,8 @@ impl Ledger {
         self.births.get(slot as usize).copied().unwrap_or_default()
     }
 
-    pub(super) fn free_slot(&mut self, slot: u32) {
+    /// See [`Engine::free_slot`](super::Engine::free_slot).
+    pub(super) fn vacate(&mut self, slot: u32) {
         self.vacant.push(Reverse(slot));
     }
 
@@ -189,7 +190,7 @@ impl Ledger {
         Some(job)
     }
 
-    /// Gives up on a job past its deadline: its slot is free, its thread is on its own. None if it
+    /// Gives up on a job past its deadline: its slot is to be freed, its thread is on its own. None if it
     /// has ended, or if there are so many abandoned hooks already that it must keep its slot.
     pub(super) fn abandon(&mut self, id: u64) -> Option<Job> {
         if self.abandoned >= self.max_size.max(4) {
@@ -200,7 +201,6 @@ impl Ledger {
             self.open -= 1;
         }
         self.abandoned += 1;
-        self.free_slot(job.slot);
         Some(job)
     }
 

@@ -44,11 +44,13 @@ mod moves;
 mod naive;
 mod permit;
 mod queue;
+mod sharing;
 mod slot;
 mod table;
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests;
 mod ticket;
+mod total;
 mod wait;
 
 pub(crate) use hint::this_thread;
@@ -56,9 +58,11 @@ pub(crate) use ledger::{Birth, Job, JobKind, Ledger};
 pub(crate) use moves::CheckId;
 pub(crate) use permit::{Leaving, Permit};
 pub(crate) use queue::{Effects, Queue};
+pub(crate) use sharing::Need;
 pub(crate) use slot::{Loan, Slot, Stamp};
 pub(crate) use table::{Near, Table};
 pub(crate) use ticket::{Mail, Ticket};
+pub(crate) use total::{Elsewhere, Share, Total};
 
 use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crossbeam_utils::CachePadded;
@@ -76,8 +80,12 @@ const TELL: u32 = 64;
 const LISTENING: u32 = 16;
 /// No checkout of this pool is silent.
 const LOUD: u32 = 32;
+/// A check-in must ask the [`Total`] as well.
+const SHARED: u32 = 128;
+/// What does not stand in the way of a checkout.
+const PASSABLE: u32 = YOUNG | TELL | SHARED;
 /// What is not the regime's to change.
-const KEPT: u32 = LISTENING | LOUD;
+const KEPT: u32 = LISTENING | LOUD | SHARED;
 
 /// Now, in both reckonings: the tick of the pool's clock for ages, and real time for waits.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +98,8 @@ pub(crate) struct Moment {
 pub(crate) struct Core<T: Send + 'static, F: Send + 'static> {
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue<T, F>,
+    /// Engines that slots of this one went to, not yet told.
+    elsewhere: Vec<Elsewhere>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Deref for Core<T, F> {
@@ -110,17 +120,6 @@ impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
     pub(crate) fn uncovered(&self) -> usize {
         self.queue.len().saturating_sub(self.covering())
     }
-
-    fn release_create(&mut self, job: u64) -> bool {
-        match self.end(job) {
-            Some(job) => self.free_slot(job.slot),
-            None => {
-                self.abandoned -= 1;
-                return false;
-            }
-        }
-        true
-    }
 }
 
 /// Why an entry cannot go back.
@@ -129,6 +128,8 @@ pub(crate) enum Surplus {
     Closed,
     Cleared,
     Shrunk,
+    /// A waiter of another engine needs its slot more.
+    MadeRoom,
 }
 
 /// What comes of handing an entry back: something to do, or the entry again, retired under the same
@@ -164,6 +165,8 @@ pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     bound: Option<Duration>,
     /// True where waiters run their creates themselves.
     inline: bool,
+    /// Where the slots are shared with other engines.
+    share: Option<Share<T, F>>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
@@ -173,20 +176,33 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         bound: Option<Duration>,
         inline: bool,
         now: Instant,
+        total: Option<&Arc<Total<T, F>>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            gate: CachePadded::new(AtomicU32::new(0)),
+        let share = total.map(Total::share);
+        let gate = if share.is_some() { SHARED } else { 0 };
+        let engine = Arc::new(Self {
+            gate: CachePadded::new(AtomicU32::new(gate)),
             due_at: AtomicU64::new(0),
             epoch: now,
             table: Table::new(hint::Tag::next_pool(), max_size),
             core: Mutex::new(Core {
                 ledger: Ledger::new(max_size, max_creating),
                 queue: Queue::new(),
+                elsewhere: Vec::new(),
             }),
             quiet: Condvar::new(),
             bound,
             inline,
-        })
+            share,
+        });
+        if let Some(share) = &engine.share {
+            share.present(&engine);
+        }
+        engine
+    }
+
+    pub(crate) fn share(&self) -> Option<&Share<T, F>> {
+        self.share.as_ref()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core<T, F>> {
@@ -198,20 +214,32 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// Nothing stands in the way of a checkout: nobody waits, or the head may still be overtaken.
     #[inline]
     pub(crate) fn is_open_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !(YOUNG | TELL) == 0
+        self.gate.load(Ordering::Acquire) & !PASSABLE == 0
     }
 
-    /// Somebody waits.
+    /// Somebody waits, or may do so elsewhere.
     #[inline]
     pub(crate) fn has_line(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & (YOUNG | TELL) != 0
+        self.gate.load(Ordering::Acquire) & PASSABLE != 0
     }
 
-    /// Somebody waits, but knows that something may come back, and is not due yet. When it is, its own
-    /// alarm may come late, where those that pass the connections round leave it no core.
-    pub(crate) fn may_pass_line(&self, now: Instant) -> bool {
-        let told = self.gate.load(Ordering::Acquire) & TELL == 0;
-        told && self.nanos(now) < self.due_at.load(Ordering::Relaxed)
+    /// Whoever waits knows that something may come back, and is not due yet; and nobody waits for a slot
+    /// elsewhere. When it is due, its own alarm may come late, where those that pass the connections
+    /// round leave it no core.
+    pub(crate) fn may_pass_line(&self, now: impl FnOnce() -> Instant) -> bool {
+        let gate = self.gate.load(Ordering::Acquire);
+        if gate & SHARED != 0 && self.is_hungry() {
+            return false;
+        }
+        match gate & (YOUNG | TELL) {
+            0 => true,
+            YOUNG => self.nanos(now()) < self.due_at.load(Ordering::Relaxed),
+            _ => false,
+        }
+    }
+
+    fn is_hungry(&self) -> bool {
+        (self.share.as_ref()).is_some_and(|share| share.total().is_hungry())
     }
 
     fn nanos(&self, moment: Instant) -> u64 {
@@ -225,7 +253,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// Nothing stands in the way of a checkout but what there is to do at each.
     pub(crate) fn is_loud_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !(YOUNG | TELL) == LOUD
+        self.gate.load(Ordering::Acquire) & !PASSABLE == LOUD
     }
 
     /// May a caller take an idle entry without queueing?
@@ -295,6 +323,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if let Some(surplus) = self.surplus(core, generation) {
             return Err((self.retire_locked(core, loan, now), surplus));
         }
+        if self.is_claimed(core, fresh, now) {
+            let retired = self.retire_locked(core, loan, now);
+            return Err((retired, Surplus::MadeRoom));
+        }
         if !core.queue.is_empty() && !core.suspended && (fresh || self.head_is_due(core, now)) {
             let mut effects = Effects::new();
             let loan = Loan { idle_since, ..loan };
@@ -330,6 +362,18 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         now: Instant,
         effects: &mut Effects<T, F>,
     ) {
+        self.serve_and_start(core, now, effects);
+        while self.tell_total(core, now, effects) {
+            self.serve_and_start(core, now, effects);
+        }
+    }
+
+    fn serve_and_start(
+        self: &Arc<Self>,
+        core: &mut Core<T, F>,
+        now: Instant,
+        effects: &mut Effects<T, F>,
+    ) {
         while core.covering() > core.queue.len() {
             core.uncover_one();
         }
@@ -340,7 +384,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let idle = self.table.seems_idle(core.queue.len());
         // The idle ones will be found, each by the head of its time; the others need creates.
         while core.uncovered() > idle && core.may_create(now) {
-            let Some(permit) = self.reserve(core, !self.inline, now) else {
+            let Some(permit) = self.reserve(core, Need::Waiter, now) else {
                 break;
             };
             if self.inline {

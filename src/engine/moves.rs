@@ -2,7 +2,9 @@
 
 use super::ledger::{Birth, Job, JobKind};
 use super::ticket::{Mail, Ticket};
-use super::{Core, Effects, Engine, Handed, Leaving, Loan, Moment, Permit, Retired, Slot, Stamp};
+use super::{
+    Core, Effects, Engine, Handed, Leaving, Loan, Moment, Need, Permit, Retired, Slot, Stamp,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,12 +17,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     pub(crate) fn reserve(
         self: &Arc<Self>,
         core: &mut Core<T, F>,
-        covers: bool,
+        need: Need,
         now: Instant,
     ) -> Option<Permit<T, F>> {
-        if !core.has_room() || core.closed {
+        if !core.has_room() || core.closed || !self.take_token(need) {
             return None;
         }
+        let covers = need == Need::Waiter && !self.inline;
         let slot = core.claim_slot();
         // Made now and not when the create succeeds, so that the table has no gaps to stop at.
         self.table.get_or_make(slot);
@@ -36,7 +39,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         now: Moment,
         expires: u64,
     ) -> Result<Loan<T>, Box<T>> {
-        if !core.has_room() || core.closed {
+        if !core.has_room() || core.closed || !self.take_token(Need::Spare) {
             return Err(entry);
         }
         let slot = core.claim_slot();
@@ -76,10 +79,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         loan.slot.vacate();
         core.open -= 1;
         let job = job(core, JobKind::Dispose, slot, 0, now, false);
+        let job = core.begin(job);
+        self.note_leaving(job, now);
         Retired {
             entry: loan.entry,
             uses,
-            leaving: Leaving::new(Arc::clone(self), core.begin(job)),
+            leaving: Leaving::new(Arc::clone(self), job),
         }
     }
 
@@ -93,7 +98,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         core.open -= 1;
         core.detached += 1;
         loan.slot.vacate();
-        core.free_slot(loan.slot.index());
+        self.free_slot(&mut core, loan.slot.index(), 0);
         self.note_quiet(&core);
         let effects = self.settle(&mut core, now);
         (loan.entry, effects)
@@ -188,7 +193,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// slot because too many are abandoned already.
     /// The caller settles afterwards.
     pub(crate) fn abandon(&self, core: &mut Core<T, F>, job: u64) -> Option<Job> {
-        let job = core.abandon(job)?;
+        let id = job;
+        let job = core.abandon(id)?;
+        self.free_slot(core, job.slot, id);
         if job.kind == JobKind::Check {
             if let Some(slot) = self.table.get(job.slot) {
                 slot.vacate();
@@ -224,6 +231,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 .extend(core.queue.serve(Mail::Fail(failure())));
         }
         self.set_gate(&mut core, now);
+        self.tell_total(&mut core, now, &mut effects);
         self.note_quiet(&core);
         Some(effects)
     }

@@ -93,7 +93,7 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
     pub(crate) fn fail(mut self, now: Instant) -> (bool, Effects<T, F>) {
         self.ended = true;
         let mut core = self.engine.lock();
-        let attached = core.release_create(self.job);
+        let attached = self.engine.release_create(&mut core, self.job);
         self.engine.note_quiet(&core);
         (attached, self.engine.settle(&mut core, now))
     }
@@ -104,7 +104,8 @@ impl<T: Send + 'static, F: Send + 'static> Drop for Permit<T, F> {
         if !self.ended {
             // Reached only by a permit in a letter box that nobody opened. The next event settles
             // who gets the slot.
-            self.engine.lock().release_create(self.job);
+            let mut core = self.engine.lock();
+            self.engine.release_create(&mut core, self.job);
         }
     }
 }
@@ -137,7 +138,7 @@ impl<T: Send + 'static, F: Send + 'static> Leaving<T, F> {
         let mut core = self.engine.lock();
         core.disposed += 1;
         match core.end(self.job) {
-            Some(Job { slot, .. }) => core.free_slot(slot),
+            Some(Job { slot, .. }) => self.engine.free_slot(&mut core, slot, self.job),
             None => core.abandoned -= 1,
         }
         self.engine.note_quiet(&core);

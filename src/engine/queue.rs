@@ -84,6 +84,11 @@ impl<T: Send + 'static, F: Send + 'static> Queue<T, F> {
         Some(ticket)
     }
 
+    /// The waiter behind so many others.
+    pub(super) fn behind(&self, others: usize) -> Option<&Arc<Ticket<T, F>>> {
+        self.line.get(others)
+    }
+
     pub(super) fn is_head(&self, ticket: &Ticket<T, F>) -> bool {
         self.head()
             .is_some_and(|head| head.number() == ticket.number())
@@ -164,6 +169,10 @@ pub(crate) struct Effects<T: Send + 'static, F: Send + 'static> {
     pub(super) wakes: Vec<Arc<Ticket<T, F>>>,
     /// Creates to start on threads of the pool.
     pub(crate) permits: Vec<super::Permit<T, F>>,
+    /// Other engines that have to look, now that there is a slot.
+    pub(crate) elsewhere: Vec<super::Elsewhere>,
+    /// Somebody waits for a slot that others hold.
+    pub(crate) lacks_room: bool,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Effects<T, F> {
@@ -171,14 +180,15 @@ impl<T: Send + 'static, F: Send + 'static> Effects<T, F> {
         Self {
             wakes: Vec::new(),
             permits: Vec::new(),
+            elsewhere: Vec::new(),
+            lacks_room: false,
         }
     }
 
-    /// Wakes whoever has been served and returns the creates to start.
-    pub(crate) fn wake(self) -> Vec<super::Permit<T, F>> {
-        for ticket in &self.wakes {
+    /// Wakes whoever has been served. The rest is left to do.
+    pub(crate) fn wake(&mut self) {
+        for ticket in self.wakes.drain(..) {
             ticket.wake();
         }
-        self.permits
     }
 }

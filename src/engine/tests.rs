@@ -10,7 +10,14 @@ fn real_now() -> Instant {
 
 #[test]
 fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
-    let engine = Engine::<u64, ()>::new(1, 1, Some(Duration::from_secs(60)), true, Instant::now());
+    let engine = Engine::<u64, ()>::new(
+        1,
+        1,
+        Some(Duration::from_secs(60)),
+        true,
+        Instant::now(),
+        None,
+    );
     let moment = || Moment {
         tick: 1,
         real: real_now(),
@@ -33,7 +40,7 @@ fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
         let effects = engine.give(lent, 1, 0, false, real_now());
         effects.map_or_else(
             |_| unreachable!("it is wanted"),
-            |effects| drop(effects.wake()),
+            |mut effects| effects.wake(),
         );
     };
     give(lent);
@@ -43,7 +50,7 @@ fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
     let waiter = thread::spawn({
         let engine = Arc::clone(&engine);
         move || {
-            let waited = engine.wait(&younger, None, moment, |effects| drop(effects.wake()));
+            let waited = engine.wait(&younger, None, moment, |mut effects| effects.wake());
             done.send(matches!(waited, Waited::Found(_))).unwrap();
         }
     });
@@ -53,7 +60,7 @@ fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
         let mut core = engine.lock();
         let effects = engine.leave(&mut core, &older, real_now());
         drop(core);
-        effects.into_iter().for_each(|effects| drop(effects.wake()));
+        effects.into_iter().for_each(|mut effects| effects.wake());
     }
     give(lent);
     let found = served.recv_timeout(Duration::from_secs(5));

@@ -25,6 +25,15 @@ pub struct StillInUse {
     pub holders: Vec<Holder>,
 }
 
+impl StillInUse {
+    /// Adds what is left of another pool.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.in_use += other.in_use;
+        self.hooks_running += other.hooks_running;
+        self.holders.extend(other.holders);
+    }
+}
+
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 impl<M: ConnectionManager> Shared<M> {
     /// Starts the collector, if this pool has one.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
-        let Some(crew) = &self.crew else {
+        let Some(crew) = self.own_crew() else {
             return Ok(());
         };
         crew.start(Arc::new(Tended(Arc::clone(self))))?;
@@ -252,20 +252,20 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict(loan, EvictReason::Closed);
         }
         self.emit(|pool| PoolEvent::Closed { pool });
-        if let Some(crew) = &self.crew {
+        if let Some(crew) = self.own_crew() {
             crew.close();
         }
     }
 
     pub(crate) fn close_timeout(self: &Arc<Self>, timeout: Duration) -> Result<(), StillInUse> {
-        let deadline = real_now().checked_add(timeout);
+        self.close_by(real_now().checked_add(timeout))
+    }
+
+    /// The same with a deadline; None waits for ever.
+    pub(crate) fn close_by(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), StillInUse> {
         self.close();
         let quiet = self.engine.wait_quiet(deadline);
-        let gone = quiet
-            && self
-                .crew
-                .as_ref()
-                .is_none_or(|crew| crew.wait_gone(deadline));
+        let gone = quiet && self.own_crew().is_none_or(|crew| crew.wait_gone(deadline));
         if gone {
             return Ok(());
         }

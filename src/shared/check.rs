@@ -79,11 +79,11 @@ impl<M: ConnectionManager> Shared<M> {
         loan: PoolLoan<M>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
-        let Some(crew) = &self.crew else {
+        let Some(bell) = &self.bell else {
             return then(self.check(check, loan));
         };
         let shared = Arc::clone(self);
-        crew.submit(urgent, move || then(shared.check(check, loan)));
+        bell.submit(urgent, move || then(shared.check(check, loan)));
     }
 
     /// A whole check on this thread; true if the connection is well.

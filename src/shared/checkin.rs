@@ -43,7 +43,7 @@ fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>
 #[cold]
 #[inline(never)]
 fn has_to_tell<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
-    !engine.may_pass_line(real_now())
+    !engine.may_pass_line(real_now)
 }
 
 /// Asks the hooks whether this connection may go back.
@@ -85,7 +85,7 @@ fn check_in_unusual<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     }
     node.odd &= Odd::LASTING;
     // Only where it must outlive the connection's return: two threads must not meet at its count.
-    let tended = node.shared.crew.is_none().then(|| Arc::clone(&node.shared));
+    let tended = node.shared.bell.is_none().then(|| Arc::clone(&node.shared));
     held.node.shared.note_return(&held, now);
     if let Err(held) = put_back(held, now) {
         return give_back(held, now);
@@ -117,7 +117,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn give_back(self: &Arc<Self>, mut loan: PoolLoan<M>, idle_since: u64) {
         loan.entry.vouched = Vouched::Not;
         self.give(loan, idle_since, false);
-        if self.crew.is_none() {
+        if self.bell.is_none() {
             self.tend_a_little();
         }
     }

@@ -41,6 +41,14 @@ impl Errand {
     }
 }
 
+/// What a warm search has taken.
+pub(crate) enum Found<M: ConnectionManager> {
+    Nothing,
+    Fresh(PoolLoan<M>),
+    /// It needs a second look, or a check.
+    Stale(PoolLoan<M>),
+}
+
 /// What came of a connection that was to be handed out.
 pub(super) enum Accepted<M: ConnectionManager> {
     Ready(PoolLoan<M>),
@@ -67,7 +75,7 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.ticker.tick();
         let hinted = near.hinted().or_else(|| engine.table.hinted());
         let loan = self.take_fresh(hinted, now)?;
-        Ok(self.hand_out(loan, TRIES))
+        Ok(Self::hand_out(loan, TRIES))
     }
 
     /// The same where each checkout is told to somebody. Nobody waits here, so no time is measured.
@@ -77,7 +85,7 @@ impl<M: ConnectionManager> Shared<M> {
         at: &'static Location<'static>,
     ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
         // Without a collector a checkout also tends a little.
-        if !self.engine.is_loud_road() || self.crew.is_none() {
+        if !self.engine.is_loud_road() || self.bell.is_none() {
             return Err(None);
         }
         let now = self.ticker.tick();
@@ -100,7 +108,7 @@ impl<M: ConnectionManager> Shared<M> {
         if !fresh || now >= loan.entry.expires {
             return Err(Some(loan));
         }
-        match self.prepare(&mut loan) {
+        match self.prepare(&mut loan.entry.connection) {
             Ok(()) => Ok(loan),
             Err((reason, _)) => {
                 self.evict(loan, reason);
@@ -109,13 +117,48 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// The first half of a warm checkout, for one who holds a lock of his own meanwhile: calls no hook.
+    #[inline]
+    pub(crate) fn find_fresh(&self) -> Found<M> {
+        if !self.engine.is_open_road() || is_traced() {
+            return Found::Nothing;
+        }
+        let now = self.ticker.tick();
+        let hinted = self.engine.table.hinted().and_then(|slot| slot.take(now));
+        // Connections rest in the lowest slots, so the first is worth a look where no hint is left.
+        let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
+        match hinted.or_else(first) {
+            None => Found::Nothing,
+            Some(loan) => {
+                let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
+                match fresh && now < loan.entry.expires {
+                    true => Found::Fresh(loan),
+                    false => Found::Stale(loan),
+                }
+            }
+        }
+    }
+
+    /// The second half, with what the first found fresh. None: it was none.
+    #[inline]
+    pub(crate) fn finish_warm(mut loan: PoolLoan<M>, tries: bool) -> Option<PoolLoan<M>> {
+        let node = &mut *loan.entry;
+        match node.shared.prepare(&mut node.connection) {
+            Ok(()) => Some(Self::hand_out(loan, tries)),
+            Err((reason, _)) => {
+                let shared = Arc::clone(&loan.entry.shared);
+                shared.evict(loan, reason);
+                None
+            }
+        }
+    }
+
     /// The last word of the connection's own hook. An error comes with what it was.
     #[inline]
     fn prepare(
         &self,
-        loan: &mut PoolLoan<M>,
+        connection: &mut M::Connection,
     ) -> Result<(), (EvictReason, Option<Cause<M::Error>>)> {
-        let connection = &mut loan.entry.connection;
         match self.call("on_checkout", |manager| manager.on_checkout(connection)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err((
@@ -134,14 +177,15 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
-    fn hand_out(self: &Arc<Self>, mut loan: PoolLoan<M>, tries: bool) -> PoolLoan<M> {
+    fn hand_out(mut loan: PoolLoan<M>, tries: bool) -> PoolLoan<M> {
         match tries {
             true => loan.count_try(this_thread()),
             false => loan.count_use(this_thread()),
         }
         loan.entry.until_notable -= 1;
         if loan.entry.until_notable == 0 {
-            self.note_use(&mut loan);
+            let shared = Arc::clone(&loan.entry.shared);
+            shared.note_use(&mut loan);
         }
         if std::thread::panicking() {
             loan.entry.mark(Odd::AmidPanic);
@@ -156,6 +200,7 @@ impl<M: ConnectionManager> Shared<M> {
         if uses == 1 {
             self.meter.first_uses.fetch_add(1, Relaxed);
             self.back_on(None);
+            self.renew();
         }
         let left = self.config.max_uses.map(|max| max.saturating_sub(uses));
         if left == Some(0) {
@@ -183,7 +228,7 @@ impl<M: ConnectionManager> Shared<M> {
         now: u64,
         waited: impl FnOnce() -> Duration,
     ) -> PoolLoan<M> {
-        let mut loan = self.hand_out(loan, tries);
+        let mut loan = Self::hand_out(loan, tries);
         if self.is_loud() {
             // Asked once, so that what is told of the checkout is also told of its check-in.
             loan.entry.mark(Odd::Loud);
@@ -233,7 +278,7 @@ impl<M: ConnectionManager> Shared<M> {
         if got.is_err() {
             self.meter.failed.fetch_add(1, Relaxed);
         }
-        if self.crew.is_none() {
+        if self.bell.is_none() {
             self.tend_a_little();
         }
         got
@@ -283,7 +328,7 @@ impl<M: ConnectionManager> Shared<M> {
                     break Ok(Some(self.hand_out_to(errand, loan, now)));
                 }
                 Accepted::Gone | Accepted::Failed(_) => {
-                    if self.crew.is_none() && !errand.impatient && errand.is_over() {
+                    if self.bell.is_none() && !errand.impatient && errand.is_over() {
                         break Ok(None);
                     }
                 }
@@ -292,7 +337,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         };
         for loan in passed {
-            if self.crew.is_some() {
+            if self.bell.is_some() {
                 self.check_aside(loan);
             } else {
                 self.put_back(loan);
@@ -322,7 +367,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return Accepted::Gone;
             }
             if self.check_is_due(&loan, now) {
-                if self.check_may_block && (impatient || self.crew.is_some()) {
+                if self.check_may_block && (impatient || self.bell.is_some()) {
                     return Accepted::Unproven(loan);
                 }
                 match self.prove(&mut loan) {
@@ -334,7 +379,7 @@ impl<M: ConnectionManager> Shared<M> {
                 }
             }
         }
-        match self.prepare(&mut loan) {
+        match self.prepare(&mut loan.entry.connection) {
             Ok(()) => Accepted::Ready(loan),
             Err((reason, cause)) => {
                 let since = real_now();

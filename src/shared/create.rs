@@ -59,11 +59,11 @@ enum Installed<M: ConnectionManager> {
 impl<M: ConnectionManager> Shared<M> {
     /// Starts a create on a thread of the pool.
     pub(super) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
-        let Some(crew) = &self.crew else {
+        let Some(bell) = &self.bell else {
             return self.create(permit, purpose);
         };
         let shared = Arc::clone(self);
-        crew.submit(true, move || shared.create(permit, purpose));
+        bell.submit(true, move || shared.create(permit, purpose));
     }
 
     /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
@@ -97,7 +97,7 @@ impl<M: ConnectionManager> Shared<M> {
         let since = real_now();
         let deadline = self.hook_deadline(since, self.config.create_timeout);
         let wanted = match purpose {
-            Purpose::Waiter => self.crew.is_none(),
+            Purpose::Waiter => self.bell.is_none(),
             Purpose::Refill => self.refill_deficit(&self.engine.lock(), self.ticker.tick()) >= 0,
             Purpose::Replace(_) => true,
         };
@@ -139,7 +139,7 @@ impl<M: ConnectionManager> Shared<M> {
         let (id, expires) = (node.id, node.expires);
         self.meter.create.record(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
-        let here = self.crew.is_none();
+        let here = self.bell.is_none();
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
             loan.entry.begin(loan.slot.uses());
             if here && engine.surplus(core, generation).is_none() {

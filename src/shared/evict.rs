@@ -36,6 +36,7 @@ impl<M: ConnectionManager> Shared<M> {
             Surplus::Closed => EvictReason::Closed,
             Surplus::Cleared => EvictReason::Cleared,
             Surplus::Shrunk => EvictReason::Shrunk,
+            Surplus::MadeRoom => EvictReason::MadeRoom,
         };
         self.count_reason(reason);
         self.send_off(retired, reason);
@@ -49,11 +50,11 @@ impl<M: ConnectionManager> Shared<M> {
             leaving,
         } = retired;
         self.tell_eviction(&node, uses, reason, self.ticker.tick());
-        let Some(crew) = &self.crew else {
+        let Some(bell) = &self.bell else {
             return self.dispose(node, leaving);
         };
         let shared = Arc::clone(self);
-        crew.submit(false, move || shared.dispose(node, leaving));
+        bell.submit(false, move || shared.dispose(node, leaving));
         if self.min_idle.load(Relaxed) > 0 {
             self.nudge();
         }
@@ -86,7 +87,7 @@ impl<M: ConnectionManager> Shared<M> {
         // A slot is free that min_idle may want, or there is one abandoned hook less, and another may
         // be given up on now.
         let overdue = deadline.is_some_and(|due| due < real_now());
-        if overdue || self.min_idle.load(Relaxed) > 0 {
+        if overdue || self.min_idle.load(Relaxed) > 0 || self.is_one_of_many_and_empty() {
             self.nudge();
         }
     }
@@ -99,8 +100,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Has the collector look at once, if there is one.
     pub(super) fn nudge(&self) {
-        if let Some(crew) = &self.crew {
-            crew.nudge();
+        if let Some(bell) = &self.bell {
+            bell.nudge();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{LastFailure, Shared};
 use crate::engine::Moment;
-use crate::{ConnectionManager, PoolEvent};
+use crate::{ConnectionManager, PoolEvent, PoolObserver};
 use std::any::Any;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,29 +51,16 @@ impl<M: ConnectionManager> Shared<M> {
     /// The same under a name of which the caller has a copy of its own: its count is not shared.
     pub(super) fn emit_as(&self, name: &Arc<str>, event: impl FnOnce(Arc<str>) -> PoolEvent) {
         if self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF {
-            self.tell(&event(Arc::clone(name)));
-        }
-    }
-
-    #[cold]
-    fn tell(&self, event: &PoolEvent) {
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            event.trace();
-            if let Some(observer) = &self.observer {
-                observer.on_event(event);
+            let event = event(Arc::clone(name));
+            if !tell(self.observer.as_deref(), &event) {
+                self.meter.panics.fetch_add(1, Relaxed);
             }
-        }));
-        if let Err(payload) = told {
-            // Not reported as an event: the observer that would hear of it has just panicked.
-            let message = message_of(payload);
-            self.meter.panics.fetch_add(1, Relaxed);
-            tracing::error!(target: "conpool", pool = &*self.name, hook = "on_event", panic = message, "hook panicked");
         }
     }
 
     /// True if a checkout or a check-in would be told to somebody or noted somewhere.
     pub(super) fn is_loud(&self) -> bool {
-        self.observer.is_some() || self.leaks.is_some() || self.crew.is_none() || is_traced()
+        self.observer.is_some() || self.leaks.is_some() || self.bell.is_none() || is_traced()
     }
 
     /// Keeps the text of an error for `stats`. Its Display is user code as well.
@@ -96,6 +83,23 @@ impl<M: ConnectionManager> Shared<M> {
     }
 }
 
+/// Tells whoever listens; false if one of them panicked.
+#[cold]
+pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent) -> bool {
+    let told = catch_unwind(AssertUnwindSafe(|| {
+        event.trace();
+        if let Some(observer) = observer {
+            observer.on_event(event);
+        }
+    }));
+    let Err(payload) = told else { return true };
+    // Not reported as an event: the observer that would hear of it has just panicked.
+    let message = message_of(payload);
+    let pool = event.pool();
+    tracing::error!(target: "conpool", pool, hook = "on_event", panic = message, "hook panicked");
+    false
+}
+
 /// Whether anybody may listen to the events of every checkout.
 #[inline]
 pub(super) fn is_traced() -> bool {
@@ -103,7 +107,7 @@ pub(super) fn is_traced() -> bool {
 }
 
 /// The text of a panic. The payload may panic itself when it is dropped.
-fn message_of(payload: Box<dyn Any + Send>) -> String {
+pub(super) fn message_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -7,11 +7,13 @@
 
 mod admin;
 mod backoff;
+mod bell;
 mod check;
 mod checkin;
 mod checkout;
 mod create;
 mod evict;
+mod family;
 mod hooks;
 mod leaks;
 mod node;
@@ -24,18 +26,20 @@ mod snapshot;
 mod tend;
 
 pub(crate) use checkin::check_in;
-pub(crate) use checkout::Budget;
+pub(crate) use checkout::{Budget, Found};
+pub(crate) use family::Family;
 pub(crate) use node::{Held, Node};
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
-use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Near, Permit, Ticket};
+use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Near, Permit, Ticket, Total};
 use crate::error::Cause;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::workers::Crew;
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
 use backoff::Backing;
+use bell::Bell;
 use leaks::Leaks;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +60,7 @@ type PoolTicket<M> = Ticket<Of<M>, Err<M>>;
 type PoolEffects<M> = Effects<Of<M>, Err<M>>;
 type PoolPermit<M> = Permit<Of<M>, Err<M>>;
 type PoolCore<M> = Core<Of<M>, Err<M>>;
+type PoolTotal<M> = Total<Of<M>, Err<M>>;
 type PoolHanded<M> = Handed<Of<M>, Err<M>>;
 /// A connection of such a pool on its way between places.
 pub(crate) type PoolLoan<M> = Loan<Of<M>>;
@@ -80,7 +85,10 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// While building: creates fail the build at once.
     priming: AtomicBool,
     observer: Option<Arc<dyn PoolObserver>>,
-    crew: Option<Arc<Crew>>,
+    /// None: a pool that never starts a thread.
+    bell: Option<Bell>,
+    /// The keyed pool that this pool is a part of.
+    family: Option<Arc<Family<M>>>,
     backing: Mutex<Backing>,
     last_failure: Mutex<Option<LastFailure<M>>>,
     last_error: Mutex<Option<(Instant, String)>>,
@@ -139,6 +147,16 @@ impl<M: ConnectionManager> Shared<M> {
         clock: Option<Arc<dyn Clock>>,
         observer: Option<Arc<dyn PoolObserver>>,
     ) -> Arc<Self> {
+        Self::assemble(manager, config, Ticker::new(clock), observer, None)
+    }
+
+    fn assemble(
+        manager: M,
+        config: PoolConfig,
+        ticker: Ticker,
+        observer: Option<Arc<dyn PoolObserver>>,
+        family: Option<&Arc<Family<M>>>,
+    ) -> Arc<Self> {
         let bound = match config.fairness {
             Fairness::Strict => Some(Duration::ZERO),
             Fairness::Eventual(bound) => Some(bound).filter(|bound| !is_unlimited(*bound)),
@@ -150,23 +168,30 @@ impl<M: ConnectionManager> Shared<M> {
             bound,
             inline,
             real_now(),
+            family.map(|family| family.total()),
         );
         let window = match config.health_check {
             HealthCheck::Never => u64::MAX,
             HealthCheck::OnCheckout => 0,
             HealthCheck::AfterIdle(window) => limit(Some(window)).unwrap_or(u64::MAX),
         };
-        let name: Arc<str> = config.name.as_str().into();
+        let name: Arc<str> = match family {
+            Some(family) => Arc::clone(family.name()),
+            None => config.name.as_str().into(),
+        };
         let leaks = config.leak_threshold.map(Leaks::new);
         let ages = Ages::new(&config);
-        let ticker = Ticker::new(clock);
         let asked = hooks::check_may_block(&manager);
         if observer.is_some() || leaks.is_some() || inline {
             // A checkout has somebody to tell or something to tend.
             engine.close_road();
         }
         let shared = Arc::new(Self {
-            crew: (!inline).then(|| Crew::new(Arc::clone(&name))),
+            bell: match family {
+                Some(family) => family.bell(&engine),
+                None => (!inline).then(|| Bell::own(Crew::new(Arc::clone(&name)))),
+            },
+            family: family.map(Arc::clone),
             name,
             engine,
             fresh: window.min(ages.idle.unwrap_or(u64::MAX)),
@@ -206,22 +231,37 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Does what an event under the lock left to be done.
     fn run(self: &Arc<Self>, effects: PoolEffects<M>) {
-        for permit in effects.wake() {
+        let rest = self.run_here(effects);
+        if let Some(family) = &self.family {
+            family.follow(rest);
+        }
+    }
+
+    /// What of it concerns this pool. The rest is for others.
+    fn run_here(self: &Arc<Self>, mut effects: PoolEffects<M>) -> PoolEffects<M> {
+        effects.wake();
+        for permit in std::mem::take(&mut effects.permits) {
             self.start_create(permit, create::Purpose::Waiter);
         }
+        effects
+    }
+
+    /// The threads that work for this pool alone.
+    fn own_crew(&self) -> Option<&Arc<Crew>> {
+        self.bell.as_ref().and_then(Bell::own_crew)
     }
 
     /// When a hook that begins now has taken too long. Whoever notes it for the collector then
     /// [calls](Self::call_at) it: a pass in between would not have seen it.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        let limited = self.crew.is_some() && !is_unlimited(timeout);
+        let limited = self.bell.is_some() && !is_unlimited(timeout);
         now.checked_add(timeout).filter(|_| limited)
     }
 
     /// Asks the collector to come at this time, at the latest.
     fn call_at(&self, due: Option<Instant>) {
-        if let Some((crew, due)) = self.crew.as_ref().zip(due) {
-            crew.call_by(due);
+        if let Some((bell, due)) = self.bell.as_ref().zip(due) {
+            bell.call_by(due);
         }
     }
 }

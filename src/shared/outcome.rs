@@ -52,7 +52,7 @@ impl<M: ConnectionManager> Shared<M> {
             Phase::Suspended
         } else if checking {
             Phase::Checking
-        } else if core.creating > 0 || (waited && core.has_room()) {
+        } else if core.creating > 0 || (waited && self.engine.has_room(&core)) {
             Phase::Creating
         } else if core.open == 0 && core.disposing > 0 {
             Phase::Disposing

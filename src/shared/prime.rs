@@ -117,7 +117,7 @@ impl<M: ConnectionManager> Shared<M> {
         let quiet = self
             .engine
             .wait_quiet(Some(deadline.unwrap_or(since + budget_for_cleaning())));
-        if let Some(crew) = self.crew.as_ref().filter(|_| quiet) {
+        if let Some(crew) = self.own_crew().filter(|_| quiet) {
             crew.wait_gone(Some(real_now() + budget_for_cleaning()));
         }
         Err(error)

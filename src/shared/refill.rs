@@ -10,7 +10,7 @@
 use super::create::Purpose;
 use super::tend::{Findings, Next, Notes};
 use super::{PoolCore, PoolLoan, Shared};
-use crate::engine::{Moment, Stamp};
+use crate::engine::{Moment, Need, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -42,11 +42,13 @@ impl<M: ConnectionManager> Shared<M> {
             return false;
         }
         if core.may_create(now) {
-            if let Some(permit) = self.engine.reserve(&mut core, false, now) {
-                *coming += 1;
-                notes.replacing.insert(slot, permit.job());
-                found.creates.push((permit, Purpose::Replace(slot)));
-            }
+            let Some(permit) = self.engine.reserve(&mut core, Need::Spare, now) else {
+                // What several pools share has been used up.
+                return false;
+            };
+            *coming += 1;
+            notes.replacing.insert(slot, permit.job());
+            found.creates.push((permit, Purpose::Replace(slot)));
         }
         // With max_creating reached, the end of one of them calls the collector again; without one,
         // the sweep looks again at its end.
@@ -64,7 +66,7 @@ impl<M: ConnectionManager> Shared<M> {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
                     let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
                     let reason = EvictReason::MaxLifetime;
-                    if self.take_if(slot, now, reason, &mut found, expired) && self.crew.is_none() {
+                    if self.take_if(slot, now, reason, &mut found, expired) && self.bell.is_none() {
                         notes.replaced += 1;
                     }
                 }
@@ -94,7 +96,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut core = self.engine.lock();
         let mut missing = self.refill_deficit(&core, now.tick);
         while missing > 0 && core.may_create(now.real) {
-            let Some(permit) = self.engine.reserve(&mut core, false, now.real) else {
+            let Some(permit) = self.engine.reserve(&mut core, Need::Spare, now.real) else {
                 break;
             };
             found.creates.push((permit, Purpose::Refill));
@@ -103,7 +105,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     pub(super) fn listen(&self, notes: &mut Notes, now: Instant, next: &mut Next) {
-        if self.min_idle.load(Relaxed) == 0 || self.crew.is_none() {
+        if self.min_idle.load(Relaxed) == 0 || self.bell.is_none() {
             self.engine.listen(false);
             return;
         }

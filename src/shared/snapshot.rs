@@ -1,7 +1,7 @@
 //! The statistics: gauges in one consistent look, counters gathered from slots and meter.
 
-use super::Shared;
 use super::node::span;
+use super::{PoolCore, Shared};
 use crate::engine::Stamp;
 use crate::{ConnectionManager, EvictReason, PoolConfig, PoolStats};
 use std::sync::Arc;
@@ -9,9 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn stats(&self) -> PoolStats {
+        self.stats_under(&self.engine.lock())
+    }
+
+    /// The same for one who has the lock.
+    pub(super) fn stats_under(&self, core: &PoolCore<M>) -> PoolStats {
         let now = self.ticker.tick();
         let meter = &self.meter;
-        let core = self.engine.lock();
         let (mut in_use, mut held, mut gets, mut uses) = (0, 0, 0, 0);
         let mut oldest = None::<u64>;
         for slot in self.engine.table.all() {

@@ -31,6 +31,7 @@ pub(super) struct Notes {
     /// Evicted after their replacement came, and not yet reported by a sweep without a collector.
     pub(super) replaced: usize,
     pub(super) uses_seen: u64,
+    pub(super) usage: super::family::Usage,
     cursor: usize,
 }
 
@@ -88,11 +89,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.pass().0
     }
 
-    fn pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
+    pub(super) fn pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
         let now = self.moment();
         self.give_up_on_hooks(now.real);
         let effects = self.engine.lose_patience(now.real);
         self.run(effects);
+        self.make_room_for_others();
         let mut findings = Findings::new();
         {
             let mut notes = self.pass.lock();
@@ -103,8 +105,9 @@ impl<M: ConnectionManager> Shared<M> {
             let suspended = core.suspended;
             // A replacement that was given up on must not keep what it was to replace.
             notes.replacing.retain(|_, job| core.has_job(*job));
-            let mut coming = self.coming(&core, now.tick);
             drop(core);
+            self.note_whether_used(&mut notes, now.tick, &mut findings.next);
+            let mut coming = self.coming(&self.engine.lock(), now.tick);
             self.scan(&mut notes, suspended, now, &mut coming, &mut findings);
             self.refill(now, &mut findings);
             self.listen(&mut notes, now.real, &mut findings.next);
@@ -137,7 +140,7 @@ impl<M: ConnectionManager> Shared<M> {
                 failed.fetch_add(usize::from(!well), Relaxed);
             });
         }
-        if self.crew.is_none() {
+        if self.bell.is_none() {
             // The checks and disposes are over: the report can count the ones, and what the others made
             // room for can be created.
             evicted += failed.load(Relaxed);
@@ -169,7 +172,7 @@ impl<M: ConnectionManager> Shared<M> {
             for (permit, purpose) in std::mem::take(&mut findings.creates) {
                 self.start_create(permit, purpose);
             }
-            if self.crew.is_none() {
+            if self.bell.is_none() {
                 // They are over by now, and max_creating has let only so many start.
                 self.refill(self.moment(), findings);
             }
@@ -184,8 +187,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Asks the collector to come when the pool's clock shows this tick.
     pub(super) fn call_for(&self, tick: u64, now: Moment) {
-        if let Some((crew, due)) = self.crew.as_ref().zip(self.real_of(tick, now)) {
-            crew.call_by(due);
+        if let Some((bell, due)) = self.bell.as_ref().zip(self.real_of(tick, now)) {
+            bell.call_by(due);
         }
     }
 

@@ -89,6 +89,23 @@ impl Recorder {
         histogram.max.fetch_max(nanos, Relaxed);
     }
 
+    /// Adds what another has counted.
+    pub(crate) fn absorb(&self, other: &Self) {
+        let Some(other) = other.histogram.get() else {
+            return;
+        };
+        let histogram = self.histogram.get_or_init(Histogram::new_boxed);
+        for (sum, more) in histogram.buckets.iter().zip(&other.buckets) {
+            sum.fetch_add(more.load(Relaxed), Relaxed);
+        }
+        let more = other.sum_low.load(Relaxed);
+        let before = histogram.sum_low.fetch_add(more, Relaxed);
+        let carry = u64::from(before.checked_add(more).is_none());
+        let more = other.sum_high.load(Relaxed) + carry;
+        histogram.sum_high.fetch_add(more, Relaxed);
+        histogram.max.fetch_max(other.max.load(Relaxed), Relaxed);
+    }
+
     /// What was counted so far, and `zeros` more that took no time and were counted elsewhere.
     ///
     /// Samples recorded meanwhile may be in it in part; the order p50 ≤ p90 ≤ p99 ≤ max and

@@ -102,6 +102,49 @@ impl PoolStats {
         self.evictions[reason.index()]
     }
 
+    /// Adds what several pools have together. Latencies are left to their recorders: only `count` is
+    /// added.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        macro_rules! add {
+            ($($field:ident).+ $(, $($more:tt)+)?) => {
+                self.$($field).+ += other.$($field).+;
+                $(add!($($more)+);)?
+            };
+        }
+        add!(
+            max_size, min_idle, size, idle, in_use, creating, disposing, abandoned, waiters
+        );
+        add!(
+            gets,
+            gets_waited,
+            timeouts,
+            saturated,
+            created,
+            create_errors,
+            check_failures
+        );
+        add!(
+            disposed,
+            added,
+            detached,
+            panics,
+            reused,
+            checkouts,
+            failed_gets
+        );
+        add!(wait.count, create.count, held.count);
+        for (sum, more) in self.evictions.iter_mut().zip(other.evictions) {
+            *sum += more;
+        }
+        self.peak_in_use = self.peak_in_use.max(other.peak_in_use);
+        self.peak_waiters = self.peak_waiters.max(other.peak_waiters);
+        self.oldest_age = self.oldest_age.max(other.oldest_age);
+        if other.last_error.as_ref().map(|(at, _)| at) > self.last_error.as_ref().map(|(at, _)| at)
+        {
+            self.last_error.clone_from(&other.last_error);
+        }
+    }
+
     /// The share of `max_size` that is in use, in 0.0..=1.0.
     #[must_use]
     pub fn utilization(&self) -> f64 {

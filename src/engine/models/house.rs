@@ -2,8 +2,8 @@
 //! inspection that every execution of a model ends with.
 
 use super::super::{
-    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Permit, Retired, SUSPENDED, Stamp,
-    Ticket, Waited,
+    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Need, Permit, Retired, SUSPENDED,
+    Stamp, Ticket, Waited,
 };
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
@@ -95,7 +95,14 @@ impl House {
             Bound::Always => Some(Duration::ZERO),
             Bound::AWhile => Some(BOUND),
         };
-        let engine = Engine::new(max_size, 2, bound, creates == Creates::ByWaiters, at(0));
+        let engine = Engine::new(
+            max_size,
+            2,
+            bound,
+            creates == Creates::ByWaiters,
+            at(0),
+            None,
+        );
         // The real table makes them when needed, behind a std::sync::OnceLock that loom cannot see.
         for slot in 0..4 {
             engine.table.get_or_make(slot);
@@ -127,8 +134,9 @@ impl House {
     }
 
     pub(super) fn permit(&self, covers: bool) -> Leave {
+        let need = if covers { Need::Waiter } else { Need::Spare };
         let mut core = self.engine.lock();
-        let permit = self.engine.reserve(&mut core, covers, at(0));
+        let permit = self.engine.reserve(&mut core, need, at(0));
         permit.expect("there is room")
     }
 
@@ -292,8 +300,9 @@ impl House {
 
     // ---- creates -------------------------------------------------------------------------------
 
-    pub(super) fn run(&self, effects: Outcomes) {
-        for permit in effects.wake() {
+    pub(super) fn run(&self, mut effects: Outcomes) {
+        effects.wake();
+        for permit in effects.permits {
             self.create(permit);
         }
     }

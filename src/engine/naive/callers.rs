@@ -63,7 +63,7 @@ impl World {
             return;
         };
         let (id, now, tick) = (entry.0, self.now(), self.tick());
-        let passes = !self.engine.has_line() || self.engine.may_pass_line(now);
+        let passes = !self.engine.has_line() || self.engine.may_pass_line(|| now);
         let model = &self.model;
         let deaf = model.suspended || model.bound.is_none() || model.is_due() || model.is_late();
         assert!(

@@ -1,6 +1,6 @@
 //! What hooks do: creates, checks and disposes begin, end, and are given up on.
 
-use super::super::{CheckId, JobKind};
+use super::super::{CheckId, JobKind, Need};
 use super::model::Place;
 use super::operation::{End, Op};
 use super::world::{Check, Departure, Lent, Lost, Sent, World, pick};
@@ -80,7 +80,9 @@ impl World {
     fn reserve(&mut self) {
         let expected = self.model.has_room() && !self.model.closed;
         let now = self.now();
-        let permit = self.engine.reserve(&mut self.engine.lock(), false, now);
+        let permit = self
+            .engine
+            .reserve(&mut self.engine.lock(), Need::Spare, now);
         assert_eq!(permit.is_some(), expected, "room to create");
         if let Some(permit) = permit {
             let job = self.model.begin(JobKind::Create, None, false);

@@ -105,7 +105,7 @@ impl World {
         let bound = bound.map(|steps| STEP * steps);
         let now = *START;
         Self {
-            engine: Engine::new(max_size, max_creating, bound, inline, now),
+            engine: Engine::new(max_size, max_creating, bound, inline, now, None),
             model: Model {
                 now,
                 max_size,
@@ -177,7 +177,7 @@ impl World {
     // ---- what follows from an event ------------------------------------------------------------
 
     /// Wakes whom the engine says, and takes the creates that it wants started.
-    pub(super) fn run(&mut self, effects: Outcomes) {
+    pub(super) fn run(&mut self, mut effects: Outcomes) {
         for woken in &effects.wakes {
             let ours = |caller: &Caller| Arc::ptr_eq(&caller.ticket, woken);
             let at = self.callers.iter().position(ours).expect("one of ours");
@@ -187,7 +187,8 @@ impl World {
                 false => self.callers[at].awake = true,
             }
         }
-        let permits = effects.wake();
+        effects.wake();
+        let permits = effects.permits;
         let begun: Vec<_> = permits.iter().map(|permit| permit.job()).collect();
         assert_eq!(begun, self.model.to_start, "creates to start");
         self.model.to_start.clear();

@@ -1,0 +1,343 @@
+//! The slots that several engines share: a keyed pool has one engine per key, and one total.
+//!
+//! Every slot that an engine takes is a token of the total, from the create that is to fill it to the
+//! end of the dispose that empties it, so the total holds at every instant, across all engines. Each
+//! engine keeps its lock; the total has one of its own, taken inside of at most one of theirs.
+//!
+//! # Who gets a slot that comes free
+//!
+//! While there are free tokens an engine takes one and asks nobody. When there are none, the engine
+//! says since when its first waiter that nothing else can serve has waited, and joins the **line**
+//! here. A token that comes free is granted to the longest waiting, before anybody else can take it;
+//! whoever freed it settles that engine once its own lock is free. A grant that is not needed any
+//! more (its waiter gave up) goes on to the next.
+//!
+//! # Making room
+//!
+//! While somebody is in line the total is **hungry**. Then every check-in of every engine goes through
+//! its lock, and a connection for which no older waiter of its own is there is retired. What is idle
+//! already is searched for when somebody joins the line ([`Total::make_room`]), the longest idle first.
+//! The first such search also watches every slot in use, which catches the check-in that read "not
+//! hungry" before and stores its connection after: the two meet in the slot's cell, as a waiter's search
+//! and a check-in do (see [`slot`](super::slot)).
+//!
+//! What is on its way out will come free by itself, so for each of those one less is retired. But one
+//! whose dispose takes longer than [`PATIENCE`] is not counted on: a hook that hangs costs other keys no
+//! more than the slot it holds.
+
+use super::{Engine, Moment, Retired, Stamp};
+use crate::sync::{AtomicU32, Mutex, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Total<T: Send + 'static, F: Send + 'static> {
+    /// Whether somebody is in line. Read by every check-in.
+    hungry: AtomicU32,
+    state: Mutex<State<T, F>>,
+}
+
+struct State<T: Send + 'static, F: Send + 'static> {
+    max: usize,
+    /// Tokens that members hold or were granted.
+    taken: usize,
+    joined: u64,
+    members: BTreeMap<u64, Member<T, F>>,
+    /// Since when, who, and for how many slots.
+    line: BTreeMap<(Instant, u64), usize>,
+    /// Members whose spare create found no token.
+    thin: BTreeSet<u64>,
+    /// What is on its way out, by member and job, and since when.
+    leaving: BTreeMap<(u64, u64), Instant>,
+    /// Every slot in use has been watched since the line was last empty.
+    watched: bool,
+}
+
+struct Member<T: Send + 'static, F: Send + 'static> {
+    engine: Weak<Engine<T, F>>,
+    held: usize,
+    granted: usize,
+    in_line: Option<Instant>,
+}
+
+/// One engine's part in a total.
+pub(crate) struct Share<T: Send + 'static, F: Send + 'static> {
+    total: Arc<Total<T, F>>,
+    id: u64,
+}
+
+/// Who has to look, now that there is a slot to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// A waiter of this member was granted one.
+    Waiter(u64),
+    /// One is free, and this member could use a spare connection.
+    Refill(u64),
+}
+
+/// What came of telling the total what an engine lacks.
+pub(super) struct Told {
+    /// There is a token after all.
+    pub(super) again: bool,
+    /// More waiters are in line than slots are about to come free.
+    pub(super) lacks_room: bool,
+}
+
+impl<T: Send + 'static, F: Send + 'static> State<T, F> {
+    fn member(&mut self, id: u64) -> &mut Member<T, F> {
+        self.members.get_mut(&id).expect("bug: no such member")
+    }
+
+    /// Slots that come free by themselves before long.
+    fn coming(&self, now: Instant) -> usize {
+        let young = |since: &&Instant| now.saturating_duration_since(**since) < PATIENCE;
+        self.leaving.values().filter(young).count()
+    }
+
+    /// The longest waiting for whom nothing comes free by itself: since when, and who.
+    fn first_in_need(&self, now: Instant) -> Option<(Instant, u64)> {
+        if self.line.is_empty() {
+            return None;
+        }
+        let mut coming = self.coming(now);
+        self.line.iter().find_map(|(first, slots)| {
+            let needy = *slots > coming;
+            coming = coming.saturating_sub(*slots);
+            needy.then_some(*first)
+        })
+    }
+
+    fn leave_line(&mut self, id: u64) {
+        if let Some(since) = self.member(id).in_line.take() {
+            self.line.remove(&(since, id));
+        }
+    }
+
+    /// A token has come free.
+    fn hand_on(&mut self) -> Option<Elsewhere> {
+        if let Some((_, id)) = self.line.first_key_value().map(|(first, _)| *first) {
+            // If it waits for more, it says so when it has got this one.
+            self.leave_line(id);
+            self.member(id).granted += 1;
+            return Some(Elsewhere::Waiter(id));
+        }
+        self.taken -= 1;
+        self.thin.pop_first().map(Elsewhere::Refill)
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            hungry: AtomicU32::new(0),
+            state: Mutex::new(State {
+                max,
+                taken: 0,
+                joined: 0,
+                members: BTreeMap::new(),
+                line: BTreeMap::new(),
+                thin: BTreeSet::new(),
+                leaving: BTreeMap::new(),
+                watched: false,
+            }),
+        })
+    }
+
+    /// A part for an engine that is about to be made.
+    pub(super) fn share(self: &Arc<Self>) -> Share<T, F> {
+        let mut state = self.state.lock();
+        state.joined += 1;
+        let id = state.joined;
+        let member = Member {
+            engine: Weak::new(),
+            held: 0,
+            granted: 0,
+            in_line: None,
+        };
+        state.members.insert(id, member);
+        Share {
+            total: Arc::clone(self),
+            id,
+        }
+    }
+
+    /// Somebody waits for a slot.
+    #[inline]
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.hungry.load(Ordering::Acquire) != 0
+    }
+
+    fn note_hunger(&self, state: &mut State<T, F>) {
+        let hungry = !state.line.is_empty();
+        state.watched &= hungry;
+        self.hungry.swap(u32::from(hungry), Ordering::AcqRel);
+    }
+
+    /// Members that hold slots, apart from this one.
+    fn holders(state: &State<T, F>, but: u64) -> Vec<Arc<Engine<T, F>>> {
+        let members = state.members.iter();
+        let holders = members.filter(|(id, member)| **id != but && member.held > 0);
+        holders
+            .filter_map(|(_, member)| member.engine.upgrade())
+            .collect()
+    }
+
+    /// Retires idle connections, the longest idle first, as long as somebody waits for whom nothing
+    /// comes free by itself. They are still to be disposed. Call without any engine's lock.
+    pub(crate) fn make_room(&self, now: Moment) -> Vec<Retired<T, F>> {
+        let mut retired = Vec::new();
+        let (holders, watch) = {
+            let mut state = self.state.lock();
+            let Some((_, id)) = state.first_in_need(now.real) else {
+                return retired;
+            };
+            let watch = !std::mem::replace(&mut state.watched, true);
+            (Self::holders(&state, id), watch)
+        };
+        let in_need = || self.state.lock().first_in_need(now.real);
+        let mut idle: Vec<_> = holders
+            .iter()
+            .flat_map(|engine| {
+                let slots = engine.table.all();
+                slots.filter_map(move |slot| match slot.stamp() {
+                    Stamp::Idle(since) => Some((since, engine, slot)),
+                    _ => None,
+                })
+            })
+            .collect();
+        idle.sort_by_key(|(since, ..)| *since);
+        for (_, engine, slot) in idle {
+            let Some((since, _)) = in_need() else {
+                return retired;
+            };
+            retired.extend(engine.make_way(slot, since, now));
+        }
+        if watch {
+            for engine in &holders {
+                retired.extend(engine.make_way_as_they_come(now, in_need));
+            }
+        }
+        retired
+    }
+
+    /// When something on its way out has taken too long to be counted on, and who should look then.
+    pub(crate) fn patience_ends(&self, now: Instant) -> Option<(Instant, u64)> {
+        let state = self.state.lock();
+        let ((_, first), _) = state.line.first_key_value()?;
+        let ends = state.leaving.values().map(|since| *since + PATIENCE);
+        let end = ends.filter(|end| *end > now).min();
+        end.map(|end| (end, *first))
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Share<T, F> {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn total(&self) -> &Arc<Total<T, F>> {
+        &self.total
+    }
+
+    /// The engine is made.
+    pub(super) fn present(&self, engine: &Arc<Engine<T, F>>) {
+        let mut state = self.total.state.lock();
+        state.member(self.id).engine = Arc::downgrade(engine);
+    }
+
+    /// Takes a token: a granted one for somebody who waits, else a free one.
+    pub(super) fn take(&self, waits: bool) -> bool {
+        let mut state = self.total.state.lock();
+        let free = state.taken < state.max;
+        let member = state.member(self.id);
+        if waits && member.granted > 0 {
+            member.granted -= 1;
+            member.held += 1;
+        } else if free {
+            member.held += 1;
+            state.taken += 1;
+        } else {
+            if !waits {
+                state.thin.insert(self.id);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// There is a free token.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.total.state.lock();
+        state.taken < state.max
+    }
+
+    /// A slot is free; `job`: what emptied it. The engine itself settles in any case.
+    pub(super) fn release(&self, job: u64) -> Option<Elsewhere> {
+        let mut state = self.total.state.lock();
+        state.leaving.remove(&(self.id, job));
+        state.member(self.id).held -= 1;
+        let next = state.hand_on();
+        self.total.note_hunger(&mut state);
+        next.filter(|next| *next != Elsewhere::Waiter(self.id))
+    }
+
+    /// This job will end with a free slot.
+    pub(super) fn note_leaving(&self, job: u64, since: Instant) {
+        let mut state = self.total.state.lock();
+        state.leaving.insert((self.id, job), since);
+    }
+
+    /// Tells how many slots the engine's waiters lack, and since when the first of them has waited.
+    /// Grants that it did not use go to the next in line.
+    pub(super) fn tell(
+        &self,
+        lacking: usize,
+        since: Option<Instant>,
+        now: Instant,
+        elsewhere: &mut Vec<Elsewhere>,
+    ) -> Told {
+        let mut told = Told {
+            again: false,
+            lacks_room: false,
+        };
+        let mut state = self.total.state.lock();
+        state.leave_line(self.id);
+        let granted = state.member(self.id).granted;
+        match since.filter(|_| lacking > 0) {
+            None => {
+                state.member(self.id).granted = 0;
+                elsewhere.extend((0..granted).filter_map(|_| state.hand_on()));
+            }
+            Some(_) if granted > 0 || state.taken < state.max => told.again = true,
+            Some(since) => {
+                state.member(self.id).in_line = Some(since);
+                state.line.insert((since, self.id), lacking);
+                told.lacks_room = state.first_in_need(now).is_some();
+            }
+        }
+        self.total.note_hunger(&mut state);
+        told
+    }
+
+    /// Whether a connection of this engine should make room for a waiter of another, who has waited
+    /// longer than its own head (`own`), if there is one.
+    pub(super) fn is_claimed(&self, own: Option<Instant>, now: Instant) -> bool {
+        let first = self.total.state.lock().first_in_need(now);
+        first.is_some_and(|(since, id)| id != self.id && own.is_none_or(|own| since < own))
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Drop for Share<T, F> {
+    fn drop(&mut self) {
+        let mut state = self.total.state.lock();
+        state.leave_line(self.id);
+        state.thin.remove(&self.id);
+        if let Some(member) = state.members.remove(&self.id) {
+            debug_assert_eq!(member.held + member.granted, 0, "bug: slots lost");
+            state.taken -= member.held + member.granted;
+        }
+        self.total.note_hunger(&mut state);
+    }
+}

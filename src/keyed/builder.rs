@@ -1,0 +1,158 @@
+//! From settings to a keyed pool.
+
+use super::KeyedPool;
+use super::keys::{Keys, Tended};
+use crate::builder::setters;
+use crate::error::BuildError;
+use crate::shared::Family;
+use crate::{
+    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, PoolConfig, PoolObserver,
+};
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MAX_TOTAL: usize = 100;
+const MAX_PER_KEY: usize = 10;
+
+/// Builds a [`KeyedPool`]: `max_total`, and every setting of a [`PoolBuilder`](crate::PoolBuilder), which
+/// holds for each key.
+///
+/// Setters never panic. Everything is checked in [`build`](Self::build), and a bad value is an error that
+/// names the field, the value and the rule.
+#[must_use = "a builder does nothing until it builds"]
+pub struct KeyedPoolBuilder<K, M: ConnectionManager> {
+    config: PoolConfig,
+    max_total: usize,
+    max_per_key: Option<usize>,
+    clock: Option<Arc<dyn Clock>>,
+    observer: Option<Arc<dyn PoolObserver>>,
+    of: PhantomData<fn(K, M)>,
+}
+
+impl<K, M> KeyedPoolBuilder<K, M>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    M: ConnectionManager,
+{
+    /// A builder with the default settings.
+    pub fn new() -> Self {
+        Self {
+            config: PoolConfig::default(),
+            max_total: MAX_TOTAL,
+            max_per_key: None,
+            clock: None,
+            observer: None,
+            of: PhantomData,
+        }
+    }
+
+    /// The most connections of all keys at once; at least 1. Default 100.
+    pub fn max_total(mut self, max_total: usize) -> Self {
+        self.max_total = max_total;
+        self
+    }
+
+    /// The most connections of one key at once; at least 1, at most `max_total`. Default 10, or
+    /// `max_total` if that is less.
+    pub fn max_per_key(mut self, max_per_key: usize) -> Self {
+        self.max_per_key = Some(max_per_key);
+        self
+    }
+
+    /// The same as [`max_per_key`](Self::max_per_key), by the name it has in a pool.
+    pub fn max_size(self, max_size: usize) -> Self {
+        self.max_per_key(max_size)
+    }
+
+    setters!();
+
+    /// Builds the keyed pool. Nothing is opened before the first `get` of a key, whose manager `factory`
+    /// makes then.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
+    /// started.
+    pub fn build(
+        self,
+        factory: impl Fn(&K) -> M + Send + Sync + 'static,
+    ) -> Result<KeyedPool<K, M>, BuildError<M::Error>> {
+        let config = self.checked()?;
+        let family = Family::new(config, self.max_total, self.clock, self.observer);
+        let keys = Keys::new(family, Box::new(factory));
+        let tended = Arc::new(Tended(Arc::clone(&keys)));
+        keys.family.start(tended).map_err(BuildError::Thread)?;
+        Ok(KeyedPool::open(keys))
+    }
+
+    /// The settings of each key.
+    fn checked(&self) -> Result<PoolConfig, ConfigError> {
+        if self.max_total == 0 {
+            return Err(ConfigError::new("max_total", 0, "must be at least 1"));
+        }
+        let max_per_key = self.max_per_key.unwrap_or(MAX_PER_KEY.min(self.max_total));
+        if max_per_key == 0 || max_per_key > self.max_total {
+            let rule = match max_per_key {
+                0 => "must be at least 1".to_owned(),
+                _ => format!("must be at most max_total ({})", self.max_total),
+            };
+            return Err(ConfigError::new("max_per_key", max_per_key, rule));
+        }
+        let config = PoolConfig {
+            max_size: max_per_key,
+            ..self.config.clone()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+impl<K, M> Default for KeyedPoolBuilder<K, M>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    M: ConnectionManager,
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, M> From<PoolConfig> for KeyedPoolBuilder<K, M>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    M: ConnectionManager,
+{
+    fn from(config: PoolConfig) -> Self {
+        Self {
+            max_per_key: Some(config.max_size),
+            config,
+            ..Self::new()
+        }
+    }
+}
+
+impl<K, M: ConnectionManager> Clone for KeyedPoolBuilder<K, M> {
+    fn clone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            max_total: self.max_total,
+            max_per_key: self.max_per_key,
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<K, M: ConnectionManager> fmt::Debug for KeyedPoolBuilder<K, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedPoolBuilder")
+            .field("max_total", &self.max_total)
+            .field("max_per_key", &self.max_per_key)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,436 @@
+//! The pools of one keyed pool: each is a pool like any other, with manager, engine and statistics of its
+//! own. They share a [`Total`](crate::engine::Total) of slots, the threads, the clock and the name.
+
+use super::bell::{Bell, Desk};
+use super::hooks::{message_of, tell};
+use super::tend::{Next, Notes};
+use super::{Meter, PoolEffects, PoolEngine, PoolTotal, Shared};
+use crate::clock::{Clock, Ticker, real_now};
+use crate::engine::{Elsewhere, Moment, Stamp, Surplus};
+use crate::error::{GetError, Phase, Timeout};
+use crate::stats::Recorder;
+use crate::sync::outer::{AtomicUsize, Mutex};
+use crate::workers::{Crew, Tend};
+use crate::{
+    ConnectionManager, Holder, Latency, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
+};
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tracing::level_filters::LevelFilter;
+
+pub(crate) struct Family<M: ConnectionManager> {
+    name: Arc<str>,
+    /// Of each of them.
+    config: PoolConfig,
+    max_total: usize,
+    total: Arc<PoolTotal<M>>,
+    ticker: Ticker,
+    observer: Option<Arc<dyn PoolObserver>>,
+    crew: Option<Arc<Crew>>,
+    desk: Arc<Desk>,
+    roll: Mutex<Roll<M>>,
+    peak_in_use: AtomicUsize,
+    peak_waiters: AtomicUsize,
+}
+
+/// Who is there, and what those have done who were.
+struct Roll<M: ConnectionManager> {
+    members: BTreeMap<u64, Weak<Shared<M>>>,
+    past: PoolStats,
+    past_latencies: Meter,
+}
+
+impl<M: ConnectionManager> Roll<M> {
+    fn members(&self) -> Vec<Arc<Shared<M>>> {
+        let members = self.members.values();
+        members.filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// What a pass remembers of how much a pool is used.
+#[derive(Default)]
+pub(super) struct Usage {
+    uses: u64,
+    /// When it was last seen in use; None before the first pass.
+    seen: Option<u64>,
+}
+
+impl<M: ConnectionManager> Family<M> {
+    pub(crate) fn new(
+        config: PoolConfig,
+        max_total: usize,
+        clock: Option<Arc<dyn Clock>>,
+        observer: Option<Arc<dyn PoolObserver>>,
+    ) -> Arc<Self> {
+        let name: Arc<str> = config.name.as_str().into();
+        let threads = config.background_collector;
+        Arc::new(Self {
+            crew: threads.then(|| Crew::new(Arc::clone(&name))),
+            name,
+            config,
+            max_total,
+            total: PoolTotal::<M>::new(max_total),
+            ticker: Ticker::new(clock),
+            observer,
+            desk: Arc::default(),
+            roll: Mutex::new(Roll {
+                members: BTreeMap::new(),
+                past: PoolStats::default(),
+                past_latencies: Meter::default(),
+            }),
+            peak_in_use: AtomicUsize::new(0),
+            peak_waiters: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn config(&self) -> &PoolConfig {
+        &self.config
+    }
+
+    pub(super) fn total(&self) -> &Arc<PoolTotal<M>> {
+        &self.total
+    }
+
+    /// Starts the collector, if there is to be one.
+    pub(crate) fn start(self: &Arc<Self>, tended: Arc<dyn Tend>) -> io::Result<()> {
+        let Some(crew) = &self.crew else {
+            return Ok(());
+        };
+        crew.start(tended)?;
+        if let Some(clock) = self.ticker.custom() {
+            let family = Arc::downgrade(self);
+            clock.on_jump(Box::new(move || {
+                family.upgrade().is_some_and(|family| family.nudge_all())
+            }));
+        }
+        Ok(())
+    }
+
+    fn nudge_all(&self) -> bool {
+        for id in self.roll.lock().members.keys() {
+            self.desk.nudge(*id);
+        }
+        self.crew.as_ref().is_some_and(|crew| crew.nudge())
+    }
+
+    pub(super) fn bell(&self, engine: &PoolEngine<M>) -> Option<Bell> {
+        let (crew, share) = self.crew.as_ref().zip(engine.share())?;
+        let desk = Arc::clone(&self.desk);
+        Some(Bell::shared(Arc::clone(crew), desk, share.id()))
+    }
+
+    /// One more pool.
+    pub(crate) fn add(self: &Arc<Self>, manager: M) -> Arc<Shared<M>> {
+        let (ticker, observer) = (self.ticker.clone(), self.observer.clone());
+        let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, Some(self));
+        let id = shared.id_in_family();
+        let member = Arc::downgrade(&shared);
+        self.roll.lock().members.insert(id, member);
+        if shared.min_idle.load(Relaxed) > 0 {
+            shared.nudge();
+        } else if let Some(limit) = shared.ages.idle {
+            let now = shared.moment();
+            shared.call_for(now.tick.saturating_add(limit), now);
+        }
+        shared
+    }
+
+    /// Ends a pool that has nothing open and nobody waiting; false if it has. `at_rest`: only if it has
+    /// not been used for long either, nor been told to pause by its backend.
+    pub(crate) fn remove(&self, shared: &Arc<Shared<M>>, at_rest: bool) -> bool {
+        if at_rest && !shared.is_at_rest() {
+            return false;
+        }
+        if !shared.engine.retire_if_empty(real_now()) {
+            return false;
+        }
+        let id = shared.id_in_family();
+        self.desk.forget(id);
+        let mut roll = self.roll.lock();
+        roll.members.remove(&id);
+        roll.past_latencies.absorb(&shared.meter);
+        let last = PoolStats {
+            min_idle: 0,
+            ..shared.stats()
+        };
+        roll.past.absorb(&last);
+        true
+    }
+
+    /// Nothing is open and nobody waits, and that has been so for long: it may be removed.
+    pub(crate) fn is_done_with(&self, shared: &Arc<Shared<M>>) -> bool {
+        let core = shared.engine.lock();
+        let empty = core.is_quiet() && core.queue.is_empty();
+        drop(core);
+        empty && shared.is_at_rest()
+    }
+
+    fn member(&self, id: u64) -> Option<Arc<Shared<M>>> {
+        let roll = self.roll.lock();
+        roll.members.get(&id).and_then(Weak::upgrade)
+    }
+
+    fn all(&self) -> Vec<Arc<Shared<M>>> {
+        self.roll.lock().members()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            tick: self.ticker.tick(),
+            real: real_now(),
+        }
+    }
+
+    /// Does what an event in one of the pools left to be done in others.
+    pub(super) fn follow(&self, rest: PoolEffects<M>) {
+        let mut lacks_room = rest.lacks_room;
+        let mut todo = VecDeque::from(rest.elsewhere);
+        while let Some(next) = todo.pop_front() {
+            match next {
+                Elsewhere::Refill(id) => {
+                    if let Some(member) = self.member(id) {
+                        member.nudge();
+                    }
+                }
+                Elsewhere::Waiter(id) => {
+                    if let Some(member) = self.member(id) {
+                        let effects = member.engine.settle(&mut member.engine.lock(), real_now());
+                        let rest = member.run_here(effects);
+                        lacks_room |= rest.lacks_room;
+                        todo.extend(rest.elsewhere);
+                    }
+                }
+            }
+        }
+        if lacks_room {
+            self.make_room();
+        }
+    }
+
+    /// Retires idle connections for those who wait for a slot.
+    pub(super) fn make_room(&self) {
+        let now = self.moment();
+        for retired in self.total.make_room(now) {
+            let shared = Arc::clone(&retired.entry.shared);
+            shared.evict_surplus(retired, Surplus::MadeRoom);
+        }
+        if let (Some(crew), Some((end, id))) = (&self.crew, self.total.patience_ends(now.real)) {
+            self.desk.plan(id, end);
+            crew.call_by(end);
+        }
+    }
+
+    /// The collector's pass over those that have something due. `then` is called with each.
+    pub(crate) fn tend(&self, then: impl Fn(&Arc<Shared<M>>)) -> Option<Instant> {
+        for id in self.desk.take_due() {
+            let Some(member) = self.member(id) else {
+                continue;
+            };
+            let (_, next) = member.pass();
+            if let Some(next) = next {
+                self.desk.plan(id, next);
+            }
+            then(&member);
+        }
+        self.desk.next()
+    }
+
+    /// A whole pass over every pool.
+    pub(crate) fn sweep(&self) -> SweepReport {
+        let mut sum = SweepReport::default();
+        for member in self.all() {
+            let (report, next) = member.pass();
+            sum.evicted += report.evicted;
+            sum.checks_started += report.checks_started;
+            sum.creates_started += report.creates_started;
+            if let (Some(crew), Some(next)) = (&self.crew, next) {
+                self.desk.plan(member.id_in_family(), next);
+                crew.call_by(next);
+            }
+        }
+        sum
+    }
+
+    // ---- what is asked of all --------------------------------------------------------------------
+
+    /// All in one consistent look: under the locks of all pools, taken in one order.
+    pub(crate) fn stats(&self) -> PoolStats {
+        let latencies = Meter::default();
+        let (members, mut sum) = {
+            let roll = self.roll.lock();
+            latencies.absorb(&roll.past_latencies);
+            (roll.members(), roll.past.clone())
+        };
+        let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
+        for (member, core) in members.iter().zip(&cores) {
+            sum.absorb(&member.stats_under(core));
+            latencies.absorb(&member.meter);
+        }
+        drop(cores);
+        sum.name = Arc::clone(&self.name);
+        sum.max_size = self.max_total;
+        let peak = |known: &AtomicUsize, of_one: usize, now: usize| {
+            let peak = of_one.max(now);
+            known.fetch_max(peak, Relaxed).max(peak)
+        };
+        sum.peak_in_use = peak(&self.peak_in_use, sum.peak_in_use, sum.in_use);
+        sum.peak_waiters = peak(&self.peak_waiters, sum.peak_waiters, sum.waiters);
+        sum.wait = with_zeros(sum.wait.count, &latencies.wait);
+        sum.create = latencies.create.snapshot(0);
+        sum.held = with_zeros(sum.held.count, &latencies.held);
+        sum
+    }
+
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        self.all()
+            .iter()
+            .flat_map(|member| member.holders())
+            .collect()
+    }
+
+    pub(crate) fn close(&self) {
+        for member in self.all() {
+            member.close();
+        }
+        if let Some(crew) = &self.crew {
+            crew.close();
+        }
+    }
+
+    /// Waits until every thread has ended; false at the deadline.
+    pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
+        (self.crew.as_ref()).is_none_or(|crew| crew.wait_gone(deadline))
+    }
+
+    /// The caller's factory has panicked.
+    pub(crate) fn factory_panicked(&self, payload: Box<dyn Any + Send>) -> GetError<M::Error> {
+        let (hook, message) = ("factory", message_of(payload));
+        let pool = Arc::clone(&self.name);
+        let mut panics = 1;
+        let event = PoolEvent::Panicked {
+            pool: Arc::clone(&pool),
+            hook,
+            message: message.clone(),
+        };
+        if LevelFilter::current() != LevelFilter::OFF || self.observer.is_some() {
+            panics += u64::from(!tell(self.observer.as_deref(), &event));
+        }
+        let past = &mut self.roll.lock().past;
+        past.gets += 1;
+        past.failed_gets += 1;
+        past.panics += panics;
+        GetError::Panicked {
+            pool,
+            hook,
+            message,
+        }
+    }
+
+    /// A caller whose time was over before there was a pool for its key.
+    pub(crate) fn timed_out(&self, waited: Duration) -> GetError<M::Error> {
+        let past = &mut self.roll.lock().past;
+        past.gets += 1;
+        past.failed_gets += 1;
+        past.timeouts += 1;
+        GetError::TimedOut(Box::new(Timeout {
+            pool: Arc::clone(&self.name),
+            waited,
+            phase: Phase::Creating,
+            size: 0,
+            max_size: self.config.max_size,
+            idle: 0,
+            in_use: 0,
+            creating: 0,
+            disposing: 0,
+            waiters: 0,
+            last: None,
+            held_by_this_thread: 0,
+        }))
+    }
+}
+
+/// Of so many samples; those that took no time are in no histogram.
+fn with_zeros(count: u64, times: &Recorder) -> Latency {
+    let recorded = times.snapshot(0).count;
+    times.snapshot(count.saturating_sub(recorded))
+}
+
+impl Meter {
+    /// Adds what has the form of a histogram; the other counts are added as statistics.
+    fn absorb(&self, other: &Self) {
+        self.wait.absorb(&other.wait);
+        self.create.absorb(&other.create);
+        self.held.absorb(&other.held);
+    }
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Its number among the pools of a keyed pool.
+    pub(crate) fn id_in_family(&self) -> u64 {
+        self.engine.share().map_or(0, |share| share.id())
+    }
+
+    pub(super) fn is_one_of_many_and_empty(&self) -> bool {
+        self.family.is_some() && self.engine.lock().taken() == 0
+    }
+
+    pub(super) fn make_room_for_others(&self) {
+        if let Some(family) = &self.family {
+            if family.total.is_hungry() {
+                family.make_room();
+            }
+        }
+    }
+
+    /// In a keyed pool: `min_idle` lapses while the key is not used for as long as a connection may idle.
+    pub(super) fn note_whether_used(&self, notes: &mut Notes, now: u64, next: &mut Next) {
+        let (Some(_), Some(limit)) = (&self.family, self.ages.idle) else {
+            return;
+        };
+        let (mut uses, mut in_use) = (0, false);
+        for slot in self.engine.table.all() {
+            uses += slot.uses();
+            in_use |= matches!(slot.stamp(), Stamp::InUse(_));
+        }
+        let usage = &mut notes.usage;
+        if in_use || usage.uses != uses || usage.seen.is_none() {
+            usage.uses = uses;
+            usage.seen = Some(now);
+        }
+        let ends = usage.seen.unwrap_or(now).saturating_add(limit);
+        if now <= ends {
+            next.at_tick(ends + 1);
+        }
+        let min_idle = if now <= ends { self.config.min_idle } else { 0 };
+        self.min_idle.store(min_idle, Relaxed);
+    }
+
+    /// A connection is used for the first time: if `min_idle` has lapsed, it holds again.
+    pub(super) fn renew(&self) {
+        if self.family.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
+            self.nudge();
+        }
+    }
+
+    /// Not used for as long as a connection may idle.
+    fn is_at_rest(&self) -> bool {
+        let now = self.ticker.tick();
+        let paused = self.engine.lock().paused_until;
+        if paused.is_some_and(|until| until > real_now()) {
+            return false;
+        }
+        let Some(limit) = self.ages.idle else {
+            return false;
+        };
+        let seen = self.pass.lock().usage.seen;
+        seen.is_some_and(|seen| now.saturating_sub(seen) > limit)
+    }
+}
