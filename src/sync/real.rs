@@ -1,6 +1,7 @@
 //! The real types.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(not(conpool_loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::atomic::AtomicCell;

@@ -243,7 +243,7 @@ impl House {
     pub(super) fn check_in(&self, lent: Lent) {
         lent.entry.touch();
         let (slot, engine) = (lent.slot, &self.engine);
-        let put = match engine.has_line() && !engine.may_pass_line(self.now()) {
+        let put = match engine.has_line() && !engine.may_pass_line(|| self.now()) {
             true => Err(lent.entry),
             false => slot.put_back(lent.entry, TICK),
         };
