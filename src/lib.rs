@@ -113,6 +113,8 @@
 //!
 //! None by default; each adds items and changes nothing else.
 //!
+//! - `metrics`: `PoolMetrics`, which reports pools to the crate of that name (Prometheus, StatsD and others)
+//!   as OpenTelemetry calls things. Needs the Rust version of that crate.
 //! - `serde`: [`PoolConfig`] from YAML, TOML and JSON and from the environment, and [`PoolStats`] as
 //!   data. Needs the Rust version of serde.
 //!
@@ -124,7 +126,7 @@
 //! | connecting to something | [`ConnectionManager`]; ready-made ones in [`managers`] |
 //! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
-//! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`Holder`], [`SweepReport`] |
+//! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
 //! | several pools | [`PoolRegistry`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
@@ -158,6 +160,8 @@ mod info;
 mod keyed;
 mod manager;
 pub mod managers;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pool;
 mod registry;
 mod rounded;
@@ -177,6 +181,8 @@ pub use info::{ConnectionInfo, Holder, SweepReport};
 pub use keyed::{KeyedPool, KeyedPoolBuilder};
 pub use manager::ConnectionManager;
 pub use managers::*;
+#[cfg(feature = "metrics")]
+pub use metrics::PoolMetrics;
 pub use pool::Pool;
 pub use registry::{CloseAllError, IntoPool, PoolRegistry, RegistryError};
 pub use stats::{Latency, PoolStats};

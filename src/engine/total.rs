@@ -187,16 +187,31 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
     /// Retires idle connections, the longest idle first, as long as somebody waits for whom nothing
     /// comes free by itself. They are still to be disposed. Call without any engine's lock.
     pub(crate) fn make_room(&self, now: Moment) -> Vec<Retired<T, F>> {
-        let mut retired = Vec::new();
-        let (holders, watch) = {
+        let mut retired = self.retire_idle(now);
+        let holders = {
             let mut state = self.state.lock();
-            let Some((_, id)) = state.first_in_need(now.real) else {
-                return retired;
-            };
-            let watch = !std::mem::replace(&mut state.watched, true);
-            (Self::holders(&state, id), watch)
+            match state.first_in_need(now.real) {
+                Some((_, id)) if !std::mem::replace(&mut state.watched, true) => {
+                    Self::holders(&state, id)
+                }
+                _ => return retired,
+            }
         };
+        for engine in &holders {
+            let in_need = || self.state.lock().first_in_need(now.real);
+            retired.extend(engine.make_way_as_they_come(now, in_need));
+        }
+        retired
+    }
+
+    /// The first half: what seems to be idle.
+    pub(super) fn retire_idle(&self, now: Moment) -> Vec<Retired<T, F>> {
+        let mut retired = Vec::new();
         let in_need = || self.state.lock().first_in_need(now.real);
+        let Some((_, id)) = in_need() else {
+            return retired;
+        };
+        let holders = Self::holders(&self.state.lock(), id);
         let mut idle: Vec<_> = holders
             .iter()
             .flat_map(|engine| {
@@ -213,11 +228,6 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
                 return retired;
             };
             retired.extend(engine.make_way(slot, since, now));
-        }
-        if watch {
-            for engine in &holders {
-                retired.extend(engine.make_way_as_they_come(now, in_need));
-            }
         }
         retired
     }

@@ -25,6 +25,7 @@ macro_rules! atomic {
                 Self(loom::sync::atomic::$name::new(value))
             }
 
+            #[allow(dead_code, reason = "one of the widths is only swapped")]
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 assert_eq!(order, Ordering::Relaxed, "a swap would promise more");

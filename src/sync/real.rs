@@ -1,28 +1,33 @@
 //! The real types.
 
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(conpool_loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use engine::*;
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crossbeam_utils::atomic::AtomicCell;
+#[cfg(not(conpool_loom))]
+mod engine {
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A cell that holds one boxed value or nothing, changed only by swaps.
-pub(crate) struct SwapCell<T>(AtomicCell<Option<Box<T>>>);
+    use crossbeam_utils::atomic::AtomicCell;
 
-impl<T> SwapCell<T> {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicCell::new(None))
+    /// A cell that holds one boxed value or nothing, changed only by swaps.
+    pub(crate) struct SwapCell<T>(AtomicCell<Option<Box<T>>>);
+
+    impl<T> SwapCell<T> {
+        pub(crate) const fn new() -> Self {
+            Self(AtomicCell::new(None))
+        }
+
+        /// Swaps with acquire and release ordering.
+        #[inline]
+        pub(crate) fn swap(&self, value: Option<Box<T>>) -> Option<Box<T>> {
+            self.0.swap(value)
+        }
     }
 
-    /// Swaps with acquire and release ordering.
-    #[inline]
-    pub(crate) fn swap(&self, value: Option<Box<T>>) -> Option<Box<T>> {
-        self.0.swap(value)
+    #[cfg(test)]
+    #[test]
+    fn the_swap_cell_needs_no_lock() {
+        assert!(AtomicCell::<Option<Box<u64>>>::is_lock_free());
     }
-}
-
-#[cfg(test)]
-#[test]
-fn the_swap_cell_needs_no_lock() {
-    assert!(AtomicCell::<Option<Box<u64>>>::is_lock_free());
 }

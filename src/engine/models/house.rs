@@ -2,9 +2,10 @@
 //! inspection that every execution of a model ends with.
 
 use super::super::{
-    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Need, Permit, Retired, SUSPENDED,
-    Stamp, Ticket, Waited,
+    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Need, Permit, Retired, SHARED,
+    SUSPENDED, Stamp, Ticket, Waited,
 };
+use super::shares::Street;
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
@@ -77,6 +78,8 @@ pub(super) struct House {
     /// model has two at once of which one is to fail.
     failing: AtomicUsize,
     alive: Arc<AtomicUsize>,
+    /// Where it shares its slots.
+    pub(super) street: Option<Arc<Street>>,
 }
 
 fn at(hour: u64) -> Instant {
@@ -90,6 +93,15 @@ impl House {
     }
 
     pub(super) fn with(max_size: usize, bound: Bound, creates: Creates) -> Arc<Self> {
+        Self::on(None, max_size, bound, creates)
+    }
+
+    pub(super) fn on(
+        street: Option<Arc<Street>>,
+        max_size: usize,
+        bound: Bound,
+        creates: Creates,
+    ) -> Arc<Self> {
         let bound = match bound {
             Bound::Never => None,
             Bound::Always => Some(Duration::ZERO),
@@ -101,7 +113,7 @@ impl House {
             bound,
             creates == Creates::ByWaiters,
             at(0),
-            None,
+            street.as_ref().map(|street| &street.total),
         );
         // The real table makes them when needed, behind a std::sync::OnceLock that loom cannot see.
         for slot in 0..4 {
@@ -113,6 +125,7 @@ impl House {
             hour: AtomicU64::new(0),
             failing: AtomicUsize::new(0),
             alive: Arc::default(),
+            street,
         })
     }
 
@@ -284,7 +297,7 @@ impl House {
         self.dispose(self.engine.retire(lent, self.now()))
     }
 
-    fn dispose(&self, retired: Retired<Entry, Failure>) -> Leaving<Entry, Failure> {
+    pub(super) fn dispose(&self, retired: Retired<Entry, Failure>) -> Leaving<Entry, Failure> {
         let Retired { entry, leaving, .. } = retired;
         leaving.start(self.now(), None);
         entry.touch();
@@ -302,8 +315,11 @@ impl House {
 
     pub(super) fn run(&self, mut effects: Outcomes) {
         effects.wake();
-        for permit in effects.permits {
+        for permit in std::mem::take(&mut effects.permits) {
             self.create(permit);
+        }
+        if let Some(street) = &self.street {
+            street.follow(self, effects);
         }
     }
 
@@ -426,7 +442,7 @@ impl House {
         assert_eq!(ready, core.open, "an idle entry has lost its ready bit");
         let mut gate = if core.closed { CLOSED } else { 0 };
         gate |= if core.suspended { SUSPENDED } else { 0 };
-        let told = self.engine.gate.load(Relaxed);
+        let told = self.engine.gate.load(Relaxed) & !SHARED;
         assert_eq!(told, gate, "the gate does not tell the truth");
         let (open, generation, closed) = (core.open, core.generation, core.closed);
         drop(core);

@@ -30,6 +30,7 @@ mod ends;
 mod grows;
 mod house;
 mod returns;
+mod shares;
 mod waits;
 
 use std::sync::Arc;
