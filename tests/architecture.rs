@@ -16,6 +16,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["sync"]),
     ("event", &[]),
     ("stats", &["event", "rounded"]),
+    // As a user's observer: only what is public.
+    ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),
     ("engine", &["sync"]),
     ("workers", &["clock", "sync"]),

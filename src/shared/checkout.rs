@@ -184,8 +184,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         loan.entry.until_notable -= 1;
         if loan.entry.until_notable == 0 {
-            let shared = Arc::clone(&loan.entry.shared);
-            shared.note_use(&mut loan);
+            Self::note_use(&mut loan);
         }
         if std::thread::panicking() {
             loan.entry.mark(Odd::AmidPanic);
@@ -195,14 +194,16 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The first use of a connection, or its last.
     #[cold]
-    fn note_use(self: &Arc<Self>, loan: &mut PoolLoan<M>) {
+    #[inline(never)]
+    fn note_use(loan: &mut PoolLoan<M>) {
+        let shared = Arc::clone(&loan.entry.shared);
         let uses = loan.slot.uses() - loan.entry.before;
         if uses == 1 {
-            self.meter.first_uses.fetch_add(1, Relaxed);
-            self.back_on(None);
-            self.renew();
+            shared.meter.first_uses.fetch_add(1, Relaxed);
+            shared.back_on(None);
+            shared.renew();
         }
-        let left = self.config.max_uses.map(|max| max.saturating_sub(uses));
+        let left = shared.config.max_uses.map(|max| max.saturating_sub(uses));
         if left == Some(0) {
             loan.entry.mark(Odd::Spent);
         }
