@@ -3,7 +3,8 @@
 use crate::error::BuildError;
 use crate::shared::Shared;
 use crate::{
-    Backoff, Clock, ConnectionManager, Fairness, HealthCheck, Pool, PoolConfig, PoolObserver,
+    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, Pool, PoolConfig,
+    PoolObserver,
 };
 use std::fmt;
 use std::marker::PhantomData;
@@ -77,6 +78,9 @@ macro_rules! setters {
             max_creating: usize;
             /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2.
             backoff: Backoff;
+            /// While creates fail and nothing is open, callers fail at once with the last cause. Default
+            /// false: they wait for the recovery.
+            fail_fast: bool;
             /// More blocked callers than this are refused at once; 0 never queues. Default `None`, no limit.
             max_waiters: impl Into<Option<usize>>;
             /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
@@ -145,6 +149,10 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// `eager`: the first connections are about to be opened, so the collector leaves them alone.
     fn start(self, manager: M, eager: bool) -> Result<Arc<Shared<M>>, BuildError<M::Error>> {
         self.config.validate()?;
+        if let Some(total) = self.config.max_total {
+            let rule = "belongs to a KeyedPool; the cap of this pool is max_size";
+            return Err(ConfigError::new("max_total", total, rule).into());
+        }
         let shared = Shared::new(manager, self.config, self.clock, self.observer);
         shared.set_priming(eager);
         shared.start().map_err(BuildError::Thread)?;

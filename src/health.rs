@@ -84,6 +84,38 @@ impl fmt::Display for Health {
     }
 }
 
+/// How the backend has done of late, judged by creates, checks and broken returns as they happen.
+/// See [`Pool::health`](crate::Pool::health).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum HealthState {
+    /// The last create or check succeeded in good time, or there was none yet.
+    #[default]
+    Healthy,
+    /// One or two failures in a row, or the last check took more than half of `check_timeout`.
+    Degraded,
+    /// Three failures or more in a row.
+    Unhealthy,
+}
+
+impl HealthState {
+    /// As metrics and logs name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

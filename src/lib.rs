@@ -176,7 +176,7 @@ pub use config::{Backoff, ConfigError, Fairness, HealthCheck, PoolConfig};
 pub use error::{AddError, BuildError, Cause, GetError, Phase, StillInUse, Timeout};
 pub use event::{EvictReason, PoolEvent, PoolObserver};
 pub use guard::PooledConnection;
-pub use health::Health;
+pub use health::{Health, HealthState};
 pub use info::{ConnectionInfo, Holder, SweepReport};
 pub use keyed::{KeyedPool, KeyedPoolBuilder};
 pub use manager::ConnectionManager;

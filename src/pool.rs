@@ -3,8 +3,8 @@
 use crate::error::{AddError, GetError, StillInUse};
 use crate::shared::{Budget, PoolEngine, PoolLoan, PoolNear, Shared};
 use crate::{
-    ConfigError, ConnectionInfo, ConnectionManager, Health, Holder, PoolConfig, PoolStats,
-    PooledConnection, SweepReport,
+    ConfigError, ConnectionInfo, ConnectionManager, Health, HealthState, Holder, PoolConfig,
+    PoolStats, PooledConnection, SweepReport,
 };
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
@@ -180,6 +180,14 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.check_health()
     }
 
+    /// How the backend has done of late: costs nothing and asks nobody. Kept from creates, checks (those
+    /// of the collector included, see `keepalive_interval`) and connections that come back broken; the
+    /// next success makes it healthy again.
+    #[must_use]
+    pub fn health(&self) -> HealthState {
+        self.shared.health()
+    }
+
     /// One whole pass of the collector, which begins after this call: evicts what is due, starts
     /// keepalive checks and the refill of `min_idle`. Its evictions are counted when it returns; their
     /// disposals go on in the background.
@@ -232,6 +240,18 @@ impl<M: ConnectionManager> Pool<M> {
     /// More than `max_size`; nothing is changed then.
     pub fn set_min_idle(&self, n: usize) -> Result<(), ConfigError> {
         self.shared.set_min_idle(n)
+    }
+
+    /// Changes how long a connection may be idle before the collector checks it; `None` for never.
+    ///
+    /// # Errors
+    ///
+    /// Zero; nothing is changed then.
+    pub fn set_keepalive_interval(
+        &self,
+        interval: impl Into<Option<Duration>>,
+    ) -> Result<(), ConfigError> {
+        self.shared.set_keepalive_interval(interval.into())
     }
 
     /// Stops handing out connections: `get` waits (its deadline holds), `try_get` is `None`, nothing

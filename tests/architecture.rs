@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("info", &["rounded"]),
     ("clock", &["sync"]),
     ("event", &[]),
-    ("stats", &["event", "rounded"]),
+    ("stats", &["event", "health", "rounded"]),
     // As a user's observer: only what is public.
     ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),

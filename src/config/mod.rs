@@ -78,6 +78,9 @@ pub struct PoolConfig {
     pub name: String,
     /// The most connections that exist at once. Default 10; at least 1.
     pub max_size: usize,
+    /// Of a [`KeyedPool`](crate::KeyedPool): the most connections of all keys, where `max_size` is the
+    /// most of one key. Default `None`: 100 there; a pool refuses to have it. At least `max_size`.
+    pub max_total: Option<usize>,
     /// Idle connections kept ready, as far as `max_size` allows. Default 0; at most `max_size`.
     pub min_idle: usize,
     /// The budget of `get`, everything included. Default 30 s; zero never waits.
@@ -111,6 +114,10 @@ pub struct PoolConfig {
     /// The pause between repeated creates, shared by all callers and the refill of `min_idle`.
     /// Default 50 ms, doubling up to 5 s, spread by 0.2.
     pub backoff: Backoff,
+    /// While creates fail and no connection is open, callers fail at once with the last cause; one of
+    /// them after each pause tries again, and all wait as usual when that has succeeded. Default false:
+    /// they wait for the recovery, up to their deadlines.
+    pub fail_fast: bool,
     /// More blocked callers than this are refused at once. They are counted beyond the idle
     /// connections and the creates under way, one each. Default `None`, no limit; 0 never queues.
     pub max_waiters: Option<usize>,
@@ -139,6 +146,13 @@ impl PoolConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_name()?;
         validate_at_least_one("max_size", self.max_size)?;
+        if let Some(total) = self.max_total {
+            validate_at_least_one("max_total", total)?;
+            if self.max_size > total {
+                let rule = format!("must be at most max_total ({total})");
+                return Err(ConfigError::new("max_size", self.max_size, rule));
+            }
+        }
         if self.min_idle > self.max_size {
             return Err(ConfigError::new(
                 "min_idle",
@@ -183,6 +197,7 @@ impl Default for PoolConfig {
         Self {
             name: "pool".to_owned(),
             max_size: 10,
+            max_total: None,
             min_idle: 0,
             get_timeout: Duration::from_secs(30),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
@@ -196,6 +211,7 @@ impl Default for PoolConfig {
             dispose_timeout: Duration::from_secs(5),
             max_creating: 4,
             backoff: Backoff::default(),
+            fail_fast: false,
             max_waiters: None,
             fairness: Fairness::default(),
             leak_threshold: None,
@@ -278,6 +294,19 @@ mod tests {
         assert_eq!(
             refusal(|c| c.max_uses = Some(0)),
             "max_uses = 0: must be at least 1, or None for no limit"
+        );
+    }
+
+    #[test]
+    fn a_total_is_no_less_than_the_share_of_one_key() {
+        accepts(|c| c.max_total = Some(10));
+        assert_eq!(
+            refusal(|c| c.max_total = Some(9)),
+            "max_size = 10: must be at most max_total (9)"
+        );
+        assert_eq!(
+            refusal(|c| c.max_total = Some(0)),
+            "max_total = 0: must be at least 1"
         );
     }
 

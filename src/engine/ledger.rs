@@ -63,6 +63,8 @@ pub(crate) struct Ledger {
     pub(crate) max_creating: usize,
     /// No create starts before this.
     pub(crate) paused_until: Option<Instant>,
+    /// Creates have failed, and none has succeeded since.
+    pub(crate) failing: bool,
     /// Jobs that cover a waiter.
     covering: usize,
     jobs: BTreeMap<u64, Job>,
@@ -91,6 +93,7 @@ impl Ledger {
             suspended: false,
             max_creating,
             paused_until: None,
+            failing: false,
             covering: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -127,6 +130,12 @@ impl Ledger {
             && !self.suspended
             && self.creating < self.max_creating
             && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    /// The backend is down, as far as is known, and it is not yet time to try again, or another tries.
+    pub(crate) fn is_out(&self, now: Instant) -> bool {
+        let paused = self.paused_until.is_some_and(|until| until > now);
+        self.failing && self.open == 0 && !self.closed && (paused || self.creating > 0)
     }
 
     /// Nothing of the pool's connections is left anywhere.

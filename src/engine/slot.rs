@@ -259,6 +259,11 @@ impl<T> Loan<T> {
         self.slot.holder.store(thread, Relaxed);
     }
 
+    /// It goes to its holder at this tick, after it was handed over or checked.
+    pub(crate) fn set_out_since(&self, tick: u64) {
+        self.slot.stamp.store(in_use(tick), Relaxed);
+    }
+
     pub(crate) fn set_checked(&self, now: u64) {
         self.slot.checked.store(now, Relaxed);
     }

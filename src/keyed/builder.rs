@@ -103,6 +103,7 @@ where
         }
         let config = PoolConfig {
             max_size: max_per_key,
+            max_total: Some(self.max_total),
             ..self.config.clone()
         };
         config.validate()?;
@@ -128,6 +129,7 @@ where
     fn from(config: PoolConfig) -> Self {
         Self {
             max_per_key: Some(config.max_size),
+            max_total: config.max_total.unwrap_or(MAX_TOTAL),
             config,
             ..Self::new()
         }

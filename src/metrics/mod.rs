@@ -68,9 +68,9 @@ use std::sync::{Arc, OnceLock};
 ///
 /// # What it costs, and how to do without
 ///
-/// A pool with an observer reports each checkout and check-in, which makes them slower: some hundred
-/// nanoseconds instead of a dozen, most of it the recorder's histograms. Beside any work with a
-/// connection that is nothing.
+/// A pool with an observer reports each checkout and check-in, which makes them slower. Where a get and its
+/// drop took 31 ns, they took 80 ns with an observer, whatever it does, and 170 ns with this one and the
+/// histograms of a Prometheus exporter. Beside any work with a connection that is nothing.
 ///
 /// Where it does matter, do not pass it as an observer: `publish` then reads the counters from the
 /// statistics as well, and the pool stays as fast as without metrics. Missing are the histograms, whose

@@ -139,6 +139,30 @@ impl<M: ConnectionManager> Shared<M> {
         Ok(())
     }
 
+    pub(crate) fn set_keepalive_interval(
+        &self,
+        interval: Option<Duration>,
+    ) -> Result<(), ConfigError> {
+        let mut config = self.config.clone();
+        config.keepalive_interval = interval;
+        config.validate()?;
+        let ticks = super::limit(interval).unwrap_or(u64::MAX);
+        self.keepalive.store(ticks, Relaxed);
+        self.nudge();
+        Ok(())
+    }
+
+    pub(super) fn keepalive_interval(&self) -> Option<Duration> {
+        let ticks = self.keepalive.load(Relaxed);
+        (ticks < u64::MAX).then_some(Duration::from_nanos(ticks))
+    }
+
+    /// In ticks.
+    pub(super) fn keepalive(&self) -> Option<u64> {
+        let ticks = self.keepalive.load(Relaxed);
+        (ticks < u64::MAX).then_some(ticks)
+    }
+
     /// The rules of the settings hold at run time as they do at build.
     fn check_sizes(&self, max_size: usize, min_idle: usize) -> Result<(), ConfigError> {
         let mut config = self.config.clone();

@@ -58,6 +58,7 @@ impl<M: ConnectionManager> Shared<M> {
         let until = now.checked_add(pause);
         let mut core = self.engine.lock();
         core.paused_until = until;
+        core.failing = true;
         core.max_creating = 1;
         drop(core);
         drop(backing);
@@ -82,6 +83,7 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let mut core = self.engine.lock();
         core.paused_until = None;
+        core.failing = false;
         core.max_creating = self.config.max_creating;
         drop(core);
         drop(backing);

@@ -16,7 +16,10 @@ impl<M: ConnectionManager> Shared<M> {
         let connection = &mut loan.entry.connection;
         let hook = "check_aliveness";
         let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                self.note_well_again();
+                return Ok(());
+            }
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 self.note_error(self.moment(), &*error);
@@ -30,6 +33,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(super) fn note_failed_check(&self, cause: Cause<M::Error>) {
         self.meter.check_failures.fetch_add(1, Relaxed);
+        self.note_ill();
         self.set_last_failure(Some((real_now(), cause)));
     }
 
@@ -98,6 +102,8 @@ impl<M: ConnectionManager> Shared<M> {
         if let Err(reason) = result {
             return self.end_badly(check, loan, reason);
         }
+        // Half of its time is no sign of good health.
+        self.note_well(real_now().saturating_duration_since(now) > self.config.check_timeout / 2);
         loan.entry.vouched = Vouched::Checked;
         let generation = loan.entry.generation;
         match self

@@ -54,7 +54,10 @@ fn ask<M: ConnectionManager>(
 ) -> Option<EvictReason> {
     match shared.call("has_broken", |manager| manager.has_broken(connection)) {
         Ok(false) => {}
-        Ok(true) => return Some(EvictReason::Broken),
+        Ok(true) => {
+            shared.note_ill();
+            return Some(EvictReason::Broken);
+        }
         Err(_) => return Some(EvictReason::Panicked),
     }
     // The error is dropped inside: its Drop is user code too.

@@ -217,6 +217,8 @@ impl<M: ConnectionManager> Shared<M> {
         loan: PoolLoan<M>,
         now: u64,
     ) -> PoolLoan<M> {
+        // Handed over, it still bears the tick of the checkout before.
+        loan.set_out_since(now);
         let waited = || real_now().saturating_duration_since(errand.since);
         self.hand_out_loudly(loan, errand.tries, errand.at, now, waited)
     }
@@ -404,7 +406,12 @@ impl<M: ConnectionManager> Shared<M> {
         let failed = Failed { cause, transient };
         self.backing.lock().fails_at_checkout = true;
         match self.failed::<()>(None, since, failed, error) {
-            Err(failed) => failed,
+            Err(failed) => {
+                if self.config.fail_fast {
+                    self.spread(&failed);
+                }
+                failed
+            }
             Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),
         }
     }

@@ -38,10 +38,9 @@ impl<E> Failed<E> {
                 message: message.clone(),
             },
             Cause::Create(error) | Cause::Check(error) => Failure::Create(Arc::clone(error)),
-            // Timeouts are transient and end nobody's wait.
-            Cause::TimedOut { hook, .. } => Failure::Panicked {
+            Cause::TimedOut { hook, after } => Failure::TimedOut {
                 hook,
-                message: "timed out".to_owned(),
+                after: *after,
             },
         }
     }
@@ -160,6 +159,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return None;
             }
         };
+        self.note_well(false);
         self.back_on(Some(since));
         self.call_for_newcomer(expires, now);
         // Older creates that this one has overtaken are on notice now.
@@ -224,6 +224,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.create_errors.fetch_add(1, Relaxed);
         self.note_error(now, &*error);
         self.set_last_failure(Some((now.real, failed.cause.clone())));
+        self.note_ill();
         self.back_off(since, now.real);
         let attached = permit.is_none_or(|permit| {
             let (attached, effects) = permit.fail(now.real);
@@ -245,17 +246,24 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Tells the head waiter of a failure that waiting cannot mend.
     pub(super) fn spread(self: &Arc<Self>, failed: &Failed<M::Error>) {
-        if failed.transient {
+        let priming = self.priming.load(Acquire);
+        let all = self.config.fail_fast && !priming;
+        if failed.transient && !all {
             return;
         }
-        let now = real_now();
-        let mut core = self.engine.lock();
-        if core.open > 0 && !self.priming.load(Acquire) || core.queue.is_empty() {
-            return;
+        loop {
+            let now = real_now();
+            let mut core = self.engine.lock();
+            if core.open > 0 && !priming || core.queue.is_empty() {
+                return;
+            }
+            let effects = self.engine.fail_head(&mut core, failed.failure(), now);
+            drop(core);
+            self.run(effects);
+            if !all {
+                return;
+            }
         }
-        let effects = self.engine.fail_head(&mut core, failed.failure(), now);
-        drop(core);
-        self.run(effects);
     }
 
     /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head

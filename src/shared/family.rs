@@ -310,23 +310,27 @@ impl<M: ConnectionManager> Family<M> {
         (self.crew.as_ref()).is_none_or(|crew| crew.wait_gone(deadline))
     }
 
+    /// Tells what happened where there is no pool yet.
+    fn emit(&self, event: &PoolEvent) {
+        let heard = self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF;
+        if heard && !tell(self.observer.as_deref(), event) {
+            self.roll.lock().past.panics += 1;
+        }
+    }
+
     /// The caller's factory has panicked.
     pub(crate) fn factory_panicked(&self, payload: Box<dyn Any + Send>) -> GetError<M::Error> {
         let (hook, message) = ("factory", message_of(payload));
         let pool = Arc::clone(&self.name);
-        let mut panics = 1;
-        let event = PoolEvent::Panicked {
+        self.emit(&PoolEvent::Panicked {
             pool: Arc::clone(&pool),
             hook,
             message: message.clone(),
-        };
-        if LevelFilter::current() != LevelFilter::OFF || self.observer.is_some() {
-            panics += u64::from(!tell(self.observer.as_deref(), &event));
-        }
+        });
         let past = &mut self.roll.lock().past;
         past.gets += 1;
         past.failed_gets += 1;
-        past.panics += panics;
+        past.panics += 1;
         GetError::Panicked {
             pool,
             hook,
@@ -336,6 +340,11 @@ impl<M: ConnectionManager> Family<M> {
 
     /// A caller whose time was over before there was a pool for its key.
     pub(crate) fn timed_out(&self, waited: Duration) -> GetError<M::Error> {
+        self.emit(&PoolEvent::TimedOut {
+            pool: Arc::clone(&self.name),
+            waited,
+            waiters: 0,
+        });
         let past = &mut self.roll.lock().past;
         past.gets += 1;
         past.failed_gets += 1;

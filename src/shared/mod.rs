@@ -24,6 +24,7 @@ mod refill;
 mod seek;
 mod snapshot;
 mod tend;
+mod wellbeing;
 
 pub(crate) use checkin::check_in;
 pub(crate) use checkout::{Budget, Found};
@@ -43,13 +44,22 @@ use bell::Bell;
 use leaks::Leaks;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wellbeing::Wellbeing;
 
 /// What ends a wait, apart from a connection and the deadline.
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
     Closed,
     Create(Arc<E>),
-    Panicked { hook: &'static str, message: String },
+    Panicked {
+        hook: &'static str,
+        message: String,
+    },
+    /// A hook outlived its timeout, and the pool is to fail fast.
+    TimedOut {
+        hook: &'static str,
+        after: Duration,
+    },
 }
 
 type Of<M> = Node<M>;
@@ -82,6 +92,9 @@ pub(crate) struct Shared<M: ConnectionManager> {
     fresh: u64,
     check_may_block: bool,
     min_idle: AtomicUsize,
+    /// In ticks; [`u64::MAX`] for never.
+    keepalive: AtomicU64,
+    wellbeing: Wellbeing,
     /// While building: creates fail the build at once.
     priming: AtomicBool,
     observer: Option<Arc<dyn PoolObserver>>,
@@ -102,7 +115,6 @@ pub(crate) struct Shared<M: ConnectionManager> {
 struct Ages {
     idle: Option<u64>,
     lifetime: Option<u64>,
-    keepalive: Option<u64>,
 }
 
 impl Ages {
@@ -110,7 +122,6 @@ impl Ages {
         Self {
             idle: limit(config.idle_timeout),
             lifetime: limit(config.max_lifetime),
-            keepalive: limit(config.keepalive_interval),
         }
     }
 }
@@ -199,6 +210,8 @@ impl<M: ConnectionManager> Shared<M> {
             check_may_block: *asked.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
+            keepalive: AtomicU64::new(limit(config.keepalive_interval).unwrap_or(u64::MAX)),
+            wellbeing: Wellbeing::default(),
             priming: AtomicBool::new(false),
             observer,
             backing: Mutex::new(Backing::new(config.backoff)),

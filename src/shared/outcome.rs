@@ -1,10 +1,11 @@
 //! How a checkout ends, and what its caller is told.
 
 use super::checkout::Errand;
+use super::create::Failed;
 use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::{JobKind, this_thread};
-use crate::error::{GetError, Phase, Timeout};
+use crate::error::{Cause, GetError, Phase, Timeout};
 use crate::{ConnectionManager, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,7 +35,33 @@ impl<M: ConnectionManager> Shared<M> {
                 hook,
                 message,
             },
+            Failure::TimedOut { hook, after } => {
+                let now = real_now();
+                let mut timeout = self.timeout(now, Some(now), false);
+                timeout.last = Some(Cause::TimedOut { hook, after });
+                GetError::TimedOut(Box::new(timeout))
+            }
         }
+    }
+
+    /// What a caller is told at once while the backend is down.
+    pub(super) fn outage(&self) -> GetError<M::Error> {
+        let cause = self
+            .last_failure
+            .lock()
+            .as_ref()
+            .map(|(_, cause)| cause.clone());
+        let failure = cause.map(|cause| {
+            Failed {
+                cause,
+                transient: true,
+            }
+            .failure()
+        });
+        // None: it has just come back, and its caller was a moment too early.
+        let hook = "create";
+        let after = self.config.create_timeout;
+        self.fail(failure.unwrap_or(Failure::TimedOut { hook, after }))
     }
 
     /// The deadline has passed: says what stood in the way.

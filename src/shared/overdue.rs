@@ -39,8 +39,9 @@ impl<M: ConnectionManager> Shared<M> {
                 JobKind::Create => {
                     let transient = true;
                     let failed = Failed { cause, transient };
-                    // Nobody is told at once: the failure is transient.
-                    let _kept = self.failed::<()>(None, job.since, failed, error);
+                    if let Err(failed) = self.failed::<()>(None, job.since, failed, error) {
+                        self.spread(&failed);
+                    }
                 }
                 JobKind::Check => {
                     let reason = EvictReason::CheckFailed;

@@ -71,7 +71,8 @@ impl<M: ConnectionManager> Shared<M> {
                         Ok(None) => continue,
                         Err(failed) => {
                             // Nobody else could be told: this caller ran the create.
-                            if failed.transient || self.engine.lock().open > 0 {
+                            let hopeless = !failed.transient || self.config.fail_fast;
+                            if !hopeless || self.engine.lock().open > 0 {
                                 continue;
                             }
                             return Err(self.fail(failed.failure()));
@@ -87,7 +88,8 @@ impl<M: ConnectionManager> Shared<M> {
                 Accepted::Gone => {}
                 Accepted::Unproven(loan) => found = Some(loan),
                 Accepted::Failed(failed) => {
-                    if !failed.transient && self.engine.lock().open == 0 {
+                    let hopeless = !failed.transient || self.config.fail_fast;
+                    if hopeless && self.engine.lock().open == 0 {
                         return Err(self.fail(failed.failure()));
                     }
                 }
@@ -112,6 +114,10 @@ impl<M: ConnectionManager> Shared<M> {
                 self.evict(loan, EvictReason::Closed);
             }
             return Err(self.fail(Failure::Closed));
+        }
+        if self.config.fail_fast && newcomer && unproven.is_none() && core.is_out(now.real) {
+            drop(core);
+            return Err(self.outage());
         }
         self.engine.join(&mut core, ticket, now.real);
         let check = unproven.map(|loan| {

@@ -48,6 +48,7 @@ impl<M: ConnectionManager> Shared<M> {
             disposing: core.disposing,
             abandoned: core.abandoned,
             waiters: core.queue.len(),
+            health: self.health(),
             peak_in_use: peak(&meter.peak_in_use, in_use),
             peak_waiters: peak(&meter.peak_waiters, core.queue.len()),
             oldest_age: oldest.map(|born| span(born, now)),
@@ -79,6 +80,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut config = self.config.clone();
         config.max_size = self.engine.lock().max_size;
         config.min_idle = self.min_idle.load(Relaxed);
+        config.keepalive_interval = self.keepalive_interval();
         config
     }
 }

@@ -194,7 +194,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A new connection: the collector must not sleep through what becomes due with it.
     pub(super) fn call_for_newcomer(&self, expires: u64, now: Moment) {
-        let ages = [self.ages.idle, self.ages.keepalive].into_iter().flatten();
+        let ages = [self.ages.idle, self.keepalive()].into_iter().flatten();
         let ages = ages.map(|age| now.tick.saturating_add(age));
         self.call_for(ages.fold(expires, u64::min), now);
     }
@@ -231,7 +231,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let Stamp::Idle(since) = stamp else {
                 if let Stamp::InUse(_) = stamp {
-                    let ages = [self.ages.idle, self.ages.keepalive].into_iter().flatten();
+                    let ages = [self.ages.idle, self.keepalive()].into_iter().flatten();
                     ages.for_each(|age| next.at_tick(now.tick.saturating_add(age)));
                 }
                 continue;
@@ -258,7 +258,7 @@ impl<M: ConnectionManager> Shared<M> {
                     continue;
                 }
             }
-            if let Some(interval) = self.ages.keepalive.filter(|_| !suspended) {
+            if let Some(interval) = self.keepalive().filter(|_| !suspended) {
                 let due = since.max(slot.checked()).saturating_add(interval);
                 if due > now.tick {
                     next.at_tick(due);

@@ -8,6 +8,7 @@ pub use latency::Latency;
 pub(crate) use latency::Recorder;
 
 use crate::event::EvictReason;
+use crate::health::HealthState;
 use std::{
     fmt,
     sync::Arc,
@@ -38,6 +39,8 @@ pub struct PoolStats {
     pub abandoned: usize,
     /// Callers that wait for a connection.
     pub waiters: usize,
+    /// How the backend has done of late.
+    pub health: HealthState,
     /// The highest `in_use` that a snapshot, the collector or a waiter saw.
     pub peak_in_use: usize,
     /// The highest `waiters` that a snapshot, the collector or a waiter saw.
@@ -136,6 +139,7 @@ impl PoolStats {
         for (sum, more) in self.evictions.iter_mut().zip(other.evictions) {
             *sum += more;
         }
+        self.health = self.health.max(other.health);
         self.peak_in_use = self.peak_in_use.max(other.peak_in_use);
         self.peak_waiters = self.peak_waiters.max(other.peak_waiters);
         self.oldest_age = self.oldest_age.max(other.oldest_age);

@@ -29,7 +29,7 @@ impl Serialize for Latency {
 /// process.
 impl Serialize for PoolStats {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("PoolStats", 32)?;
+        let mut fields = serializer.serialize_struct("PoolStats", 33)?;
         macro_rules! write {
             ($($field:ident)+) => {
                 $(fields.serialize_field(stringify!($field), &self.$field)?;)+
@@ -37,6 +37,7 @@ impl Serialize for PoolStats {
         }
         fields.serialize_field("name", self.name())?;
         write!(max_size min_idle size idle in_use creating disposing abandoned waiters);
+        fields.serialize_field("health", self.health.as_str())?;
         write!(peak_in_use peak_waiters);
         fields.serialize_field("oldest_age", &self.oldest_age.map(|age| age.as_secs_f64()))?;
         write!(gets gets_waited timeouts saturated created create_errors check_failures);

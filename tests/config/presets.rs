@@ -3,7 +3,8 @@
 use super::{json, toml, yaml};
 use crate::common::{close_clean, eventually, fill, secs, take};
 use conpool::{
-    ConbusSocketManager, EvictReason, ManualClock, MemoryManager, Pool, PoolBuilder, PoolConfig,
+    ConbusSocketManager, EvictReason, KeyedPoolBuilder, ManualClock, MemoryManager, Pool,
+    PoolBuilder, PoolConfig,
 };
 use std::time::Duration;
 
@@ -156,24 +157,36 @@ fn ten_of_which_two_stay_and_a_minute_to_connect() {
 
 #[test]
 fn thirty_to_each_host_of_an_http_client() {
-    let one_host = "max_per_host = 30\nconnect_timeout = '10s'\nacquire_timeout = '30s'\n";
-    let all_hosts = format!("total_max_size = 100\n{one_host}");
-    let error = toml::from_str::<PoolConfig>(&all_hosts)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("total_max_size: belongs to a keyed pool"),
-        "{error}"
+    let config = toml(
+        r#"
+        total_max_size = 100
+        max_per_host = 30
+        connect_timeout = "10s"
+        acquire_timeout = "30s"
+        "#,
     );
-
-    let config = toml(one_host);
     assert_eq!(
         (config.create_timeout, config.get_timeout),
         (secs(10), secs(30))
     );
-    let preset = Preset::new(config);
-    preset.lends_at_most(30);
-    preset.close();
+    let alone = PoolBuilder::from(config.clone()).build(MemoryManager::new());
+    let error = alone.unwrap_err().to_string();
+    assert!(
+        error.contains("max_total = 100: belongs to a KeyedPool"),
+        "{error}"
+    );
+    let hosts = KeyedPoolBuilder::<String, MemoryManager>::from(config);
+    let hosts = hosts.build(|_| MemoryManager::new()).unwrap();
+    let host = |n: usize| format!("host-{}", n / 30);
+    let held: Vec<_> = (0..100).map(|n| hosts.get(&host(n)).unwrap()).collect();
+    assert_eq!(hosts.stats().in_use, 100);
+    assert!(hosts.try_get(&host(0)).is_none());
+    let full = hosts.get_timeout(&host(0), Duration::from_millis(20));
+    assert!(full.unwrap_err().is_timeout(), "30 of one host");
+    let full = hosts.get_timeout(&host(99), Duration::from_millis(20));
+    assert!(full.unwrap_err().is_timeout(), "100 in total");
+    drop(held);
+    hosts.close_timeout(secs(5)).unwrap();
 }
 
 #[test]

@@ -55,13 +55,11 @@ fn an_unknown_name_is_refused_and_the_close_one_told() {
 }
 
 #[test]
-fn the_limits_of_a_keyed_pool_are_refused_as_such() {
-    for name in ["max_total", "maxTotal", "total_max_size", "total-max-size"] {
-        assert_eq!(
-            refusal(json!({ name: 100 })),
-            format!("{name}: belongs to a keyed pool; the cap of this pool is max_size")
-        );
-    }
+fn a_total_below_the_share_of_one_key_is_refused() {
+    assert_eq!(
+        refusal(json!({ "totalMaxSize": 20, "max_per_host": 30 })),
+        "max_per_host = 30: must be at most max_total (20)"
+    );
 }
 
 #[test]

@@ -34,6 +34,7 @@ keepalive_interval = "never"
 create_timeout = "30s"
 dispose_timeout = "5s"
 max_creating = 4
+fail_fast = false
 max_waiters = "unlimited"
 fairness = "500us"
 leak_threshold = "never"

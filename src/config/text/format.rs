@@ -49,6 +49,8 @@ impl Serialize for PoolConfig {
         for setting in &SETTINGS {
             let value = (setting.get)(self);
             match setting.name.split_once('.') {
+                // Not every format has a null.
+                None if value == Value::Null => {}
                 None => entries.push((setting.name, value)),
                 Some((table, part)) => {
                     let part = (part.to_owned(), value);

@@ -89,7 +89,6 @@ pub(super) fn refusal(
     spelled: impl FnOnce(&str) -> String,
 ) -> ConfigError {
     let rule = match stranger {
-        Stranger::Keyed => "belongs to a keyed pool; the cap of this pool is max_size".to_owned(),
         Stranger::Unknown(None) => "is no setting of a pool".to_owned(),
         Stranger::Unknown(Some(close)) => {
             format!("is no setting of a pool; did you mean {}?", spelled(close))

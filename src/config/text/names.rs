@@ -20,9 +20,6 @@ pub(super) struct Setting {
 /// The table of settings whose parts are settings of their own.
 pub(super) const BACKOFF: &str = "backoff";
 
-/// The limits of a pool that has one backend per key.
-const KEYED: [&str; 2] = ["max_total", "total_max_size"];
-
 macro_rules! setting {
     (backoff.$part:ident) => {
         setting!(@ concat!("backoff.", stringify!($part)), [], backoff.$part)
@@ -44,12 +41,22 @@ macro_rules! setting {
 }
 
 /// In the order in which they are written.
-pub(super) static SETTINGS: [Setting; 22] = [
+pub(super) static SETTINGS: [Setting; 24] = [
     setting!(name),
     setting!(
         max_size =
             "max_connections" | "maximum_pool_size" | "max_open" | "max_per_host" | "max_per_key"
     ),
+    Setting {
+        // Left out where there is none, like a key of a file.
+        get: |config| config.max_total.map_or(Value::Null, |total| total.show()),
+        set: |config, value| {
+            config.max_total = Some(Plain::read(value)?);
+            Ok(())
+        },
+        name: "max_total",
+        aliases: &["total_max_size"],
+    },
     setting!(min_idle = "min_connections" | "minimum_idle" | "min_size"),
     Setting {
         set: set_get_timeout,
@@ -68,6 +75,7 @@ pub(super) static SETTINGS: [Setting; 22] = [
     setting!(create_timeout = "connect_timeout"),
     setting!(dispose_timeout),
     setting!(max_creating),
+    setting!(fail_fast),
     setting!(max_waiters = "max_waiting"),
     setting!(fairness),
     setting!(leak_threshold = "leak_detection_threshold"),
@@ -90,7 +98,6 @@ fn set_get_timeout(config: &mut PoolConfig, value: &Value) -> Result<(), Rule> {
 /// Why a name stands for no setting.
 #[derive(Clone, Copy)]
 pub(super) enum Stranger {
-    Keyed,
     /// With the known name that comes closest, where one is close.
     Unknown(Option<&'static str>),
 }
@@ -98,9 +105,6 @@ pub(super) enum Stranger {
 /// The setting of this name, whatever the style it is spelled in.
 pub(super) fn find(name: &str) -> Result<&'static Setting, Stranger> {
     let name = normalised(name);
-    if KEYED.contains(&name.as_str()) {
-        return Err(Stranger::Keyed);
-    }
     let names = || {
         SETTINGS.iter().flat_map(|setting| {
             let aliases = setting.aliases.iter().copied();
@@ -172,8 +176,7 @@ mod tests {
 
     #[test]
     fn no_name_stands_for_two_settings() {
-        let mut seen = BTreeSet::from(KEYED.map(str::to_owned));
-        seen.insert(BACKOFF.to_owned());
+        let mut seen = BTreeSet::from([BACKOFF.to_owned()]);
         for setting in &SETTINGS {
             for name in setting.aliases.iter().chain([&setting.name]) {
                 assert!(seen.insert(normalised(name)), "{name}");
@@ -239,7 +242,6 @@ mod tests {
     fn a_slip_is_told_from_another_word() {
         let close = |name| match find(name) {
             Err(Stranger::Unknown(close)) => close,
-            Err(Stranger::Keyed) => Some("keyed"),
             Ok(_) => Some("known"),
         };
         for (name, expected) in [

@@ -1,9 +1,7 @@
-//! A pool without hooks: the sequences of engine moves that the rest of the crate makes, and the
-//! inspection that every execution of a model ends with.
+//! A pool without hooks: the sequences of engine moves that the rest of the crate makes.
 
 use super::super::{
-    CLOSED, Core, Effects, Engine, Leaving, Loan, Mail, Moment, Need, Permit, Retired, SHARED,
-    SUSPENDED, Stamp, Ticket, Waited,
+    Core, Effects, Engine, Leaving, Loan, Mail, Moment, Need, Permit, Retired, Ticket, Waited,
 };
 use super::shares::Street;
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
@@ -14,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The fairness bound of the models that have one; their clock knows only "before" and "after" it.
 const BOUND: Duration = Duration::from_secs(3600);
-const TICK: u64 = 1;
+pub(super) const TICK: u64 = 1;
 
 pub(super) type Lent = Loan<Entry>;
 pub(super) type Outcomes = Effects<Entry, Failure>;
@@ -25,7 +23,7 @@ pub(super) type Waiter = Arc<Ticket<Entry, Failure>>;
 /// the model.
 pub(super) struct Entry {
     body: loom::cell::UnsafeCell<()>,
-    generation: u64,
+    pub(super) generation: u64,
     alive: Arc<AtomicUsize>,
 }
 
@@ -77,7 +75,7 @@ pub(super) struct House {
     /// How many of the next creates fail. Loom need not see it: it changes in creates only, and no
     /// model has two at once of which one is to fail.
     failing: AtomicUsize,
-    alive: Arc<AtomicUsize>,
+    pub(super) alive: Arc<AtomicUsize>,
     /// Where it shares its slots.
     pub(super) street: Option<Arc<Street>>,
 }
@@ -420,43 +418,5 @@ impl House {
         if let Some(effects) = self.engine.suspend(on, self.now()) {
             self.run(effects);
         }
-    }
-
-    // ---- the inspection ------------------------------------------------------------------------
-
-    /// To be called when all threads of the model have ended and nothing is lent out: every entry is
-    /// in exactly one place, the counts say so, and nobody is in line. Returns how many are idle.
-    pub(super) fn inspect(&self) -> usize {
-        let core = self.lock();
-        assert_eq!(core.queue.len(), 0, "somebody is still in line");
-        assert_eq!(core.jobs().count(), 0, "a job has not ended");
-        let jobs = core.creating + core.checking + core.disposing + core.covering();
-        assert_eq!(jobs + core.abandoned, 0, "a count of jobs has drifted");
-        let open = core.created + core.added - core.disposed - core.detached;
-        assert_eq!(core.open as u64, open, "conservation");
-        assert!(core.taken() <= core.max_size, "more than there may be");
-        let slots = || self.engine.table.all();
-        let idle = slots().filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
-        assert_eq!(idle.count(), core.open, "an entry is lost");
-        let ready = self.engine.table.seems_idle(usize::MAX);
-        assert_eq!(ready, core.open, "an idle entry has lost its ready bit");
-        let mut gate = if core.closed { CLOSED } else { 0 };
-        gate |= if core.suspended { SUSPENDED } else { 0 };
-        let told = self.engine.gate.load(Relaxed) & !SHARED;
-        assert_eq!(told, gate, "the gate does not tell the truth");
-        let (open, generation, closed) = (core.open, core.generation, core.closed);
-        drop(core);
-        assert_eq!(self.alive.load(Relaxed), open, "an entry was dropped");
-        let idle: Vec<_> = slots().filter_map(|slot| slot.take(TICK)).collect();
-        assert_eq!(idle.len(), open, "a slot says it is idle and is empty");
-        for lent in &idle {
-            lent.entry.touch();
-            assert_eq!(
-                lent.entry.generation, generation,
-                "cleared, and still there"
-            );
-        }
-        assert!(!closed || open == 0, "closed, and not empty");
-        idle.len()
     }
 }

@@ -18,7 +18,7 @@
 //! waits included: a waiter that nobody wakes sleeps for good, and ends the model as a deadlock.
 //! Time is an event like any other: a limited wait may be over at any point among the steps of the
 //! other threads, and the clock is an atomic of the model, because it matters when it is read.
-//! Every execution ends with [`house::House::inspect`].
+//! Every execution ends with `inspect`.
 //!
 //! Beside the models stand tests with "bites" in their names: the same model with one step done
 //! wrong, which it must find.
@@ -29,6 +29,7 @@
 mod ends;
 mod grows;
 mod house;
+mod inspect;
 mod returns;
 mod shares;
 mod waits;

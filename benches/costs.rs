@@ -1,0 +1,206 @@
+//! What stands around one pool, and what each of it costs in a warm `get` and drop.
+//!
+//! ```text
+//! cargo bench --bench costs              half a minute
+//! cargo bench --bench costs -- --test    small and quick, to see that it works
+//! ```
+//!
+//! Each row is measured in turn, round after round, so that what else runs on the machine meets all of them
+//! alike. The ratio is to the plain pool of the same run, which has every one of these off. That what is off
+//! costs nothing at all shows in `cargo bench --bench instructions`, whose count has not moved since.
+
+use conpool::{ConnectionManager, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver};
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+struct Numbers;
+
+impl ConnectionManager for Numbers {
+    type Connection = u64;
+    type Error = Infallible;
+
+    fn create(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    fn check_aliveness(&self, _: &mut u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+struct Deaf;
+
+impl PoolObserver for Deaf {
+    fn on_event(&self, event: &PoolEvent) {
+        black_box(event);
+    }
+}
+
+/// So many cycles on the calling thread; the first number says which thread it is.
+type Cycles = Box<dyn Fn(u64, u64) + Sync>;
+
+struct Row {
+    name: &'static str,
+    /// At most so many times the plain pool's time, with one thread. None where nothing is required.
+    allowed: Option<f64>,
+    cycles: Cycles,
+}
+
+fn pool(change: impl FnOnce(PoolBuilder<Numbers>) -> PoolBuilder<Numbers>) -> Cycles {
+    let pool = change(Pool::builder()).build(Numbers);
+    let pool = pool.expect("nothing can fail");
+    Box::new(move |_, cycles| {
+        for _ in 0..cycles {
+            black_box(&mut *pool.get().expect("one is idle"));
+        }
+    })
+}
+
+/// So many plain pools, for what many keys cost the processor's caches in any case.
+fn pools(count: u64) -> Cycles {
+    let pool = |_| {
+        Pool::builder()
+            .max_size(2)
+            .build(Numbers)
+            .expect("nothing can fail")
+    };
+    let pools: Vec<_> = (0..count).map(pool).collect();
+    Box::new(move |thread, cycles| {
+        let start = thread as usize * pools.len() / 2;
+        for pool in pools.iter().cycle().skip(start).take(cycles as usize) {
+            black_box(&mut *pool.get().expect("one is idle"));
+        }
+    })
+}
+
+fn keyed<K>(keys: Vec<K>) -> Cycles
+where
+    K: Eq + std::hash::Hash + Clone + Send + Sync + 'static,
+{
+    let pool = KeyedPool::builder().max_total(keys.len() * 2);
+    let pool = pool.max_per_key(2).build(|_: &K| Numbers);
+    let pool = pool.expect("nothing can fail");
+    for key in &keys {
+        drop(pool.get(key).expect("nothing can fail"));
+    }
+    Box::new(move |thread, cycles| {
+        // Threads go round at different places, so that they do not follow each other.
+        let start = thread as usize * keys.len() / 2;
+        let round = keys.iter().cycle().skip(start);
+        for key in round.take(cycles as usize) {
+            black_box(&mut *pool.get(key).expect("one is idle"));
+        }
+    })
+}
+
+fn rows(keys: u64) -> Vec<Row> {
+    let row = |name, allowed, cycles| Row {
+        name,
+        allowed,
+        cycles,
+    };
+    let hour = Duration::from_secs(3600);
+    let names = |count: u64| {
+        (0..count)
+            .map(|n| format!("db-{n:05}.example.com"))
+            .collect()
+    };
+    vec![
+        row("plain", None, pool(|builder| builder)),
+        row(
+            "leak_threshold",
+            None,
+            pool(|builder| builder.leak_threshold(hour)),
+        ),
+        row(
+            "observer that does nothing",
+            None,
+            pool(|builder| builder.observer(Deaf)),
+        ),
+        row("keyed, 1 number", Some(3.0), keyed(vec![7u64])),
+        row("keyed, 1 host name", Some(3.0), keyed::<String>(names(1))),
+        row(
+            "keyed, 100 numbers in turn",
+            None,
+            keyed((0..100u64).collect()),
+        ),
+        row("1 000 plain pools in turn", None, pools(keys.min(1_000))),
+        row(
+            "keyed, 1 000 numbers in turn",
+            None,
+            keyed((0..keys.min(1_000)).collect()),
+        ),
+        row(
+            "keyed, 10 000 numbers in turn",
+            None,
+            keyed((0..keys).collect()),
+        ),
+        row(
+            "keyed, 10 000 host names in turn",
+            None,
+            keyed::<String>(names(keys)),
+        ),
+    ]
+}
+
+/// Nanoseconds per cycle and thread.
+fn measure(row: &Row, threads: u64, cycles: u64) -> f64 {
+    let barrier = Barrier::new(threads as usize);
+    let body = |thread: u64| {
+        // Each thread finds a connection of its own first.
+        (row.cycles)(thread, cycles / 20);
+        barrier.wait();
+        let begin = Instant::now();
+        (row.cycles)(thread, cycles);
+        begin.elapsed().as_nanos() as f64 / cycles as f64
+    };
+    let times: Vec<f64> = thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || body(thread)))
+            .collect();
+        let times = handles
+            .into_iter()
+            .map(|handle| handle.join().expect("no panic"));
+        times.collect()
+    });
+    times.iter().sum::<f64>() / times.len() as f64
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn main() -> ExitCode {
+    let quick = std::env::args().any(|argument| argument == "--test");
+    let (rounds, cycles, keys) = if quick {
+        (1, 2_000, 100)
+    } else {
+        (15, 400_000, 10_000)
+    };
+    let rows = rows(keys);
+    for threads in [1, 2] {
+        let mut times = vec![Vec::new(); rows.len()];
+        for _ in 0..rounds {
+            for (row, times) in rows.iter().zip(&mut times) {
+                times.push(measure(row, threads, cycles));
+            }
+        }
+        println!("\n{threads} thread(s)                            ns   x plain");
+        let medians: Vec<f64> = times.into_iter().map(median).collect();
+        for (row, time) in rows.iter().zip(&medians) {
+            let ratio = time / medians[0];
+            let verdict = match row.allowed.filter(|_| threads == 1 && !quick) {
+                Some(allowed) if ratio <= allowed => format!("  at most {allowed}: met"),
+                Some(allowed) => format!("  at most {allowed}: MISSED"),
+                None => String::new(),
+            };
+            println!("{:<34} {time:>7.1} {ratio:>8.2}{verdict}", row.name);
+        }
+    }
+    ExitCode::SUCCESS
+}

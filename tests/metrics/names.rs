@@ -1,0 +1,123 @@
+//! Names, kinds, units and attributes.
+
+use crate::board::Board;
+use crate::common::quick;
+use ::metrics::Unit;
+use conpool::{EvictReason, MemoryManager, PoolMetrics, PoolStats};
+use std::collections::BTreeSet;
+
+/// From the conventions for database clients; gauges stand for their up-down counters.
+const CONVENTIONS: [(&str, &str, Unit); 9] = [
+    ("count", "gauge", Unit::Count),
+    ("idle.max", "gauge", Unit::Count),
+    ("idle.min", "gauge", Unit::Count),
+    ("max", "gauge", Unit::Count),
+    ("pending_requests", "gauge", Unit::Count),
+    ("timeouts", "counter", Unit::Count),
+    ("create_time", "histogram", Unit::Seconds),
+    ("wait_time", "histogram", Unit::Seconds),
+    ("use_time", "histogram", Unit::Seconds),
+];
+
+const OURS: [(&str, &str, Unit); 8] = [
+    ("creating", "gauge", Unit::Count),
+    ("disposing", "gauge", Unit::Count),
+    ("abandoned", "gauge", Unit::Count),
+    ("evictions", "counter", Unit::Count),
+    ("create_errors", "counter", Unit::Count),
+    ("saturated", "counter", Unit::Count),
+    ("panics", "counter", Unit::Count),
+    ("leaks", "counter", Unit::Count),
+];
+
+#[test]
+fn every_metric_has_the_name_kind_and_unit_of_the_conventions_and_ours_have_the_same_form() {
+    let board = Board::default();
+    board.metrics().publish(&PoolStats::default());
+    let mut described = board.described();
+    for (name, kind, unit) in CONVENTIONS.into_iter().chain(OURS) {
+        let full = format!("db.client.connection.{name}");
+        let found = described
+            .remove(&full)
+            .unwrap_or_else(|| panic!("no {full}"));
+        assert_eq!((found.kind, found.unit), (kind, Some(unit)), "{full}");
+        assert!(found.help.ends_with('.'), "{full}: {}", found.help);
+    }
+    assert!(described.is_empty(), "more than expected: {described:?}");
+}
+
+#[test]
+fn what_is_registered_is_what_is_described_and_in_that_order() {
+    let board = Board::default();
+    board.metrics().publish(&PoolStats::default());
+    assert!(board.registered_before_described().is_empty());
+    let keys = board.keys();
+    let registered: BTreeSet<_> = keys
+        .iter()
+        .map(|key| key.split('{').next().unwrap())
+        .collect();
+    let described = board.described();
+    let described: BTreeSet<_> = described.keys().map(String::as_str).collect();
+    assert_eq!(registered, described);
+}
+
+#[test]
+fn the_pool_is_an_attribute_of_every_metric_and_state_and_reason_of_theirs() {
+    let board = Board::default();
+    let pool = quick("orders").build(MemoryManager::new()).unwrap();
+    board.metrics().publish(&pool.stats());
+    let mut expected = Vec::new();
+    for (name, ..) in CONVENTIONS.into_iter().chain(OURS) {
+        let mut attributes = match name {
+            "count" => vec![",db.client.connection.state=idle".to_owned()],
+            "evictions" => EvictReason::ALL
+                .map(|reason| format!(",db.client.connection.reason={reason}"))
+                .to_vec(),
+            _ => vec![String::new()],
+        };
+        if name == "count" {
+            attributes.push(",db.client.connection.state=used".to_owned());
+        }
+        expected.extend(attributes.into_iter().map(|attribute| {
+            format!(
+                "db.client.connection.{name}{{db.client.connection.pool.name=orders{attribute}}}"
+            )
+        }));
+    }
+    expected.sort_unstable();
+    assert_eq!(board.keys(), expected);
+}
+
+#[test]
+fn another_prefix_goes_into_metrics_and_attributes_and_none_leaves_the_rest() {
+    for (prefix, key) in [
+        (
+            "conpool",
+            "conpool.count{conpool.pool.name=p,conpool.state=idle}",
+        ),
+        ("", "count{pool.name=p,state=idle}"),
+    ] {
+        // Prefix and recorder may come in either order.
+        for recorder_first in [false, true] {
+            let (board, new) = (Board::default(), PoolMetrics::new());
+            let metrics = match recorder_first {
+                true => new.recorder(board.clone()).prefix(prefix),
+                false => new.prefix(prefix).recorder(board.clone()),
+            };
+            metrics.publish_as("p", &PoolStats::default());
+            assert!(board.keys().contains(&key.to_owned()), "{:?}", board.keys());
+        }
+    }
+}
+
+#[test]
+fn debug_tells_the_prefix_and_the_pools_in_order() {
+    let metrics = Board::default().metrics();
+    for pool in ["orders", "devices"] {
+        metrics.publish_as(pool, &PoolStats::default());
+    }
+    assert_eq!(
+        format!("{metrics:?}"),
+        r#"PoolMetrics { prefix: "db.client.connection", pools: ["devices", "orders"], .. }"#
+    );
+}
