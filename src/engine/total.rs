@@ -283,6 +283,14 @@ impl<T: Send + 'static, F: Send + 'static> Share<T, F> {
         state.taken < state.max
     }
 
+    /// A slot is free, and this engine does not want it: somebody else may.
+    pub(crate) fn pass_on(&self) -> Option<Elsewhere> {
+        let mut state = self.total.state.lock();
+        let free = state.taken < state.max;
+        let next = if free { state.thin.pop_first() } else { None };
+        next.map(Elsewhere::Refill)
+    }
+
     /// A slot is free; `job`: what emptied it. The engine itself settles in any case.
     pub(super) fn release(&self, job: u64) -> Option<Elsewhere> {
         let mut state = self.total.state.lock();

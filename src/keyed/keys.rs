@@ -12,7 +12,7 @@
 use crate::clock::real_now;
 use crate::shared::{Family, Shared};
 use crate::sync::outer::{Condvar, Mutex};
-use crate::workers::Tend;
+use crate::workers::{Tend, guarded};
 use crate::{ConnectionManager, GetError};
 use crossbeam_utils::sync::ShardedLock;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +29,8 @@ pub(super) struct Keys<K, M: ConnectionManager> {
     /// Keys whose manager is being made.
     making: Mutex<HashSet<K>>,
     made: Condvar,
+    /// Removed, and perhaps still looked at by somebody.
+    removed: Mutex<Vec<Arc<Shared<M>>>>,
     factory: Factory<K, M>,
 }
 
@@ -60,6 +62,7 @@ where
             }),
             making: Mutex::default(),
             made: Condvar::new(),
+            removed: Mutex::default(),
             factory,
         })
     }
@@ -102,8 +105,7 @@ where
                 return Ok(pool);
             }
             if self.is_closed() {
-                let pool = Arc::clone(self.family.name());
-                return Err(GetError::Closed { pool });
+                return Err(self.family.closed());
             }
             let now = real_now();
             if deadline.is_some_and(|deadline| deadline <= now) {
@@ -138,8 +140,7 @@ where
         if pools.closed {
             drop(pools);
             pool.close();
-            let pool = Arc::clone(self.family.name());
-            return Err(GetError::Closed { pool });
+            return Err(self.family.closed());
         }
         pools.by_key.insert(key.clone(), Arc::clone(&pool));
         pools.keys.insert(pool.id_in_family(), key.clone());
@@ -174,8 +175,22 @@ where
             pools.keys.shrink_to(pools.enough);
         }
         drop(guard);
-        // Managers end here, outside of the lock: how they do is their own matter.
-        drop(removed);
+        self.bury(removed);
+    }
+
+    /// Lets removed pools end here, where a manager that panics as it is dropped harms nobody, and not on
+    /// whichever thread happens to look at one last.
+    fn bury(&self, removed: impl IntoIterator<Item = Arc<Shared<M>>>) {
+        let mut removed_all = self.removed.lock();
+        removed_all.extend(removed);
+        let pools = std::mem::take(&mut *removed_all);
+        let (over, looked_at): (Vec<_>, Vec<_>) =
+            (pools.into_iter()).partition(|pool| Arc::strong_count(pool) == 1);
+        *removed_all = looked_at;
+        drop(removed_all);
+        for pool in over {
+            guarded(|| drop(pool));
+        }
     }
 
     /// Removes this pool if its key is not used any more.
@@ -183,18 +198,17 @@ where
         if !self.family.is_done_with(pool) {
             return;
         }
-        let mut gone = None;
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
             return;
         }
-        if self.family.remove(pool, true) {
-            if let Some(key) = pools.keys.remove(&pool.id_in_family()) {
-                gone = pools.by_key.remove_entry(&key);
-            }
+        if !self.family.remove(pool, true) {
+            return;
         }
+        let key = pools.keys.remove(&pool.id_in_family());
+        let gone = key.and_then(|key| pools.by_key.remove(&key));
         drop(pools);
-        drop(gone);
+        self.bury(gone);
     }
 
     /// Closes every pool; false if that was done before.
@@ -204,6 +218,9 @@ where
         drop(pools);
         if first {
             self.family.close();
+            // Who waits for a manager has to hear of it; with the lock, or one of them misses it.
+            drop(self.making.lock());
+            self.made.notify_all();
         }
         first
     }

@@ -214,6 +214,7 @@ where
                 Ok(loan) => return Ok(PooledConnection::new(loan)),
                 // The pool of this key was removed between the look for it and the look into it.
                 Err(GetError::Closed { .. }) if !self.keys.is_closed() => {}
+                Err(GetError::Closed { .. }) => return Err(self.keys.family.closed()),
                 Err(error) => return Err(error),
             }
         }

@@ -278,7 +278,9 @@ impl<M: ConnectionManager> Shared<M> {
             at,
         };
         let got = self.seek(&errand, found);
-        if got.is_err() {
+        // A pool of many may just have been removed, and its caller goes on with the next.
+        let gone = self.family.is_some() && matches!(got, Err(GetError::Closed { .. }));
+        if got.is_err() && !gone {
             self.meter.failed.fetch_add(1, Relaxed);
         }
         if self.bell.is_none() {

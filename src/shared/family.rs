@@ -318,6 +318,15 @@ impl<M: ConnectionManager> Family<M> {
         }
     }
 
+    /// For a caller of a closed pool.
+    pub(crate) fn closed(&self) -> GetError<M::Error> {
+        let past = &mut self.roll.lock().past;
+        past.gets += 1;
+        past.failed_gets += 1;
+        let pool = Arc::clone(&self.name);
+        GetError::Closed { pool }
+    }
+
     /// The caller's factory has panicked.
     pub(crate) fn factory_panicked(&self, payload: Box<dyn Any + Send>) -> GetError<M::Error> {
         let (hook, message) = ("factory", message_of(payload));
@@ -399,21 +408,42 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// In a keyed pool, after a refill: what it left free may be wanted by the next.
+    pub(super) fn pass_on_spare(&self) {
+        let (Some(family), Some(share)) = (&self.family, self.engine.share()) else {
+            return;
+        };
+        if let Some(Elsewhere::Refill(id)) = share.pass_on() {
+            family.desk.nudge(id);
+            if let Some(crew) = &family.crew {
+                crew.nudge();
+            }
+        }
+    }
+
     /// In a keyed pool: `min_idle` lapses while the key is not used for as long as a connection may idle.
     pub(super) fn note_whether_used(&self, notes: &mut Notes, now: u64, next: &mut Next) {
         let (Some(_), Some(limit)) = (&self.family, self.ages.idle) else {
             return;
         };
-        let (mut uses, mut in_use) = (0, false);
+        let (mut uses, mut held, mut back) = (0, false, None);
         for slot in self.engine.table.all() {
             uses += slot.uses();
-            in_use |= matches!(slot.stamp(), Stamp::InUse(_));
+            held |= slot.holder() != 0;
+            if let Stamp::Idle(since) = slot.stamp() {
+                back = back.max(Some(since));
+            }
         }
         let usage = &mut notes.usage;
-        if in_use || usage.uses != uses || usage.seen.is_none() {
-            usage.uses = uses;
-            usage.seen = Some(now);
-        }
+        let used = usage.uses != uses;
+        usage.uses = uses;
+        // The last to come back tells when that was, however late this looks.
+        let last = match () {
+            () if held => Some(now),
+            () if used => Some(back.unwrap_or(now)),
+            () => None,
+        };
+        usage.seen = usage.seen.max(last).or(Some(now));
         let ends = usage.seen.unwrap_or(now).saturating_add(limit);
         if now <= ends {
             next.at_tick(ends + 1);
