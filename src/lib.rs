@@ -126,8 +126,8 @@
 //! | connecting to something | [`ConnectionManager`]; ready-made ones in [`managers`] |
 //! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
-//! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
-//! | several pools | [`PoolRegistry`], [`RegistryError`], [`CloseAllError`] |
+//! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
+//! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
 //! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and

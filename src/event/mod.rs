@@ -34,6 +34,14 @@ use std::{
 /// | `Resumed` | debug | pool resumed | |
 /// | `Closed` | debug | pool closed | |
 ///
+/// What is told to `tracing` alone, as it is about the pool's own state or its threads:
+///
+/// | level | message | fields besides `pool` |
+/// |---|---|---|
+/// | warn | hook takes too long | `hook`, `after` |
+/// | warn if unhealthy, else info | health changed | `from`, `to` |
+/// | warn | no thread to be had | `error` |
+///
 /// Ids are those of [`ConnectionInfo::id`](crate::ConnectionInfo::id). Durations that end with a
 /// connection (`age`, `held`) follow the pool's clock, those of waits and creates are real time.
 #[derive(Clone, Debug)]
