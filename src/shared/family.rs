@@ -435,12 +435,12 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let usage = &mut notes.usage;
-        let used = usage.uses != uses;
+        let more = usage.uses != uses;
         usage.uses = uses;
         // The last to come back tells when that was, however late this looks.
         let last = match () {
             () if held => Some(now),
-            () if used => Some(back.unwrap_or(now)),
+            () if more => Some(back.unwrap_or(now)),
             () => None,
         };
         usage.seen = usage.seen.max(last).or(Some(now));

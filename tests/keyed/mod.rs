@@ -1,0 +1,293 @@
+//! What the tests of keyed pools share: a backend for each key, and one count over all of them.
+
+#![allow(
+    dead_code,
+    reason = "every test file uses its own part of these helpers"
+)]
+
+use crate::common::{
+    Log, SOON, Task, all_disposed, eventually, noise, quick_backoff, spawn, threads,
+};
+use conpool::{
+    ConnectionManager, GetError, Hook, KeyedPool, KeyedPoolBuilder, MemoryConnection, MemoryError,
+    MemoryManager, PoolStats, PooledConnection,
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) type Keyed = KeyedPool<u32, Member>;
+pub(crate) type Guard = PooledConnection<Member>;
+pub(crate) type Got = Result<Guard, GetError<MemoryError>>;
+pub(crate) type Builder = KeyedPoolBuilder<u32, Member>;
+
+type Before = Box<dyn Fn(u32, Hook) + Send + Sync>;
+
+/// The backends of all keys: what a test keeps as its remote control.
+#[derive(Clone)]
+pub(crate) struct Fleet(Arc<Inner>);
+
+struct Inner {
+    backends: Mutex<BTreeMap<u32, MemoryManager>>,
+    /// The key of every manager that the factory made.
+    made: Log,
+    /// When each create and each dispose begins and ends.
+    log: Log,
+    before: Before,
+    /// Slots in use as the managers see them: from the begin of a create to the end of the dispose.
+    taken: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// One that first runs this function in every hook; it may block or panic.
+    pub(crate) fn with(before: impl Fn(u32, Hook) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner {
+            backends: Mutex::default(),
+            made: Log::default(),
+            log: Log::default(),
+            before: Box::new(before),
+            taken: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+        }))
+    }
+
+    /// The backend of this key. It stays the same however often the factory is called.
+    pub(crate) fn of(&self, key: u32) -> MemoryManager {
+        let mut backends = self.0.backends.lock().unwrap();
+        backends.entry(key).or_default().clone()
+    }
+
+    pub(crate) fn member(&self, key: u32) -> Member {
+        self.0.made.push(format!("{key}."));
+        Member {
+            key,
+            backend: self.of(key),
+            fleet: self.clone(),
+        }
+    }
+
+    pub(crate) fn build(&self, builder: Builder) -> Keyed {
+        let fleet = self.clone();
+        builder.build(move |key| fleet.member(*key)).unwrap()
+    }
+
+    /// How often the factory was called for this key.
+    pub(crate) fn made(&self, key: u32) -> usize {
+        self.0.made.count(&format!("{key}."))
+    }
+
+    /// Lines like `create 7.`, `created 7.`, `dispose 7.` and `disposed 7.`, with the key.
+    pub(crate) fn log(&self) -> &Log {
+        &self.0.log
+    }
+
+    /// The highest number of slots in use at once, over all keys.
+    pub(crate) fn peak(&self) -> usize {
+        self.0.peak.load(SeqCst)
+    }
+
+    pub(crate) fn heal(&self) {
+        self.each(|backend| backend.heal());
+    }
+
+    /// Asserts that every connection of every key went through `dispose`, once.
+    #[track_caller]
+    pub(crate) fn all_disposed(&self) {
+        self.each(all_disposed);
+    }
+
+    fn each(&self, work: impl Fn(&MemoryManager)) {
+        let backends = self.0.backends.lock().unwrap().clone();
+        backends.values().for_each(work);
+    }
+
+    fn enter(&self) -> Taken<'_> {
+        let taken = self.0.taken.fetch_add(1, SeqCst) + 1;
+        self.0.peak.fetch_max(taken, SeqCst);
+        Taken(&self.0)
+    }
+}
+
+/// A slot that is free again when this is dropped; forgotten where a connection now holds it.
+struct Taken<'a>(&'a Inner);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, SeqCst);
+    }
+}
+
+/// The manager of one key.
+pub(crate) struct Member {
+    key: u32,
+    backend: MemoryManager,
+    fleet: Fleet,
+}
+
+impl Member {
+    fn before(&self, hook: Hook) {
+        (self.fleet.0.before)(self.key, hook);
+    }
+
+    fn note(&self, what: &str) {
+        self.fleet.log().push(format!("{what} {}.", self.key));
+    }
+}
+
+impl ConnectionManager for Member {
+    type Connection = MemoryConnection;
+    type Error = MemoryError;
+
+    fn create(&self) -> Result<MemoryConnection, MemoryError> {
+        let taken = self.fleet.enter();
+        self.note("create");
+        self.before(Hook::Create);
+        let connection = self.backend.create()?;
+        self.note("created");
+        std::mem::forget(taken);
+        Ok(connection)
+    }
+
+    fn check_aliveness(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        self.before(Hook::Check);
+        self.backend.check_aliveness(connection)
+    }
+
+    fn dispose(&self, connection: MemoryConnection) {
+        /// Disposes in the end even if the function panics, so that the counts stay true.
+        struct Finally<'a>(&'a Member, Option<MemoryConnection>);
+        impl Drop for Finally<'_> {
+            fn drop(&mut self) {
+                let _taken = Taken(&self.0.fleet.0);
+                self.0.note("disposed");
+                let connection = self.1.take().unwrap();
+                if thread::panicking() {
+                    // A second panic, of the script, would end the process.
+                    self.0.backend.panic(Hook::Dispose, 0);
+                }
+                self.0.backend.dispose(connection);
+            }
+        }
+        self.note("dispose");
+        let _finally = Finally(self, Some(connection));
+        self.before(Hook::Dispose);
+    }
+
+    fn has_broken(&self, connection: &mut MemoryConnection) -> bool {
+        self.before(Hook::HasBroken);
+        self.backend.has_broken(connection)
+    }
+
+    fn on_checkout(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        self.before(Hook::Checkout);
+        self.backend.on_checkout(connection)
+    }
+
+    fn on_checkin(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        self.before(Hook::Checkin);
+        self.backend.on_checkin(connection)
+    }
+
+    fn is_transient(&self, error: &MemoryError) -> bool {
+        self.backend.is_transient(error)
+    }
+
+    fn check_may_block(&self) -> bool {
+        self.backend.check_may_block()
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the manager of key {}", self.key)
+    }
+}
+
+/// A keyed pool with quick retries and otherwise the defaults.
+pub(crate) fn quick_keyed(name: &str) -> Builder {
+    // Starts the watchdog.
+    noise();
+    KeyedPool::builder().name(name).backoff(quick_backoff())
+}
+
+/// Takes one connection of each of these keys.
+#[track_caller]
+pub(crate) fn take_each(pool: &Keyed, keys: &[u32]) -> Vec<Guard> {
+    keys.iter()
+        .map(|key| pool.get_timeout(key, SOON).expect("a connection"))
+        .collect()
+}
+
+/// Asks for a connection on a thread of its own, and returns when it waits in line as the `nth`.
+#[track_caller]
+pub(crate) fn wait_as(pool: &Keyed, nth: usize, key: u32, timeout: Duration) -> Task<Got> {
+    let asking = pool.clone();
+    let task = spawn(move || asking.get_timeout(&key, timeout));
+    in_line(pool, nth);
+    task
+}
+
+/// Waits until exactly `n` callers are blocked, of whatever keys.
+#[track_caller]
+pub(crate) fn in_line(pool: &Keyed, n: usize) {
+    eventually(|| pool.stats().waiters == n);
+}
+
+/// The keys in order.
+pub(crate) fn sorted_keys(pool: &Keyed) -> Vec<u32> {
+    let mut keys = pool.keys();
+    keys.sort_unstable();
+    keys
+}
+
+/// Asserts what holds of any snapshot of all keys.
+#[track_caller]
+pub(crate) fn audit(pool: &Keyed, max_total: usize) -> PoolStats {
+    let stats = pool.stats();
+    assert_eq!(stats.size, stats.idle + stats.in_use + stats.creating);
+    assert!(stats.size + stats.disposing <= max_total, "{stats:?}");
+    stats
+}
+
+/// Closes `pool` and asserts that nothing of it is left.
+#[track_caller]
+pub(crate) fn close_all(pool: &Keyed, fleet: &Fleet) {
+    if let Err(left) = pool.close_timeout(SOON) {
+        panic!("not closed: {left:?}, {:?}", pool.stats());
+    }
+    fleet.all_disposed();
+    let stats = pool.stats();
+    let left = stats.size + stats.disposing + stats.abandoned + stats.waiters;
+    assert_eq!(left, 0, "{stats:?}");
+    assert_eq!(stats.created, stats.disposed + stats.detached, "{stats:?}");
+    let name: String = pool.name().chars().take(13).collect();
+    eventually(|| threads(&format!("{name}-")) == 0);
+}
+
+/// Runs this on `n` threads, each with its number, and returns how long the slowest took.
+#[track_caller]
+pub(crate) fn crowd(n: u64, work: impl Fn(u64) + Clone + Send + 'static) -> Duration {
+    let start = Instant::now();
+    let users: Vec<_> = (0..n)
+        .map(|n| {
+            let work = work.clone();
+            thread::spawn(move || work(n))
+        })
+        .collect();
+    for user in users {
+        user.join().expect("a thread of the crowd panicked");
+    }
+    start.elapsed()
+}

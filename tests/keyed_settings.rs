@@ -1,0 +1,105 @@
+//! Keyed pools: their settings, the limits of those, and what each key gets of them.
+
+mod common;
+mod keyed;
+
+use common::{Log, eventually, ms};
+use conpool::{BuildError, EvictReason, HealthCheck, KeyedPool, KeyedPoolBuilder, PoolConfig};
+use keyed::{Builder, Fleet, quick_keyed, take_each};
+use std::time::Duration;
+
+#[test]
+fn every_setting_holds_for_each_key() {
+    let (fleet, log) = (Fleet::new(), Log::default());
+    let pool = fleet.build(
+        quick_keyed("kset")
+            .max_per_key(2)
+            .max_waiters(0)
+            .max_uses(3)
+            .health_check(HealthCheck::OnCheckout)
+            .get_timeout(ms(30))
+            .observer(log.clone()),
+    );
+    for key in [1, 2] {
+        let held = take_each(&pool, &[key, key]);
+        let error = pool.get(&key).unwrap_err();
+        assert!(error.is_saturated(), "{error:?}");
+        drop(held);
+        for _ in 0..2 {
+            drop(take_each(&pool, &[key, key]));
+        }
+        eventually(|| fleet.of(key).counters().disposed == 2);
+        assert_eq!(fleet.of(key).counters().checked, 4);
+        let stats = pool.stats_for(&key).unwrap();
+        assert_eq!((stats.max_size, stats.saturated), (2, 1));
+        assert_eq!(stats.evicted(EvictReason::MaxUses), 2);
+    }
+    eventually(|| log.count("Created") == 4 && log.count("Evicted") == 4);
+    let config = pool.config();
+    assert_eq!((config.max_size, config.max_uses), (2, Some(3)));
+    assert_eq!(pool.name(), "kset");
+}
+
+#[test]
+fn a_bad_setting_is_named_with_its_value_and_its_rule() {
+    let refused = |spoil: fn(Builder) -> Builder| {
+        let fleet = Fleet::new();
+        let made = fleet.clone();
+        let built = spoil(KeyedPool::builder()).build(move |key| made.member(*key));
+        match built.unwrap_err() {
+            BuildError::Config(error) => {
+                let text = error.to_string();
+                assert!(
+                    text.contains(error.field()) && text.contains(error.rule()),
+                    "{text}"
+                );
+                (
+                    error.field().to_owned(),
+                    error.value().to_owned(),
+                    error.rule().to_owned(),
+                )
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let is = |spoil, field: &str, value: &str, rule: &str| {
+        let (found, shown, why) = refused(spoil);
+        assert_eq!((&*found, &*shown), (field, value));
+        assert!(why.contains(rule), "{field}: {why}");
+    };
+    is(|b| b.max_total(0), "max_total", "0", "at least 1");
+    is(|b| b.max_per_key(0), "max_per_key", "0", "at least 1");
+    is(|b| b.max_total(5).max_per_key(6), "max_per_key", "6", "5");
+    is(|b| b.max_per_key(101), "max_per_key", "101", "100");
+    is(|b| b.min_idle(11), "min_idle", "11", "max");
+    is(|b| b.max_total(3).min_idle(4), "min_idle", "4", "max");
+    is(|b| b.max_creating(0), "max_creating", "0", "1");
+    is(
+        |b| b.idle_timeout(Duration::ZERO),
+        "idle_timeout",
+        "0ns",
+        "",
+    );
+    is(|b| b.lifetime_jitter(1.5), "lifetime_jitter", "1.5", "");
+}
+
+#[test]
+fn the_limits_themselves_are_legal_and_the_defaults_are_the_documented_ones() {
+    let per_key = |builder: Builder| {
+        let pool = Fleet::new().build(builder);
+        (pool.stats().max_size, pool.config().max_size)
+    };
+    assert_eq!(per_key(KeyedPool::builder()), (100, 10));
+    assert_eq!(per_key(KeyedPoolBuilder::default().max_total(10)), (10, 10));
+    assert_eq!(per_key(Builder::new().max_total(9)), (9, 9));
+    assert_eq!(per_key(Builder::new().max_total(1).max_per_key(1)), (1, 1));
+    assert_eq!(per_key(Builder::new().max_per_key(100)), (100, 100));
+    let wide = Builder::new()
+        .max_total(usize::MAX)
+        .get_timeout(Duration::MAX);
+    assert_eq!(per_key(wide.min_idle(10)), (usize::MAX, 10));
+    let mut config = PoolConfig::new();
+    config.max_size = 7;
+    assert_eq!(per_key(Builder::from(config)), (100, 7));
+    assert_eq!(Fleet::new().build(Builder::new()).name(), "pool");
+}
