@@ -74,7 +74,8 @@ use std::sync::{Arc, OnceLock};
 ///
 /// Where it does matter, do not pass it as an observer: `publish` then reads the counters from the
 /// statistics as well, and the pool stays as fast as without metrics. Missing are the histograms, whose
-/// percentiles are in [`PoolStats`], and `.leaks`. Whether a pool is observed is known from its first event.
+/// percentiles are in [`PoolStats`], and `.leaks`. (To hand the pool's own histograms over would take a
+/// call for each checkout since the last time, as many recorders take samples one by one.) Whether a pool is observed is known from its first event.
 ///
 /// # Names
 ///
