@@ -6,7 +6,7 @@ mod common;
 mod resources;
 
 use common::{SOON, eventually, secs, threads};
-use conpool::{ConnectionManager, EvictReason, KeyedPool, KeyedPoolBuilder};
+use conpool::{ConnectionManager, EvictReason, KeyedPool, KeyedPoolBuilder, PooledConnection};
 use resources::{process::alone, usage::resident};
 use std::{convert::Infallible, time::Instant};
 
@@ -33,11 +33,15 @@ fn build(
     built.unwrap()
 }
 
-/// Uses these keys once each, and returns the most keys that there were at a time.
+/// Uses these keys once each, some for good, and returns the most keys that there were at a time.
 fn visit(pool: &Keyed, keys: std::ops::Range<u64>) -> usize {
     let mut most = 0;
     for key in keys {
-        assert_eq!(*pool.get_timeout(&key, SOON).unwrap(), key);
+        let guard = pool.get_timeout(&key, SOON).unwrap();
+        assert_eq!(*guard, key);
+        if key % 4 != 0 {
+            PooledConnection::discard(guard);
+        }
         if key % 500 == 0 {
             most = most.max(pool.keys().len());
         }

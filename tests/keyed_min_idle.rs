@@ -113,6 +113,27 @@ fn min_idle_lapses_one_idle_timeout_after_the_last_use_and_neither_sooner_nor_la
 }
 
 #[test]
+fn a_use_that_ends_with_a_discard_keeps_min_idle_too() {
+    let (fleet, clock) = (Fleet::new(), ManualClock::new());
+    let pool = fleet.build(
+        quick_keyed("mdiscard")
+            .background_collector(false)
+            .clock(clock.clone())
+            .min_idle(1)
+            .idle_timeout(secs(60)),
+    );
+    drop(take_each(&pool, &[1, 1]));
+    pool.sweep();
+    clock.advance(secs(50));
+    PooledConnection::discard(pool.get(&1).unwrap());
+    pool.sweep();
+    clock.advance(secs(11));
+    pool.sweep();
+    assert_eq!(pool.stats().idle, 1, "used eleven seconds ago");
+    close_all(&pool, &fleet);
+}
+
+#[test]
 fn a_connection_on_its_way_out_is_not_taken_for_a_use_that_keeps_min_idle() {
     let (fleet, clock) = (Fleet::new(), ManualClock::new());
     let again = Arc::new(Mutex::new(None::<Keyed>));

@@ -4,8 +4,13 @@ mod common;
 mod keyed;
 
 use common::{Log, eventually, ms};
-use conpool::{BuildError, EvictReason, HealthCheck, KeyedPool, KeyedPoolBuilder, PoolConfig};
+use conpool::{
+    BuildError, EvictReason, HealthCheck, KeyedPool, KeyedPoolBuilder, MemoryManager, PoolConfig,
+    PoolEvent, PoolObserver,
+};
 use keyed::{Builder, Fleet, quick_keyed, take_each};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 #[test]
@@ -102,4 +107,48 @@ fn the_limits_themselves_are_legal_and_the_defaults_are_the_documented_ones() {
     config.max_size = 7;
     assert_eq!(per_key(Builder::from(config)), (100, 7));
     assert_eq!(Fleet::new().build(Builder::new()).name(), "pool");
+}
+
+#[test]
+fn a_timeout_that_the_total_causes_says_so() {
+    let pool = KeyedPool::<u8, MemoryManager>::builder().name("full");
+    let pool = pool.max_total(2).max_per_key(1);
+    let pool = pool.build(|_| MemoryManager::new()).unwrap();
+    let held = [0, 1].map(|key| pool.get(&key).unwrap());
+    let error = pool.get_timeout(&2, Duration::from_millis(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pool \"full\": no connection within 1ms (size 0/1: 0 idle, 0 in use, 0 creating; \
+         0 waiters); max_total (2) is reached"
+    );
+    drop(held);
+    let _idle = pool.get(&0).unwrap();
+    let error = pool.get_timeout(&0, Duration::from_millis(1)).unwrap_err();
+    assert!(
+        error.to_string().contains("this thread already holds 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_end_is_told_once_whatever_the_number_of_keys() {
+    struct Ends(Arc<AtomicUsize>);
+    impl PoolObserver for Ends {
+        fn on_event(&self, event: &PoolEvent) {
+            let ended = matches!(event, PoolEvent::Closed { .. });
+            self.0.fetch_add(usize::from(ended), SeqCst);
+        }
+    }
+    for keys in [0, 1, 3] {
+        let ends = Arc::new(AtomicUsize::new(0));
+        let pool = KeyedPool::<u8, MemoryManager>::builder().observer(Ends(Arc::clone(&ends)));
+        let pool = pool.build(|_| MemoryManager::new()).unwrap();
+        for key in 0..keys {
+            drop(pool.get(&key).unwrap());
+        }
+        pool.close();
+        pool.close();
+        drop(pool);
+        assert_eq!(ends.load(SeqCst), 1, "{keys} keys");
+    }
 }

@@ -148,6 +148,11 @@ impl Ledger {
         self.creating + self.disposing + self.checking + self.abandoned
     }
 
+    /// How many slots were ever taken: those behind them are vacant.
+    pub(crate) fn slots(&self) -> usize {
+        self.fresh as usize
+    }
+
     pub(super) fn claim_slot(&mut self) -> u32 {
         if let Some(Reverse(slot)) = self.vacant.pop() {
             return slot;

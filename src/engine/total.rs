@@ -277,6 +277,11 @@ impl<T: Send + 'static, F: Send + 'static> Share<T, F> {
         true
     }
 
+    /// The most slots of all engines.
+    pub(crate) fn max(&self) -> usize {
+        self.total.state.lock().max
+    }
+
     /// There is a free token.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.total.state.lock();

@@ -39,6 +39,9 @@ impl fmt::Display for Phase {
 /// pool "orders": no connection within 30s (size 10/10: 0 idle, 10 in use, 0 creating; 3 waiters)
 /// ```
 ///
+/// In a keyed pool the numbers are those of the key, and where all keys together have reached their limit
+/// the line goes on with `; max_total (100) is reached`.
+///
 /// Where the caller itself holds connections of this pool, the line ends with
 /// `; this thread already holds 1`: one thread that takes several can block itself.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub struct Timeout<E> {
     pub disposing: usize,
     /// Callers that waited.
     pub waiters: usize,
+    /// In a keyed pool: its limit over all keys, if that was reached.
+    pub max_total: Option<usize>,
     /// The last failure that this call met, if any.
     pub last: Option<Cause<E>>,
     /// How many connections of this pool the calling thread held itself.
@@ -91,6 +96,9 @@ impl<E> fmt::Display for Timeout<E> {
         }
         let plural = if self.waiters == 1 { "" } else { "s" };
         write!(f, "; {} waiter{plural})", self.waiters)?;
+        if let Some(total) = self.max_total {
+            write!(f, "; max_total ({total}) is reached")?;
+        }
         if self.held_by_this_thread > 0 {
             write!(
                 f,
@@ -215,6 +223,7 @@ pub(super) mod tests {
             creating: 0,
             disposing: 0,
             waiters: 3,
+            max_total: None,
             last: None,
             held_by_this_thread: 0,
         }

@@ -234,7 +234,8 @@ where
 
     /// The sums over all keys, in one consistent look: `size` + `disposing` ≤ `max_total`, which is what
     /// `max_size` says here. Counts of keys that are gone are in it. The peaks are those that a call of
-    /// this function saw, or one key alone. Takes the locks of all keys: about a microsecond for each.
+    /// this function saw, or one key alone. Holds the locks of all keys while it reads the counts of the
+    /// connections: fractions of a microsecond for each key, during which their slow paths wait.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.keys.family.stats()

@@ -275,7 +275,9 @@ impl<M: ConnectionManager> Shared<M> {
         for loan in idle {
             self.evict(loan, EvictReason::Closed);
         }
-        self.emit(|pool| PoolEvent::Closed { pool });
+        if self.family.is_none() {
+            self.emit(|pool| PoolEvent::Closed { pool });
+        }
         if let Some(crew) = self.own_crew() {
             crew.close();
         }

@@ -133,6 +133,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The end of a checkout, whatever becomes of the connection.
     fn note_return(&self, held: &Held<M>, now: u64) {
+        self.note_use_end(now);
         let span = span(held.slot.out_since(), now);
         if !span.is_zero() {
             // Holds shorter than the clock can tell are counted by the slots.

@@ -3,10 +3,9 @@
 
 use super::bell::{Bell, Desk};
 use super::hooks::{message_of, tell};
-use super::tend::{Next, Notes};
 use super::{Meter, PoolEffects, PoolEngine, PoolTotal, Shared};
 use crate::clock::{Clock, Ticker, real_now};
-use crate::engine::{Elsewhere, Moment, Stamp, Surplus};
+use crate::engine::{Elsewhere, Moment, Surplus};
 use crate::error::{GetError, Phase, Timeout};
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicUsize, Mutex};
@@ -49,14 +48,6 @@ impl<M: ConnectionManager> Roll<M> {
         let members = self.members.values();
         members.filter_map(Weak::upgrade).collect()
     }
-}
-
-/// What a pass remembers of how much a pool is used.
-#[derive(Default)]
-pub(super) struct Usage {
-    uses: u64,
-    /// When it was last seen in use; None before the first pass.
-    seen: Option<u64>,
 }
 
 impl<M: ConnectionManager> Family<M> {
@@ -269,12 +260,15 @@ impl<M: ConnectionManager> Family<M> {
             latencies.absorb(&roll.past_latencies);
             (roll.members(), roll.past.clone())
         };
-        let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
-        for (member, core) in members.iter().zip(&cores) {
-            sum.absorb(&member.stats_under(core));
+        let gauges: Vec<_> = {
+            let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
+            let looks = members.iter().zip(&cores);
+            looks.map(|(member, core)| member.gauges(core)).collect()
+        };
+        for (member, gauges) in members.iter().zip(gauges) {
+            sum.absorb(&member.with_counts(gauges));
             latencies.absorb(&member.meter);
         }
-        drop(cores);
         sum.name = Arc::clone(&self.name);
         sum.max_size = self.max_total;
         let peak = |known: &AtomicUsize, of_one: usize, now: usize| {
@@ -300,6 +294,9 @@ impl<M: ConnectionManager> Family<M> {
         for member in self.all() {
             member.close();
         }
+        self.emit(&PoolEvent::Closed {
+            pool: Arc::clone(&self.name),
+        });
         if let Some(crew) = &self.crew {
             crew.close();
         }
@@ -369,6 +366,7 @@ impl<M: ConnectionManager> Family<M> {
             creating: 0,
             disposing: 0,
             waiters: 0,
+            max_total: None,
             last: None,
             held_by_this_thread: 0,
         }))
@@ -419,57 +417,5 @@ impl<M: ConnectionManager> Shared<M> {
                 crew.nudge();
             }
         }
-    }
-
-    /// In a keyed pool: `min_idle` lapses while the key is not used for as long as a connection may idle.
-    pub(super) fn note_whether_used(&self, notes: &mut Notes, now: u64, next: &mut Next) {
-        let (Some(_), Some(limit)) = (&self.family, self.ages.idle) else {
-            return;
-        };
-        let (mut uses, mut held, mut back) = (0, false, None);
-        for slot in self.engine.table.all() {
-            uses += slot.uses();
-            held |= slot.holder() != 0;
-            if let Stamp::Idle(since) = slot.stamp() {
-                back = back.max(Some(since));
-            }
-        }
-        let usage = &mut notes.usage;
-        let more = usage.uses != uses;
-        usage.uses = uses;
-        // The last to come back tells when that was, however late this looks.
-        let last = match () {
-            () if held => Some(now),
-            () if more => Some(back.unwrap_or(now)),
-            () => None,
-        };
-        usage.seen = usage.seen.max(last).or(Some(now));
-        let ends = usage.seen.unwrap_or(now).saturating_add(limit);
-        if now <= ends {
-            next.at_tick(ends + 1);
-        }
-        let min_idle = if now <= ends { self.config.min_idle } else { 0 };
-        self.min_idle.store(min_idle, Relaxed);
-    }
-
-    /// A connection is used for the first time: if `min_idle` has lapsed, it holds again.
-    pub(super) fn renew(&self) {
-        if self.family.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
-            self.nudge();
-        }
-    }
-
-    /// Not used for as long as a connection may idle.
-    fn is_at_rest(&self) -> bool {
-        let now = self.ticker.tick();
-        let paused = self.engine.lock().paused_until;
-        if paused.is_some_and(|until| until > real_now()) {
-            return false;
-        }
-        let Some(limit) = self.ages.idle else {
-            return false;
-        };
-        let seen = self.pass.lock().usage.seen;
-        seen.is_some_and(|seen| now.saturating_sub(seen) > limit)
     }
 }

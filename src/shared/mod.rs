@@ -24,6 +24,7 @@ mod refill;
 mod seek;
 mod snapshot;
 mod tend;
+mod usage;
 mod wellbeing;
 
 pub(crate) use checkin::check_in;
@@ -94,6 +95,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     min_idle: AtomicUsize,
     /// In ticks; [`u64::MAX`] for never.
     keepalive: AtomicU64,
+    /// In a keyed pool: when a checkout ended last that did not simply come back, in ticks.
+    used_at: AtomicU64,
     wellbeing: Wellbeing,
     /// While building: creates fail the build at once.
     priming: AtomicBool,
@@ -211,6 +214,7 @@ impl<M: ConnectionManager> Shared<M> {
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
             keepalive: AtomicU64::new(limit(config.keepalive_interval).unwrap_or(u64::MAX)),
+            used_at: AtomicU64::new(0),
             wellbeing: Wellbeing::default(),
             priming: AtomicBool::new(false),
             observer,

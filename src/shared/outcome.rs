@@ -101,6 +101,9 @@ impl<M: ConnectionManager> Shared<M> {
             creating: core.creating,
             disposing: core.disposing,
             waiters: core.queue.len(),
+            max_total: (self.engine.share())
+                .filter(|share| !share.has_room())
+                .map(|share| share.max()),
             last: None,
             held_by_this_thread: self.engine.held_by(me),
         };

@@ -3,26 +3,22 @@
 use super::node::span;
 use super::{PoolCore, Shared};
 use crate::engine::Stamp;
+use crate::sync::outer::AtomicUsize;
 use crate::{ConnectionManager, EvictReason, PoolConfig, PoolStats};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn stats(&self) -> PoolStats {
-        self.stats_under(&self.engine.lock())
+        let gauges = self.gauges(&self.engine.lock());
+        self.with_counts(gauges)
     }
 
-    /// The same for one who has the lock.
-    pub(super) fn stats_under(&self, core: &PoolCore<M>) -> PoolStats {
+    /// What must be consistent, for one who has the lock. Quick: no histogram is read.
+    pub(super) fn gauges(&self, core: &PoolCore<M>) -> PoolStats {
         let now = self.ticker.tick();
-        let meter = &self.meter;
-        let (mut in_use, mut held, mut gets, mut uses) = (0, 0, 0, 0);
-        let mut oldest = None::<u64>;
-        for slot in self.engine.table.all() {
-            let got = slot.gets();
-            gets += got;
-            uses += got + slot.tries();
-            held += u64::from(slot.holder() != 0);
+        let (mut in_use, mut oldest) = (0, None::<u64>);
+        for slot in self.engine.table.all().take(core.slots()) {
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
             if stamp != Stamp::Vacant {
@@ -30,14 +26,6 @@ impl<M: ConnectionManager> Shared<M> {
                 oldest = Some(oldest.map_or(born, |oldest| oldest.min(born)));
             }
         }
-        let failed_gets = meter.failed.load(Relaxed);
-        let waited = meter.wait.snapshot(0).count;
-        let noted = meter.held.snapshot(0).count;
-        // A checkout that is over and left no record was shorter than the clock can tell.
-        let instant = uses.saturating_sub(noted + held);
-        let peak = |peak: &crate::sync::outer::AtomicUsize, value: usize| {
-            peak.fetch_max(value, Relaxed).max(value)
-        };
         PoolStats {
             max_size: core.max_size,
             min_idle: self.min_idle.load(Relaxed),
@@ -48,20 +36,41 @@ impl<M: ConnectionManager> Shared<M> {
             disposing: core.disposing,
             abandoned: core.abandoned,
             waiters: core.queue.len(),
-            health: self.health(),
-            peak_in_use: peak(&meter.peak_in_use, in_use),
-            peak_waiters: peak(&meter.peak_waiters, core.queue.len()),
             oldest_age: oldest.map(|born| span(born, now)),
+            created: core.created,
+            disposed: core.disposed,
+            added: core.added,
+            detached: core.detached,
+            ..PoolStats::default()
+        }
+    }
+
+    /// With what is counted elsewhere, and needs no lock.
+    pub(super) fn with_counts(&self, gauges: PoolStats) -> PoolStats {
+        let meter = &self.meter;
+        let (mut held, mut gets, mut uses) = (0, 0, 0);
+        for slot in self.engine.table.all() {
+            let got = slot.gets();
+            gets += got;
+            uses += got + slot.tries();
+            held += u64::from(slot.holder() != 0);
+        }
+        let failed_gets = meter.failed.load(Relaxed);
+        let waited = meter.wait.snapshot(0).count;
+        let noted = meter.held.snapshot(0).count;
+        // A checkout that is over and left no record was shorter than the clock can tell.
+        let instant = uses.saturating_sub(noted + held);
+        let peak = |peak: &AtomicUsize, value: usize| peak.fetch_max(value, Relaxed).max(value);
+        PoolStats {
+            health: self.health(),
+            peak_in_use: peak(&meter.peak_in_use, gauges.in_use),
+            peak_waiters: peak(&meter.peak_waiters, gauges.waiters),
             gets: gets + failed_gets,
             gets_waited: meter.gets_waited.load(Relaxed),
             timeouts: meter.timeouts.load(Relaxed),
             saturated: meter.saturated.load(Relaxed),
-            created: core.created,
             create_errors: meter.create_errors.load(Relaxed),
             check_failures: meter.check_failures.load(Relaxed),
-            disposed: core.disposed,
-            added: core.added,
-            detached: core.detached,
             panics: meter.panics.load(Relaxed),
             last_error: self.last_error.lock().clone(),
             wait: meter.wait.snapshot(gets.saturating_sub(waited)),
@@ -72,6 +81,7 @@ impl<M: ConnectionManager> Shared<M> {
             reused: uses.saturating_sub(meter.first_uses.load(Relaxed)),
             checkouts: uses,
             failed_gets,
+            ..gauges
         }
     }
 

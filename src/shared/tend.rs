@@ -31,7 +31,7 @@ pub(super) struct Notes {
     /// Evicted after their replacement came, and not yet reported by a sweep without a collector.
     pub(super) replaced: usize,
     pub(super) uses_seen: u64,
-    pub(super) usage: super::family::Usage,
+    pub(super) usage: super::usage::Usage,
     cursor: usize,
 }
 

@@ -96,7 +96,10 @@ impl Recorder {
         };
         let histogram = self.histogram.get_or_init(Histogram::new_boxed);
         for (sum, more) in histogram.buckets.iter().zip(&other.buckets) {
-            sum.fetch_add(more.load(Relaxed), Relaxed);
+            let more = more.load(Relaxed);
+            if more > 0 {
+                sum.fetch_add(more, Relaxed);
+            }
         }
         let more = other.sum_low.load(Relaxed);
         let before = histogram.sum_low.fetch_add(more, Relaxed);
