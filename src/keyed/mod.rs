@@ -202,14 +202,15 @@ where
         let deadline = match budget {
             None => after(since, self.keys.family.config().get_timeout),
             Some(Budget::For(budget)) => after(since, budget),
-            Some(Budget::Until(deadline)) => Some(deadline),
+            Some(Budget::Until(deadline) | Budget::Since(_, Some(deadline))) => Some(deadline),
+            Some(Budget::Since(_, None)) => None,
         };
         loop {
             let pool = match &found {
                 Some(loan) => Arc::clone(&loan.entry.shared),
                 None => self.keys.find_or_make(key, since, deadline)?,
             };
-            let budget = deadline.map_or(Budget::For(Duration::MAX), Budget::Until);
+            let budget = Budget::Since(since, deadline);
             match pool.get_cold(budget, at, found.take()) {
                 Ok(loan) => return Ok(PooledConnection::new(loan)),
                 // The pool of this key was removed between the look for it and the look into it.

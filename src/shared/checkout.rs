@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Budget {
     For(Duration),
     Until(Instant),
+    /// It has waited since then, elsewhere.
+    Since(Instant, Option<Instant>),
 }
 
 pub(super) type Got<M> = Result<PoolLoan<M>, GetError<<M as ConnectionManager>::Error>>;
@@ -265,15 +267,19 @@ impl<M: ConnectionManager> Shared<M> {
                 Err(stale) => found = stale,
             }
         }
-        let since = real_now();
-        let deadline = match budget {
-            Budget::For(budget) => since.checked_add(budget).filter(|_| !is_unlimited(budget)),
-            Budget::Until(deadline) => Some(deadline),
+        let now = real_now();
+        let (since, deadline) = match budget {
+            Budget::For(budget) => (
+                now,
+                now.checked_add(budget).filter(|_| !is_unlimited(budget)),
+            ),
+            Budget::Until(deadline) => (now, Some(deadline)),
+            Budget::Since(since, deadline) => (since, deadline),
         };
         let errand = Errand {
             since,
             deadline,
-            impatient: deadline.is_some_and(|deadline| deadline <= since),
+            impatient: deadline.is_some_and(|deadline| deadline <= now),
             tries: false,
             at,
         };
