@@ -266,7 +266,7 @@ impl<M: ConnectionManager> Family<M> {
             looks.map(|(member, core)| member.gauges(core)).collect()
         };
         for (member, gauges) in members.iter().zip(gauges) {
-            sum.absorb(&member.with_counts(gauges));
+            sum.absorb(&member.with_counts(&gauges));
             latencies.absorb(&member.meter);
         }
         sum.name = Arc::clone(&self.name);

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn stats(&self) -> PoolStats {
         let gauges = self.gauges(&self.engine.lock());
-        self.with_counts(gauges)
+        self.with_counts(&gauges)
     }
 
     /// What must be consistent, for one who has the lock. Quick: no histogram is read.
@@ -46,7 +46,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// With what is counted elsewhere, and needs no lock.
-    pub(super) fn with_counts(&self, gauges: PoolStats) -> PoolStats {
+    pub(super) fn with_counts(&self, gauges: &PoolStats) -> PoolStats {
         let meter = &self.meter;
         let (mut held, mut gets, mut uses) = (0, 0, 0);
         for slot in self.engine.table.all() {
@@ -81,7 +81,7 @@ impl<M: ConnectionManager> Shared<M> {
             reused: uses.saturating_sub(meter.first_uses.load(Relaxed)),
             checkouts: uses,
             failed_gets,
-            ..gauges
+            ..gauges.clone()
         }
     }
 

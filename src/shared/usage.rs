@@ -42,11 +42,11 @@ impl<M: ConnectionManager> Shared<M> {
         usage.uses = uses;
         // The last to come back tells when that was, however late this looks. What did not come back has
         // left its own note.
-        let noted = Some(self.used_at.load(Relaxed)).filter(|at| *at > 0);
+        let reported = Some(self.used_at.load(Relaxed)).filter(|at| *at > 0);
         let last = match () {
             () if held => Some(now),
-            () if more => Some(back.max(noted).unwrap_or(now)),
-            () => noted,
+            () if more => Some(back.max(reported).unwrap_or(now)),
+            () => reported,
         };
         usage.seen = usage.seen.max(last).or(Some(now));
         let ends = usage.seen.unwrap_or(now).saturating_add(limit);
