@@ -119,7 +119,7 @@ fn a_timeout_that_the_total_causes_says_so() {
     assert_eq!(
         error.to_string(),
         "pool \"full\": no connection within 1ms (size 0/1: 0 idle, 0 in use, 0 creating; \
-         0 waiters); max_total (2) is reached"
+         0 waiters); max_total (2) is reached; this thread already holds 2"
     );
     drop(held);
     let _idle = pool.get(&0).unwrap();

@@ -175,7 +175,7 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
         self.hungry.swap(u32::from(hungry), Ordering::AcqRel);
     }
 
-    /// Members that hold slots, apart from this one.
+    /// Members that hold slots, apart from this one; their numbers begin with 1.
     fn holders(state: &State<T, F>, but: u64) -> Vec<Arc<Engine<T, F>>> {
         let members = state.members.iter();
         let holders = members.filter(|(id, member)| **id != but && member.held > 0);
@@ -230,6 +230,12 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
             retired.extend(engine.make_way(slot, since, now));
         }
         retired
+    }
+
+    /// How many connections of all engines this thread has checked out and not given back.
+    pub(crate) fn held_by(&self, thread: u64) -> usize {
+        let engines = Self::holders(&self.state.lock(), 0);
+        engines.iter().map(|engine| engine.held_by(thread)).sum()
     }
 
     /// When something on its way out has taken too long to be counted on, and who should look then.

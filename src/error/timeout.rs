@@ -40,7 +40,8 @@ impl fmt::Display for Phase {
 /// ```
 ///
 /// In a keyed pool the numbers are those of the key, and where all keys together have reached their limit
-/// the line goes on with `; max_total (100) is reached`.
+/// the line goes on with `; max_total (100) is reached`; what the caller holds is counted over all keys
+/// then.
 ///
 /// Where the caller itself holds connections of this pool, the line ends with
 /// `; this thread already holds 1`: one thread that takes several can block itself.

@@ -177,7 +177,8 @@ where
     /// What lies ready for this key. Err with what it took and could not vouch for.
     #[inline]
     fn get_warm(&self, key: &K, tries: bool) -> Result<PooledConnection<M>, Option<PoolLoan<M>>> {
-        let found = self.keys.with(key, |pool| pool.find_fresh());
+        let now = self.keys.family.tick();
+        let found = self.keys.with(key, |pool| pool.find_fresh(now));
         match found {
             None | Some(Found::Nothing) => Err(None),
             Some(Found::Stale(loan)) => Err(Some(loan)),

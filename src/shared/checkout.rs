@@ -119,13 +119,13 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// The first half of a warm checkout, for one who holds a lock of his own meanwhile: calls no hook.
+    /// The first half of a warm checkout, for one who holds a lock of his own meanwhile: calls nobody
+    /// else's code, the clock's included.
     #[inline]
-    pub(crate) fn find_fresh(&self) -> Found<M> {
+    pub(crate) fn find_fresh(&self, now: u64) -> Found<M> {
         if !self.engine.is_open_road() || is_traced() {
             return Found::Nothing;
         }
-        let now = self.ticker.tick();
         let hinted = self.engine.table.hinted().and_then(|slot| slot.take(now));
         // Connections rest in the lowest slots, so the first is worth a look where no hint is left.
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));

@@ -173,6 +173,12 @@ impl<M: ConnectionManager> Family<M> {
         self.roll.lock().members()
     }
 
+    /// The tick of the clock that all of them share.
+    #[inline]
+    pub(crate) fn tick(&self) -> u64 {
+        self.ticker.tick()
+    }
+
     fn moment(&self) -> Moment {
         Moment {
             tick: self.ticker.tick(),

@@ -108,6 +108,10 @@ impl<M: ConnectionManager> Shared<M> {
             held_by_this_thread: self.engine.held_by(me),
         };
         drop(core);
+        if let Some(share) = self.engine.share().filter(|_| timeout.max_total.is_some()) {
+            // Any of them is in its own way.
+            timeout.held_by_this_thread = share.total().held_by(me);
+        }
         let failing = self.backing.lock().failures() > 0;
         let last = self.last_failure.lock();
         let last = last.as_ref().filter(|(at, _)| failing || *at >= since);
