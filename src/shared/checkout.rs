@@ -1,15 +1,14 @@
 //! The way of a connection to a caller.
 
-use super::create::Failed;
+use super::accept::Accepted;
 use super::hooks::is_traced;
-use super::node::{Node, Odd, Vouched};
+use super::node::{Node, Odd};
 use super::{Of, PoolEngine, PoolLoan, PoolNear, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
-use crate::{ConnectionManager, EvictReason, HealthCheck, PoolEvent};
-use std::error::Error;
+use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -49,17 +48,6 @@ pub(crate) enum Found<M: ConnectionManager> {
     Fresh(PoolLoan<M>),
     /// It needs a second look, or a check.
     Stale(PoolLoan<M>),
-}
-
-/// What came of a connection that was to be handed out.
-pub(super) enum Accepted<M: ConnectionManager> {
-    Ready(PoolLoan<M>),
-    /// Evicted.
-    Gone,
-    /// A check that may block is due.
-    Unproven(PoolLoan<M>),
-    /// A new connection whose on_checkout failed: a failed create.
-    Failed(Failed<M::Error>),
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -162,7 +150,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The last word of the connection's own hook. An error comes with what it was.
     #[inline]
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         connection: &mut M::Connection,
     ) -> Result<(), (EvictReason, Option<Cause<M::Error>>)> {
@@ -360,92 +348,5 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         result
-    }
-
-    /// May this connection be handed out? `impatient`: its caller waits for nothing. `mailed`: it came
-    /// by mail, not from a slot.
-    pub(super) fn accept(
-        self: &Arc<Self>,
-        mut loan: PoolLoan<M>,
-        impatient: bool,
-        mailed: bool,
-    ) -> Accepted<M> {
-        let now = self.ticker.tick();
-        let vouched = std::mem::replace(&mut loan.entry.vouched, Vouched::Not);
-        let newborn = mailed && vouched == Vouched::Created;
-        if now >= loan.entry.expires {
-            self.evict(loan, EvictReason::MaxLifetime);
-            return Accepted::Gone;
-        }
-        if !mailed || vouched == Vouched::Not {
-            if self.is_idled_out(&loan, now) {
-                self.evict(loan, EvictReason::IdleTimeout);
-                return Accepted::Gone;
-            }
-            if self.check_is_due(&loan, now) {
-                if self.check_may_block && (impatient || self.bell.is_some()) {
-                    return Accepted::Unproven(loan);
-                }
-                match self.prove(&mut loan) {
-                    Ok(()) => loan.set_checked(now),
-                    Err(reason) => {
-                        self.evict(loan, reason);
-                        return Accepted::Gone;
-                    }
-                }
-            }
-        }
-        match self.prepare(&mut loan.entry.connection) {
-            Ok(()) => Accepted::Ready(loan),
-            Err((reason, cause)) => {
-                let since = real_now();
-                self.evict(loan, reason);
-                match cause.filter(|_| newborn) {
-                    Some(cause) => Accepted::Failed(self.fail_newborn(cause, since)),
-                    None => Accepted::Gone,
-                }
-            }
-        }
-    }
-
-    fn fail_newborn(self: &Arc<Self>, cause: Cause<M::Error>, since: Instant) -> Failed<M::Error> {
-        let (transient, error): (bool, Arc<dyn Error + Send + Sync>) = match &cause {
-            Cause::Create(error) | Cause::Check(error) => {
-                (self.ask_transient(error), Arc::clone(error) as _)
-            }
-            Cause::Panicked { message, .. } => (false, Arc::from(Box::from(message.clone()))),
-            Cause::TimedOut { hook, .. } => (true, Arc::from(Box::from(*hook))),
-        };
-        let failed = Failed { cause, transient };
-        self.backing.lock().fails_at_checkout = true;
-        match self.failed::<()>(None, since, failed, error) {
-            Err(failed) => {
-                if self.config.fail_fast {
-                    self.spread(&failed);
-                }
-                failed
-            }
-            Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),
-        }
-    }
-
-    fn is_idled_out(&self, loan: &PoolLoan<M>, now: u64) -> bool {
-        let Some(limit) = self.ages.idle else {
-            return false;
-        };
-        let idle_for = now.saturating_sub(loan.idle_since);
-        // This one is out already: what is still idle must be enough without it.
-        idle_for > limit && self.engine.has_idle(self.min_idle.load(Relaxed))
-    }
-
-    fn check_is_due(&self, loan: &PoolLoan<M>, now: u64) -> bool {
-        match self.config.health_check {
-            HealthCheck::Never => false,
-            HealthCheck::OnCheckout => true,
-            HealthCheck::AfterIdle(window) => {
-                let since = loan.idle_since.max(loan.slot.checked());
-                super::limit(Some(window)).is_some_and(|window| now.saturating_sub(since) >= window)
-            }
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! Where engine, manager, clock, events and statistics meet: the one place that calls hooks, always
 //! outside locks, always with panics caught.
 //!
-//! One file per step of a connection's life: [`create`], [`checkout`] (with [`seek`] for callers that
+//! One file per step of a connection's life: [`create`], [`checkout`] (with [`accept`], [`seek`] for callers that
 //! must wait and [`outcome`] for what they are told), [`check`], [`checkin`], [`evict`]; the collector's
 //! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
 
+mod accept;
 mod admin;
 mod backoff;
 mod bell;

@@ -1,6 +1,7 @@
 //! A checkout that is not warm: looks, queues, waits, until there is an outcome.
 
-use super::checkout::{Accepted, Errand, Got};
+use super::accept::Accepted;
+use super::checkout::{Errand, Got};
 use super::create::Purpose;
 use super::{Failure, PoolLoan, PoolTicket, Shared};
 use crate::engine::{Mail, Ticket, Waited};
