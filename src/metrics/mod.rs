@@ -69,7 +69,7 @@ use std::sync::{Arc, OnceLock};
 /// # What it costs, and how to do without
 ///
 /// A pool with an observer reports each checkout and check-in, which makes them slower. Where a get and its
-/// drop took 31 ns, they took 80 ns with an observer, whatever it does, and 170 ns with this one and the
+/// drop took 18 ns, they took 73 ns with an observer, whatever it does, and some 160 ns with this one and the
 /// histograms of a Prometheus exporter. Beside any work with a connection that is nothing.
 ///
 /// Where it does matter, do not pass it as an observer: `publish` then reads the counters from the
