@@ -9,7 +9,9 @@
 //! alike. The ratio is to the plain pool of the same run, which has every one of these off. That what is off
 //! costs nothing at all shows in `cargo bench --bench instructions`, whose count has not moved since.
 
-use conpool::{ConnectionManager, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver};
+use conpool::{
+    ConnectionManager, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolRegistry,
+};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -72,6 +74,19 @@ fn pools(count: u64) -> Cycles {
     Box::new(move |thread, cycles| {
         let start = thread as usize * pools.len() / 2;
         for pool in pools.iter().cycle().skip(start).take(cycles as usize) {
+            black_box(&mut *pool.get().expect("one is idle"));
+        }
+    })
+}
+
+/// A pool looked up by its name each time.
+fn registered() -> Cycles {
+    let registry = PoolRegistry::new();
+    let pool = Pool::builder().build(Numbers).expect("nothing can fail");
+    registry.register("orders", pool).expect("the name is free");
+    Box::new(move |_, cycles| {
+        for _ in 0..cycles {
+            let pool = registry.get::<Numbers>("orders").expect("it is there");
             black_box(&mut *pool.get().expect("one is idle"));
         }
     })
@@ -142,6 +157,7 @@ fn rows(keys: u64) -> Vec<Row> {
             None,
             pool(|builder| builder.observer(Deaf)),
         ),
+        row("registry, by name each time", None, registered()),
         row("keyed, 1 number", Some(3.0), keyed(vec![7u64])),
         row("keyed, 1 host name", Some(3.0), keyed::<String>(names(1))),
         row(
