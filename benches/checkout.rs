@@ -11,57 +11,18 @@
 //! "checked" means that each checkout asks the manager whether the connection is alive: the default
 //! of r2d2, and `HealthCheck::OnCheckout` here.
 
+mod nothing;
+
 use std::{
-    convert::Infallible,
     hint::black_box,
     sync::Barrier,
     thread,
     time::{Duration, Instant},
 };
 
-use conpool::{ConnectionManager, HealthCheck, Pool};
+use conpool::{HealthCheck, Pool};
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, measurement::WallTime};
-
-/// Makes connections that cost nothing.
-#[derive(Debug)]
-struct Nothing;
-
-impl ConnectionManager for Nothing {
-    type Connection = u64;
-    type Error = Infallible;
-
-    fn create(&self) -> Result<u64, Infallible> {
-        Ok(0)
-    }
-
-    fn check_aliveness(&self, connection: &mut u64) -> Result<(), Infallible> {
-        black_box(connection);
-        Ok(())
-    }
-
-    // As in r2d2, where the check runs on the thread that asks.
-    fn check_may_block(&self) -> bool {
-        false
-    }
-}
-
-impl r2d2::ManageConnection for Nothing {
-    type Connection = u64;
-    type Error = Infallible;
-
-    fn connect(&self) -> Result<u64, Infallible> {
-        Ok(0)
-    }
-
-    fn is_valid(&self, connection: &mut u64) -> Result<(), Infallible> {
-        black_box(connection);
-        Ok(())
-    }
-
-    fn has_broken(&self, _: &mut u64) -> bool {
-        false
-    }
-}
+use nothing::Nothing;
 
 /// A pool whose connections are all open, as those of r2d2 are after its build.
 fn conpool(size: usize, health_check: HealthCheck) -> Pool<Nothing> {

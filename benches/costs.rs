@@ -9,30 +9,15 @@
 //! alike. The ratio is to the plain pool of the same run, which has every one of these off. That what is off
 //! costs nothing at all shows in `cargo bench --bench instructions`, whose count has not moved since.
 
-use conpool::{
-    ConnectionManager, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolRegistry,
-};
-use std::convert::Infallible;
+mod nothing;
+
+use conpool::{KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolRegistry};
+use nothing::Nothing;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
-
-struct Numbers;
-
-impl ConnectionManager for Numbers {
-    type Connection = u64;
-    type Error = Infallible;
-
-    fn create(&self) -> Result<u64, Infallible> {
-        Ok(0)
-    }
-
-    fn check_aliveness(&self, _: &mut u64) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
 
 struct Deaf;
 
@@ -52,8 +37,8 @@ struct Row {
     cycles: Cycles,
 }
 
-fn pool(change: impl FnOnce(PoolBuilder<Numbers>) -> PoolBuilder<Numbers>) -> Cycles {
-    let pool = change(Pool::builder()).build(Numbers);
+fn pool(change: impl FnOnce(PoolBuilder<Nothing>) -> PoolBuilder<Nothing>) -> Cycles {
+    let pool = change(Pool::builder()).build(Nothing);
     let pool = pool.expect("nothing can fail");
     Box::new(move |_, cycles| {
         for _ in 0..cycles {
@@ -67,7 +52,7 @@ fn pools(count: u64) -> Cycles {
     let pool = |_| {
         Pool::builder()
             .max_size(2)
-            .build(Numbers)
+            .build(Nothing)
             .expect("nothing can fail")
     };
     let pools: Vec<_> = (0..count).map(pool).collect();
@@ -82,11 +67,11 @@ fn pools(count: u64) -> Cycles {
 /// A pool looked up by its name each time.
 fn registered() -> Cycles {
     let registry = PoolRegistry::new();
-    let pool = Pool::builder().build(Numbers).expect("nothing can fail");
+    let pool = Pool::builder().build(Nothing).expect("nothing can fail");
     registry.register("orders", pool).expect("the name is free");
     Box::new(move |_, cycles| {
         for _ in 0..cycles {
-            let pool = registry.get::<Numbers>("orders").expect("it is there");
+            let pool = registry.get::<Nothing>("orders").expect("it is there");
             black_box(&mut *pool.get().expect("one is idle"));
         }
     })
@@ -97,7 +82,7 @@ where
     K: Eq + std::hash::Hash + Clone + Send + Sync + 'static,
 {
     let pool = KeyedPool::builder().max_total(keys.len() * 2);
-    let pool = pool.max_per_key(2).build(|_: &K| Numbers);
+    let pool = pool.max_per_key(2).build(|_: &K| Nothing);
     let pool = pool.expect("nothing can fail");
     for key in &keys {
         drop(pool.get(key).expect("nothing can fail"));
@@ -117,7 +102,7 @@ where
 fn published() -> Cycles {
     let pool = Pool::builder()
         .name("published")
-        .build(Numbers)
+        .build(Nothing)
         .expect("nothing can fail");
     let (metrics, told) = (conpool::PoolMetrics::new(), pool.clone());
     thread::spawn(move || {

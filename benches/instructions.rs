@@ -11,14 +11,16 @@
 //! coarse clock count here as what leads to the system call. They are counted once more alone, and the
 //! table shows the cycle with and without them.
 
+mod nothing;
+
 use std::{
-    convert::Infallible,
     env::{args, current_exe},
     hint::black_box,
     process::{Command, ExitCode, Stdio},
 };
 
-use conpool::{ConnectionManager, HealthCheck, Pool};
+use conpool::{HealthCheck, Pool};
+use nothing::Nothing;
 
 /// What is counted, and the recorded number of instructions, with rustc 1.95 on x86-64.
 const COUNTED: [(&str, u64); 4] = [(WARM, 170), (WINDOW, 170), (TRY, 171), (CLOCK, 25)];
@@ -33,21 +35,6 @@ const TOLERANCE: u64 = 105;
 /// Few and many, so that what is not part of a cycle cancels out.
 const FEW: u64 = 1_000;
 const MANY: u64 = 101_000;
-
-struct Nothing;
-
-impl ConnectionManager for Nothing {
-    type Connection = u64;
-    type Error = Infallible;
-
-    fn create(&self) -> Result<u64, Infallible> {
-        Ok(0)
-    }
-
-    fn check_aliveness(&self, _: &mut u64) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
 
 fn pool(health_check: HealthCheck) -> Pool<Nothing> {
     let pool = Pool::builder().health_check(health_check);

@@ -16,12 +16,8 @@ use std::{
     time::Duration,
 };
 
-#[test]
-fn a_create_that_hangs_costs_others_its_slot_and_only_until_create_timeout() {
-    let fleet = Fleet::new();
-    let builder = quick_keyed("fcreate").max_total(2);
-    let pool = fleet.build(builder.create_timeout(ms(300)));
-    fleet.of(1).hang(Hook::Create);
+fn hang_costs_others_one_slot_for_a_while(pool: &Keyed, fleet: &Fleet, hook: Hook) {
+    fleet.of(1).hang(hook);
     let (result, took) = timed(|| pool.get_timeout(&1, ms(40)));
     assert!(result.unwrap_err().is_timeout());
     assert_at(took, ms(40));
@@ -31,11 +27,19 @@ fn a_create_that_hangs_costs_others_its_slot_and_only_until_create_timeout() {
         assert!(took <= noise(), "{key} waited for {took:?}");
     }
     // Both slots at once: that of the hook comes back.
-    let held = take_each(&pool, &[8, 9]);
-    assert_eq!(audit(&pool, 2).abandoned, 1);
+    let held = take_each(pool, &[8, 9]);
+    assert_eq!(audit(pool, 2).abandoned, 1);
     drop(held);
     fleet.heal();
-    close_all(&pool, &fleet);
+    close_all(pool, fleet);
+}
+
+#[test]
+fn a_create_that_hangs_costs_others_its_slot_and_only_until_create_timeout() {
+    let fleet = Fleet::new();
+    let builder = quick_keyed("fcreate").max_total(2);
+    let pool = fleet.build(builder.create_timeout(ms(300)));
+    hang_costs_others_one_slot_for_a_while(&pool, &fleet, Hook::Create);
 }
 
 #[test]
@@ -132,20 +136,7 @@ fn a_check_that_hangs_costs_others_its_slot_and_only_until_check_timeout() {
             .check_timeout(ms(300)),
     );
     drop(pool.get(&1).unwrap());
-    fleet.of(1).hang(Hook::Check);
-    let (result, took) = timed(|| pool.get_timeout(&1, ms(40)));
-    assert!(result.unwrap_err().is_timeout());
-    assert_at(took, ms(40));
-    for key in 2..8 {
-        let (result, took) = timed(|| pool.get_timeout(&key, SOON).map(drop));
-        result.unwrap();
-        assert!(took <= noise(), "{key} waited for {took:?}");
-    }
-    let held = take_each(&pool, &[8, 9]);
-    assert_eq!(audit(&pool, 2).abandoned, 1);
-    drop(held);
-    fleet.heal();
-    close_all(&pool, &fleet);
+    hang_costs_others_one_slot_for_a_while(&pool, &fleet, Hook::Check);
 }
 
 #[test]

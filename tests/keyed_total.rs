@@ -22,6 +22,20 @@ fn made_room(pool: &Keyed) -> u64 {
     pool.stats().evicted(EvictReason::MadeRoom)
 }
 
+/// No dispose ends before the gate is open.
+fn fleet_whose_disposes_wait() -> (Fleet, Gate) {
+    let gate = Gate::default();
+    let fleet = Fleet::with({
+        let gate = gate.clone();
+        move |_, hook| {
+            if hook == Hook::Dispose {
+                gate.pass();
+            }
+        }
+    });
+    (fleet, gate)
+}
+
 #[test]
 fn no_mix_of_keys_faults_and_clears_exceeds_the_total() {
     const TOTAL: usize = 3;
@@ -158,15 +172,7 @@ fn nothing_is_evicted_before_the_total_is_reached_nor_for_a_key_at_its_own_cap()
 
 #[test]
 fn the_dispose_of_one_key_ends_before_the_create_of_the_next_begins() {
-    let gate = Gate::default();
-    let fleet = Fleet::with({
-        let gate = gate.clone();
-        move |_, hook| {
-            if hook == Hook::Dispose {
-                gate.pass();
-            }
-        }
-    });
+    let (fleet, gate) = fleet_whose_disposes_wait();
     let pool = fleet.build(quick_keyed("torder").max_total(1));
     drop(pool.get(&0).unwrap());
     let waiter = wait_as(&pool, 1, 1, SOON);
@@ -282,15 +288,7 @@ fn a_quiet_key_is_not_starved_by_a_hot_one_nor_the_hot_one_by_it() {
 
 #[test]
 fn what_is_on_its_way_to_a_waiter_that_gives_up_goes_to_the_next_of_any_key() {
-    let gate = Gate::default();
-    let fleet = Fleet::with({
-        let gate = gate.clone();
-        move |_, hook| {
-            if hook == Hook::Dispose {
-                gate.pass();
-            }
-        }
-    });
+    let (fleet, gate) = fleet_whose_disposes_wait();
     let pool = fleet.build(quick_keyed("tgrant").max_total(1));
     let held = pool.get(&1).unwrap();
     let first = wait_as(&pool, 1, 2, ms(100));

@@ -6,6 +6,7 @@ use common::{close_clean, eventually, fill, ms, quick, secs, take};
 use conpool::{
     ConfigError, GetError, HealthCheck, HealthState, Hook, ManualClock, MemoryManager, Pool,
 };
+use std::time::Duration;
 
 fn states(pool: &Pool<MemoryManager>) -> (HealthState, HealthState) {
     (pool.health(), pool.stats().health)
@@ -127,6 +128,14 @@ fn the_interval_of_the_checks_can_be_changed_while_the_pool_runs() {
     clock.advance(secs(1000));
     pool.sweep();
     assert_eq!(backend.counters().checked, 2);
+
+    pool.set_keepalive_interval(Duration::MAX).unwrap();
+    assert_eq!(
+        pool.config().keepalive_interval,
+        Some(Duration::MAX),
+        "the longest interval there is, which is not the same as none"
+    );
+    pool.set_keepalive_interval(None).unwrap();
 
     let error: ConfigError = pool.set_keepalive_interval(secs(0)).unwrap_err();
     assert_eq!(

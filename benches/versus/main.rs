@@ -24,6 +24,8 @@ mod cores;
 mod curves;
 mod goals;
 mod measure;
+#[path = "../nothing/mod.rs"]
+mod nothing;
 mod outcome;
 mod paint;
 mod results;

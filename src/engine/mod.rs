@@ -120,6 +120,11 @@ impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
     pub(crate) fn uncovered(&self) -> usize {
         self.queue.len().saturating_sub(self.covering())
     }
+
+    /// Nothing is open or under way, and nobody waits.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.is_quiet() && self.queue.is_empty()
+    }
 }
 
 /// Why an entry cannot go back.

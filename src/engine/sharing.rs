@@ -82,7 +82,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// Closes, if nothing is open, under way or waiting; false if something is.
     pub(crate) fn retire_if_empty(&self, now: Instant) -> bool {
         let mut core = self.lock();
-        let empty = core.is_quiet() && core.queue.is_empty() && !core.closed;
+        let empty = core.is_deserted() && !core.closed;
         if empty {
             core.closed = true;
             self.set_gate(&mut core, now);

@@ -6,7 +6,6 @@ mod keys;
 pub use builder::KeyedPoolBuilder;
 
 use crate::clock::real_now;
-use crate::config::is_unlimited;
 use crate::error::{GetError, StillInUse};
 use crate::shared::{Budget, Found, PoolLoan, Shared};
 use crate::{ConnectionManager, Holder, PoolConfig, PoolStats, PooledConnection, SweepReport};
@@ -199,13 +198,9 @@ where
         mut found: Option<PoolLoan<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let at = Location::caller();
-        let since = real_now();
-        let deadline = match budget {
-            None => after(since, self.keys.family.config().get_timeout),
-            Some(Budget::For(budget)) => after(since, budget),
-            Some(Budget::Until(deadline) | Budget::Since(_, Some(deadline))) => Some(deadline),
-            Some(Budget::Since(_, None)) => None,
-        };
+        let family = &self.keys.family;
+        let budget = budget.unwrap_or(Budget::For(family.config().get_timeout));
+        let (since, deadline) = budget.from(real_now());
         loop {
             let pool = match &found {
                 Some(loan) => Arc::clone(&loan.entry.shared),
@@ -216,7 +211,7 @@ where
                 Ok(loan) => return Ok(PooledConnection::new(loan)),
                 // The pool of this key was removed between the look for it and the look into it.
                 Err(GetError::Closed { .. }) if !self.keys.is_closed() => {}
-                Err(GetError::Closed { .. }) => return Err(self.keys.family.closed()),
+                Err(GetError::Closed { .. }) => return Err(family.closed()),
                 Err(error) => return Err(error),
             }
         }
@@ -339,10 +334,6 @@ where
     pub fn config(&self) -> PoolConfig {
         self.keys.family.config().clone()
     }
-}
-
-fn after(since: Instant, budget: Duration) -> Option<Instant> {
-    since.checked_add(budget).filter(|_| !is_unlimited(budget))
 }
 
 impl<K, M> Clone for KeyedPool<K, M>

@@ -48,7 +48,10 @@ impl<M: ConnectionManager> Shared<M> {
                     return Accepted::Unproven(loan);
                 }
                 match self.prove(&mut loan) {
-                    Ok(()) => loan.set_checked(now),
+                    Ok(()) => {
+                        self.note_well_again();
+                        loan.set_checked(now);
+                    }
                     Err(reason) => {
                         self.evict(loan, reason);
                         return Accepted::Gone;

@@ -146,21 +146,9 @@ impl<M: ConnectionManager> Shared<M> {
         let mut config = self.config.clone();
         config.keepalive_interval = interval;
         config.validate()?;
-        let ticks = super::limit(interval).unwrap_or(u64::MAX);
-        self.keepalive.store(ticks, Relaxed);
+        *self.keepalive_interval.lock() = interval;
         self.nudge();
         Ok(())
-    }
-
-    pub(super) fn keepalive_interval(&self) -> Option<Duration> {
-        let ticks = self.keepalive.load(Relaxed);
-        (ticks < u64::MAX).then_some(Duration::from_nanos(ticks))
-    }
-
-    /// In ticks.
-    pub(super) fn keepalive(&self) -> Option<u64> {
-        let ticks = self.keepalive.load(Relaxed);
-        (ticks < u64::MAX).then_some(ticks)
     }
 
     /// The rules of the settings hold at run time as they do at build.

@@ -16,10 +16,7 @@ impl<M: ConnectionManager> Shared<M> {
         let connection = &mut loan.entry.connection;
         let hook = "check_aliveness";
         let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
-            Ok(Ok(())) => {
-                self.note_well_again();
-                return Ok(());
-            }
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 self.note_error(self.moment(), &*error);

@@ -23,6 +23,20 @@ pub(crate) enum Budget {
     Since(Instant, Option<Instant>),
 }
 
+impl Budget {
+    /// Since when its caller waits, and until when; `now` is when it came, unless it came before.
+    pub(crate) fn from(self, now: Instant) -> (Instant, Option<Instant>) {
+        match self {
+            Self::For(budget) => {
+                let deadline = now.checked_add(budget);
+                (now, deadline.filter(|_| !is_unlimited(budget)))
+            }
+            Self::Until(deadline) => (now, Some(deadline)),
+            Self::Since(since, deadline) => (since, deadline),
+        }
+    }
+}
+
 pub(super) type Got<M> = Result<PoolLoan<M>, GetError<<M as ConnectionManager>::Error>>;
 
 /// One caller's errand.
@@ -98,9 +112,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(mut loan) = slot.and_then(|slot| slot.take(now)) else {
             return Err(None);
         };
-        // Wraps where another thread put it back at a later tick: then it gets a second look.
-        let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
-        if !fresh || now >= loan.entry.expires {
+        if !self.is_fresh(&loan, now) {
             return Err(Some(loan));
         }
         match self.prepare(&mut loan.entry.connection) {
@@ -124,14 +136,17 @@ impl<M: ConnectionManager> Shared<M> {
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
         match hinted.or_else(first) {
             None => Found::Nothing,
-            Some(loan) => {
-                let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
-                match fresh && now < loan.entry.expires {
-                    true => Found::Fresh(loan),
-                    false => Found::Stale(loan),
-                }
-            }
+            Some(loan) if self.is_fresh(&loan, now) => Found::Fresh(loan),
+            Some(loan) => Found::Stale(loan),
         }
+    }
+
+    /// Needs neither a check nor a second look at its age.
+    #[inline]
+    fn is_fresh(&self, loan: &PoolLoan<M>, now: u64) -> bool {
+        // Wraps where another thread put it back at a later tick: then it gets a second look.
+        let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
+        fresh && now < loan.entry.expires
     }
 
     /// The second half, with what the first found fresh. None: it was none.
@@ -261,14 +276,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let now = real_now();
-        let (since, deadline) = match budget {
-            Budget::For(budget) => (
-                now,
-                now.checked_add(budget).filter(|_| !is_unlimited(budget)),
-            ),
-            Budget::Until(deadline) => (now, Some(deadline)),
-            Budget::Since(since, deadline) => (since, deadline),
-        };
+        let (since, deadline) = budget.from(now);
         let errand = Errand {
             since,
             deadline,

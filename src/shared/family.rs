@@ -105,6 +105,22 @@ impl<M: ConnectionManager> Family<M> {
         Ok(())
     }
 
+    /// The collector should look at this pool now.
+    fn nudge(&self, id: u64) {
+        if let Some(crew) = &self.crew {
+            self.desk.nudge(id);
+            crew.nudge();
+        }
+    }
+
+    /// The collector should look at this pool at `due`, at the latest.
+    fn call_by(&self, id: u64, due: Instant) {
+        if let Some(crew) = &self.crew {
+            self.desk.plan(id, due);
+            crew.call_by(due);
+        }
+    }
+
     fn nudge_all(&self) -> bool {
         for id in self.roll.lock().members.keys() {
             self.desk.nudge(*id);
@@ -158,10 +174,7 @@ impl<M: ConnectionManager> Family<M> {
 
     /// Nothing is open and nobody waits, and that has been so for long: it may be removed.
     pub(crate) fn is_done_with(&self, shared: &Arc<Shared<M>>) -> bool {
-        let core = shared.engine.lock();
-        let empty = core.is_quiet() && core.queue.is_empty();
-        drop(core);
-        empty && shared.is_at_rest()
+        shared.engine.lock().is_deserted() && shared.is_at_rest()
     }
 
     fn member(&self, id: u64) -> Option<Arc<Shared<M>>> {
@@ -192,11 +205,7 @@ impl<M: ConnectionManager> Family<M> {
         let mut todo = VecDeque::from(rest.elsewhere);
         while let Some(next) = todo.pop_front() {
             match next {
-                Elsewhere::Refill(id) => {
-                    if let Some(member) = self.member(id) {
-                        member.nudge();
-                    }
-                }
+                Elsewhere::Refill(id) => self.nudge(id),
                 Elsewhere::Waiter(id) => {
                     if let Some(member) = self.member(id) {
                         let effects = member.engine.settle(&mut member.engine.lock(), real_now());
@@ -219,9 +228,8 @@ impl<M: ConnectionManager> Family<M> {
             let shared = Arc::clone(&retired.entry.shared);
             shared.evict_surplus(retired, Surplus::MadeRoom);
         }
-        if let (Some(crew), Some((end, id))) = (&self.crew, self.total.patience_ends(now.real)) {
-            self.desk.plan(id, end);
-            crew.call_by(end);
+        if let Some((end, id)) = self.total.patience_ends(now.real) {
+            self.call_by(id, end);
         }
     }
 
@@ -248,9 +256,8 @@ impl<M: ConnectionManager> Family<M> {
             sum.evicted += report.evicted;
             sum.checks_started += report.checks_started;
             sum.creates_started += report.creates_started;
-            if let (Some(crew), Some(next)) = (&self.crew, next) {
-                self.desk.plan(member.id_in_family(), next);
-                crew.call_by(next);
+            if let Some(next) = next {
+                self.call_by(member.id_in_family(), next);
             }
         }
         sum
@@ -323,11 +330,17 @@ impl<M: ConnectionManager> Family<M> {
 
     /// For a caller of a closed pool.
     pub(crate) fn closed(&self) -> GetError<M::Error> {
+        self.count_failed_get(|_| ());
+        let pool = Arc::clone(&self.name);
+        GetError::Closed { pool }
+    }
+
+    /// A get that failed without a pool of its own to count it.
+    fn count_failed_get(&self, also: impl FnOnce(&mut PoolStats)) {
         let past = &mut self.roll.lock().past;
         past.gets += 1;
         past.failed_gets += 1;
-        let pool = Arc::clone(&self.name);
-        GetError::Closed { pool }
+        also(past);
     }
 
     /// The caller's factory has panicked.
@@ -339,10 +352,7 @@ impl<M: ConnectionManager> Family<M> {
             hook,
             message: message.clone(),
         });
-        let past = &mut self.roll.lock().past;
-        past.gets += 1;
-        past.failed_gets += 1;
-        past.panics += 1;
+        self.count_failed_get(|past| past.panics += 1);
         GetError::Panicked {
             pool,
             hook,
@@ -357,10 +367,7 @@ impl<M: ConnectionManager> Family<M> {
             waited,
             waiters: 0,
         });
-        let past = &mut self.roll.lock().past;
-        past.gets += 1;
-        past.failed_gets += 1;
-        past.timeouts += 1;
+        self.count_failed_get(|past| past.timeouts += 1);
         GetError::TimedOut(Box::new(Timeout {
             pool: Arc::clone(&self.name),
             waited,
@@ -418,10 +425,7 @@ impl<M: ConnectionManager> Shared<M> {
             return;
         };
         if let Some(Elsewhere::Refill(id)) = share.pass_on() {
-            family.desk.nudge(id);
-            if let Some(crew) = &family.crew {
-                crew.nudge();
-            }
+            family.nudge(id);
         }
     }
 }

@@ -94,8 +94,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     fresh: u64,
     check_may_block: bool,
     min_idle: AtomicUsize,
-    /// In ticks; [`u64::MAX`] for never.
-    keepalive: AtomicU64,
+    /// As set last; `None` for never.
+    keepalive_interval: Mutex<Option<Duration>>,
     /// In a keyed pool: when a checkout ended last that did not simply come back, in ticks.
     used_at: AtomicU64,
     wellbeing: Wellbeing,
@@ -214,7 +214,7 @@ impl<M: ConnectionManager> Shared<M> {
             check_may_block: *asked.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
-            keepalive: AtomicU64::new(limit(config.keepalive_interval).unwrap_or(u64::MAX)),
+            keepalive_interval: Mutex::new(config.keepalive_interval),
             used_at: AtomicU64::new(0),
             wellbeing: Wellbeing::default(),
             priming: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 
 use super::accept::Accepted;
 use super::checkout::{Errand, Got};
-use super::create::Purpose;
+use super::create::{Failed, Purpose};
 use super::{Failure, PoolLoan, PoolTicket, Shared};
 use crate::engine::{Mail, Ticket, Waited};
 use crate::error::GetError;
@@ -72,8 +72,7 @@ impl<M: ConnectionManager> Shared<M> {
                         Ok(None) => continue,
                         Err(failed) => {
                             // Nobody else could be told: this caller ran the create.
-                            let hopeless = !failed.transient || self.config.fail_fast;
-                            if !hopeless || self.engine.lock().open > 0 {
+                            if !self.ends_waiting(&failed) {
                                 continue;
                             }
                             return Err(self.fail(failed.failure()));
@@ -89,8 +88,7 @@ impl<M: ConnectionManager> Shared<M> {
                 Accepted::Gone => {}
                 Accepted::Unproven(loan) => found = Some(loan),
                 Accepted::Failed(failed) => {
-                    let hopeless = !failed.transient || self.config.fail_fast;
-                    if hopeless && self.engine.lock().open == 0 {
+                    if self.ends_waiting(&failed) {
                         return Err(self.fail(failed.failure()));
                     }
                 }
@@ -170,6 +168,12 @@ impl<M: ConnectionManager> Shared<M> {
             self.start_check(check, loan);
         }
         Ok(Queued::Waiting)
+    }
+
+    /// Nothing is left to wait for, after this failure of a create.
+    fn ends_waiting(&self, failed: &Failed<M::Error>) -> bool {
+        let hopeless = !failed.transient || self.config.fail_fast;
+        hopeless && self.engine.lock().open == 0
     }
 
     /// More callers blocked than may be, beyond what is on its way to them.

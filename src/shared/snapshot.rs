@@ -90,7 +90,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut config = self.config.clone();
         config.max_size = self.engine.lock().max_size;
         config.min_idle = self.min_idle.load(Relaxed);
-        config.keepalive_interval = self.keepalive_interval();
+        config.keepalive_interval = *self.keepalive_interval.lock();
         config
     }
 }

@@ -193,6 +193,11 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// How long a connection may be idle before it is checked, in ticks.
+    fn keepalive(&self) -> Option<u64> {
+        super::limit(*self.keepalive_interval.lock())
+    }
+
     /// A new connection: the collector must not sleep through what becomes due with it.
     pub(super) fn call_for_newcomer(&self, expires: u64, now: Moment) {
         let ages = [self.ages.idle, self.keepalive()].into_iter().flatten();
@@ -218,7 +223,7 @@ impl<M: ConnectionManager> Shared<M> {
         coming: &mut usize,
         found: &mut Findings<M>,
     ) {
-        let min_idle = self.min_idle.load(Relaxed);
+        let (min_idle, keepalive) = (self.min_idle.load(Relaxed), self.keepalive());
         // Counts what is on its way to be replaced as well.
         let mut live = self.live_idle(now.tick, usize::MAX);
         let slots: Vec<_> = self.engine.table.all().collect();
@@ -232,7 +237,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let Stamp::Idle(since) = stamp else {
                 if let Stamp::InUse(_) = stamp {
-                    let ages = [self.ages.idle, self.keepalive()].into_iter().flatten();
+                    let ages = [self.ages.idle, keepalive].into_iter().flatten();
                     ages.for_each(|age| next.at_tick(now.tick.saturating_add(age)));
                 }
                 continue;
@@ -259,7 +264,7 @@ impl<M: ConnectionManager> Shared<M> {
                     continue;
                 }
             }
-            if let Some(interval) = self.keepalive().filter(|_| !suspended) {
+            if let Some(interval) = keepalive.filter(|_| !suspended) {
                 let due = since.max(slot.checked()).saturating_add(interval);
                 if due > now.tick {
                     next.at_tick(due);

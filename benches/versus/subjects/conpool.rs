@@ -1,31 +1,9 @@
 //! This pool, without a check and with one at every checkout.
 
-use std::{convert::Infallible, hint::black_box};
-
-use conpool::{ConnectionManager, HealthCheck, Pool};
+use conpool::{HealthCheck, Pool};
 
 use super::Subject;
-
-struct Nothing;
-
-impl ConnectionManager for Nothing {
-    type Connection = u64;
-    type Error = Infallible;
-
-    fn create(&self) -> Result<u64, Infallible> {
-        Ok(0)
-    }
-
-    fn check_aliveness(&self, connection: &mut u64) -> Result<(), Infallible> {
-        black_box(connection);
-        Ok(())
-    }
-
-    // As in the other pools, where the check runs on the thread that asks.
-    fn check_may_block(&self) -> bool {
-        false
-    }
-}
+use crate::nothing::Nothing;
 
 fn open(size: usize, health_check: HealthCheck) -> Pool<Nothing> {
     let pool = Pool::builder()

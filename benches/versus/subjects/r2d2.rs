@@ -1,30 +1,9 @@
 //! r2d2, without its check and with it, which is its default.
 
-use std::{convert::Infallible, hint::black_box};
-
-use r2d2::{ManageConnection, Pool};
+use r2d2::Pool;
 
 use super::Subject;
-
-struct Nothing;
-
-impl ManageConnection for Nothing {
-    type Connection = u64;
-    type Error = Infallible;
-
-    fn connect(&self) -> Result<u64, Infallible> {
-        Ok(0)
-    }
-
-    fn is_valid(&self, connection: &mut u64) -> Result<(), Infallible> {
-        black_box(connection);
-        Ok(())
-    }
-
-    fn has_broken(&self, _: &mut u64) -> bool {
-        false
-    }
-}
+use crate::nothing::Nothing;
 
 /// Its build waits until all connections are open.
 fn open(size: usize, test_on_check_out: bool) -> Pool<Nothing> {
