@@ -53,7 +53,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["clock", "error", "health", "manager", "pool", "stats"],
     ),
     // As a user's manager: only what is public.
-    ("managers", &["config", "manager"]),
+    (
+        "managers",
+        &[
+            "builder", "config", "error", "guard", "keyed", "manager", "pool", "stats",
+        ],
+    ),
     // As a user's program, in a world of its own.
     (
         "schedules",

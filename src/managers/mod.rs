@@ -1,7 +1,27 @@
 //! Managers in the box. They use what a user's manager would: public items only.
 
 pub mod conbus;
+#[cfg(feature = "http")]
+pub mod http;
 mod memory;
+#[cfg(feature = "r2d2")]
+pub mod r2d2;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use conbus::*;
+#[cfg(feature = "http")]
+pub use http::*;
 pub use memory::*;
+#[cfg(feature = "r2d2")]
+pub use r2d2::*;
+#[cfg(feature = "sqlite")]
+pub use sqlite::*;
+#[cfg(feature = "tls")]
+pub use tls::*;
+#[cfg(feature = "websocket")]
+pub use websocket::*;
