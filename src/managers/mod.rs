@@ -8,8 +8,12 @@ mod memory;
 pub mod r2d2;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "http", feature = "tls", feature = "websocket"))]
+mod timed;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "http", feature = "websocket"))]
+mod transport;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
@@ -23,5 +27,7 @@ pub use r2d2::*;
 pub use sqlite::*;
 #[cfg(feature = "tls")]
 pub use tls::*;
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub use transport::*;
 #[cfg(feature = "websocket")]
 pub use websocket::*;

@@ -1,0 +1,124 @@
+//! The manager itself: which hook does what.
+
+use std::net::TcpStream;
+
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+
+use super::{
+    TlsConfig, TlsError, TlsSocketManagerBuilder, TlsStream,
+    builder::Settings,
+    session::{handshake, inspect, say_goodbye},
+};
+use crate::{ConbusSocketManager, ConnectionManager};
+
+/// Pools TLS connections to one server; see the [module](crate::managers::tls) for what bounds what.
+///
+/// # Example
+///
+/// ```no_run
+/// use conpool::{Pool, TlsConfig, TlsSocketManager};
+/// use std::io::Write;
+///
+/// let authority = std::fs::read("/etc/bus/authority.pem")?;
+/// let manager = TlsSocketManager::new("bridge.example:10443", TlsConfig::pem(&authority)?);
+/// let pool = Pool::new(manager)?;
+/// pool.get()?.write_all(b"<S0000000000F01D00FA>")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TlsSocketManager {
+    tcp: ConbusSocketManager,
+    settings: Settings,
+}
+
+impl TlsSocketManager {
+    /// A manager for `host:port` with the defaults of the builder. The certificate must name the
+    /// host. Never fails: the name resolves, anew, at each create.
+    #[must_use]
+    pub fn new(address: impl Into<String>, config: impl Into<TlsConfig>) -> Self {
+        Self::builder(address, config).build()
+    }
+
+    /// A builder whose first address is `address`, `host:port`.
+    pub fn builder(
+        address: impl Into<String>,
+        config: impl Into<TlsConfig>,
+    ) -> TlsSocketManagerBuilder {
+        TlsSocketManagerBuilder::new(address.into(), config.into())
+    }
+
+    pub(super) fn from_settings(tcp: ConbusSocketManager, settings: Settings) -> Self {
+        Self { tcp, settings }
+    }
+
+    fn session(&self) -> Result<ClientConnection, TlsError> {
+        let name = &self.settings.server_name;
+        let server = ServerName::try_from(name.clone()).map_err(|source| TlsError::ServerName {
+            name: name.clone(),
+            source,
+        })?;
+        let config = self.settings.config.as_rustls().clone();
+        ClientConnection::new(config, server).map_err(|source| TlsError::Handshake {
+            server_name: name.clone(),
+            source,
+        })
+    }
+
+    /// The socket of a handshake that failed is of no use to anybody, so it is closed without waiting
+    /// for the server.
+    fn secure(
+        &self,
+        mut session: ClientConnection,
+        mut socket: TcpStream,
+    ) -> Result<TlsStream, TlsError> {
+        handshake(&mut session, &mut socket, &self.settings)?;
+        // The handshake's timeouts give way to those of the settings.
+        self.tcp.on_checkin(&mut socket)?;
+        Ok(StreamOwned::new(session, socket))
+    }
+}
+
+impl ConnectionManager for TlsSocketManager {
+    type Connection = TlsStream;
+    type Error = TlsError;
+
+    fn create(&self) -> Result<TlsStream, TlsError> {
+        // First, because it needs no network to fail.
+        let session = self.session()?;
+        let socket = self.tcp.create()?;
+        self.secure(session, socket)
+    }
+
+    fn check_aliveness(&self, connection: &mut TlsStream) -> Result<(), TlsError> {
+        inspect(connection, self.settings.unread)
+    }
+
+    fn dispose(&self, mut connection: TlsStream) {
+        say_goodbye(&mut connection);
+        self.tcp.dispose(connection.sock);
+    }
+
+    fn on_checkout(&self, connection: &mut TlsStream) -> Result<(), TlsError> {
+        inspect(connection, self.settings.unread)
+    }
+
+    fn on_checkin(&self, connection: &mut TlsStream) -> Result<(), TlsError> {
+        self.tcp.on_checkin(&mut connection.sock)?;
+        if connection.conn.wants_write() {
+            let state = connection.conn.process_new_packets();
+            let state = state.map_err(|source| TlsError::Session { source })?;
+            return Err(TlsError::Unsent {
+                bytes: state.tls_bytes_to_write(),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_transient(&self, error: &TlsError) -> bool {
+        error.is_transient()
+    }
+
+    fn check_may_block(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,170 @@
+//! TCP or TLS: what protocols that run over both are spoken on.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+};
+
+use super::timed::OverTcp;
+use crate::{ConbusError, ConbusSocketManager, ConnectionManager};
+#[cfg(feature = "tls")]
+use crate::{TlsError, TlsSocketManager, TlsStream};
+
+/// A connection to a server, secured or not.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Not secured.
+    Tcp(TcpStream),
+    /// TLS over TCP.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream>),
+}
+
+impl Transport {
+    /// The socket below, for its addresses and options. To read or write it directly would break a
+    /// TLS session.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+impl OverTcp for Transport {
+    fn socket(&self) -> &TcpStream {
+        self.tcp()
+    }
+}
+
+/// Why a [`Transport`] could not be opened, or is no longer good.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// Of TCP, below TLS too.
+    #[error(transparent)]
+    Tcp(#[from] ConbusError),
+    /// Of TLS.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(TlsError),
+}
+
+impl TransportError {
+    /// Is it worth trying again in a moment? As [`ConbusError`] and `TlsError` say.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Tcp(error) => error.is_transient(),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.is_transient(),
+        }
+    }
+}
+
+/// An error of TCP is one of TCP, whether TLS runs over it or not.
+#[cfg(feature = "tls")]
+impl From<TlsError> for TransportError {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::Tcp(error) => Self::Tcp(error),
+            other => Self::Tls(other),
+        }
+    }
+}
+
+/// Opens, probes and closes transports: the manager of what runs below a protocol.
+#[derive(Debug, Clone)]
+pub(super) enum Dialer {
+    Tcp(ConbusSocketManager),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsSocketManager>),
+}
+
+/// Runs a hook of the manager whose kind the connection is.
+macro_rules! hook {
+    ($self:ident . $hook:ident ( $connection:ident )) => {
+        match ($self, $connection) {
+            (Self::Tcp(manager), Transport::Tcp(stream)) => Ok(manager.$hook(stream)?),
+            #[cfg(feature = "tls")]
+            (Self::Tls(manager), Transport::Tls(stream)) => Ok(manager.$hook(stream)?),
+            // Another dialer's connection, of which nothing is known.
+            #[cfg(feature = "tls")]
+            _ => Ok(()),
+        }
+    };
+}
+
+impl ConnectionManager for Dialer {
+    type Connection = Transport;
+    type Error = TransportError;
+
+    fn create(&self) -> Result<Transport, TransportError> {
+        match self {
+            Self::Tcp(manager) => Ok(Transport::Tcp(manager.create()?)),
+            #[cfg(feature = "tls")]
+            Self::Tls(manager) => Ok(Transport::Tls(Box::new(manager.create()?))),
+        }
+    }
+
+    fn check_aliveness(&self, connection: &mut Transport) -> Result<(), TransportError> {
+        hook!(self.check_aliveness(connection))
+    }
+
+    fn dispose(&self, connection: Transport) {
+        match (self, connection) {
+            (Self::Tcp(manager), Transport::Tcp(stream)) => manager.dispose(stream),
+            #[cfg(feature = "tls")]
+            (Self::Tls(manager), Transport::Tls(stream)) => manager.dispose(*stream),
+            #[cfg(feature = "tls")]
+            (_, other) => drop(other),
+        }
+    }
+
+    fn on_checkout(&self, connection: &mut Transport) -> Result<(), TransportError> {
+        hook!(self.on_checkout(connection))
+    }
+
+    fn on_checkin(&self, connection: &mut Transport) -> Result<(), TransportError> {
+        hook!(self.on_checkin(connection))
+    }
+
+    fn is_transient(&self, error: &TransportError) -> bool {
+        error.is_transient()
+    }
+
+    fn check_may_block(&self) -> bool {
+        false
+    }
+}
