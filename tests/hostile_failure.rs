@@ -85,7 +85,7 @@ fn a_waiter_whose_connection_was_cleared_on_arrival_takes_another_free_slot() {
         let pool = pool.clone();
         move || timed(|| pool.get_timeout(secs(2)).map(drop))
     });
-    eventually(|| pool.stats().creating == 1);
+    eventually(|| gate.came() == 1);
     pool.clear();
     // Whatever clearing set going is over.
     std::thread::sleep(ms(50));

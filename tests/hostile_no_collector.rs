@@ -117,7 +117,7 @@ fn a_connection_created_while_the_pool_closes_is_not_handed_out() {
         let pool = pool.clone();
         move || pool.get().map(drop)
     });
-    common::eventually(|| pool.stats().creating == 1);
+    common::eventually(|| gate.came() == 1);
     pool.close();
     gate.open();
     let error = user.join_soon().expect_err("the pool is closed");
@@ -143,7 +143,7 @@ fn a_connection_created_while_the_pool_is_cleared_is_not_handed_out() {
             PooledConnection::info(&guard).generation
         }
     });
-    common::eventually(|| pool.stats().creating == 1);
+    common::eventually(|| gate.came() == 1);
     pool.clear();
     gate.open();
     assert_eq!(user.join_soon(), 1, "of a generation that was cleared");

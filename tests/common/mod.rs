@@ -208,17 +208,29 @@ pub(crate) fn close_clean<M: ConnectionManager>(pool: &Pool<M>, backend: &Memory
 
 /// A door that is shut until it is opened for good.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<AtGate>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct AtGate {
+    open: bool,
+    came: usize,
+}
 
 impl Gate {
     pub(crate) fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
+        self.0.0.lock().unwrap().open = true;
         self.0.1.notify_all();
     }
 
     pub(crate) fn pass(&self) {
-        let open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+        let mut at = self.0.0.lock().unwrap();
+        at.came += 1;
+        drop(self.0.1.wait_while(at, |at| !at.open).unwrap());
+    }
+
+    /// How many have come to the gate so far.
+    pub(crate) fn came(&self) -> usize {
+        self.0.0.lock().unwrap().came
     }
 }
 
