@@ -3,11 +3,14 @@
 
 mod common;
 
-use common::{SOON, Task, eventually, quick, secs, spawn};
+use common::{SOON, Task, close_clean, eventually, now, quick, secs, spawn};
 use conpool::{HealthCheck, ManualClock, MemoryManager, Pool};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
 /// Sweeps without pause until it is dropped.
@@ -87,4 +90,31 @@ fn a_connection_kept_alive_is_not_missing() {
         eventually(|| backend.counters().checked >= 3 * n && pool.stats().idle >= 3);
         assert_eq!(backend.counters().created, 3, "after {n} rounds");
     }
+}
+
+/// The caller may be served by a create of the refill. Its own, which then nobody needs and which is not
+/// started, has been counted on.
+#[test]
+fn min_idle_is_reached_whichever_create_serves_the_first_caller() {
+    let crowd: Vec<_> = (0..8)
+        .map(|_| {
+            spawn(|| {
+                for round in 0..100 {
+                    let backend = MemoryManager::new();
+                    let pool = quick("first").min_idle(2);
+                    let pool = pool.build_lazy(backend.clone()).unwrap();
+                    let held = pool.get().unwrap();
+                    let start = now();
+                    while pool.stats().idle < 2 {
+                        let stats = pool.stats();
+                        assert!(start.elapsed() < SOON, "in round {round}: {stats:?}");
+                        thread::yield_now();
+                    }
+                    drop(held);
+                    close_clean(&pool, &backend);
+                }
+            })
+        })
+        .collect();
+    crowd.into_iter().for_each(Task::join_soon);
 }

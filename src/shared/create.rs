@@ -103,6 +103,10 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(generation) = permit.start(since, deadline, wanted) else {
             let (_, effects) = permit.fail(real_now());
             self.run(effects);
+            // The last pass may have counted on it.
+            if self.min_idle.load(Relaxed) > 0 {
+                self.nudge();
+            }
             return Ok(None);
         };
         self.call_at(deadline);
