@@ -68,7 +68,7 @@ impl<S: OverTcp + ?Sized> Write for Timed<'_, S> {
 }
 
 /// Unix says that it would have to wait on, Windows that the time is over.
-fn timed_out(error: io::Error) -> io::Error {
+pub(super) fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,

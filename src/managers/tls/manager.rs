@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 
 use super::{
-    TlsConfig, TlsError, TlsSocketManagerBuilder, TlsStream,
+    TlsConfig, TlsError, TlsSocket, TlsSocketManagerBuilder, TlsStream,
     builder::Settings,
     session::{handshake, inspect, say_goodbye},
 };
@@ -74,7 +74,7 @@ impl TlsSocketManager {
         handshake(&mut session, &mut socket, &self.settings)?;
         // The handshake's timeouts give way to those of the settings.
         self.tcp.on_checkin(&mut socket)?;
-        Ok(StreamOwned::new(session, socket))
+        Ok(StreamOwned::new(session, TlsSocket::new(socket)))
     }
 }
 
@@ -95,7 +95,7 @@ impl ConnectionManager for TlsSocketManager {
 
     fn dispose(&self, mut connection: TlsStream) {
         say_goodbye(&mut connection);
-        self.tcp.dispose(connection.sock);
+        self.tcp.dispose(connection.sock.into_tcp());
     }
 
     fn on_checkout(&self, connection: &mut TlsStream) -> Result<(), TlsError> {
@@ -103,7 +103,7 @@ impl ConnectionManager for TlsSocketManager {
     }
 
     fn on_checkin(&self, connection: &mut TlsStream) -> Result<(), TlsError> {
-        self.tcp.on_checkin(&mut connection.sock)?;
+        self.tcp.on_checkin(connection.sock.tcp_mut())?;
         if connection.conn.wants_write() {
             let state = connection.conn.process_new_packets();
             let state = state.map_err(|source| TlsError::Session { source })?;

@@ -52,13 +52,16 @@ mod config;
 mod error;
 mod manager;
 mod session;
-
-use std::net::TcpStream;
+mod socket;
 
 pub use builder::TlsSocketManagerBuilder;
 pub use config::TlsConfig;
 pub use error::TlsError;
 pub use manager::TlsSocketManager;
+pub use socket::TlsSocket;
 
 /// An open TLS connection: rustls's session and its socket.
-pub type TlsStream = ::rustls::StreamOwned<::rustls::ClientConnection, TcpStream>;
+///
+/// A write that is not sent within `write_timeout` is told by the next write or flush, as rustls does
+/// it: the data is encrypted by then and cannot be taken back.
+pub type TlsStream = ::rustls::StreamOwned<::rustls::ClientConnection, TlsSocket>;

@@ -94,7 +94,7 @@ fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
         if state.peer_has_closed() {
             return Err(closed(connection));
         }
-        match connection.conn.read_tls(&mut connection.sock) {
+        match connection.conn.read_tls(connection.sock.tcp_mut()) {
             Ok(0) => return Err(closed(connection)),
             Ok(bytes) => raw += bytes,
             Err(error) => match error.kind() {
@@ -106,7 +106,7 @@ fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
     }
     // An answer to new keys; what there is no room for now goes out with the next write.
     while connection.conn.wants_write() {
-        match connection.conn.write_tls(&mut connection.sock) {
+        match connection.conn.write_tls(connection.sock.tcp_mut()) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(reset(connection, error)),
@@ -160,7 +160,7 @@ pub(super) fn say_goodbye(connection: &mut TlsStream) {
         return;
     }
     while connection.conn.wants_write() {
-        match connection.conn.write_tls(&mut connection.sock) {
+        match connection.conn.write_tls(connection.sock.tcp_mut()) {
             Ok(bytes) if bytes > 0 => {}
             _ => return,
         }

@@ -1,0 +1,68 @@
+//! TLS servers for tests: an authority of their own, and peers that the test holds in its hands.
+
+#![allow(dead_code, reason = "every test file uses its part of it")]
+
+mod authority;
+mod server;
+
+pub(crate) use authority::Authority;
+pub(crate) use server::{Peer, Server};
+
+use crate::common::{SOON, quick_backoff};
+use conpool::{
+    ConnectionManager, Pool, PoolBuilder, PooledConnection, TlsSocketManager,
+    TlsSocketManagerBuilder, TlsStream,
+};
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+pub(crate) type Guard = PooledConnection<TlsSocketManager>;
+
+/// A manager that gives up on a server as soon as tests need it.
+pub(crate) fn manager(server: &Server, authority: &Authority) -> TlsSocketManagerBuilder {
+    TlsSocketManager::builder(server.address(), authority.trusted())
+        .server_name("localhost")
+        .tcp(|tcp| {
+            tcp.read_timeout(SOON)
+                .write_timeout(SOON)
+                .close_wait(Duration::from_millis(50))
+        })
+}
+
+pub(crate) fn pool(name: &str, size: usize) -> PoolBuilder<TlsSocketManager> {
+    Pool::builder()
+        .name(name)
+        .max_size(size)
+        .backoff(quick_backoff())
+}
+
+/// Sends a line and reads the same line back.
+pub(crate) fn echo(stream: &mut (impl Read + Write), text: &[u8]) -> io::Result<()> {
+    stream.write_all(text)?;
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back)?;
+    assert_eq!(back, text, "an answer to another question");
+    Ok(())
+}
+
+/// Waits until something has come: data, tickets or an end. Takes none of it.
+pub(crate) fn arrived(near: &TcpStream) {
+    near.set_read_timeout(Some(SOON)).unwrap();
+    // A reset is an error, and has come too.
+    let _ = near.peek(&mut [0]);
+}
+
+/// Takes in what the server sends after the handshake, so that what comes next is what the test sends.
+pub(crate) fn settled(near: &mut TlsStream, peer: &mut Peer) {
+    peer.push(b".");
+    near.read_exact(&mut [0]).unwrap();
+}
+
+/// A connection without a pool, for what is said about one connection, and the server's end of it.
+pub(crate) fn pair(manager: &TlsSocketManager, server: &Server) -> (TlsStream, Peer) {
+    let near = manager.create().expect("a server that answers");
+    (near, server.peer())
+}
