@@ -8,3 +8,6 @@ pub mod speed {}
 
 #[doc = include_str!("peers.md")]
 pub mod peers {}
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}

@@ -108,25 +108,26 @@ impl Book {
         self.places.len()
     }
 
-    /// What cannot be, however the faults fell. `steady`: no thread was held up so long that the pool
-    /// may have given up on a hook that the book takes for quick.
-    pub(crate) fn complaint(&self, steady: bool) -> Option<String> {
-        let Self {
-            peak,
-            peak_counted,
-            lost,
-            ..
-        } = *self;
+    /// What cannot be, however the faults fell and the threads ran.
+    pub(crate) fn complaint(&self) -> Option<String> {
         let most = MAX_SIZE + MAX_ABANDONED;
-        if peak > most {
+        if self.peak > most {
+            let peak = self.peak;
             return Some(format!(
                 "{peak} connections where even with hangs {most} may be"
             ));
         }
-        if peak_counted > MAX_SIZE && (steady || self.patience == Duration::MAX) {
-            return Some(format!("{peak_counted} connections at once"));
+        let lost = self.lost;
+        if lost > 0 {
+            return Some(format!("{lost} connections dropped undisposed"));
         }
-        (lost > 0).then(|| format!("{lost} connections dropped undisposed"))
+        self.crowd().filter(|_| self.patience == Duration::MAX)
+    }
+
+    /// More connections at once than there may be, as far as this book can tell.
+    pub(crate) fn crowd(&self) -> Option<String> {
+        let crowd = self.peak_counted;
+        (crowd > MAX_SIZE).then(|| format!("{crowd} connections at once"))
     }
 }
 

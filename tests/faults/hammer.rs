@@ -24,9 +24,10 @@ pub(crate) struct Verdict {
     pub(crate) complaints: Vec<String>,
     pub(crate) served: u64,
     pub(crate) abandoned: usize,
-    /// How late the latest get was, if later than promised. On a busy machine that alone proves
-    /// nothing: a get can meet several threads in turn that were held up.
-    pub(crate) late: Option<Duration>,
+    /// What on a busy machine alone proves nothing: a late get, which can meet several threads in turn
+    /// that were held up; a hook that the book takes for quick and the pool has given up on, because the
+    /// thread that came out of it was held up longer than the gauge.
+    pub(crate) doubt: Option<String>,
 }
 
 impl Verdict {
@@ -223,7 +224,8 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     }
     drop(sender);
     if let Some(mut seen) = hammer(&mut verdict, &pool, &manager, &reports) {
-        verdict.late = (seen.latest > widened(GRACE, begun)).then_some(seen.latest);
+        verdict.doubt = (seen.latest > widened(GRACE, begun))
+            .then(|| format!("a get came back {:?} after its deadline", seen.latest));
         verdict.must(seen.latest < SOON, || {
             format!("a get came back {:?} after its deadline", seen.latest)
         });
@@ -236,8 +238,11 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     }
     // Else a quick hook may have been given up on as well.
     let steady = delay_since(begun) < HOOK_TIMEOUT / 3;
-    let complaint = manager.read(|book| book.complaint(steady));
-    verdict.complaints.extend(complaint);
+    manager.read(|book| {
+        verdict.complaints.extend(book.complaint());
+        let crowd = book.crowd().filter(|_| steady);
+        verdict.doubt = verdict.doubt.take().or(crowd);
+    });
     (verdict, manager)
 }
 

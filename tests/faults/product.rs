@@ -15,20 +15,19 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
 };
 
 /// Cells spend their time waiting, so that many of them share a core.
 const AT_ONCE: usize = 8;
 
-/// A cell with a late get must be late so often again to count.
+/// A doubt about a cell must come up so often again to count.
 const AGAIN: usize = 3;
 
 /// What came of a pair of hooks, all cells together.
 #[derive(Default)]
 struct Outcome {
     complaints: Vec<String>,
-    late: Vec<Cell>,
+    doubtful: Vec<Cell>,
     served: u64,
     /// Hooks that were given up on.
     abandoned: HashSet<Hook>,
@@ -54,18 +53,18 @@ pub(crate) fn every_cell(first: Hook, second: Hook) {
             scope.spawn(|| {
                 while let Some(cell) = cells.get(next.fetch_add(1, Relaxed)) {
                     if play_one(*cell, &outcome).is_some() {
-                        outcome.lock().unwrap().late.push(*cell);
+                        outcome.lock().unwrap().doubtful.push(*cell);
                     }
                 }
             });
         }
     });
-    let late = take(&mut outcome.lock().unwrap().late);
-    for cell in late {
+    let doubtful = take(&mut outcome.lock().unwrap().doubtful);
+    for cell in doubtful {
         // Once more with less company, before the pool is blamed for what the scheduler did.
-        let latest: Vec<_> = (0..AGAIN).map_while(|_| play_one(cell, &outcome)).collect();
-        if latest.len() == AGAIN {
-            let complaint = format!("[{cell}] gets come back {latest:?} after their deadlines");
+        let doubts: Vec<_> = (0..AGAIN).map_while(|_| play_one(cell, &outcome)).collect();
+        if doubts.len() == AGAIN {
+            let complaint = format!("[{cell}] again and again: {doubts:?}");
             outcome.lock().unwrap().complaints.push(complaint);
         }
     }
@@ -88,8 +87,8 @@ pub(crate) fn every_cell(first: Hook, second: Hook) {
     assert!(outcome.served > 0);
 }
 
-/// Plays one cell; Some if gets were late there.
-fn play_one(cell: Cell, outcome: &Mutex<Outcome>) -> Option<Duration> {
+/// Plays one cell; Some if there is a doubt about it.
+fn play_one(cell: Cell, outcome: &Mutex<Outcome>) -> Option<String> {
     static PLAYED: AtomicU64 = AtomicU64::new(0);
     let played = PLAYED.fetch_add(1, Relaxed);
     let mut dice = Dice::new(cell.seed);
@@ -110,5 +109,5 @@ fn play_one(cell: Cell, outcome: &Mutex<Outcome>) -> Option<Duration> {
     let both = [cell.first, cell.second].into_iter();
     let struck = both.filter(|what| manager.read(|book| book.has_struck(*what)));
     outcome.struck.extend(struck);
-    verdict.late
+    verdict.doubt
 }
