@@ -11,3 +11,9 @@ pub mod peers {}
 
 #[doc = include_str!("guide.md")]
 pub mod guide {}
+
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+#[doc = include_str!("recipes.md")]
+pub mod recipes {}
