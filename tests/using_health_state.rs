@@ -76,9 +76,10 @@ fn a_connection_that_comes_back_broken_degrades() {
 #[test]
 fn a_slow_check_degrades_and_a_quick_one_heals() {
     let backend = MemoryManager::new();
-    let pool = quick("slow").check_timeout(ms(100));
+    // Slow is more than half of the timeout. The other half is for a busy machine.
+    let pool = quick("slow").check_timeout(ms(600));
     let pool = pool.build(backend.clone()).unwrap();
-    backend.delay(Hook::Check, ms(60));
+    backend.delay(Hook::Check, ms(310));
     let _ = pool.check_health();
     assert_eq!(pool.health(), HealthState::Degraded);
     assert_eq!(pool.stats().check_failures, 0, "slow is not failed");
