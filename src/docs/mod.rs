@@ -17,3 +17,6 @@ pub mod design {}
 
 #[doc = include_str!("recipes.md")]
 pub mod recipes {}
+
+#[doc = include_str!("comparison.md")]
+pub mod comparison {}
