@@ -111,12 +111,20 @@
 //!
 //! # Features
 //!
-//! None by default; each adds items and changes nothing else.
+//! None by default; each adds items and changes nothing else. Each needs the Rust version of its
+//! dependency, where that is newer than 1.85.
 //!
+//! - `http`: `HttpPool`, a keep-alive HTTP/1.1 client over a [`KeyedPool`], with the protocol by ureq-proto.
+//!   With `tls` it speaks https.
 //! - `metrics`: `PoolMetrics`, which reports pools to the crate of that name (Prometheus, StatsD and others)
-//!   as OpenTelemetry calls things. Needs the Rust version of that crate.
+//!   as OpenTelemetry calls things.
+//! - `r2d2`: `R2d2Manager`, which takes every manager written for r2d2 as it is.
 //! - `serde`: [`PoolConfig`] from YAML, TOML and JSON and from the environment, and [`PoolStats`] as
-//!   data. Needs the Rust version of serde.
+//!   data.
+//! - `sqlite`: `SqliteManager` and transactions, by rusqlite with an SQLite of its own.
+//! - `tls`: `TlsSocketManager`, TLS over TCP by rustls and ring. `tls-webpki-roots` adds Mozilla's list of
+//!   roots to it, `tls-platform-verifier` the trust of the operating system.
+//! - `websocket`: `WebSocketManager`, WebSockets over TCP and, with `tls`, over TLS, by tungstenite.
 //!
 //! # Where to find what
 //!
@@ -130,6 +138,8 @@
 //! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
+//! [`docs::guide`] goes from the first pool to the last `close`, [`docs::recipes`] has managers to copy,
+//! [`docs::design`] says how it is built and why so, [`docs::comparison`] what other pools do.
 //! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and
 //! which test guards against each here, [`docs::speed`] what a checkout costs and why.
 //!
