@@ -171,6 +171,12 @@ impl SqliteManager {
         self
     }
 
+    /// Is this a connection to this database? One of another pool can be added, or swapped in.
+    fn is_mine(&self, connection: &SqliteConnection) -> bool {
+        Arc::ptr_eq(&self.settings, &connection.settings)
+            || self.settings.label == connection.settings.label
+    }
+
     /// Opens the connection that keeps a database in memory, unless it is there.
     fn keep(&self) -> Result<(), SqliteError> {
         let Place::Memory(name) = &self.settings.place else {
@@ -195,7 +201,7 @@ impl ConnectionManager for SqliteManager {
 
     fn check_aliveness(&self, connection: &mut SqliteConnection) -> Result<(), SqliteError> {
         let path = || Arc::clone(&self.settings.label);
-        if !connection.is_the_same() {
+        if !self.is_mine(connection) || !connection.is_the_same() {
             return Err(SqliteError::Exchanged { path: path() });
         }
         connection.examine_file()?;
@@ -220,7 +226,17 @@ impl ConnectionManager for SqliteManager {
 
     fn has_broken(&self, connection: &mut SqliteConnection) -> bool {
         // A statement that still runs was forgotten: it holds a lock that nobody can give back.
-        connection.is_busy() || !connection.is_the_same()
+        connection.is_busy() || !self.is_mine(connection) || !connection.is_the_same()
+    }
+
+    fn on_checkout(&self, connection: &mut SqliteConnection) -> Result<(), SqliteError> {
+        if self.is_mine(connection) {
+            Ok(())
+        } else {
+            Err(SqliteError::Exchanged {
+                path: Arc::clone(&self.settings.label),
+            })
+        }
     }
 
     fn on_checkin(&self, connection: &mut SqliteConnection) -> Result<(), SqliteError> {

@@ -151,7 +151,9 @@ impl SqliteConnection {
         if lost.get() || self.is_autocommit() {
             return Err(TransactionError::Ended);
         }
-        self.execute_batch("COMMIT")
+        // For a lock in a file SQLite has waited by itself, as long as for one in memory here.
+        Limit::of(self.settings.busy_timeout)
+            .retry(|| self.execute_batch("COMMIT"))
             .map_err(TransactionError::Commit)?;
         drop(open);
         Ok(value)
