@@ -271,13 +271,14 @@ fn what_a_user_changed_of_locks_and_foreign_keys_is_set_again() {
         held.busy_timeout(ms(1)).unwrap();
         held.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
         drop(held);
-        let held = pool.get().unwrap();
+        let mut held = pool.get().unwrap();
         assert_eq!(id(&held), held_id);
         assert_eq!(number(&held, "PRAGMA busy_timeout"), 2_000);
         assert_eq!(number(&held, "PRAGMA foreign_keys"), 1);
 
         // A busy handler too.
-        held.busy_handler(Some(|_| panic!("the next one's locks are not mine")))
+        let user: &mut rusqlite::Connection = &mut held;
+        user.busy_handler(Some(|_| panic!("the next one's locks are not mine")))
             .unwrap();
         drop(held);
         let (held, other) = (pool.get().unwrap(), pool.get().unwrap());

@@ -99,7 +99,8 @@
 //!
 //! | beside | rusqlite |
 //! |---|---|
-//! | diesel 2.2 and 2.3 up to 2.3.14 | up to 0.40 |
+//! | diesel 2.3.14 | up to 0.40 |
+//! | diesel 2.2.12 | up to 0.37 |
 //! | r2d2_sqlite 0.25 … 0.35 | 0.32 … 0.40, the one it asks for |
 //! | neither | 0.41; needs Rust 1.89 |
 //!
