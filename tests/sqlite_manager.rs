@@ -384,6 +384,25 @@ fn a_detached_connection_is_the_callers_own() {
 }
 
 #[test]
+fn a_closed_pool_leaves_the_whole_database_in_one_file() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        let pool = quick("whole")
+            .build(sqlite::with_table(folder.manager()))
+            .unwrap();
+        let held = common::take(&pool, 8);
+        insert(&held[0], 1);
+        drop(held);
+        pool.close_timeout(SOON).unwrap();
+        let left: Vec<_> = std::fs::read_dir(&*folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["test.db"]);
+    }
+}
+
+#[test]
 fn connections_expire_and_are_replaced() {
     let (_folder, managers) = both();
     for manager in managers {

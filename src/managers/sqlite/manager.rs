@@ -10,7 +10,7 @@ use super::{
     error::is_locked,
     open::{keeper, open, read_schema},
     settings::{Journal, Place, Settings},
-    turns::Turns,
+    turns::{Limit, Turns},
 };
 use crate::ConnectionManager;
 
@@ -52,6 +52,9 @@ use crate::ConnectionManager;
 pub struct SqliteManager {
     settings: Arc<Settings>,
     turns: Arc<Turns>,
+    /// Connections close one after another: two that do so at once take each other for one that stays,
+    /// and neither empties the write-ahead log into the file.
+    closing: Arc<Turns>,
     /// For a database in memory: the connection that keeps it. Opened by the first create.
     keeper: Arc<Mutex<Option<Connection>>>,
 }
@@ -81,6 +84,7 @@ impl SqliteManager {
         Self {
             settings: Arc::new(Settings::new(place)),
             turns: Arc::default(),
+            closing: Arc::default(),
             keeper: Arc::default(),
         }
     }
@@ -220,6 +224,8 @@ impl ConnectionManager for SqliteManager {
     }
 
     fn dispose(&self, connection: SqliteConnection) {
+        // One that hangs keeps the others waiting, but not for ever.
+        let _turn = self.closing.take(Limit::of(self.settings.busy_timeout));
         // Fails only where a statement was forgotten, and then there is nothing more to be done.
         let _ = connection.into_inner().close();
     }

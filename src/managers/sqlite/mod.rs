@@ -35,7 +35,7 @@
 //! | one statement of the user that needs a lock, in a file | `busy_timeout` | the user gets `SQLITE_BUSY` |
 //! | the same in memory | nothing to bound: it does not wait | the user gets `SQLITE_LOCKED` at once |
 //! | rollback at check-in | nothing: it waits for no lock, but may write to the disk | – |
-//! | closing, which with the last connection empties the write-ahead log into the file | the pool's `dispose_timeout` | the slot is free, the closing goes on |
+//! | closing, one connection after another; the last one empties the write-ahead log into the file | the pool's `dispose_timeout` | the slot is free, the closing goes on |
 //!
 //! A thread that hangs in a system call (a network file system that does not answer) cannot be
 //! interrupted. The pool gives up on it and goes on; its deadlines hold.

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::error::is_locked;
 
-/// The line in which the writers of this process wait.
+/// A line in which threads of this process wait: the writers in one, those who close in another.
 ///
 /// SQLite lets its writers poll: each sleeps for a while and looks again, and who looks at the right
 /// moment is next, so that under load somebody is always unlucky until the busy timeout is over. Here
