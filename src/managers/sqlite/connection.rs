@@ -1,0 +1,196 @@
+//! A connection, and what the pool must remember of it.
+
+use std::{
+    fmt, fs, io,
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use ::rusqlite::{Connection, config::DbConfig};
+
+use super::{SqliteError, settings::Settings, turns::Turns};
+
+/// A connection to a database: a [`rusqlite::Connection`](::rusqlite::Connection), to which it
+/// dereferences, and what tells the pool whether it is still the one that was opened.
+///
+/// What takes a `&mut rusqlite::Connection` takes `&mut guard`:
+///
+/// ```
+/// use conpool::{Pool, SqliteManager, rusqlite};
+///
+/// fn migrate(connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+///     connection.execute_batch("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)")
+/// }
+///
+/// let pool = Pool::new(SqliteManager::memory("connection-page"))?;
+/// let mut connection = pool.get()?;
+/// migrate(&mut connection)?;
+/// connection.execute("INSERT INTO notes VALUES (?1)", ["buy milk"])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SqliteConnection {
+    connection: Connection,
+    mark: Mark,
+    /// The databases that were attached when it was opened, `main` and `temp` included.
+    databases: usize,
+    pub(super) settings: Arc<Settings>,
+    pub(super) turns: Arc<Turns>,
+}
+
+/// By what a connection is known again. Rust lets a user put another into a `&mut Connection`.
+enum Mark {
+    /// A file: the name under which SQLite has it, and which file that was.
+    File { name: Option<String>, file: FileId },
+    /// Memory has no name that SQLite would tell. A switch that means nothing there is the mark.
+    Memory,
+}
+
+/// As many as SQLite can have attached, and the two that are always there.
+const MOST_DATABASES: usize = 127;
+
+const MEMORY_MARK: DbConfig = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+
+impl SqliteConnection {
+    /// A connection that is fully set up.
+    pub(super) fn new(
+        connection: Connection,
+        settings: &Arc<Settings>,
+        turns: &Arc<Turns>,
+    ) -> Result<Self, SqliteError> {
+        let path = Arc::clone(&settings.label);
+        let mark = if settings.place.is_memory() {
+            connection
+                .set_db_config(MEMORY_MARK, true)
+                .map_err(|source| SqliteError::Open { path, source })?;
+            Mark::Memory
+        } else {
+            Mark::File {
+                name: connection.path().map(str::to_owned),
+                file: FileId::of(&path)?,
+            }
+        };
+        let databases = (0..=MOST_DATABASES)
+            .take_while(|index| connection.db_name(*index).is_ok())
+            .count();
+        Ok(Self {
+            connection,
+            mark,
+            databases,
+            settings: Arc::clone(settings),
+            turns: Arc::clone(turns),
+        })
+    }
+
+    /// The connection alone. It works on as any other; the pool has nothing to do with it.
+    #[must_use]
+    pub fn into_inner(self) -> Connection {
+        self.connection
+    }
+
+    /// Is it still the one that was opened? Asks SQLite only, no file.
+    pub(super) fn is_the_same(&self) -> bool {
+        match &self.mark {
+            Mark::File { name, .. } => self.connection.path() == name.as_deref(),
+            Mark::Memory => {
+                self.connection.path().is_none_or(str::is_empty)
+                    && matches!(self.connection.db_config(MEMORY_MARK), Ok(true))
+            }
+        }
+    }
+
+    /// Is its file still the one at that path?
+    pub(super) fn examine_file(&self) -> Result<(), SqliteError> {
+        let Mark::File { file, .. } = &self.mark else {
+            return Ok(());
+        };
+        let path = Arc::clone(&self.settings.label);
+        if *file == FileId::of(&path)? {
+            Ok(())
+        } else {
+            Err(SqliteError::Replaced { path })
+        }
+    }
+
+    /// Are the attached databases those of the start?
+    pub(super) fn has_its_databases(&self) -> bool {
+        self.connection.db_name(self.databases).is_err()
+            && self.connection.db_name(self.databases - 1).is_ok()
+    }
+
+    /// What is cheap to set again, so that a user who changes it does not change it for the next.
+    pub(super) fn restore(&self) -> ::rusqlite::Result<()> {
+        // This also takes the place of a busy handler.
+        self.wait_for_locks(self.settings.busy_timeout)?;
+        self.connection.set_db_config(
+            DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
+            self.settings.foreign_keys,
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn wait_for_locks(&self, timeout: Duration) -> ::rusqlite::Result<()> {
+        self.connection
+            .busy_timeout(super::settings::whole_millis(timeout))
+    }
+}
+
+impl Deref for SqliteConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for SqliteConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl AsRef<Connection> for SqliteConnection {
+    fn as_ref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl fmt::Debug for SqliteConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteConnection")
+            .field("path", &self.settings.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which file it is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Arc<Path>) -> Result<Self, SqliteError> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Self::from_metadata(&metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SqliteError::Gone {
+                path: Arc::clone(path),
+            }),
+            Err(source) => Err(SqliteError::Examine {
+                path: Arc::clone(path),
+                source,
+            }),
+        }
+    }
+
+    #[cfg(unix)]
+    fn from_metadata(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(metadata.dev(), metadata.ino())
+    }
+
+    /// Elsewhere an open file cannot be deleted or replaced, so that it is there is enough.
+    #[cfg(not(unix))]
+    fn from_metadata(_: &fs::Metadata) -> Self {
+        Self(0, 0)
+    }
+}

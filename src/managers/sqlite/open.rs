@@ -1,0 +1,259 @@
+//! From settings to a connection that is fit for use.
+
+use std::{fmt::Display, fs, io::ErrorKind, path::Path, sync::Arc};
+
+use ::rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
+
+use super::{
+    SqliteConnection, SqliteError,
+    settings::{Place, Settings, memory_uri},
+    turns::{Limit, Turns},
+};
+
+/// Opens, proves that there is a database, sets everything and calls the init hook.
+///
+/// All waiting for locks together takes at most the busy timeout, the init hook apart.
+pub(super) fn open(
+    settings: &Arc<Settings>,
+    turns: &Arc<Turns>,
+) -> Result<SqliteConnection, SqliteError> {
+    let limit = Limit::of(settings.busy_timeout);
+    let mut connection = raw(settings)?;
+    let setup = Setup {
+        settings,
+        connection: &connection,
+        limit,
+    };
+    setup.read()?;
+    setup.configure()?;
+    if let Some(init) = &settings.init {
+        init(&mut connection).map_err(|source| SqliteError::Init {
+            path: Arc::clone(&settings.label),
+            source,
+        })?;
+        if !connection.is_autocommit() {
+            return Err(SqliteError::InitUnfinished {
+                path: Arc::clone(&settings.label),
+            });
+        }
+    }
+    SqliteConnection::new(connection, settings, turns)
+}
+
+/// The connection of the manager, that keeps a database in memory alive.
+pub(super) fn keeper(name: &str, settings: &Settings) -> Result<Connection, SqliteError> {
+    Connection::open_with_flags(memory_uri(name), memory_flags()).map_err(|source| {
+        SqliteError::Open {
+            path: Arc::clone(&settings.label),
+            source,
+        }
+    })
+}
+
+fn raw(settings: &Settings) -> Result<Connection, SqliteError> {
+    match &settings.place {
+        Place::File(path) => {
+            Connection::open_with_flags(path, file_flags(settings)).map_err(|source| {
+                examine(path, settings).unwrap_or_else(|| SqliteError::Open {
+                    path: Arc::clone(&settings.label),
+                    source,
+                })
+            })
+        }
+        Place::Memory(name) => keeper(name, settings),
+        Place::Unusable(_, rule) => Err(SqliteError::Name {
+            path: Arc::clone(&settings.label),
+            rule,
+        }),
+    }
+}
+
+/// One thread at a time uses a connection, so SQLite need not lock it.
+fn memory_flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI
+}
+
+fn file_flags(settings: &Settings) -> OpenFlags {
+    let mode = match (settings.read_only, settings.create_if_missing) {
+        (true, _) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        (false, false) => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        (false, true) => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    };
+    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// SQLite says that it cannot open the file, and not why. None where its own words must do.
+fn examine(path: &Path, settings: &Settings) -> Option<SqliteError> {
+    let label = Arc::clone(&settings.label);
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Some(SqliteError::NotAFile { path: label }),
+        Err(_) if path.parent().is_some_and(|folder| !folder.is_dir()) => {
+            Some(SqliteError::NoFolder { path: label })
+        }
+        // Where it may be made, something else was in the way.
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && (settings.read_only || !settings.create_if_missing) =>
+        {
+            Some(SqliteError::Missing { path: label })
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// One connection on its way to being fit for use.
+struct Setup<'a> {
+    settings: &'a Settings,
+    connection: &'a Connection,
+    limit: Limit,
+}
+
+impl Setup<'_> {
+    /// The first look into the file: before it, SQLite does not know whether that is a database.
+    fn read(&self) -> Result<(), SqliteError> {
+        self.patiently(|| read_schema(self.connection))
+            .map_err(|source| SqliteError::Read {
+                path: Arc::clone(&self.settings.label),
+                source,
+            })
+    }
+
+    fn configure(&self) -> Result<(), SqliteError> {
+        let settings = self.settings;
+        let memory = settings.place.is_memory();
+        if !memory && !settings.read_only {
+            self.is_writable()?;
+        }
+        self.journal_mode()?;
+        if let Some(synchronous) = settings.synchronous {
+            self.number("synchronous", synchronous.number())?;
+        }
+        if let Some(temp_store) = settings.temp_store {
+            self.number("temp_store", temp_store.number())?;
+        }
+        if let Some(pages) = settings.cache_size {
+            self.number("cache_size", pages.into())?;
+        }
+        // A connection to shared memory that may only read gets its data from one that may write.
+        if memory && settings.read_only {
+            self.number("query_only", 1)?;
+        }
+        self.foreign_keys()?;
+        self.connection
+            .busy_timeout(super::settings::whole_millis(settings.busy_timeout))
+            .map_err(|source| {
+                let value = format!("{:?}", settings.busy_timeout);
+                self.failed("busy_timeout", &value, source)
+            })
+    }
+
+    /// SQLite opens a file that it may not write for reading only, and says nothing.
+    fn is_writable(&self) -> Result<(), SqliteError> {
+        let path = Arc::clone(&self.settings.label);
+        match self.connection.is_readonly(MAIN_DB) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(SqliteError::WriteProtected { path }),
+            Err(source) => Err(SqliteError::Open { path, source }),
+        }
+    }
+
+    fn journal_mode(&self) -> Result<(), SqliteError> {
+        let Some(wanted) = self.settings.journal_mode() else {
+            return Ok(());
+        };
+        let sql = format!("PRAGMA main.journal_mode = {}", wanted.word());
+        // Where two connections change it at once, one is told to go away without waiting.
+        let actual = self
+            .patiently(|| {
+                self.connection
+                    .query_row(&sql, [], |row| row.get::<_, String>(0))
+            })
+            .map_err(|source| self.failed("journal_mode", &wanted.word(), source))?;
+        if actual.eq_ignore_ascii_case(wanted.word()) {
+            Ok(())
+        } else {
+            Err(self.refused("journal_mode", &wanted.word(), actual))
+        }
+    }
+
+    fn number(&self, pragma: &'static str, wanted: i64) -> Result<(), SqliteError> {
+        let set = format!("PRAGMA {pragma} = {wanted}");
+        let get = format!("PRAGMA {pragma}");
+        let actual: i64 = self
+            .patiently(|| {
+                self.connection.execute_batch(&set)?;
+                self.connection.query_row(&get, [], |row| row.get(0))
+            })
+            .map_err(|source| self.failed(pragma, &wanted, source))?;
+        if actual == wanted {
+            Ok(())
+        } else {
+            Err(self.refused(pragma, &wanted, actual))
+        }
+    }
+
+    fn foreign_keys(&self) -> Result<(), SqliteError> {
+        let wanted = self.settings.foreign_keys;
+        let actual = self
+            .connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, wanted)
+            .map_err(|source| self.failed("foreign_keys", &wanted, source))?;
+        if actual == wanted {
+            Ok(())
+        } else {
+            Err(self.refused("foreign_keys", &wanted, actual))
+        }
+    }
+
+    /// With what is left of the busy timeout.
+    fn patiently<T>(
+        &self,
+        mut step: impl FnMut() -> ::rusqlite::Result<T>,
+    ) -> ::rusqlite::Result<T> {
+        self.limit.retry(|| {
+            let left = super::settings::whole_millis(self.limit.left());
+            self.connection.busy_timeout(left)?;
+            step()
+        })
+    }
+
+    fn failed(
+        &self,
+        pragma: &'static str,
+        value: &dyn Display,
+        source: ::rusqlite::Error,
+    ) -> SqliteError {
+        SqliteError::Pragma {
+            path: Arc::clone(&self.settings.label),
+            pragma,
+            value: value.to_string().into(),
+            source,
+        }
+    }
+
+    fn refused(
+        &self,
+        pragma: &'static str,
+        value: &dyn Display,
+        actual: impl Display,
+    ) -> SqliteError {
+        SqliteError::PragmaRefused {
+            path: Arc::clone(&self.settings.label),
+            pragma,
+            value: value.to_string().into(),
+            actual: actual.to_string().into(),
+        }
+    }
+}
+
+/// Reads the first page, and the schema if it is not known or has changed.
+pub(super) fn read_schema(connection: &Connection) -> ::rusqlite::Result<()> {
+    connection.query_row(
+        "SELECT count(*) FROM (SELECT 1 FROM sqlite_master LIMIT 1)",
+        [],
+        |_| Ok(()),
+    )
+}
