@@ -63,6 +63,15 @@ impl Tally {
     }
 }
 
+/// Ends the load, also when a panic does.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Has all users make requests, each with a number of its own, while `meanwhile` runs. A request is
 /// given a connection and either has its answer, which it checks, or an error of the client.
 ///
@@ -74,13 +83,6 @@ pub(crate) fn under_load<M: ConnectionManager, E: Debug>(
 ) -> Tally {
     let tally = Tally::default();
     let done = AtomicBool::new(false);
-    /// Ends the load also when `meanwhile` panics.
-    struct Done<'a>(&'a AtomicBool);
-    impl Drop for Done<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, SeqCst);
-        }
-    }
     thread::scope(|scope| {
         let _done = Done(&done);
         for _ in 0..USERS {
