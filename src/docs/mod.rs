@@ -8,3 +8,7 @@ pub mod speed {}
 
 #[doc = include_str!("peers.md")]
 pub mod peers {}
+
+#[cfg(feature = "r2d2")]
+#[doc = include_str!("migrating.md")]
+pub mod migrating {}

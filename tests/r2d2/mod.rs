@@ -9,7 +9,7 @@ use crate::common::{Gate, Log, SOON, eventually, quick_backoff, threads};
 use conpool::{Pool, PoolBuilder, R2d2Manager};
 use r2d2::{CustomizeConnection, ManageConnection};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     error::Error,
     fmt,
     sync::{
@@ -59,7 +59,7 @@ impl Error for Refused {}
 
 #[derive(Debug, Default)]
 struct State {
-    faults: Mutex<HashMap<Hook, (Fault, u64)>>,
+    faults: Mutex<HashMap<Hook, VecDeque<(Fault, u64)>>>,
     log: Log,
     calls: Mutex<HashMap<Hook, u64>>,
     connected: AtomicU64,
@@ -85,9 +85,10 @@ impl Drop for Conn {
 }
 
 impl Peer {
-    /// The next `times` calls of `hook` go like this.
+    /// The next `times` calls of `hook`, after those planned before, go like this.
     pub(crate) fn plan(&self, hook: Hook, fault: Fault, times: u64) {
-        self.0.faults.lock().unwrap().insert(hook, (fault, times));
+        let mut faults = self.0.faults.lock().unwrap();
+        faults.entry(hook).or_default().push_back((fault, times));
     }
 
     pub(crate) fn heal(&self) {
@@ -129,7 +130,10 @@ impl Peer {
         self.0.log.push(format!("{hook:?}{id} on {thread}"));
         let fault = {
             let mut faults = self.0.faults.lock().unwrap();
-            let due = faults.get_mut(&hook).filter(|due| due.1 > 0);
+            let due = faults.get_mut(&hook).and_then(|planned| {
+                planned.retain(|due| due.1 > 0);
+                planned.front_mut()
+            });
             due.map(|due| {
                 due.1 -= 1;
                 due.0.clone()
