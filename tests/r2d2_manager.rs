@@ -7,10 +7,10 @@ mod r2d2;
 use ::r2d2::{CustomizeConnection, ManageConnection};
 use common::{SOON, assert_at, eventually, fill, ms, queued, spawn, take, timed};
 use conpool::{
-    BuildError, ConnectionManager, EvictReason, HealthCheck, KeyedPool, Pool, PooledConnection,
-    R2d2Manager,
+    BuildError, Cause, ConnectionManager, EvictReason, GetError, HealthCheck, KeyedPool, Pool,
+    PooledConnection, R2d2Manager,
 };
-use r2d2::{Conn, Fault, Hook, Peer, Refused, builder, close_clean, manager};
+use r2d2::{Conn, Fault, Hook, Peer, Refused, builder, close_clean, manager, told};
 use std::{
     any::Any,
     cell::Cell,
@@ -218,12 +218,9 @@ fn every_error_of_a_create_is_repeated_until_the_deadline_and_is_then_the_cause(
         let pool = builder("r2down").build_lazy(manager(&peer)).unwrap();
         assert!(pool.manager().is_transient(&Refused(hook)));
         peer.plan(hook, Fault::Fail, u64::MAX);
-        let (result, took) = timed(|| pool.get_timeout(ms(80)).map(drop));
-        assert_at(took, ms(80));
-        let error = result.unwrap_err();
-        assert!(error.is_timeout(), "{error}");
-        assert_eq!(error.last_create_error(), Some(&Refused(hook)));
-        assert!(peer.count(hook) >= 2, "not repeated");
+        let told = told(&pool, ms(80));
+        let cause = told.last.unwrap();
+        assert!(matches!(cause, Cause::Create(error) if *error == Refused(hook)));
 
         // It comes back, and the waiter never hears of it.
         let waiter = spawn({
@@ -231,6 +228,8 @@ fn every_error_of_a_create_is_repeated_until_the_deadline_and_is_then_the_cause(
             move || pool.get().map(drop)
         });
         queued(&pool, 1);
+        let tried = peer.count(hook);
+        eventually(|| peer.count(hook) >= tried + 2);
         peer.heal();
         waiter.join_soon().unwrap();
         close_clean(&pool, peer.connected() - pool.stats().created);
@@ -242,7 +241,7 @@ fn the_text_of_an_error_says_it_once_and_the_r2d2_managers_error_is_behind_it() 
     let peer = Peer::default();
     peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
     let pool = builder("r2text").build_lazy(manager(&peer)).unwrap();
-    let error = pool.get_timeout(ms(40)).unwrap_err();
+    let error = GetError::TimedOut(Box::new(told(&pool, ms(40))));
     let text = error.to_string();
     assert!(
         text.starts_with("pool \"r2text\": no connection within 40ms"),
@@ -266,11 +265,15 @@ fn the_text_of_an_error_says_it_once_and_the_r2d2_managers_error_is_behind_it() 
 fn a_build_that_finds_no_backend_ends_in_time_with_the_cause_and_leaves_nothing() {
     let peer = Peer::default();
     peer.plan(Hook::OnAcquire, Fault::Fail, u64::MAX);
-    let (result, took) = timed(|| builder("r2build").get_timeout(ms(60)).build(manager(&peer)));
-    assert_at(took, ms(60));
-    let error = result.unwrap_err();
-    assert!(matches!(error, BuildError::TimedOut(_)), "{error:?}");
-    assert_eq!(error.last_create_error(), Some(&Refused(Hook::OnAcquire)));
+    // A busy machine may not even have tried.
+    eventually(|| {
+        let build = || builder("r2build").get_timeout(ms(60)).build(manager(&peer));
+        let (result, took) = timed(build);
+        assert_at(took, ms(60));
+        let error = result.unwrap_err();
+        assert!(matches!(error, BuildError::TimedOut(_)), "{error:?}");
+        error.last_create_error() == Some(&Refused(Hook::OnAcquire))
+    });
     eventually(|| peer.dropped() == peer.connected() && common::threads("r2build-") == 0);
     assert_eq!(peer.released(), 0);
 }

@@ -15,7 +15,7 @@ use diesel::{
     sql_query,
     sql_types::{BigInt, Text},
 };
-use shared::{SIZE, builder, close, serves_in_full, under_load};
+use shared::{SIZE, builder, close, serves_in_full, told, under_load};
 use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -93,7 +93,7 @@ fn sixteen_users_share_four_connections_and_nothing_is_lost() {
     let tally = under_load(
         &pool,
         |connection, number| {
-            sql_query("PRAGMA busy_timeout = 5000").execute(connection)?;
+            sql_query("PRAGMA busy_timeout = 20000").execute(connection)?;
             connection.transaction(|connection| insert(connection, number))?;
             written.fetch_add(1, SeqCst);
             QueryResult::Ok(())
@@ -203,7 +203,7 @@ fn a_file_that_cannot_be_opened_is_the_cause_of_the_timeout() {
     let pool: SqlitePool = builder("dsnowhere")
         .build_lazy(R2d2Manager::new(manager))
         .unwrap();
-    let error = pool.get_timeout(ms(60)).unwrap_err();
+    let error = told(&pool, ms(60));
     let cause = error.last_create_error();
     assert!(
         matches!(

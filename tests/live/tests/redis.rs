@@ -10,7 +10,7 @@ use conpool::{EvictReason, HealthCheck, ManualClock, PooledConnection, R2d2Manag
 use conpool_live::Redis;
 use r2d2::CustomizeConnection;
 use redis::{Client, Connection, RedisError, RedisResult, cmd};
-use shared::{SIZE, builder, close, process, serves_in_full, under_load, usage::Usage};
+use shared::{SIZE, builder, close, process, serves_in_full, told, under_load, usage::Usage};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     thread,
@@ -130,13 +130,9 @@ fn callers_of_a_server_that_is_down_hear_why_by_their_deadline_and_are_served_wh
     let pool = builder("rddown").build(manager(&server, "rddown")).unwrap();
     server.kill();
     pool.clear();
-    let (result, took) = timed(|| pool.get_timeout(ms(150)).map(drop));
-    assert_at(took, ms(150));
-    let error = result.unwrap_err();
-    assert!(
-        error.last_create_error().unwrap().is_connection_refusal(),
-        "{error:?}"
-    );
+    let error = told(&pool, ms(150));
+    let cause = error.last_create_error().unwrap();
+    assert!(cause.is_connection_refusal(), "{error:?}");
 
     let waiter = spawn({
         let pool = pool.clone();

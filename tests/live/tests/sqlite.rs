@@ -10,7 +10,7 @@ use r2d2_sqlite::{
     SqliteConnectionManager,
     rusqlite::{Connection, Error, ErrorCode},
 };
-use shared::{SIZE, builder, close, serves_in_full, under_load};
+use shared::{SIZE, builder, close, serves_in_full, told, under_load};
 use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -43,7 +43,7 @@ impl Drop for Folder {
 fn manager(file: &Path) -> R2d2Manager<SqliteConnectionManager> {
     let manager = SqliteConnectionManager::file(file);
     R2d2Manager::new(manager.with_init(|connection| {
-        connection.busy_timeout(SOON)?;
+        connection.busy_timeout(SOON * 4)?;
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")
     }))
 }
@@ -173,7 +173,7 @@ fn a_file_that_cannot_be_opened_is_the_cause_until_it_can() {
     let pool: Pool<_> = builder("sqnowhere")
         .build_lazy(manager(&missing.join("test.db")))
         .unwrap();
-    let error = pool.get_timeout(ms(60)).unwrap_err();
+    let error = told(&pool, ms(60));
     let cause = error.last_create_error().and_then(Error::sqlite_error_code);
     assert_eq!(cause, Some(ErrorCode::CannotOpen), "{error:?}");
     fs::create_dir(&missing).unwrap();
