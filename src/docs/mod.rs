@@ -20,3 +20,7 @@ pub mod recipes {}
 
 #[doc = include_str!("comparison.md")]
 pub mod comparison {}
+
+#[cfg(feature = "r2d2")]
+#[doc = include_str!("migrating.md")]
+pub mod migrating {}

@@ -1,0 +1,313 @@
+//! A manager written for r2d2, in r2d2 and in conpool: the same server, the same faults, side by side.
+//!
+//! `cargo run --release --features r2d2 --example r2d2_manager`
+//!
+//! Ends with an error when this crate breaks a promise; r2d2's column is what it is.
+
+use conpool::R2d2Manager;
+use r2d2::ManageConnection;
+use std::{
+    error::Error,
+    io::{self, BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    ops::DerefMut,
+    panic,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+const SIZE: usize = 4;
+const TIMEOUT: Duration = Duration::from_millis(100);
+/// What a busy machine may add.
+const NOISE: Duration = Duration::from_millis(400);
+
+/// The manager: a line of text goes out, the same line comes back. As plain as most are: it sets no
+/// timeouts of its own.
+struct Lines {
+    server: SocketAddr,
+    panics: Arc<AtomicBool>,
+}
+
+struct Line {
+    stream: BufReader<TcpStream>,
+    broken: bool,
+}
+
+impl Line {
+    fn ask(&mut self, text: &str) -> io::Result<()> {
+        let answer = self.try_ask(text);
+        self.broken |= answer.is_err();
+        assert!(answer.as_ref().is_ok_and(|answer| answer == text) || answer.is_err());
+        answer.map(drop)
+    }
+
+    fn try_ask(&mut self, text: &str) -> io::Result<String> {
+        self.stream
+            .get_mut()
+            .write_all(format!("{text}\n").as_bytes())?;
+        let mut answer = String::new();
+        match self.stream.read_line(&mut answer)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(answer.trim_end().to_owned()),
+        }
+    }
+}
+
+impl ManageConnection for Lines {
+    type Connection = Line;
+    type Error = io::Error;
+
+    fn connect(&self) -> io::Result<Line> {
+        assert!(!self.panics.swap(false, SeqCst), "a bug in connect");
+        let stream = TcpStream::connect(self.server)?;
+        stream.set_nodelay(true)?;
+        Ok(Line {
+            stream: BufReader::new(stream),
+            broken: false,
+        })
+    }
+
+    fn is_valid(&self, line: &mut Line) -> io::Result<()> {
+        line.ask("still there?")
+    }
+
+    fn has_broken(&self, line: &mut Line) -> bool {
+        line.broken
+    }
+}
+
+/// A server that sends every line back, unless it is frozen.
+#[derive(Clone, Default)]
+struct Server {
+    clients: Arc<Mutex<Vec<TcpStream>>>,
+    frozen: Arc<Mutex<()>>,
+}
+
+impl Server {
+    fn start(&self) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let server = self.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let frozen = Arc::clone(&server.frozen);
+                server.clients.lock().unwrap().extend(stream.try_clone());
+                thread::spawn(move || serve(&stream, &frozen));
+            }
+        });
+        Ok(address)
+    }
+
+    fn cut_all(&self) {
+        for client in self.clients.lock().unwrap().drain(..) {
+            let _ = client.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn serve(stream: &TcpStream, frozen: &Mutex<()>) {
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+        drop(frozen.lock());
+        if (&mut &*stream).write_all(line.as_bytes()).is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+/// Either pool: a guard of a line, or why there is none.
+type Get = Box<dyn Fn(Duration) -> Result<Box<dyn DerefMut<Target = Line>>, String> + Sync>;
+
+/// What one of the two pools did.
+struct Seen {
+    opened: usize,
+    requests: u64,
+    hang: Duration,
+    /// Of as many requests after all connections died: how many were answered.
+    after_cut: usize,
+    after_panic: bool,
+    error: String,
+}
+
+fn watch(build: impl Fn(Lines, usize) -> (Get, usize)) -> io::Result<Seen> {
+    let server = Server::default();
+    let address = server.start()?;
+    let panics = Arc::new(AtomicBool::new(false));
+    let lines = |server| Lines {
+        server,
+        panics: Arc::clone(&panics),
+    };
+
+    let (get, opened) = build(lines(address), SIZE);
+    let requests = work(&get);
+
+    let busy = server.frozen.lock();
+    let (hang, _) = thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let start = Instant::now();
+            let result = get(TIMEOUT).map(drop);
+            (start.elapsed(), result)
+        });
+        thread::sleep(TIMEOUT * 6);
+        drop(busy);
+        caller
+            .join()
+            .expect("a caller that was told in time, or late")
+    });
+
+    drop((0..SIZE).map(|_| get(NOISE)).collect::<Vec<_>>());
+    server.cut_all();
+    let answers = (0..SIZE).map(|_| get(NOISE).map(|mut line| line.ask("after")));
+    let after_cut = answers
+        .filter(|answer| matches!(answer, Ok(Ok(()))))
+        .count();
+    drop(get);
+
+    panics.store(true, SeqCst);
+    let (get, _) = build(lines(address), 1);
+    let _ = get(TIMEOUT);
+    let after_panic = get(NOISE).is_ok();
+
+    // Nobody listens on the port of a listener that is gone.
+    let nowhere = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let (get, _) = build(lines(nowhere), 1);
+    let error = get(TIMEOUT).err().unwrap_or_default();
+    Ok(Seen {
+        opened,
+        requests,
+        hang,
+        after_cut,
+        after_panic,
+        error,
+    })
+}
+
+/// Twice as many users as connections, for a while.
+fn work(get: &Get) -> u64 {
+    let requests = AtomicU64::new(0);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for user in 0..2 * SIZE {
+            let requests = &requests;
+            scope.spawn(move || {
+                while start.elapsed() < Duration::from_millis(300) {
+                    let mut line = get(NOISE * 10).expect("a line");
+                    line.ask(&format!("I am {user}")).expect("an answer");
+                    requests.fetch_add(1, SeqCst);
+                }
+            });
+        }
+    });
+    requests.into_inner()
+}
+
+fn with_r2d2(lines: Lines, size: usize) -> (Get, usize) {
+    let pool = r2d2::Pool::builder()
+        .max_size(size as u32)
+        .build_unchecked(lines);
+    let start = Instant::now();
+    while pool.state().connections < size as u32 && start.elapsed() < TIMEOUT {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let opened = pool.state().connections as usize;
+    let get = move |timeout| match pool.get_timeout(timeout) {
+        Ok(guard) => Ok(Box::new(guard) as Box<dyn DerefMut<Target = Line>>),
+        Err(error) => Err(error.to_string()),
+    };
+    (Box::new(get), opened)
+}
+
+fn with_conpool(lines: Lines, size: usize) -> (Get, usize) {
+    // What was `r2d2::Pool::builder().max_size(size).build(lines)`; like r2d2, it checks every time.
+    let pool = conpool::Pool::builder()
+        .name("lines")
+        .max_size(size)
+        .get_timeout(TIMEOUT)
+        .health_check(conpool::HealthCheck::OnCheckout)
+        .build_lazy(R2d2Manager::new(lines))
+        .expect("settings that make sense");
+    drop(pool.get());
+    let opened = pool.stats().size;
+    let get = move |timeout| match pool.get_timeout(timeout) {
+        Ok(guard) => Ok(Box::new(guard) as Box<dyn DerefMut<Target = Line>>),
+        Err(error) => Err(chain(&error)),
+    };
+    (Box::new(get), opened)
+}
+
+/// An error and what lies behind it.
+fn chain(error: &dyn Error) -> String {
+    let behind = error.source().map(chain);
+    behind.map_or_else(
+        || error.to_string(),
+        |behind| format!("{error}\n      {behind}"),
+    )
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // The panic below is on purpose, and one line of it is enough.
+    panic::set_hook(Box::new(|info| eprintln!("({info})")));
+    let (r2d2, conpool) = (watch(with_r2d2)?, watch(with_conpool)?);
+    let row = |what: &str, r2d2: String, conpool: String| {
+        println!("{what:<58} {r2d2:>12} {conpool:>12}");
+    };
+    let slot = |left| if left { "served" } else { "lost" }.to_owned();
+    row("", "r2d2 0.8".into(), "conpool".into());
+    row(
+        "connections opened before anybody needs a second one",
+        r2d2.opened.to_string(),
+        conpool.opened.to_string(),
+    );
+    row(
+        "requests of 8 users on 4 connections in 300 ms",
+        r2d2.requests.to_string(),
+        conpool.requests.to_string(),
+    );
+    row(
+        "get_timeout(100 ms) while the server hangs for 600 ms",
+        format!("{:.0?}", r2d2.hang),
+        format!("{:.0?}", conpool.hang),
+    );
+    row(
+        "4 connections cut while idle: of 4 requests, answered",
+        r2d2.after_cut.to_string(),
+        conpool.after_cut.to_string(),
+    );
+    row(
+        "a connect panicked once: the next caller of that slot is",
+        slot(r2d2.after_panic),
+        slot(conpool.after_panic),
+    );
+    println!(
+        "\nnobody listens, and the caller reads\n  r2d2:    {}\n  conpool: {}",
+        r2d2.error, conpool.error
+    );
+
+    let kept = [
+        (conpool.opened == 1, "a pool opens what is needed"),
+        (conpool.requests > 0, "requests are served"),
+        (
+            conpool.hang >= TIMEOUT && conpool.hang < TIMEOUT + NOISE,
+            "a timeout holds",
+        ),
+        (
+            conpool.after_cut == SIZE,
+            "a dead connection is not handed out",
+        ),
+        (conpool.after_panic, "a panic costs no slot"),
+        (
+            conpool.error.contains("refused"),
+            "an error names its cause",
+        ),
+    ];
+    match kept.iter().find(|(kept, _)| !kept) {
+        Some((_, promise)) => Err(format!("broken: {promise}").into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,209 @@
+//! A PostgreSQL server.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use r2d2_postgres::postgres::{Client, Config, NoTls};
+use rustix::process::Signal;
+
+use crate::{
+    find,
+    folder::Folder,
+    process::{Process, User, free_port},
+    skip,
+};
+
+/// A PostgreSQL server with an empty database, for the user `postgres` without a password.
+#[derive(Debug)]
+pub struct Postgres {
+    // In this order: the server ends before its files go.
+    process: Option<Process>,
+    folder: Folder,
+    template: Arc<Template>,
+    port: u16,
+}
+
+/// What `initdb` made, once for the tests of a program: it takes longer than all the rest.
+#[derive(Debug)]
+struct Template {
+    programs: PathBuf,
+    user: Option<User>,
+    folder: Folder,
+}
+
+impl Template {
+    /// The one that other tests have at this moment, or a new one.
+    fn get(programs: PathBuf) -> Arc<Self> {
+        static LAST: Mutex<Weak<Template>> = Mutex::new(Weak::new());
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        last.upgrade().unwrap_or_else(|| {
+            let template = Arc::new(Self::new(programs));
+            *last = Arc::downgrade(&template);
+            template
+        })
+    }
+
+    fn new(programs: PathBuf) -> Self {
+        let user = User::harmless();
+        let folder = Folder::new(user.as_ref());
+        let mut command = Command::new(programs.join("initdb"));
+        command
+            .args(["--username=postgres", "--auth=trust", "--no-sync"])
+            .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(folder.path().join("data"));
+        User::run(user.as_ref(), &mut command);
+        run(command.current_dir(folder.path()));
+        Self {
+            programs,
+            user,
+            folder,
+        }
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.expect("a program that is installed starts");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// Where Debian has the programs, the newest version first.
+fn debian() -> impl Iterator<Item = PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut folders: Vec<_> = versions
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .collect();
+    folders.sort();
+    folders.into_iter().rev()
+}
+
+impl Postgres {
+    /// Starts a server; `None`, having said why, where it is not installed.
+    pub fn start() -> Option<Self> {
+        let Some(programs) = find(&["initdb", "postgres"], debian()) else {
+            skip("no initdb and postgres here (Debian: postgresql)");
+            return None;
+        };
+        let template = Template::get(programs);
+        let folder = Folder::new(template.user.as_ref());
+        let data = template.folder.path().join("data");
+        run(Command::new("cp").arg("-a").args([&data, folder.path()]));
+        let mut server = Self {
+            process: None,
+            folder,
+            template,
+            port: 0,
+        };
+        // Somebody else may take the port meanwhile.
+        for _ in 0..5 {
+            server.port = free_port();
+            server.process = server.try_launch();
+            if server.process.is_some() {
+                return Some(server);
+            }
+        }
+        panic!("does not start:\n{}", Process::last_words(&server.log()));
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn try_launch(&self) -> Option<Process> {
+        let settings = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "max_connections=40",
+            "autovacuum=off",
+        ];
+        let mut command = Command::new(self.template.programs.join("postgres"));
+        command
+            .arg("-D")
+            .arg(self.folder.path().join("data"))
+            .args(["-p", &self.port.to_string()]);
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        User::run(self.template.user.as_ref(), &mut command);
+        command.current_dir(self.folder.path());
+        let mut config = self.config("readiness");
+        config.connect_timeout(Duration::from_secs(1));
+        let ready = || config.connect(NoTls).is_ok();
+        Process::start(&mut command, self.log(), ready)
+    }
+
+    /// How to connect to it, under this name for `pg_stat_activity`.
+    pub fn config(&self, name: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user("postgres")
+            .dbname("postgres")
+            .application_name(name);
+        config
+    }
+
+    /// The same for clients that take a text.
+    pub fn url(&self, name: &str) -> String {
+        let port = self.port;
+        format!("postgres://postgres@127.0.0.1:{port}/postgres?application_name={name}")
+    }
+
+    /// A connection beside the pool.
+    pub fn admin(&self) -> Client {
+        let client = self.config("admin").connect(NoTls);
+        client.expect("a server that is ready takes one more client")
+    }
+
+    /// Ends it at once, as a crash would: no client hears a word.
+    pub fn crash(&mut self) {
+        self.stop(Signal::QUIT);
+    }
+
+    /// Ends it as an administrator would: every client is told and sent away.
+    pub fn shut_down(&mut self) {
+        self.stop(Signal::INT);
+    }
+
+    fn stop(&mut self, signal: Signal) {
+        let mut process = self.process.take().expect("a server that runs");
+        process.signal(signal);
+        process.wait();
+    }
+
+    /// Starts it again, on the same port with the same data.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        self.process = self.try_launch();
+        let words = || Process::last_words(&self.log());
+        assert!(self.process.is_some(), "does not start again:\n{}", words());
+    }
+
+    /// Stops every process of it in its tracks: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("a server that runs");
+        process.signal_all(signal);
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}

@@ -1,0 +1,111 @@
+//! A Redis server.
+
+use std::{iter, path::PathBuf, process::Command, time::Duration};
+
+use redis::{Client, Connection};
+use rustix::process::Signal;
+
+use crate::{
+    find,
+    folder::Folder,
+    process::{Process, free_port},
+    skip,
+};
+
+/// A Redis server that keeps nothing on disk.
+#[derive(Debug)]
+pub struct Redis {
+    // In this order: the server ends before its files go.
+    process: Option<Process>,
+    folder: Folder,
+    program: PathBuf,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts a server; `None`, having said why, where it is not installed.
+    pub fn start() -> Option<Self> {
+        let Some(programs) = find(&["redis-server"], iter::empty()) else {
+            skip("no redis-server here (Debian: redis-server)");
+            return None;
+        };
+        let mut server = Self {
+            process: None,
+            folder: Folder::new(None),
+            program: programs.join("redis-server"),
+            port: 0,
+        };
+        // Somebody else may take the port meanwhile.
+        for _ in 0..5 {
+            server.port = free_port();
+            server.process = server.try_launch();
+            if server.process.is_some() {
+                return Some(server);
+            }
+        }
+        panic!("does not start:\n{}", Process::last_words(&server.log()));
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn try_launch(&self) -> Option<Process> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
+            .arg(self.folder.path());
+        let client = self.client();
+        let ready = || {
+            let limit = Duration::from_secs(1);
+            let connection = client.get_connection_with_timeout(limit);
+            connection.is_ok_and(|mut connection| {
+                let pong = redis::cmd("PING").query::<String>(&mut connection);
+                pong.is_ok()
+            })
+        };
+        Process::start(&mut command, self.log(), ready)
+    }
+
+    /// How to connect to it; this is its r2d2 manager, too.
+    pub fn client(&self) -> Client {
+        Client::open(("127.0.0.1", self.port)).expect("an address")
+    }
+
+    /// A connection beside the pool.
+    pub fn admin(&self) -> Connection {
+        let connection = self.client().get_connection();
+        connection.expect("a server that is ready takes one more client")
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("a server that runs");
+        process.signal(Signal::KILL);
+        process.wait();
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        self.process = self.try_launch();
+        let words = || Process::last_words(&self.log());
+        assert!(self.process.is_some(), "does not start again:\n{}", words());
+    }
+
+    /// Stops it in its tracks: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("a server that runs");
+        process.signal(signal);
+    }
+}
