@@ -144,7 +144,10 @@ fn a_body_that_ends_too_early_is_an_error_and_never_a_shorter_body() {
         ("transfer-encoding: chunked\r\n\r\n5", None),
         ("transfer-encoding: chunked\r\n\r\n5\r\nhel", None),
         ("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", None),
-        ("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", None),
+        (
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+            None,
+        ),
     ] {
         let server = Server::start(move |number, mut peer| {
             if number > 0 {
@@ -185,7 +188,16 @@ fn a_reset_in_a_body_is_an_error_even_where_an_end_would_be_none() {
         let error = body.read(&mut piece).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let error = inner(error);
-        assert!(matches!(error, HttpError::Io { phase: HttpPhase::Receiving, .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                HttpError::Io {
+                    phase: HttpPhase::Receiving,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         assert!(error.source().is_some());
         leave(&http);
     }
@@ -220,7 +232,11 @@ fn bytes_before_a_broken_chunk_are_delivered_and_the_error_comes_after_them() {
     let mut piece = [0; 100];
     assert_eq!(body.read(&mut piece).unwrap(), 5);
     let error = inner(body.read(&mut piece).unwrap_err());
-    assert!(chain(&error).contains("\"world\" is no size"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("\"world\" is no size"),
+        "{}",
+        chain(&error)
+    );
     leave(&http);
 }
 

@@ -224,6 +224,10 @@ impl Plan {
         if parts.method == Method::CONNECT {
             return Err(refused("CONNECT makes a tunnel, which cannot be pooled"));
         }
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        if hosts.next().is_some_and(|host| host.to_str().is_err()) || hosts.next().is_some() {
+            return Err(refused("it has more than one host, or one that is no text"));
+        }
         Ok(Self {
             framing: framing(&parts.method, &parts.headers, body)?,
             origin,
