@@ -8,6 +8,8 @@
 
 mod peer;
 mod server;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 use crate::common::{self, SOON, ms};
 use conpool::{
