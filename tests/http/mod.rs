@@ -6,6 +6,8 @@
     reason = "every test file uses its own part of these helpers"
 )]
 
+#[cfg(unix)]
+pub(crate) mod nginx;
 mod peer;
 mod server;
 #[cfg(feature = "tls")]
