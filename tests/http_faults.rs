@@ -5,7 +5,6 @@ mod common;
 mod http;
 #[allow(dead_code, reason = "a part of it is used")]
 mod scenario;
-#[allow(dead_code, reason = "a part of it is used")]
 mod support;
 
 use common::{SOON, assert_at, ms, noise, timed};

@@ -123,21 +123,22 @@ fn only_host_and_length_are_added_and_what_is_given_stays() {
     leave(&http);
 }
 
+/// Gives one, two, three bytes at a time, up to a thousand, then one again.
+struct Uneven<'a>(&'a [u8], usize);
+impl Read for Uneven<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.1 = self.1 % 1000 + 1;
+        let most = self.1.min(out.len());
+        self.0.read(&mut out[..most])
+    }
+}
+
 #[test]
 fn large_bodies_and_heads_arrive_byte_exact() {
     let (server, seen) = recorder();
     let http = build("large-requests");
     let mut dice = common::Dice::new(7);
     let content: Vec<u8> = (0..2_000_003).map(|_| dice.roll(256) as u8).collect();
-    /// Gives one, two, three bytes at a time, up to a thousand, then one again.
-    struct Uneven<'a>(&'a [u8], usize);
-    impl Read for Uneven<'_> {
-        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            self.1 = self.1 % 1000 + 1;
-            let most = self.1.min(out.len());
-            self.0.read(&mut out[..most])
-        }
-    }
     let long = "x".repeat(40_000);
     let length = content.len() as u64;
     for request in [

@@ -12,6 +12,9 @@ use std::{
     time::Instant,
 };
 
+/// How many were started: each has a folder of its own.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
 /// Runs until it is dropped, then it and its folder are gone.
 pub(crate) struct Nginx {
     folder: PathBuf,
@@ -31,7 +34,6 @@ impl Nginx {
             println!("SKIPPED: nginx is not installed");
             return None;
         }
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let folder = std::env::temp_dir();
         let folder = folder.join(format!("conpool-{name}-{}-{number}", std::process::id()));
@@ -65,10 +67,9 @@ impl Nginx {
             true => "user root;",
             false => "",
         };
-        let temps: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|name| format!("{name}_temp_path {folder}/tmp/{name};\n"))
-            .collect();
+        let temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temps = temps.map(|name| format!("{name}_temp_path {folder}/tmp/{name};\n"));
+        let temps = temps.concat();
         let text = format!(
             "{user}\n\
              daemon off;\n\

@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out_in_order_whatever_was_used_between() {
         let mut buffer = Buffer::default();
-        let (mut sent, mut seen) = (Vec::new(), Vec::new());
+        let (mut sent, mut seen) = (Vec::<u8>::new(), Vec::<u8>::new());
         for round in 0..2000_usize {
             let piece: Vec<u8> = (0..round % 97).map(|n| (n + round) as u8).collect();
             put(&mut buffer, &piece);

@@ -166,8 +166,7 @@ impl HttpError {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
-            Self::Timeout { .. } => true,
-            Self::Pool(GetError::TimedOut(_)) => true,
+            Self::Timeout { .. } | Self::Pool(GetError::TimedOut(_)) => true,
             Self::Pool(error) => error.last_create_error().is_some_and(is_timeout),
             _ => false,
         }

@@ -221,7 +221,8 @@ impl<'a> Exchange<'a> {
         let small = body
             .length()
             .is_some_and(|length| length <= TOGETHER as u64);
-        if !(body.is_at_hand() && small) && !self.push(&mut out)? {
+        let waits = body.is_at_hand() && small;
+        if !waits && !self.push(&mut out)? {
             return Ok(Sent::Answered);
         }
         let most = if body.is_at_hand() && !chunked {
@@ -381,9 +382,12 @@ impl<'a> Exchange<'a> {
 
 /// By ureq-proto, before or while it is written.
 fn refused(error: ureq_proto::Error) -> HttpError {
-    HttpError::Request {
-        problem: error.to_string().into(),
-    }
+    let problem = match error {
+        ureq_proto::Error::BadHeader(problem) => problem,
+        error => error.to_string(),
+    };
+    let problem = problem.into();
+    HttpError::Request { problem }
 }
 
 fn broken_call(problem: &'static str) -> HttpError {

@@ -161,7 +161,14 @@ fn transmit(transport: &mut Transport, bytes: &[u8], until: Deadline) -> io::Res
 }
 
 /// Makes sure that all is with the system, where TCP has it at once.
-#[cfg_attr(not(feature = "tls"), allow(unused_variables, reason = "TLS needs it"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(
+        unused_variables,
+        clippy::unnecessary_wraps,
+        reason = "TLS needs the time and can fail"
+    )
+)]
 fn finish(transport: &mut Transport, until: Deadline) -> io::Result<()> {
     match transport {
         Transport::Tcp(_) => Ok(()),
