@@ -7,12 +7,17 @@ mod http;
 mod scenario;
 mod support;
 
-use common::{SOON, assert_at, ms, noise, timed};
-use conpool::{ConbusError, EvictReason, GetError, HttpError, HttpPhase, TransportError};
+use common::{assert_at, ms, noise, secs, timed};
+use conpool::{
+    ConbusError, EvictReason, GetError, HttpError, HttpPhase, TransportError, http_types::Request,
+};
 use http::{OK, Peer, Server, body, build, chain, fetch, fetch_ok, leave, pool};
 use scenario::sockets_to;
 use std::{io, net::TcpListener, thread, time::Duration};
 use support::sockets::{BlackHole, ClosedPort};
+
+/// Long enough for every fault that is noticed at once.
+const SECS: Duration = secs(30);
 
 #[test]
 fn a_refusal_is_an_error_at_once_and_says_who_refused() {
@@ -107,8 +112,9 @@ fn faulty(fault: fn(Peer)) -> Server {
 #[track_caller]
 fn first_error(fault: fn(Peer), timeout: Duration) -> (HttpError, Duration) {
     let server = faulty(fault);
-    let http = pool("fault").total_timeout(timeout).build().unwrap();
-    let (result, took) = timed(|| fetch(&http, &server));
+    let http = build("fault");
+    let request = Request::get(server.url("/")).body(()).unwrap();
+    let (result, took) = timed(|| http.send_timeout(request, timeout).and_then(body));
     let error = result.unwrap_err();
     assert_eq!(http.stats().evicted(EvictReason::Broken), 1);
     let good = http.get(server.url("/")).unwrap();
@@ -121,7 +127,8 @@ fn first_error(fault: fn(Peer), timeout: Duration) -> (HttpError, Duration) {
 
 #[test]
 fn a_silent_server_costs_the_total_timeout_in_whatever_phase() {
-    let limit = ms(250);
+    // Long enough for a loaded machine to come to the fault.
+    let limit = ms(700);
     let cases: [(fn(Peer), HttpPhase); 5] = [
         (|mut peer| drop(peer.end()), HttpPhase::Waiting),
         (
@@ -157,47 +164,50 @@ fn a_silent_server_costs_the_total_timeout_in_whatever_phase() {
             HttpPhase::Receiving,
         ),
     ];
-    for (fault, expected) in cases {
-        let (error, took) = first_error(fault, limit);
-        let HttpError::Timeout {
-            phase, limit: told, ..
-        } = &error
-        else {
-            panic!("{error:?}");
-        };
-        assert_eq!((*phase, *told), (expected, limit));
-        assert!(error.is_timeout());
-        assert_at(took, limit);
-    }
+    thread::scope(|scope| {
+        for (fault, expected) in cases {
+            scope.spawn(move || {
+                let (error, took) = first_error(fault, limit);
+                let HttpError::Timeout {
+                    phase, limit: told, ..
+                } = &error
+                else {
+                    panic!("{error:?}");
+                };
+                assert_eq!((*phase, *told), (expected, limit));
+                assert!(error.is_timeout());
+                assert_at(took, limit);
+            });
+        }
+    });
 }
 
 #[test]
 fn a_server_that_reads_nothing_costs_the_total_timeout_of_an_upload() {
-    let (say, done) = (common::Gate::default(), common::Gate::default());
-    let (wait, gate) = (say.clone(), done.clone());
-    let server = Server::start(move |_, _peer| {
-        wait.pass();
-        gate.open();
+    let over = common::Gate::default();
+    let gate = over.clone();
+    let server = Server::start(move |_, mut peer| {
+        peer.request();
+        peer.send(OK);
+        gate.pass();
     });
-    let limit = ms(150);
-    let http = pool("no-reader").total_timeout(limit).build().unwrap();
+    let http = build("no-reader");
+    fetch_ok(&http, &server);
+    let limit = ms(300);
     let content = conpool::HttpRequestBody::sized(io::repeat(b'x'), 1 << 40);
-    let request = conpool::http_types::Request::put(server.url("/")).body(content);
-    let (error, took) = timed(|| http.send(request.unwrap()).unwrap_err());
-    assert!(
-        matches!(
-            error,
-            HttpError::Timeout {
-                phase: HttpPhase::Sending,
-                ..
-            }
-        ),
-        "{error:?}"
+    let request = Request::put(server.url("/")).body(content).unwrap();
+    let (error, took) = timed(|| http.send_timeout(request, limit).unwrap_err());
+    let sending = matches!(
+        error,
+        HttpError::Timeout {
+            phase: HttpPhase::Sending,
+            ..
+        }
     );
+    assert!(sending, "{error:?}");
     assert_at(took, limit);
     leave(&http);
-    say.open();
-    done.pass();
+    over.open();
 }
 
 #[test]
@@ -213,7 +223,7 @@ fn a_head_that_trickles_is_bounded_by_the_total_timeout() {
                 thread::sleep(ms(15));
             }
         },
-        ms(250),
+        ms(700),
     );
     assert!(
         matches!(
@@ -225,7 +235,7 @@ fn a_head_that_trickles_is_bounded_by_the_total_timeout() {
         ),
         "{error:?}"
     );
-    assert_at(took, ms(250));
+    assert_at(took, ms(700));
 }
 
 #[test]
@@ -251,7 +261,7 @@ fn a_connection_that_ends_or_is_reset_in_use_is_an_error() {
         ),
     ];
     for (fault, bytes) in ended {
-        let (error, _) = first_error(fault, SOON);
+        let (error, _) = first_error(fault, SECS);
         assert!(
             matches!(error, HttpError::Ended { received, .. } if received == bytes),
             "{error:?}"
@@ -263,7 +273,7 @@ fn a_connection_that_ends_or_is_reset_in_use_is_an_error() {
             peer.request();
             peer.rst();
         },
-        SOON,
+        SECS,
     );
     assert!(matches!(error, HttpError::Io { .. }), "{error:?}");
     assert!(chain(&error).contains("reset"), "{}", chain(&error));
@@ -289,7 +299,7 @@ fn what_is_no_response_is_an_error_at_once() {
         |mut peer| say(&mut peer, b"HTTP/1.1 200 OK\r\nbad name: b\r\n\r\n"),
     ];
     for (number, fault) in garbage.into_iter().enumerate() {
-        let (error, took) = first_error(fault, SOON);
+        let (error, took) = first_error(fault, SECS);
         assert!(
             matches!(error, HttpError::Protocol { .. }),
             "{number}: {error:?}"
@@ -358,7 +368,7 @@ fn heads_without_end_are_refused_at_their_limit() {
         },
     ];
     for (number, fault) in endless.into_iter().enumerate() {
-        let (error, _) = first_error(fault, SOON);
+        let (error, _) = first_error(fault, SECS);
         let told = match &error {
             HttpError::HeadersTooLong { limit, .. } => *limit == 64 * 1024,
             // More than 128 headers, a line of a chunk.
@@ -376,29 +386,9 @@ fn informational_responses_without_end_are_refused() {
             peer.request();
             while peer.send("HTTP/1.1 102 Processing\r\n\r\n") {}
         },
-        SOON,
+        SECS,
     );
     assert!(chain(&error).contains("informational"), "{error:?}");
-}
-
-#[test]
-fn the_limit_of_a_head_is_exact() {
-    let head = |fill: usize| {
-        let fill = "x".repeat(fill);
-        format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: {fill}\r\n\r\nok")
-    };
-    let bare = head(0).len() - 2;
-    for (length, fits) in [(300, true), (301, false)] {
-        let response = head(length - bare);
-        let server = Server::first(response);
-        let http = pool("exact").max_header_bytes(300).build().unwrap();
-        match fetch(&http, &server) {
-            Ok((_, content)) => assert!(fits && content == b"ok"),
-            Err(HttpError::HeadersTooLong { limit: 300, .. }) => assert!(!fits),
-            Err(error) => panic!("{error:?}"),
-        }
-        leave(&http);
-    }
 }
 
 #[test]

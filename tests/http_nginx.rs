@@ -252,7 +252,7 @@ fn while_nginx_reloads_every_idempotent_request_succeeds() {
     let Some(nginx) = Nginx::start("reload", PLAIN) else {
         return;
     };
-    let http = build("reload");
+    let http = pool("reload").total_timeout(SOON).build().unwrap();
     let fails = |error: HttpError| panic!("{}", http::chain(&error));
     let requests = under_load(&http, &nginx.url("/hello"), fails, || {
         for _ in 0..5 {
@@ -271,7 +271,7 @@ fn while_nginx_restarts_every_request_succeeds_or_fails_in_time() {
     let Some(mut nginx) = Nginx::start("restart", PLAIN) else {
         return;
     };
-    let http = build("restart");
+    let http = pool("restart").total_timeout(SOON).build().unwrap();
     let failed = AtomicUsize::new(0);
     let fails = |error: HttpError| {
         failed.fetch_add(1, Ordering::SeqCst);

@@ -355,3 +355,23 @@ fn a_panic_while_a_body_is_held_costs_that_connection_and_nothing_else() {
     fetch_ok(&http, &server);
     leave(&http);
 }
+
+#[test]
+fn the_limit_of_a_head_is_exact() {
+    let head = |fill: usize| {
+        let fill = "x".repeat(fill);
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: {fill}\r\n\r\nok")
+    };
+    let bare = head(0).len() - 2;
+    for (length, fits) in [(300, true), (301, false)] {
+        let response = head(length - bare);
+        let server = Server::first(response);
+        let http = pool("exact").max_header_bytes(300).build().unwrap();
+        match fetch(&http, &server) {
+            Ok((_, content)) => assert!(fits && content == b"ok"),
+            Err(HttpError::HeadersTooLong { limit: 300, .. }) => assert!(!fits),
+            Err(error) => panic!("{error:?}"),
+        }
+        leave(&http);
+    }
+}

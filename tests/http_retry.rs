@@ -203,7 +203,7 @@ fn a_timeout_is_not_answered_with_another_try() {
     let server = dying(|mut peer| drop(peer.end()), None);
     let http = warm(&server);
     let request = Request::get(server.url("/")).body(()).unwrap();
-    let error = http.send_timeout(request, common::ms(50)).unwrap_err();
+    let error = http.send_timeout(request, common::ms(100)).unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
     assert_eq!(server.connections(), 1);
     leave(&http);
