@@ -1,0 +1,280 @@
+//! The body of a response, read from the connection that it holds.
+
+use std::{
+    fmt,
+    io::{self, Read},
+};
+
+use ureq_proto::BodyMode;
+
+use super::{
+    HttpError, HttpManager, HttpOrigin, HttpPhase,
+    budget::Budget,
+    chunked::{BadChunk, Chunks, Next},
+    reuse::Facts,
+};
+use crate::PooledConnection;
+
+/// The body of a response. Read it to its end: then its connection serves the next request.
+///
+/// It holds a connection of the pool. The read that brings the last byte gives the connection back, or
+/// evicts it where it must not be used again; it need not be dropped for that. For a chunked body this
+/// may take the read that returns 0. A body without bytes has given its connection back before
+/// [`send`](super::HttpPool::send) returned.
+///
+/// Dropped earlier, it evicts the connection, unless the rest has already arrived together with the head
+/// or with what was read: that is gone over without waiting.
+///
+/// What was compressed comes as it came. Trailers of a chunked body are thrown away.
+///
+/// # Errors
+///
+/// An error of a read holds an [`HttpError`]: see there. A body that ends too early is an error and
+/// never a shorter body. After an error every read fails.
+#[must_use = "a body that is dropped unread costs its connection"]
+pub struct HttpBody {
+    state: State,
+}
+
+enum State {
+    Open(Box<Open>),
+    Done,
+    Failed,
+}
+
+struct Open {
+    connection: PooledConnection<HttpManager>,
+    framing: Framing,
+    facts: Facts,
+    origin: HttpOrigin,
+    budget: Budget,
+    limit: usize,
+}
+
+enum Framing {
+    /// So many bytes more.
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose,
+}
+
+impl HttpBody {
+    /// `limit`: how long trailers may be.
+    pub(super) fn new(
+        connection: PooledConnection<HttpManager>,
+        mode: BodyMode,
+        facts: Facts,
+        origin: HttpOrigin,
+        budget: Budget,
+        limit: usize,
+    ) -> Self {
+        let framing = match mode {
+            BodyMode::NoBody => Framing::Length(0),
+            BodyMode::LengthDelimited(length) => Framing::Length(length),
+            BodyMode::Chunked => Framing::Chunked(Chunks::new(limit)),
+            BodyMode::CloseDelimited => Framing::UntilClose,
+        };
+        let open = Open {
+            connection,
+            framing,
+            facts,
+            origin,
+            budget,
+            limit,
+        };
+        let mut body = Self {
+            state: State::Open(Box::new(open)),
+        };
+        if matches!(mode, BodyMode::NoBody | BodyMode::LengthDelimited(0)) {
+            body.end(true);
+        }
+        body
+    }
+
+    /// How many bytes are still to be read, where the server has said it.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        match &self.state {
+            State::Open(open) => match open.framing {
+                Framing::Length(left) => Some(left),
+                Framing::Chunked(_) | Framing::UntilClose => None,
+            },
+            State::Done => Some(0),
+            State::Failed => None,
+        }
+    }
+
+    /// Does it still hold a connection?
+    #[must_use]
+    pub fn holds_connection(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Lets the connection go: back into the pool, or out of it.
+    fn end(&mut self, complete: bool) {
+        if let State::Open(mut open) = std::mem::replace(&mut self.state, State::Done) {
+            let left = open.connection.wire.buffer.len();
+            if open.facts.obstacle(complete, left).is_none() {
+                open.connection.release();
+            }
+        }
+    }
+
+    fn fail(&mut self, error: HttpError) -> io::Error {
+        // Its connection is still marked as busy, and so the pool evicts it.
+        self.state = State::Failed;
+        error.into_io()
+    }
+}
+
+impl Open {
+    /// Goes over what stands between the data, as far as it has come.
+    fn advance(&mut self) -> Result<Next, HttpError> {
+        match &mut self.framing {
+            Framing::Length(0) => Ok(Next::End),
+            Framing::Length(left) => Ok(Next::Data(*left)),
+            Framing::UntilClose => Ok(Next::Data(u64::MAX)),
+            Framing::Chunked(chunks) => {
+                let buffer = &mut self.connection.wire.buffer;
+                let (used, next) = chunks.advance(buffer.unread()).map_err(|bad| match bad {
+                    BadChunk::Protocol(problem) => HttpError::Protocol {
+                        origin: self.origin.clone(),
+                        problem,
+                    },
+                    BadChunk::TrailersTooLong => HttpError::HeadersTooLong {
+                        origin: self.origin.clone(),
+                        limit: self.limit,
+                    },
+                })?;
+                buffer.consume(used);
+                Ok(next)
+            }
+        }
+    }
+
+    fn took(&mut self, bytes: usize) {
+        match &mut self.framing {
+            Framing::Length(left) => *left -= bytes as u64,
+            Framing::Chunked(chunks) => chunks.took(bytes as u64),
+            Framing::UntilClose => {}
+        }
+    }
+
+    /// The next bytes; none at the end of the body.
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, HttpError> {
+        loop {
+            let deadline = self.budget.deadline();
+            match self.advance()? {
+                Next::End => return Ok(0),
+                Next::Data(most) => {
+                    let most = usize::try_from(most).map_or(out.len(), |most| most.min(out.len()));
+                    let read = self.connection.wire.read(&mut out[..most], deadline);
+                    let bytes = read.map_err(|error| self.failed(error))?;
+                    if bytes == 0 && !matches!(self.framing, Framing::UntilClose) {
+                        return Err(self.too_short());
+                    }
+                    self.took(bytes);
+                    return Ok(bytes);
+                }
+                Next::Unknown => {
+                    let filled = self.connection.wire.fill(deadline);
+                    if filled.map_err(|error| self.failed(error))? == 0 {
+                        return Err(self.too_short());
+                    }
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> HttpError {
+        self.budget
+            .failed(&self.origin, HttpPhase::Receiving, error)
+    }
+
+    fn too_short(&self) -> HttpError {
+        HttpError::BodyTooShort {
+            origin: self.origin.clone(),
+            missing: match self.framing {
+                Framing::Length(left) => Some(left),
+                Framing::Chunked(_) | Framing::UntilClose => None,
+            },
+        }
+    }
+
+    /// Goes over the rest, if all of it has come. Whether it had.
+    fn skip(&mut self) -> bool {
+        loop {
+            match self.advance() {
+                Ok(Next::End) => return true,
+                Ok(Next::Data(most)) => {
+                    let buffer = &mut self.connection.wire.buffer;
+                    let most = usize::try_from(most).unwrap_or(usize::MAX);
+                    let bytes = buffer.len().min(most);
+                    buffer.consume(bytes);
+                    self.took(bytes);
+                    if bytes == 0 {
+                        return false;
+                    }
+                }
+                Ok(Next::Unknown) | Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl Read for HttpBody {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let open = match &mut self.state {
+            State::Open(_) if out.is_empty() => return Ok(0),
+            State::Open(open) => open,
+            State::Done => return Ok(0),
+            State::Failed => return Err(HttpError::BodyFailed.into_io()),
+        };
+        match open.read(out) {
+            Ok(0) => {
+                self.end(true);
+                Ok(0)
+            }
+            Ok(bytes) => {
+                // The bytes are good whatever stands behind them; the next read tells of that.
+                if matches!(open.advance(), Ok(Next::End)) {
+                    self.end(true);
+                }
+                Ok(bytes)
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+}
+
+impl Drop for HttpBody {
+    fn drop(&mut self) {
+        if let State::Open(open) = &mut self.state {
+            let complete = open.skip();
+            self.end(complete);
+        }
+    }
+}
+
+impl fmt::Debug for HttpBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("HttpBody");
+        match &self.state {
+            State::Open(open) => {
+                shown.field("origin", &format_args!("{}", open.origin));
+                shown.field("remaining", &self.remaining());
+                shown.field(
+                    "reusable",
+                    &open.facts.obstacle(true, 0).map_or(Ok(()), Err),
+                );
+            }
+            State::Done => {
+                shown.field("remaining", &self.remaining());
+            }
+            State::Failed => {
+                shown.field("failed", &true);
+            }
+        }
+        shown.finish_non_exhaustive()
+    }
+}

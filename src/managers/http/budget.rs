@@ -1,0 +1,67 @@
+//! The time of one request, from its sending to the last byte of the response.
+
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
+
+use super::{
+    HttpError, HttpOrigin, HttpPhase,
+    wire::{Deadline, now},
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    deadline: Deadline,
+    limit: Duration,
+}
+
+impl Budget {
+    /// From now on. A limit too long to be a point in time is none.
+    pub(super) fn start(limit: Duration) -> Self {
+        Self {
+            deadline: now().checked_add(limit),
+            limit,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|end| now() >= end)
+    }
+
+    /// The end of a shorter wait, which is never later than the end of all.
+    pub(super) fn at_most(&self, wait: Duration) -> Deadline {
+        match (now().checked_add(wait), self.deadline) {
+            (Some(soon), Some(end)) => Some(soon.min(end)),
+            (soon, end) => soon.or(end),
+        }
+    }
+
+    /// What a failed read or write means.
+    pub(super) fn failed(
+        &self,
+        origin: &HttpOrigin,
+        phase: HttpPhase,
+        source: io::Error,
+    ) -> HttpError {
+        let origin = origin.clone();
+        // With a number it is the system that gave up on the connection.
+        if source.kind() == ErrorKind::TimedOut && source.raw_os_error().is_none() {
+            let limit = self.limit;
+            return HttpError::Timeout {
+                origin,
+                phase,
+                limit,
+            };
+        }
+        HttpError::Io {
+            origin,
+            phase,
+            source,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What a request carries, and whether it may be sent at all.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, Read},
+};
+
+use ureq_proto::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Version, header, request::Parts,
+};
+
+use super::{HttpError, HttpOrigin};
+
+/// The body of a request: nothing, bytes, or a reader that is read while it is sent.
+///
+/// Made from `()`, from texts and bytes, borrowed or owned, and from readers by [`sized`](Self::sized)
+/// and [`chunked`](Self::chunked).
+///
+/// ```
+/// use conpool::HttpRequestBody;
+///
+/// let nothing: HttpRequestBody<'_> = ().into();
+/// let text: HttpRequestBody<'_> = "hello".into();
+/// let bytes: HttpRequestBody<'_> = vec![1_u8, 2, 3].into();
+/// let file = std::fs::File::open("Cargo.toml")?;
+/// let length = file.metadata()?.len();
+/// let upload = HttpRequestBody::sized(file, length);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct HttpRequestBody<'a>(Source<'a>);
+
+enum Source<'a> {
+    /// Some of them are sent already.
+    Bytes { bytes: Cow<'a, [u8]>, sent: usize },
+    Reader {
+        reader: Box<dyn Read + Send + 'a>,
+        /// How many bytes it will be; None: in chunks, until it ends.
+        length: Option<u64>,
+        read: u64,
+        touched: bool,
+    },
+}
+
+impl<'a> HttpRequestBody<'a> {
+    /// Exactly the next `length` bytes of `reader`, which are announced by `content-length`. A reader
+    /// that ends before is an error of the request; what it has beyond is not read.
+    #[must_use]
+    pub fn sized(reader: impl Read + Send + 'a, length: u64) -> Self {
+        Self::reader(reader, Some(length))
+    }
+
+    /// All of `reader`, however long. Sent in chunks, each as soon as it is read, unless the request
+    /// has a header `content-length`, which then is the length as in [`sized`](Self::sized).
+    #[must_use]
+    pub fn chunked(reader: impl Read + Send + 'a) -> Self {
+        Self::reader(reader, None)
+    }
+
+    fn reader(reader: impl Read + Send + 'a, length: Option<u64>) -> Self {
+        Self(Source::Reader {
+            reader: Box::new(reader),
+            length,
+            read: 0,
+            touched: false,
+        })
+    }
+
+    fn bytes(bytes: Cow<'a, [u8]>) -> Self {
+        Self(Source::Bytes { bytes, sent: 0 })
+    }
+
+    /// How long it is in all, if that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        match &self.0 {
+            Source::Bytes { bytes, .. } => Some(bytes.len() as u64),
+            Source::Reader { length, .. } => *length,
+        }
+    }
+
+    /// How much of a known length was not handed out by [`next`](Self::next) yet.
+    pub(super) fn left(&self) -> u64 {
+        match &self.0 {
+            Source::Bytes { bytes, sent } => (bytes.len() - sent) as u64,
+            Source::Reader { length, read, .. } => length.map_or(0, |length| length - read),
+        }
+    }
+
+    /// Can it be sent again from its start?
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.0 {
+            Source::Bytes { .. } => true,
+            Source::Reader { touched, .. } => !touched,
+        }
+    }
+
+    /// From its start again.
+    pub(super) fn rewind(&mut self) {
+        if let Source::Bytes { sent, .. } = &mut self.0 {
+            *sent = 0;
+        }
+    }
+
+    /// Is it there without waiting for a reader?
+    pub(super) fn is_at_hand(&self) -> bool {
+        matches!(self.0, Source::Bytes { .. })
+    }
+
+    /// The next piece, of at most `most` bytes; empty at the end. A reader reads into `scratch`.
+    pub(super) fn next<'b>(
+        &'b mut self,
+        most: usize,
+        scratch: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], HttpError> {
+        match &mut self.0 {
+            Source::Bytes { bytes, sent } => {
+                let start = *sent;
+                *sent = bytes.len().min(start + most);
+                Ok(&bytes[start..*sent])
+            }
+            Source::Reader {
+                reader,
+                length,
+                read,
+                touched,
+            } => {
+                let left = length.map_or(u64::MAX, |length| length - *read);
+                let most = usize::try_from(left).map_or(most, |left| most.min(left));
+                if most == 0 {
+                    return Ok(&[]);
+                }
+                scratch.resize(most, 0);
+                *touched = true;
+                let bytes = pull(reader, scratch)?;
+                *read += bytes as u64;
+                match length {
+                    Some(length) if bytes == 0 => Err(HttpError::RequestBodyTooShort {
+                        sent: *read,
+                        length: *length,
+                    }),
+                    _ => Ok(&scratch[..bytes]),
+                }
+            }
+        }
+    }
+}
+
+fn pull(reader: &mut (dyn Read + Send + '_), out: &mut [u8]) -> Result<usize, HttpError> {
+    loop {
+        match reader.read(out) {
+            Ok(bytes) if bytes <= out.len() => return Ok(bytes),
+            Ok(_) => {
+                let source = io::Error::other("a reader claims more bytes than it was asked for");
+                return Err(HttpError::RequestBody { source });
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(HttpError::RequestBody { source }),
+        }
+    }
+}
+
+/// Nothing. With POST, PUT and PATCH, whose body a server expects, `content-length: 0` is sent.
+impl From<()> for HttpRequestBody<'_> {
+    fn from((): ()) -> Self {
+        Self::bytes(Cow::Borrowed(&[]))
+    }
+}
+
+/// Borrowed and owned bytes and texts.
+macro_rules! from_bytes {
+    ($($type:ty: $bytes:ident => $cow:expr;)+) => {$(
+        impl<'a> From<$type> for HttpRequestBody<'a> {
+            fn from($bytes: $type) -> Self {
+                Self::bytes($cow)
+            }
+        }
+    )+};
+}
+from_bytes! {
+    &'a [u8]: bytes => Cow::Borrowed(bytes);
+    &'a Vec<u8>: bytes => Cow::Borrowed(bytes);
+    Vec<u8>: bytes => Cow::Owned(bytes);
+    Cow<'a, [u8]>: bytes => bytes;
+    &'a str: text => Cow::Borrowed(text.as_bytes());
+    &'a String: text => Cow::Borrowed(text.as_bytes());
+    String: text => Cow::Owned(text.into_bytes());
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for HttpRequestBody<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::bytes(Cow::Borrowed(bytes))
+    }
+}
+
+/// Without the bytes, which may be many or secret.
+impl fmt::Debug for HttpRequestBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("HttpRequestBody");
+        shown
+            .field("length", &self.length())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a request before a connection is taken for it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) origin: HttpOrigin,
+    /// May be sent twice without harm.
+    pub(super) idempotent: bool,
+    /// The request says `connection: close`.
+    pub(super) says_close: bool,
+    /// How the body is delimited, where the caller has not said it.
+    pub(super) framing: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Plan {
+    /// Refuses what is no request, or could be understood by the server in two ways.
+    pub(super) fn new(parts: &Parts, body: &mut HttpRequestBody<'_>) -> Result<Self, HttpError> {
+        let origin = HttpOrigin::try_from(&parts.uri)?;
+        if parts.version != Version::HTTP_11 {
+            return Err(refused("this is a client for HTTP/1.1"));
+        }
+        if parts.method == Method::CONNECT {
+            return Err(refused("CONNECT makes a tunnel, which cannot be pooled"));
+        }
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        if hosts.next().is_some_and(|host| host.to_str().is_err()) || hosts.next().is_some() {
+            return Err(refused("it has more than one host, or one that is no text"));
+        }
+        Ok(Self {
+            framing: framing(&parts.method, &parts.headers, body)?,
+            origin,
+            idempotent: parts.method.is_idempotent(),
+            says_close: has_token(&parts.headers, &header::CONNECTION, "close"),
+        })
+    }
+}
+
+fn refused(problem: impl Into<Cow<'static, str>>) -> HttpError {
+    let problem = problem.into();
+    HttpError::Request { problem }
+}
+
+/// The header that is missing, after making sure that those which are there are true.
+fn framing(
+    method: &Method,
+    headers: &HeaderMap,
+    body: &mut HttpRequestBody<'_>,
+) -> Result<Option<(HeaderName, HeaderValue)>, HttpError> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if codings.next().is_some() || coding.is_some_and(|coding| !is_chunked(coding)) {
+        return Err(refused(
+            "the only transfer-encoding that can be sent is chunked",
+        ));
+    }
+    if coding.is_some() && length.is_some() {
+        return Err(refused("it has both transfer-encoding and content-length"));
+    }
+    if lengths.next().is_some() {
+        return Err(refused("it has more than one content-length"));
+    }
+    let carries = body.length() != Some(0) || coding.is_some();
+    if carries && matches!(*method, Method::HEAD | Method::TRACE) {
+        return Err(refused(format!("{method} cannot have a body")));
+    }
+    if coding.is_some() {
+        return Ok(None);
+    }
+    if let Some(length) = length {
+        let text = length.to_str().unwrap_or_default();
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(said) = text.parse().ok().filter(|_: &u64| digits) else {
+            return Err(refused(format!(
+                "content-length is {length:?}, which is no number"
+            )));
+        };
+        match (body.length(), &mut body.0) {
+            (Some(is), _) if is != said => {
+                let problem = format!("content-length says {said}, the body has {is} bytes");
+                return Err(refused(problem));
+            }
+            (None, Source::Reader { length, .. }) => *length = Some(said),
+            _ => {}
+        }
+        return Ok(None);
+    }
+    let wants_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    Ok(match body.length() {
+        Some(0) if !wants_body => None,
+        Some(length) => Some((header::CONTENT_LENGTH, HeaderValue::from(length))),
+        None => Some((
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        )),
+    })
+}
+
+fn is_chunked(coding: &HeaderValue) -> bool {
+    coding
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked")
+}
+
+/// Is this one of the words of a list, which may be spread over several headers?
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.any(|value| {
+        let mut words = value.as_bytes().split(|byte| *byte == b',');
+        words.any(|word| word.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
+}

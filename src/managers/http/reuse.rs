@@ -1,0 +1,196 @@
+//! May a connection serve the next request? The one place that decides it.
+
+use ureq_proto::{
+    BodyMode,
+    http::{HeaderMap, Response, StatusCode, Version, header},
+};
+
+use super::request::has_token;
+
+/// What the head of a response and the sending of its request say about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the columns of a truth table"
+)]
+pub(super) struct Facts {
+    /// The request said `connection: close`.
+    pub(super) client_closes: bool,
+    /// The response said `connection: close`, or is of HTTP/1.0 and did not say `keep-alive`.
+    pub(super) server_closes: bool,
+    /// The response has a second framing that contradicts the one in use.
+    pub(super) ambiguous: bool,
+    /// 101: what follows is another protocol.
+    pub(super) switched: bool,
+    /// Only the end of the connection ends the body.
+    pub(super) until_close: bool,
+    /// The whole request went out before the response came.
+    pub(super) sent: bool,
+}
+
+impl Facts {
+    /// `mode` is how the body of the response is delimited.
+    pub(super) fn new(
+        head: &Response<()>,
+        mode: BodyMode,
+        client_closes: bool,
+        sent: bool,
+    ) -> Self {
+        let headers = head.headers();
+        let says = |word| has_token(headers, &header::CONNECTION, word);
+        let old = head.version() == Version::HTTP_10;
+        Self {
+            client_closes,
+            server_closes: says("close") || old && !says("keep-alive"),
+            ambiguous: is_ambiguous(head),
+            switched: head.status() == StatusCode::SWITCHING_PROTOCOLS,
+            until_close: mode == BodyMode::CloseDelimited,
+            sent,
+        }
+    }
+
+    /// Why the connection must not be used again; None: it may. `complete`: the body was read to its
+    /// end. `left`: so many bytes behind that end have come already.
+    pub(super) fn obstacle(self, complete: bool, left: usize) -> Option<&'static str> {
+        let obstacles = [
+            (!complete, "the body was not read to its end"),
+            (left > 0, "more came than the response"),
+            (!self.sent, "the request was not sent as a whole"),
+            (self.switched, "the protocol was switched"),
+            (self.until_close, "the body ended with the connection"),
+            (self.ambiguous, "the response has two lengths"),
+            (self.client_closes, "the request said close"),
+            (self.server_closes, "the server closes"),
+        ];
+        let mut obstacles = obstacles.into_iter();
+        obstacles.find_map(|(holds, reason)| holds.then_some(reason))
+    }
+}
+
+/// Two readers could disagree on where this response ends, so what comes after it cannot be trusted
+/// (RFC 9112, 6.1 and 6.3).
+fn is_ambiguous(head: &Response<()>) -> bool {
+    let headers = head.headers();
+    let coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let sized = headers.contains_key(header::CONTENT_LENGTH);
+    match head.status() {
+        // It has no body, and announces one.
+        StatusCode::NO_CONTENT => coded || sized && !says_zero(headers),
+        _ => coded && (sized || head.version() == Version::HTTP_10),
+    }
+}
+
+fn says_zero(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    lengths.all(|length| length.as_bytes() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every column of the table, as bits.
+    fn facts(bits: u8) -> Facts {
+        let bit = |number: u8| bits & (1 << number) != 0;
+        Facts {
+            client_closes: bit(0),
+            server_closes: bit(1),
+            ambiguous: bit(2),
+            switched: bit(3),
+            until_close: bit(4),
+            sent: !bit(5),
+        }
+    }
+
+    #[test]
+    fn only_without_any_obstacle_is_a_connection_used_again() {
+        for bits in 0..64 {
+            for complete in [false, true] {
+                for left in [0, 1, 4096] {
+                    let free = facts(bits).obstacle(complete, left).is_none();
+                    let clear = bits == 0 && complete && left == 0;
+                    assert_eq!(free, clear, "{bits:b}, {complete}, {left}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_obstacle_alone_has_a_reason_of_its_own() {
+        let mut reasons: Vec<_> = (0..6)
+            .map(|bit| facts(1 << bit).obstacle(true, 0).unwrap())
+            .collect();
+        reasons.push(facts(0).obstacle(false, 0).unwrap());
+        reasons.push(facts(0).obstacle(true, 1).unwrap());
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), 8);
+    }
+
+    fn head(version: Version, status: u16, headers: &[(&'static str, &'static str)]) -> Facts {
+        let mut head = Response::builder().version(version).status(status);
+        for (name, value) in headers {
+            head = head.header(*name, *value);
+        }
+        let mode = BodyMode::LengthDelimited(3);
+        Facts::new(&head.body(()).unwrap(), mode, false, true)
+    }
+
+    #[test]
+    fn the_words_of_the_server_are_read_as_http_means_them() {
+        const NEW: Version = Version::HTTP_11;
+        const OLD: Version = Version::HTTP_10;
+        for (version, connection, closes) in [
+            (NEW, "", false),
+            (NEW, "keep-alive", false),
+            (NEW, "close", true),
+            (NEW, "Close", true),
+            (NEW, "upgrade, CLOSE ,x", true),
+            (NEW, "closed", false),
+            (OLD, "", true),
+            (OLD, "Keep-Alive", false),
+            (OLD, "keep-alive, close", true),
+        ] {
+            let facts = head(version, 200, &[("connection", connection)]);
+            assert_eq!(facts.server_closes, closes, "{version:?} {connection:?}");
+        }
+        let split = head(NEW, 200, &[("connection", "a"), ("connection", "close")]);
+        assert!(split.server_closes);
+    }
+
+    #[test]
+    fn a_response_with_two_lengths_is_ambiguous() {
+        const LENGTH: (&str, &str) = ("content-length", "3");
+        const NOTHING: (&str, &str) = ("content-length", "0");
+        const CHUNKED: (&str, &str) = ("transfer-encoding", "chunked");
+        for (version, status, headers, ambiguous) in [
+            (Version::HTTP_11, 200, &[LENGTH][..], false),
+            (Version::HTTP_11, 200, &[CHUNKED], false),
+            (Version::HTTP_11, 200, &[CHUNKED, LENGTH], true),
+            (Version::HTTP_11, 200, &[CHUNKED, NOTHING], true),
+            (Version::HTTP_10, 200, &[LENGTH], false),
+            (Version::HTTP_10, 200, &[CHUNKED], true),
+            (Version::HTTP_11, 304, &[LENGTH], false),
+            (Version::HTTP_11, 204, &[], false),
+            (Version::HTTP_11, 204, &[NOTHING], false),
+            (Version::HTTP_11, 204, &[LENGTH], true),
+            (Version::HTTP_11, 204, &[CHUNKED], true),
+        ] {
+            let facts = head(version, status, headers);
+            assert_eq!(
+                facts.ambiguous, ambiguous,
+                "{version:?} {status} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_switched_protocol_and_a_body_until_the_end_show() {
+        let head = Response::builder().status(101).body(()).unwrap();
+        let facts = Facts::new(&head, BodyMode::NoBody, true, false);
+        assert!(facts.switched && facts.client_closes && !facts.sent && !facts.until_close);
+        let head = Response::new(());
+        let facts = Facts::new(&head, BodyMode::CloseDelimited, false, true);
+        assert!(facts.until_close && !facts.switched);
+    }
+}

@@ -1,0 +1,217 @@
+//! A real nginx with a configuration and a folder of its own, ended with the test.
+
+use crate::common::{SOON, eventually, ms};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Instant,
+};
+
+/// How many were started: each has a folder of its own.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs until it is dropped, then it and its folder are gone.
+pub(crate) struct Nginx {
+    folder: PathBuf,
+    port: u16,
+    master: Option<Child>,
+}
+
+impl Nginx {
+    /// With these lines in its `server`. `None`, and a line that says so, where there is no nginx.
+    pub(crate) fn start(name: &str, server: &str) -> Option<Self> {
+        if Command::new("nginx")
+            .arg("-v")
+            .stderr(Stdio::null())
+            .status()
+            .is_err()
+        {
+            println!("SKIPPED: nginx is not installed");
+            return None;
+        }
+        let number = COUNT.fetch_add(1, Ordering::SeqCst);
+        let folder = std::env::temp_dir();
+        let folder = folder.join(format!("conpool-{name}-{}-{number}", std::process::id()));
+        fs::create_dir_all(folder.join("www")).unwrap();
+        // Its workers may be another user.
+        fs::create_dir_all(folder.join("tmp")).unwrap();
+        // Somebody else may take the port between the look for it and its use.
+        for _ in 0..10 {
+            let port = free_port();
+            let mut nginx = Self {
+                folder: folder.clone(),
+                port,
+                master: None,
+            };
+            nginx.configure(server);
+            nginx.run();
+            if nginx.is_up() {
+                return Some(nginx);
+            }
+            println!("{}", nginx.errors());
+            nginx.stop();
+            // The folder is kept for the next try.
+            std::mem::forget(nginx);
+        }
+        panic!("nginx does not start");
+    }
+
+    fn configure(&self, server: &str) {
+        let folder = self.folder.display();
+        let user = match self.is_root() {
+            true => "user root;",
+            false => "",
+        };
+        let temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temps = temps.map(|name| format!("{name}_temp_path {folder}/tmp/{name};\n"));
+        let temps = temps.concat();
+        let text = format!(
+            "{user}\n\
+             daemon off;\n\
+             worker_processes 2;\n\
+             pid {folder}/pid;\n\
+             error_log {folder}/error.log warn;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{\n\
+             {temps}\
+             log_format lines '$connection $request_method $status';\n\
+             access_log {folder}/access.log lines;\n\
+             server {{\n\
+             listen 127.0.0.1:{port} {ssl};\n\
+             root {folder}/www;\n\
+             {server}\n\
+             }}\n\
+             }}\n",
+            port = self.port,
+            ssl = if server.contains("ssl_certificate") {
+                "ssl"
+            } else {
+                ""
+            },
+            server = server.replace("FOLDER", &folder.to_string()),
+        );
+        fs::write(self.folder.join("nginx.conf"), text).unwrap();
+    }
+
+    fn is_root(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(&self.folder).unwrap().uid() == 0
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("nginx");
+        command
+            .arg("-p")
+            .arg(&self.folder)
+            .arg("-c")
+            .arg(self.folder.join("nginx.conf"));
+        command.arg("-e").arg(self.folder.join("error.log"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&mut self) {
+        self.master = Some(self.command().spawn().unwrap());
+    }
+
+    /// Whether it answers soon.
+    pub(crate) fn is_up(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < SOON {
+            if self.master.as_mut().unwrap().try_wait().unwrap().is_some() {
+                return false;
+            }
+            // The pid file comes after the sockets; it may be that of another nginx that listens there.
+            let ready = self.folder.join("pid").exists();
+            if ready && TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+                return true;
+            }
+            thread::sleep(ms(5));
+        }
+        false
+    }
+
+    fn signal(&self, word: &str) {
+        let _ = self.command().arg("-s").arg(word).status();
+    }
+
+    /// New workers take over; the old ones end when their requests have.
+    pub(crate) fn reload(&self) {
+        self.signal("reload");
+    }
+
+    /// Ends it and all of its workers.
+    pub(crate) fn stop(&mut self) {
+        let Some(mut master) = self.master.take() else {
+            return;
+        };
+        self.signal("stop");
+        let start = Instant::now();
+        while start.elapsed() < SOON {
+            if master.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            thread::sleep(ms(5));
+        }
+        let _ = master.kill();
+        let _ = master.wait();
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn www(&self, name: &str) -> PathBuf {
+        self.folder.join("www").join(name)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it has logged of so many requests: a line for each.
+    #[track_caller]
+    pub(crate) fn log(&self, requests: usize) -> Vec<String> {
+        let read = || fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
+        // A request is logged when its response is out.
+        eventually(|| read().lines().count() >= requests);
+        read().lines().map(str::to_owned).collect()
+    }
+
+    /// On how many connections it has seen so many requests.
+    #[track_caller]
+    pub(crate) fn connections(&self, requests: usize) -> usize {
+        let log = self.log(requests);
+        assert_eq!(log.len(), requests, "{log:?}");
+        let numbers = log.iter().filter_map(|line| line.split(' ').next());
+        numbers.collect::<BTreeSet<_>>().len()
+    }
+
+    fn errors(&self) -> String {
+        fs::read_to_string(self.folder.join("error.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}

@@ -1,0 +1,181 @@
+//! One connection, as the server sees it.
+
+use crate::common::{SOON, ms};
+use socket2::SockRef;
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// The head of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Head {
+    fn parse(text: &str) -> Self {
+        let mut lines = text.split("\r\n");
+        let first = lines.next().unwrap_or_default();
+        let mut words = first.split(' ').map(str::to_owned);
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+        let head = Self {
+            method: words.next().unwrap_or_default(),
+            target: words.next().unwrap_or_default(),
+            headers: headers.collect(),
+        };
+        assert_eq!(words.next().as_deref(), Some("HTTP/1.1"), "{text}");
+        head
+    }
+
+    /// All values of a header, with commas between.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        let all = self.headers.iter().filter(|(key, _)| key == name);
+        let all: Vec<_> = all.map(|(_, value)| value.as_str()).collect();
+        (!all.is_empty()).then(|| all.join(","))
+    }
+}
+
+/// The server's end of a connection. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    stream: Arc<TcpStream>,
+    pending: Vec<u8>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    pub(super) fn new(stream: Arc<TcpStream>, requests: Arc<AtomicUsize>) -> Self {
+        Self {
+            stream,
+            pending: Vec::new(),
+            requests,
+        }
+    }
+
+    /// The next head; `None` when the client has ended.
+    pub(crate) fn head(&mut self) -> Option<Head> {
+        loop {
+            let end = self.pending.windows(4).position(|end| end == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head: Vec<u8> = self.pending.drain(..end + 4).collect();
+                self.requests.fetch_add(1, Ordering::SeqCst);
+                return Some(Head::parse(std::str::from_utf8(&head[..end]).unwrap()));
+            }
+            if !self.more() {
+                return None;
+            }
+        }
+    }
+
+    /// The body behind a head, without its chunks; `None` when the client ends before it does.
+    pub(crate) fn body(&mut self, head: &Head) -> Option<Vec<u8>> {
+        if let Some(length) = head.get("content-length") {
+            return self.exactly(length.parse().unwrap());
+        }
+        let mut body = Vec::new();
+        if head.get("transfer-encoding").is_some() {
+            loop {
+                let size = usize::from_str_radix(&self.line()?, 16).unwrap();
+                body.extend(self.exactly(size)?);
+                assert_eq!(self.line()?, "");
+                if size == 0 {
+                    break;
+                }
+            }
+        }
+        Some(body)
+    }
+
+    pub(crate) fn request(&mut self) -> Option<(Head, Vec<u8>)> {
+        let head = self.head()?;
+        let body = self.body(&head)?;
+        Some((head, body))
+    }
+
+    pub(crate) fn exactly(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        while self.pending.len() < bytes {
+            if !self.more() {
+                return None;
+            }
+        }
+        Some(self.pending.drain(..bytes).collect())
+    }
+
+    /// A line of a chunked body.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        loop {
+            let end = self.pending.windows(2).position(|end| end == b"\r\n");
+            if let Some(end) = end {
+                let line: Vec<u8> = self.pending.drain(..end + 2).collect();
+                return Some(String::from_utf8(line[..end].to_vec()).unwrap());
+            }
+            if !self.more() {
+                return None;
+            }
+        }
+    }
+
+    fn more(&mut self) -> bool {
+        let mut piece = [0; 16 * 1024];
+        match (&*self.stream).read(&mut piece) {
+            Ok(bytes) => {
+                self.pending.extend(&piece[..bytes]);
+                bytes > 0
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Sends; a client that is gone is no matter.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        (&*self.stream).write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends so many bytes at a time, each in a packet of its own.
+    pub(crate) fn send_in(&mut self, bytes: &[u8], step: usize, pause: Duration) {
+        for piece in bytes.chunks(step) {
+            if !self.send(piece) {
+                return;
+            }
+            thread::sleep(pause);
+        }
+    }
+
+    /// Ends the sending side.
+    pub(crate) fn fin(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends with a reset.
+    pub(crate) fn rst(self) {
+        let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Waits until the client has ended; what it sent before. `None`: it has not.
+    pub(crate) fn end(&mut self) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut rest = std::mem::take(&mut self.pending);
+        match (&*self.stream).read_to_end(&mut rest) {
+            Ok(_) => Some(rest),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(rest),
+            Err(_) => None,
+        }
+    }
+
+    /// Answers everything with `response` until the client ends.
+    pub(crate) fn answer(&mut self, response: &[u8]) {
+        while self.request().is_some() {
+            self.send(response);
+        }
+    }
+}

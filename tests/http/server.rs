@@ -1,0 +1,146 @@
+//! A server that does on each connection what a function says.
+
+use super::{OK, Peer};
+use std::{
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+type Script = dyn Fn(usize, Peer) + Send + Sync;
+
+/// Stops, and ends its connections, when it is dropped. A script that panics fails the test then.
+pub(crate) struct Server {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    door: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stopped: AtomicBool,
+    connections: AtomicUsize,
+    requests: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    peak: AtomicUsize,
+    /// Weak: a connection ends when its script lets go of it.
+    lines: Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>,
+}
+
+/// Counts a connection as open while it lives.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Server {
+    /// `script` gets each connection with its number, from 0, on a thread of its own.
+    pub(crate) fn start(script: impl Fn(usize, Peer) + Send + Sync + 'static) -> Self {
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), script)
+    }
+
+    pub(crate) fn on(
+        listener: TcpListener,
+        script: impl Fn(usize, Peer) + Send + Sync + 'static,
+    ) -> Self {
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        let script: Arc<Script> = Arc::new(script);
+        let door = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if accepting.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                accepting.admit(stream.unwrap(), Arc::clone(&script));
+            }
+        });
+        Self {
+            addr,
+            shared,
+            door: Some(door),
+        }
+    }
+
+    /// Answers every request with [`OK`].
+    pub(crate) fn plain() -> Self {
+        Self::start(|_, mut peer| peer.answer(OK))
+    }
+
+    /// Answers the first request of the first connection with `first` and every other with [`OK`].
+    pub(crate) fn first(first: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self::start(move |number, mut peer| {
+            if number == 0 && peer.request().is_some() {
+                peer.send(first.as_ref());
+            }
+            peer.answer(OK);
+        })
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// How many connections it has seen.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many heads of requests it has seen.
+    pub(crate) fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many connections its scripts hold now.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// The most that were open at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.shared.peak.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    fn admit(&self, stream: TcpStream, script: Arc<Script>) {
+        stream.set_nodelay(true).unwrap();
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(open, Ordering::SeqCst);
+        let open = Open(Arc::clone(&self.open));
+        let stream = Arc::new(stream);
+        let weak = Arc::downgrade(&stream);
+        let peer = Peer::new(stream, Arc::clone(&self.requests));
+        let line = thread::spawn(move || {
+            let _open = open;
+            script(number, peer);
+        });
+        self.lines.lock().unwrap().push((weak, line));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.addr);
+        let _ = self.door.take().unwrap().join();
+        for (stream, line) in self.shared.lines.lock().unwrap().drain(..) {
+            if let Some(stream) = stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            let ended = line.join();
+            assert!(ended.is_ok() || thread::panicking(), "a script panicked");
+        }
+    }
+}
