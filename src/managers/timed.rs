@@ -32,6 +32,13 @@ impl<'a, S: OverTcp + ?Sized> Timed<'a, S> {
     }
 
     /// A limit too long to be a point in time is none.
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(
+            dead_code,
+            reason = "not every protocol begins to count with its first byte"
+        )
+    )]
     pub(super) fn within(stream: &'a mut S, limit: Duration) -> Self {
         Self::until(stream, now().checked_add(limit))
     }
