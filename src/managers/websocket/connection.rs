@@ -2,30 +2,16 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io,
+    fmt,
     net::TcpStream,
     time::{Duration, Instant},
 };
 
-use tungstenite::{
-    Message, Utf8Bytes, WebSocket,
-    protocol::{
-        CloseFrame,
-        frame::coding::{CloseCode, Control, Data, OpCode},
-    },
-};
+use tungstenite::{Message, WebSocket, protocol::frame::coding::CloseCode};
 
 use super::{
-    Pushed, WebSocketError,
-    failure::{code, is_late, lost},
-    nonce::nonce,
-    wire::Wire,
+    Pushed, WebSocketError, custody::would_wait, failure::is_late, nonce::nonce, wire::Wire,
 };
-use crate::Transport;
-
-/// Control frames that one look or one ping takes in beside the data allowed, in bytes. A server that
-/// sends more of them to an idle connection is not in its right mind.
-const OVERHEAD: usize = 64 * 1024;
 
 /// What a user may change and the check-in restores.
 #[derive(Debug, Clone, Copy)]
@@ -42,23 +28,23 @@ pub(super) struct Timeouts {
 ///
 /// There is no way to the stream below, because what is read there would be lost to the messages.
 pub struct WebSocketConnection {
-    socket: WebSocket<Wire>,
-    kept: VecDeque<Message>,
+    pub(super) socket: WebSocket<Wire>,
+    pub(super) kept: VecDeque<Message>,
     /// The payload of those.
-    kept_bytes: usize,
-    pushed: Pushed,
-    timeouts: Timeouts,
+    pub(super) kept_bytes: usize,
+    pub(super) pushed: Pushed,
+    pub(super) timeouts: Timeouts,
     subprotocol: Option<String>,
     /// The code and the reason of the server's close frame.
-    closed: Option<(Option<u16>, String)>,
+    pub(super) closed: Option<(Option<u16>, String)>,
     /// Reading or writing has failed in a way after which nobody can go on.
-    failed: bool,
+    pub(super) failed: bool,
     /// The user stopped reading after the first bytes of a message.
-    gave_up: bool,
+    pub(super) gave_up: bool,
     /// The user sent the first fragments of a message and not its last.
-    unfinished: bool,
+    pub(super) unfinished: bool,
     /// What the close frame of this side will say.
-    farewell: CloseCode,
+    pub(super) farewell: CloseCode,
 }
 
 impl WebSocketConnection {
@@ -95,6 +81,7 @@ impl WebSocketConnection {
     /// [`Closed`](WebSocketError::Closed), [`Transport`](WebSocketError::Transport) and
     /// [`Io`](WebSocketError::Io). After any of them the connection is evicted when it is given back.
     pub fn send(&mut self, message: Message) -> Result<(), WebSocketError> {
+        self.usable()?;
         self.note_fragment(&message);
         let limit = self.timeouts.write;
         self.socket.get_mut().within(limit);
@@ -125,6 +112,7 @@ impl WebSocketConnection {
         if let Some(message) = self.take_kept() {
             return Ok(message);
         }
+        self.usable()?;
         let limit = self.timeouts.read;
         self.socket.get_mut().within(limit);
         loop {
@@ -155,6 +143,7 @@ impl WebSocketConnection {
         if let Some(message) = self.take_kept() {
             return Ok(Some(message));
         }
+        self.usable()?;
         self.without_waiting(|this| {
             loop {
                 match this.socket.read() {
@@ -188,6 +177,7 @@ impl WebSocketConnection {
         reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
     )]
     pub fn ping(&mut self, within: Duration) -> Result<Duration, WebSocketError> {
+        self.usable()?;
         let start = Instant::now();
         let nonce = nonce();
         let room = self.room();
@@ -239,164 +229,6 @@ impl WebSocketConnection {
     pub fn tcp(&self) -> &TcpStream {
         self.socket.get_ref().transport().tcp()
     }
-
-    /// Takes in what has arrived, without waiting: keeps messages, answers pings, sees the end.
-    pub(super) fn look(&mut self) -> Result<(), WebSocketError> {
-        let room = self.room();
-        self.without_waiting(|this| {
-            this.socket.get_mut().allow(Some(room));
-            loop {
-                match this.socket.read() {
-                    Ok(message) => this.arrived(message)?,
-                    Err(error) if would_wait(&error) => return this.judge(),
-                    Err(error) => return Err(this.lost(error)),
-                }
-            }
-        })
-    }
-
-    /// Nobody can use it any more, or the next user would get in the middle of something.
-    pub(super) fn is_broken(&self) -> bool {
-        self.failed || self.gave_up || self.unfinished || !self.socket.can_write()
-    }
-
-    pub(super) fn restore(&mut self, timeouts: Timeouts) {
-        self.timeouts = timeouts;
-    }
-
-    /// The closing handshake, within `limit`. Returns what is left, and how many messages nobody read.
-    pub(super) fn close(mut self, limit: Duration) -> (Transport, usize) {
-        let farewell = Some(CloseFrame {
-            code: self.farewell,
-            reason: Utf8Bytes::default(),
-        });
-        let mut unread = self.kept.len();
-        if self.failed || limit.is_zero() {
-            // Said if there is room for it; nobody waits for an answer.
-            let _ = self.without_waiting(|this| {
-                let _ = this.socket.close(farewell);
-                Ok(())
-            });
-        } else {
-            self.socket.get_mut().within(limit);
-            let mut open = self.socket.close(farewell).is_ok();
-            // Until the server has ended TCP, which it does first, so that it and not this side
-            // keeps the remains of the connection.
-            while open {
-                match self.socket.read() {
-                    Ok(Message::Text(_) | Message::Binary(_)) => unread += 1,
-                    Ok(_) => {}
-                    Err(_) => open = false,
-                }
-            }
-        }
-        (self.socket.into_inner().into_transport(), unread)
-    }
-
-    fn take_kept(&mut self) -> Option<Message> {
-        let message = self.kept.pop_front()?;
-        self.kept_bytes -= message.len();
-        Some(message)
-    }
-
-    /// Something came that the caller did not ask for.
-    fn arrived(&mut self, message: Message) -> Result<(), WebSocketError> {
-        match message {
-            Message::Text(_) | Message::Binary(_) => {
-                self.gave_up = false;
-                self.kept_bytes += message.len();
-                self.kept.push_back(message);
-                self.judge()
-            }
-            Message::Close(frame) => {
-                // The answer to it. Where there is no room for that now, the dispose tries again.
-                let _ = self.socket.flush();
-                let farewell = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                let (code, reason) = farewell.unzip();
-                let reason = reason.unwrap_or_default();
-                self.closed = Some((code, reason.clone()));
-                Err(WebSocketError::Closed { code, reason })
-            }
-            // The pong goes out with the next read or write.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
-        }
-    }
-
-    /// Is there more data for the next user than allowed?
-    fn judge(&self) -> Result<(), WebSocketError> {
-        let (messages, bytes) = self.pushed.limits();
-        let rejected = self.pushed == Pushed::Reject && self.holds_any();
-        if rejected || self.kept.len() > messages || self.held() > bytes {
-            return Err(self.too_much());
-        }
-        Ok(())
-    }
-
-    fn holds_any(&self) -> bool {
-        !self.kept.is_empty() || self.socket.get_ref().follower().mid_message()
-    }
-
-    /// Payload that waits for the next user, that of an incomplete message included.
-    fn held(&self) -> usize {
-        let incomplete = self.socket.get_ref().follower().bytes();
-        self.kept_bytes.saturating_add(incomplete)
-    }
-
-    /// Bytes that may come in while nobody reads.
-    fn room(&self) -> usize {
-        let (_, bytes) = self.pushed.limits();
-        bytes.saturating_sub(self.held()).saturating_add(OVERHEAD)
-    }
-
-    fn too_much(&self) -> WebSocketError {
-        let (max_messages, max_bytes) = self.pushed.limits();
-        WebSocketError::PushedTooMuch {
-            messages: self.kept.len(),
-            bytes: self.held(),
-            max_messages,
-            max_bytes,
-        }
-    }
-
-    fn lost(&mut self, error: tungstenite::Error) -> WebSocketError {
-        if self.socket.get_ref().exhausted() {
-            return self.too_much();
-        }
-        self.failed = true;
-        self.farewell = code(&error);
-        let peer = self.tcp().peer_addr().ok();
-        lost(error, peer, self.closed.as_ref())
-    }
-
-    fn without_waiting<R>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<R, WebSocketError>,
-    ) -> Result<R, WebSocketError> {
-        let io = |source| WebSocketError::Io { source };
-        self.socket.get_mut().hurry().map_err(io)?;
-        let result = work(self);
-        let calmed = self.socket.get_mut().calm().map_err(io);
-        let result = result?;
-        calmed.map(|()| result)
-    }
-
-    /// A raw frame can begin a message or end it, and can close the connection.
-    fn note_fragment(&mut self, message: &Message) {
-        let Message::Frame(frame) = message else {
-            return;
-        };
-        match frame.header().opcode {
-            OpCode::Data(Data::Text | Data::Binary | Data::Continue) => {
-                self.unfinished = !frame.header().is_final;
-            }
-            OpCode::Control(Control::Close) => self.unfinished = true,
-            _ => {}
-        }
-    }
-}
-
-fn would_wait(error: &tungstenite::Error) -> bool {
-    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl fmt::Debug for WebSocketConnection {

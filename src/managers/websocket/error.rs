@@ -124,6 +124,10 @@ pub enum WebSocketError {
         source: tungstenite::Error,
     },
 
+    /// An earlier read or write has failed, and said why. Nothing more can be done with it.
+    #[error("the WebSocket is broken: an earlier read or write has failed")]
+    Broken,
+
     /// The system would not read or write.
     #[error("the WebSocket cannot be read or written")]
     Io {
