@@ -30,4 +30,6 @@ pub use tls::*;
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub use transport::*;
 #[cfg(feature = "websocket")]
-pub use websocket::*;
+pub use websocket::{
+    Pushed, WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
+};

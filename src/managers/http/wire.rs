@@ -111,7 +111,7 @@ fn receive(transport: &mut Transport, out: &mut [u8], deadline: Deadline) -> io:
             Transport::Tcp(stream) => Timed::until(stream, deadline).read(out),
             #[cfg(feature = "tls")]
             Transport::Tls(stream) => {
-                let mut timed = Timed::until(&mut stream.sock, deadline);
+                let mut timed = Timed::until(stream.sock.tcp_mut(), deadline);
                 match stream.conn.reader().read(out) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         match stream.conn.complete_io(&mut timed) {
@@ -139,7 +139,7 @@ fn receive_now(transport: &mut Transport, out: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         Transport::Tls(stream) => {
             // There may be data in the session though there is none in the socket.
-            if stream.conn.read_tls(&mut stream.sock).is_ok() {
+            if stream.conn.read_tls(stream.sock.tcp_mut()).is_ok() {
                 let state = stream.conn.process_new_packets();
                 state.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
             }
@@ -181,7 +181,7 @@ fn finish(transport: &mut Transport, until: Deadline) -> io::Result<()> {
 #[cfg(feature = "tls")]
 fn flush(stream: &mut TlsStream, until: Deadline) -> io::Result<()> {
     while stream.conn.wants_write() {
-        let mut timed = Timed::until(&mut stream.sock, until);
+        let mut timed = Timed::until(stream.sock.tcp_mut(), until);
         if stream.conn.write_tls(&mut timed)? == 0 {
             return Err(ErrorKind::WriteZero.into());
         }

@@ -22,7 +22,8 @@ impl TlsSocket {
         Self(stream)
     }
 
-    pub(super) fn tcp_mut(&mut self) -> &mut TcpStream {
+    /// Past the translation: for reads and writes with a time of their own, and those that do not wait.
+    pub(in crate::managers) fn tcp_mut(&mut self) -> &mut TcpStream {
         &mut self.0
     }
 

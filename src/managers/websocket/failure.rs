@@ -1,0 +1,84 @@
+//! What an error of the codec means for the connection.
+
+use std::{io, net::SocketAddr};
+
+use tungstenite::{Error, error::ProtocolError, protocol::frame::coding::CloseCode};
+
+use super::WebSocketError;
+use crate::ConbusError;
+#[cfg(feature = "tls")]
+use crate::TlsError;
+
+/// The deadline of the wire was over. Unix has another word for it than for a peer that the system gave
+/// up on, which is the same kind of error but has a number.
+pub(super) fn is_late(error: &Error) -> bool {
+    match error {
+        Error::Io(error) => {
+            error.kind() == io::ErrorKind::TimedOut
+                && (cfg!(windows) || error.raw_os_error().is_none())
+        }
+        _ => false,
+    }
+}
+
+/// Names what happened to a connection that stood. `closed` is what the server's close frame said, if
+/// it sent one.
+pub(super) fn lost(
+    error: Error,
+    peer: Option<SocketAddr>,
+    closed: Option<&(Option<u16>, String)>,
+) -> WebSocketError {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::SendAfterClosing) => {
+            let (code, reason) = closed.cloned().unwrap_or_default();
+            WebSocketError::Closed { code, reason }
+        }
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            WebSocketError::Transport(ConbusError::Closed { peer }.into())
+        }
+        Error::Io(error) => broken(error, peer),
+        source => WebSocketError::Protocol { source },
+    }
+}
+
+/// With which code this side leaves a server that made such an error.
+pub(super) fn code(error: &Error) -> CloseCode {
+    match error {
+        Error::Capacity(_) => CloseCode::Size,
+        Error::Utf8(_) => CloseCode::Invalid,
+        Error::Protocol(_) => CloseCode::Protocol,
+        _ => CloseCode::Normal,
+    }
+}
+
+fn broken(error: io::Error, peer: Option<SocketAddr>) -> WebSocketError {
+    match error.kind() {
+        // TLS says so when TCP has ended without its own goodbye.
+        io::ErrorKind::UnexpectedEof => {
+            WebSocketError::Transport(ConbusError::Closed { peer }.into())
+        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::TimedOut => WebSocketError::Transport(ConbusError::Reset { peer }.into()),
+        _ => other(error),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn other(error: io::Error) -> WebSocketError {
+    match error.downcast::<rustls::Error>() {
+        Ok(source) => WebSocketError::Transport(TlsError::Session { source }.into()),
+        Err(source) => WebSocketError::Io { source },
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn other(source: io::Error) -> WebSocketError {
+    WebSocketError::Io { source }
+}

@@ -1,0 +1,235 @@
+//! The stream below the codec: how long it may wait, how much it may take in, and where the answer to
+//! the upgrade ends and the frames begin.
+
+use std::{
+    io::{self, Read, Write},
+    time::{Duration, Instant},
+};
+
+use super::follower::Follower;
+use crate::{Transport, managers::timed::Timed};
+
+/// An answer to the upgrade with a longer head is none that the codec takes.
+const LONGEST_HEAD: usize = 64 * 1024;
+
+/// How long reads and writes may wait.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// Not at all: the socket does not block.
+    Now,
+    /// All of them together until then; `None`: for ever.
+    Until(Option<Instant>),
+}
+
+/// A transport with its limits.
+#[derive(Debug)]
+pub(super) struct Wire {
+    transport: Transport,
+    pace: Pace,
+    /// Bytes that may still come in; `None`: any number.
+    allowance: Option<usize>,
+    /// More was there than was allowed.
+    exhausted: bool,
+    follower: Follower,
+    /// Came in and was not passed on yet.
+    early: Vec<u8>,
+    /// How much of `early` belongs to the answer to the upgrade, once that is known.
+    head: Option<usize>,
+    upgraded: bool,
+}
+
+impl Wire {
+    pub(super) fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            pace: Pace::Until(None),
+            allowance: None,
+            exhausted: false,
+            follower: Follower::default(),
+            early: Vec::new(),
+            head: None,
+            upgraded: false,
+        }
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(super) fn into_transport(self) -> Transport {
+        self.transport
+    }
+
+    pub(super) fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// More was there than [`allow`](Self::allow) allows.
+    pub(super) fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// From here on frames come in.
+    pub(super) fn upgraded(&mut self) {
+        self.upgraded = true;
+    }
+
+    /// From now on all reads and writes together may wait so long, and any number of bytes may come
+    /// in. `None`, or longer than there is time: for ever.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
+    )]
+    pub(super) fn within(&mut self, limit: impl Into<Option<Duration>>) {
+        let deadline = limit
+            .into()
+            .and_then(|limit| Instant::now().checked_add(limit));
+        self.pace = Pace::Until(deadline);
+        self.allow(None);
+    }
+
+    /// From now on only so many bytes may come in.
+    pub(super) fn allow(&mut self, bytes: Option<usize>) {
+        self.allowance = bytes;
+        self.exhausted = false;
+    }
+
+    /// From now on nothing waits, until [`calm`](Self::calm).
+    pub(super) fn hurry(&mut self) -> io::Result<()> {
+        self.transport.tcp().set_nonblocking(true)?;
+        self.pace = Pace::Now;
+        self.allow(None);
+        Ok(())
+    }
+
+    /// The socket may block again.
+    pub(super) fn calm(&mut self) -> io::Result<()> {
+        self.pace = Pace::Until(None);
+        self.allow(None);
+        self.transport.tcp().set_nonblocking(false)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match self.pace {
+                Pace::Now => self.transport.read(buffer),
+                Pace::Until(deadline) => Timed::until(&mut self.transport, deadline).read(buffer),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Passes on what was received before.
+    fn pass_on(&mut self, buffer: &mut [u8], most: usize) -> usize {
+        let count = buffer.len().min(most);
+        buffer[..count].copy_from_slice(&self.early[..count]);
+        self.early.drain(..count);
+        count
+    }
+
+    /// Passes on the answer to the upgrade and not a byte more: what the codec gets before it has made
+    /// the connection is out of reach afterwards.
+    ///
+    /// It gets the answer in one piece, because it takes many small ones for an attack.
+    fn read_head(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.head.is_none() {
+            self.head = end_of_head(&self.early);
+            if self.head.is_some() || !may_be_head(&self.early) {
+                break;
+            }
+            let mut chunk = [0; 4096];
+            match self.receive(&mut chunk)? {
+                0 => break,
+                read => self.early.extend_from_slice(&chunk[..read]),
+            }
+        }
+        let most = self.head.unwrap_or(self.early.len());
+        let count = self.pass_on(buffer, most);
+        self.head = self.head.map(|head| head - count);
+        Ok(count)
+    }
+}
+
+/// Where the empty line ends.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let ends = |length: usize, end: &[u8]| {
+        let found = bytes.windows(length).position(|window| window == end);
+        found.map(|start| start + length)
+    };
+    // The codec takes lines that end without a carriage return, too.
+    ends(3, b"\n\r\n").into_iter().chain(ends(2, b"\n\n")).min()
+}
+
+/// What speaks no HTTP gets no time to say more.
+fn may_be_head(bytes: &[u8]) -> bool {
+    let start = b"HTTP/1.";
+    let seen = bytes.len().min(start.len());
+    bytes[..seen] == start[..seen] && bytes.len() <= LONGEST_HEAD
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.upgraded {
+            return self.read_head(buffer);
+        }
+        let most = buffer.len().min(self.allowance.unwrap_or(usize::MAX));
+        if most == 0 && !buffer.is_empty() {
+            self.exhausted = true;
+            return Err(io::Error::other("more came in than is allowed"));
+        }
+        let count = if self.early.is_empty() {
+            self.receive(&mut buffer[..most])?
+        } else {
+            self.pass_on(buffer, most.min(self.early.len()))
+        };
+        self.follower.feed(&buffer[..count]);
+        self.allowance = self.allowance.map(|left| left - count);
+        Ok(count)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        loop {
+            let written = match self.pace {
+                Pace::Now => self.transport.write(buffer),
+                Pace::Until(deadline) => Timed::until(&mut self.transport, deadline).write(buffer),
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.pace {
+            Pace::Now => self.transport.flush(),
+            Pace::Until(deadline) => Timed::until(&mut self.transport, deadline).flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{end_of_head, may_be_head};
+
+    #[test]
+    fn a_head_ends_behind_its_first_empty_line() {
+        assert_eq!(end_of_head(b"HTTP/1.1 101 x\r\nA: b\r\n"), None);
+        assert_eq!(end_of_head(b"A\r\n\r\n\x81\x01a\n\n"), Some(5));
+        assert_eq!(end_of_head(b"A\n\nB\r\n\r\n"), Some(3));
+    }
+
+    #[test]
+    fn what_is_no_http_is_seen_by_its_first_bytes() {
+        assert!(may_be_head(b""));
+        assert!(may_be_head(b"HTT"));
+        assert!(may_be_head(b"HTTP/1.1 1"));
+        assert!(!may_be_head(b"SSH"));
+        assert!(!may_be_head(b"HTTP/2"));
+    }
+}

@@ -1,0 +1,306 @@
+//! What the tests of WebSockets share: real servers on this machine, and pools of clients to them.
+
+#![allow(
+    dead_code,
+    reason = "every test file uses its own part of these helpers"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests time the pool from outside and are themselves the users' threads"
+)]
+
+use crate::common::{self, SOON, eventually, noise, secs, threads};
+use conpool::{
+    EvictReason, ManualClock, Pool, PoolBuilder, PoolStats, PooledConnection, WebSocketManager,
+    WebSocketManagerBuilder,
+    managers::websocket::{
+        Message,
+        tungstenite::{Error, WebSocket, accept},
+    },
+};
+use std::{
+    io,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+};
+
+pub(crate) type Far = WebSocket<TcpStream>;
+pub(crate) type Guard = PooledConnection<WebSocketManager>;
+
+/// A server with a thread for each client. Everything ends when it is dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    inner: Arc<Inner>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    over: AtomicBool,
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    sessions: Mutex<Vec<(Option<TcpStream>, JoinHandle<()>)>>,
+}
+
+impl Server {
+    /// Does this with every client, on a thread of its own, which must end when the client is gone.
+    pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::on(listener, false, serve)
+    }
+
+    /// Sends every message back. To drop it ends the connections.
+    pub(crate) fn echo() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::on(listener, true, echo)
+    }
+
+    /// The same on an address that another server had before.
+    pub(crate) fn echo_again(address: SocketAddr) -> Self {
+        let mut listener = TcpListener::bind(address);
+        eventually(|| {
+            // A client that knocked in vain may still sit on the port for a moment.
+            if listener.is_err() {
+                listener = TcpListener::bind(address);
+            }
+            listener.is_ok()
+        });
+        Self::on(listener.unwrap(), true, echo)
+    }
+
+    fn on(
+        listener: TcpListener,
+        ends: bool,
+        serve: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Self {
+        let address = listener.local_addr().expect("an address");
+        let inner = Arc::new(Inner::default());
+        let (here, serve) = (Arc::clone(&inner), Arc::new(serve));
+        let acceptor = thread::spawn(move || {
+            for client in listener.incoming() {
+                if here.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(client) = client else { continue };
+                here.accepted.fetch_add(1, Ordering::SeqCst);
+                here.open.fetch_add(1, Ordering::SeqCst);
+                // While there is a copy, no close is a reset.
+                let handle = ends.then(|| client.try_clone().expect("a descriptor"));
+                let (there, serve) = (Arc::clone(&here), Arc::clone(&serve));
+                let copy = handle
+                    .as_ref()
+                    .map(|stream| stream.try_clone().expect("one more"));
+                let session = thread::spawn(move || {
+                    serve(client);
+                    if let Some(stream) = copy {
+                        let _ = stream.shutdown(Shutdown::Both);
+                    }
+                    there.open.fetch_sub(1, Ordering::SeqCst);
+                });
+                let mut sessions = here.sessions.lock().unwrap();
+                let (over, live) = sessions.drain(..).partition(|(_, s)| s.is_finished());
+                *sessions = live;
+                drop::<Vec<_>>(over);
+                sessions.push((handle, session));
+            }
+        });
+        Self {
+            address,
+            inner,
+            acceptor: Some(acceptor),
+        }
+    }
+
+    /// Upgrades every client and hands it to the test.
+    pub(crate) fn by_hand() -> (Self, Clients) {
+        let (sender, receiver) = mpsc::channel();
+        let server = Self::start(move |client| {
+            if let Ok(far) = accept(client) {
+                let _ = sender.send(far);
+            }
+        });
+        (server, Clients(receiver))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/", self.address)
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.inner.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Sessions that have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.inner.open.load(Ordering::SeqCst)
+    }
+
+    /// A manager with short times, where they do not matter to the test.
+    pub(crate) fn manager(&self) -> WebSocketManagerBuilder {
+        WebSocketManager::builder(self.url())
+            .close_timeout(secs(2))
+            .read_timeout(SOON)
+            .write_timeout(SOON)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.inner.over.store(true, Ordering::SeqCst);
+        // Wakes the acceptor.
+        let _ = TcpStream::connect(self.address);
+        let _ = self.acceptor.take().unwrap().join();
+        let sessions = std::mem::take(&mut *self.inner.sessions.lock().unwrap());
+        for (stream, session) in sessions {
+            if let Some(stream) = stream {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            let _ = session.join();
+        }
+    }
+}
+
+/// The server's ends of connections, in the order in which they were made.
+pub(crate) struct Clients(mpsc::Receiver<Far>);
+
+impl Clients {
+    #[track_caller]
+    pub(crate) fn next(&self) -> Far {
+        let far = self.0.recv_timeout(SOON).expect("a client");
+        far.get_ref().set_read_timeout(Some(SOON)).unwrap();
+        far
+    }
+}
+
+pub(crate) fn echo(client: TcpStream) {
+    let _ = client.set_nodelay(true);
+    if let Ok(mut socket) = accept(client) {
+        let _ = echo_all(&mut socket);
+    }
+}
+
+pub(crate) fn echo_all<S: io::Read + io::Write>(socket: &mut WebSocket<S>) -> Result<(), Error> {
+    loop {
+        let message = socket.read()?;
+        if message.is_text() || message.is_binary() {
+            socket.send(message)?;
+        }
+    }
+}
+
+/// Ends the connection with a reset.
+pub(crate) fn reset(far: Far) {
+    reset_stream(far.into_inner());
+}
+
+pub(crate) use crate::support::sockets::reset as reset_stream;
+
+/// Waits until the client's socket has something to read, be it the end.
+#[track_caller]
+pub(crate) fn arrives(socket: &TcpStream) {
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let _ = socket.peek(&mut [0]);
+}
+
+/// Waits until so many bytes are there to read.
+#[track_caller]
+pub(crate) fn arrive(socket: &TcpStream, bytes: usize) {
+    let mut seen = vec![0; bytes];
+    socket.set_nonblocking(false).unwrap();
+    eventually(|| socket.peek(&mut seen).unwrap() == bytes);
+}
+
+/// A whole frame of a server: the first byte, then the payload.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ 0..=125 => frame.push(short as u8),
+        long @ 126..=0xFFFF => {
+            frame.push(126);
+            frame.extend((long as u16).to_be_bytes());
+        }
+        longer => {
+            frame.push(127);
+            frame.extend((longer as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}
+
+/// A pool whose ages stand still, with quick retries; nothing opened before it is needed.
+pub(crate) fn pool(
+    name: &str,
+    size: usize,
+    manager: &WebSocketManager,
+) -> (PoolBuilder<WebSocketManager>, ManualClock) {
+    // From here on it is measured.
+    noise();
+    let clock = ManualClock::new();
+    let builder = PoolBuilder::from(manager.pool_config())
+        .name(name)
+        .max_size(size)
+        .backoff(common::quick_backoff())
+        .clock(clock.clone());
+    (builder, clock)
+}
+
+/// A pool of one, with its only connection held, and the server's end of that.
+pub(crate) fn one(
+    name: &str,
+    clients: &Clients,
+    manager: WebSocketManager,
+) -> (Pool<WebSocketManager>, ManualClock, Guard, Far) {
+    let (builder, clock) = pool(name, 1, &manager);
+    let pool = builder.build_lazy(manager).unwrap();
+    let guard = pool.get_timeout(SOON).expect("a connection");
+    let far = clients.next();
+    (pool, clock, guard, far)
+}
+
+pub(crate) fn text(number: usize) -> Message {
+    Message::text(format!("message {number}"))
+}
+
+#[track_caller]
+pub(crate) fn echoes(guard: &mut Guard, message: &str) {
+    guard.send(message.into()).unwrap();
+    assert_eq!(guard.read().unwrap(), Message::text(message));
+}
+
+/// How many connections were found dead: by a check or by the look that every checkout takes.
+pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
+    stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
+}
+
+/// Closes the pool; nothing of it is left.
+#[track_caller]
+pub(crate) fn leave(pool: &Pool<WebSocketManager>) {
+    pool.close_timeout(SOON).unwrap();
+    let stats = pool.stats();
+    assert_eq!(stats.created, stats.disposed, "{stats}");
+    assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
+    assert_eq!(stats.panics, 0, "{stats}");
+    let name = format!("{}-", pool.name());
+    eventually(|| threads(&name) == 0);
+}
+
+/// Reads until the client's close frame and answers it, as a server should.
+#[track_caller]
+pub(crate) fn sees_close(mut far: Far) -> Option<u16> {
+    loop {
+        if let Message::Close(frame) = far.read().expect("a close frame") {
+            let _ = far.flush();
+            return frame.map(|frame| frame.code.into());
+        }
+    }
+}
