@@ -56,7 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "managers",
         &[
-            "builder", "config", "error", "guard", "keyed", "manager", "pool", "stats",
+            "builder", "config", "error", "guard", "info", "keyed", "manager", "pool", "stats",
         ],
     ),
     // As a user's program, in a world of its own.
