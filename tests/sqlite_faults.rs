@@ -175,9 +175,10 @@ fn a_write_protected_file_is_told_at_once_and_can_be_read() {
     assert!(matches!(error, SqliteError::Open { .. }), "{error:?}");
 }
 
-/// A pool that checks at each checkout, with one connection idle.
-fn checking(name: &str, manager: SqliteManager) -> Pool<SqliteManager> {
+/// A pool of this size that checks at each checkout, with a connection idle.
+fn checking(name: &str, size: usize, manager: SqliteManager) -> Pool<SqliteManager> {
     let pool = quick(name)
+        .max_size(size)
         .health_check(HealthCheck::OnCheckout)
         .build(with_table(manager))
         .unwrap();
@@ -191,7 +192,7 @@ fn a_file_that_is_gone_is_noticed_by_the_check() {
     let folder = Folder::new();
     let manager = folder.manager().create_if_missing(false);
     drop(pool("maker", folder.manager()));
-    let pool = checking("gone", manager);
+    let pool = checking("gone", 1, manager);
     assert!(pool.check_health().is_healthy());
     fs::rename(folder.database(), folder.file("elsewhere.db")).unwrap();
     let health = pool.check_health();
@@ -219,6 +220,7 @@ fn a_file_that_was_replaced_is_noticed_by_the_check() {
     let folder = Folder::new();
     let pool = checking(
         "replaced",
+        1,
         folder.manager().journal_mode(JournalMode::Delete),
     );
     let first = id(&pool.get().unwrap());
@@ -237,7 +239,11 @@ fn a_file_that_was_replaced_is_noticed_by_the_check() {
 #[test]
 fn a_file_that_was_overwritten_is_noticed_by_the_check() {
     let folder = Folder::new();
-    let pool = checking("ruined", folder.manager().journal_mode(JournalMode::Delete));
+    let pool = checking(
+        "ruined",
+        1,
+        folder.manager().journal_mode(JournalMode::Delete),
+    );
     let mut file = OpenOptions::new().write(true).open(folder.database());
     file.as_mut().unwrap().write_all(&[7; 4096]).unwrap();
     let error = pool.get().unwrap_err();
@@ -253,7 +259,7 @@ fn a_lock_is_no_reason_to_evict_and_the_check_does_not_wait_for_it() {
     let (folder, [_, memory]) = both();
     let file = folder.manager().journal_mode(JournalMode::Delete);
     for manager in [file, memory] {
-        let pool = checking("held", manager);
+        let pool = checking("held", 2, manager);
         let [holder, idle] = [(); 2].map(|()| pool.get().unwrap());
         let idle_id = id(&idle);
         holder

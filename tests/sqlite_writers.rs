@@ -3,8 +3,8 @@
 mod common;
 mod sqlite;
 
-use common::{Gate, Log, SOON, eventually, ms, secs, spawn, stays};
-use conpool::{IsolationLevel, Pool, SqliteManager, SqlitePath, rusqlite};
+use common::{SOON, assert_at, ms, secs, spawn, timed};
+use conpool::{IsolationLevel, Pool, SqliteManager, SqlitePath, TransactionError, rusqlite};
 use sqlite::{Folder, both, memory, number, quick, text};
 use std::{sync::Barrier, thread};
 
@@ -44,7 +44,7 @@ fn all_increment(pool: &Pool<SqliteManager>, level: IsolationLevel, threads: usi
                     for _ in 0..times {
                         pool.transaction(level, |tx| increment(tx))?;
                     }
-                    Ok::<_, conpool::TransactionError<rusqlite::Error>>(())
+                    Ok::<_, TransactionError<rusqlite::Error>>(())
                 })
             })
             .collect();
@@ -115,46 +115,43 @@ fn writers_of_two_pools_on_one_file_all_succeed() {
 }
 
 #[test]
-fn writers_are_served_in_the_order_in_which_they_came() {
+fn a_writer_waits_as_long_as_the_line_moves() {
+    let manager = memory().busy_timeout(ms(1_500));
+    let pool = quick("line").max_size(20).build(counter(manager)).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let done = pool.transaction(IsolationLevel::Immediate, |tx| {
+                    thread::sleep(ms(100));
+                    increment(tx)
+                });
+                done.unwrap();
+            });
+        }
+    });
+    assert_eq!(value(&pool), 20);
+}
+
+#[test]
+fn a_writer_that_takes_longer_than_the_busy_timeout_is_not_waited_for() {
     let (_folder, managers) = both();
     for manager in managers {
-        let pool = quick("order")
-            .max_size(6)
-            .build(counter(manager.busy_timeout(secs(30))))
-            .unwrap();
-        let (log, inside, leave) = (Log::default(), Gate::default(), Gate::default());
-        let (first, enters, leaves) = (pool.clone(), inside.clone(), leave.clone());
-        let first = spawn(move || {
-            first.transaction(IsolationLevel::Immediate, |_| {
-                enters.open();
-                leaves.pass();
-                Ok::<_, rusqlite::Error>(())
-            })
+        let manager = counter(manager.busy_timeout(ms(80)));
+        let pool = quick("stuck").build(manager).unwrap();
+        let said = pool.transaction(IsolationLevel::Immediate, |_| {
+            let other = pool.clone();
+            let waiting = spawn(move || {
+                timed(|| other.transaction(IsolationLevel::Immediate, |tx| increment(tx)))
+            });
+            let (said, took) = waiting.join_soon();
+            let error = said.unwrap_err();
+            assert!(matches!(error, TransactionError::Begin { .. }), "{error:?}");
+            assert!(error.is_busy());
+            assert_at(took, ms(80));
+            Ok::<_, rusqlite::Error>(())
         });
-        inside.pass();
-        let writers: Vec<_> = (0..4)
-            .map(|number| {
-                let (pool, log) = (pool.clone(), log.clone());
-                let before = pool.stats().in_use;
-                let seen = pool.clone();
-                let writer = spawn(move || {
-                    pool.transaction(IsolationLevel::Immediate, |_| {
-                        log.push(number.to_string());
-                        Ok::<_, rusqlite::Error>(())
-                    })
-                });
-                eventually(|| seen.stats().in_use > before);
-                // From the connection to the line is a step, and nobody outside sees its end.
-                stays(|| !writer.is_finished());
-                writer
-            })
-            .collect();
-        leave.open();
-        first.join_soon().unwrap();
-        for writer in writers {
-            writer.join_soon().unwrap();
-        }
-        assert_eq!(log.lines(), ["0", "1", "2", "3"]);
+        said.unwrap();
+        assert_eq!(value(&pool), 0);
     }
 }
 

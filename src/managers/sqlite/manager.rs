@@ -128,8 +128,8 @@ impl SqliteManager {
     /// How long a statement waits for a lock of another connection before it fails as busy. Default 5 s.
     /// Zero: not at all.
     ///
-    /// It also bounds the wait for a turn in [`Pool::transaction`](crate::Pool), and all waiting of a
-    /// create. Whole milliseconds, rounded up; more than 24 days count as that. Set again at every
+    /// It also is how long one writer may keep the next one waiting in
+    /// [`Pool::transaction`](crate::Pool#method.transaction), and bounds all waiting of a create. Whole milliseconds, rounded up; more than 24 days count as that. Set again at every
     /// check-in. Should stay below the pool's `create_timeout`.
     #[must_use]
     pub fn busy_timeout(self, timeout: Duration) -> Self {
@@ -225,7 +225,8 @@ impl ConnectionManager for SqliteManager {
 
     fn dispose(&self, connection: SqliteConnection) {
         // One that hangs keeps the others waiting, but not for ever.
-        let _turn = self.closing.take(Limit::of(self.settings.busy_timeout));
+        let patience = self.settings.busy_timeout;
+        let _turn = self.closing.take(patience, Limit::of(patience));
         // Fails only where a statement was forgotten, and then there is nothing more to be done.
         let _ = connection.into_inner().close();
     }

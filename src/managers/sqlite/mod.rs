@@ -29,7 +29,8 @@
 //! | locks of others in create, all steps together | `busy_timeout` | `create` fails, transient: the pool repeats it until the caller's deadline |
 //! | the rest of create: opening, the init hook | the pool's `create_timeout` | the create has failed; the late connection is disposed |
 //! | the check | it waits for no lock; what it reads from the disk is bounded by the pool's `check_timeout` | the connection is evicted |
-//! | a transaction that waits its turn, and its `BEGIN` | `busy_timeout`, together | [`Begin`](TransactionError::Begin); the body did not run |
+//! | a transaction that waits its turn among the writers of this manager | `busy_timeout` for each of those before it; `get_timeout` in all, or `busy_timeout` if longer | [`Begin`](TransactionError::Begin); the body did not run |
+//! | its `BEGIN`, where somebody else holds the lock | `busy_timeout` | the same |
 //! | `COMMIT` | `busy_timeout` | [`Commit`](TransactionError::Commit), rolled back |
 //! | the body of a transaction, and every statement that runs | nothing: use [`rusqlite::InterruptHandle`] | – |
 //! | one statement of the user that needs a lock, in a file | `busy_timeout` | the user gets `SQLITE_BUSY` |

@@ -1,11 +1,12 @@
 //! Waiting: for a turn to write, and for a lock that somebody else holds.
 
 use std::{
-    thread,
+    collections::VecDeque,
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::error::is_locked;
 
@@ -15,24 +16,62 @@ use super::error::is_locked;
 /// moment is next, so that under load somebody is always unlucky until the busy timeout is over. Here
 /// the one who has waited longest is next.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<()>);
+pub(super) struct Turns(Mutex<Line>);
 
-/// One writer's turn; the next one begins when it is dropped.
-pub(super) struct Turn<'a>(Option<MutexGuard<'a, ()>>);
+#[derive(Debug, Default)]
+struct Line {
+    /// Whose turn it is.
+    current: Option<u64>,
+    waiting: VecDeque<(u64, Thread)>,
+    /// The last number that was given out.
+    last: u64,
+    /// When a turn ended last.
+    moved: Option<Instant>,
+}
+
+/// One thread's turn; the next one begins when it is dropped.
+pub(super) struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// None when the time is over: then SQLite itself has to say who holds the lock.
-    pub(super) fn take(&self, limit: Limit) -> Option<Turn<'_>> {
-        let guard = self.0.try_lock_for(limit.left())?;
-        Some(Turn(Some(guard)))
+    /// Waits as long as the line moves: until one turn takes longer than `patience`, or to the limit.
+    /// None then: SQLite itself has to say who holds the lock.
+    pub(super) fn take(&self, patience: Duration, limit: Limit) -> Option<Turn<'_>> {
+        let mut line = self.0.lock();
+        line.last += 1;
+        let number = line.last;
+        if line.current.is_none() {
+            line.current = Some(number);
+            return Some(Turn(self));
+        }
+        line.waiting.push_back((number, thread::current()));
+        let came = now();
+        loop {
+            let moved = line.moved.map_or(came, |moved| moved.max(came));
+            let stood = now().saturating_duration_since(moved);
+            let left = patience.saturating_sub(stood).min(limit.left());
+            if left.is_zero() {
+                line.waiting.retain(|(waiting, _)| *waiting != number);
+                return None;
+            }
+            drop(line);
+            thread::park_timeout(left);
+            line = self.0.lock();
+            if line.current == Some(number) {
+                return Some(Turn(self));
+            }
+        }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(guard) = self.0.take() {
-            // To the next in line, and not to whoever comes by.
-            MutexGuard::unlock_fair(guard);
+        let mut line = self.0.0.lock();
+        line.moved = Some(now());
+        let next = line.waiting.pop_front();
+        line.current = next.as_ref().map(|(number, _)| *number);
+        drop(line);
+        if let Some((_, thread)) = next {
+            thread.unpark();
         }
     }
 }
@@ -84,4 +123,77 @@ impl Limit {
 )]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn eventually(condition: impl Fn() -> bool) {
+        let limit = Limit::of(Duration::from_secs(5));
+        while !condition() {
+            assert!(!limit.left().is_zero(), "still not true");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn who_came_first_is_first() {
+        let (turns, order) = (Arc::<Turns>::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
+        let others: Vec<_> = (0..8)
+            .map(|number| {
+                let (line, order) = (Arc::clone(&turns), Arc::clone(&order));
+                let other = thread::spawn(move || {
+                    let _turn = line.take(LONG, Limit::of(LONG)).expect("a turn");
+                    order.lock().push(number);
+                });
+                eventually(|| turns.0.lock().waiting.len() > number);
+                other
+            })
+            .collect();
+        drop(first);
+        for other in others {
+            other.join().expect("a turn");
+        }
+        assert_eq!(*order.lock(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn who_loses_patience_leaves_the_line_and_the_next_goes_on() {
+        let turns = Turns::default();
+        let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
+        let short = Duration::from_millis(30);
+        thread::scope(|scope| {
+            let impatient = scope.spawn(|| turns.take(short, Limit::of(LONG)).is_none());
+            let late = scope.spawn(|| turns.take(LONG, Limit::of(short)).is_none());
+            let patient = scope.spawn(|| turns.take(LONG, Limit::of(LONG)).is_some());
+            assert!(impatient.join().expect("no panic"));
+            assert!(late.join().expect("no panic"));
+            eventually(|| turns.0.lock().waiting.len() == 1);
+            drop(first);
+            assert!(patient.join().expect("no panic"));
+        });
+        let line = turns.0.lock();
+        assert!(line.current.is_none() && line.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_turn_that_meets_the_end_of_patience_is_not_lost() {
+        let turns = Turns::default();
+        for round in 0..200_u64 {
+            let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
+            let patience = Duration::from_micros(round * 5);
+            thread::scope(|scope| {
+                let other = scope.spawn(|| turns.take(patience, Limit::of(LONG)).is_some());
+                thread::sleep(patience);
+                drop(first);
+                let _ = other.join().expect("no panic");
+            });
+            assert!(turns.0.lock().current.is_none(), "round {round}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod scope;
 pub use error::{SavepointError, TransactionError};
 pub use scope::SqliteTransaction;
 
-use std::{cell::Cell, hash::Hash};
+use std::{cell::Cell, hash::Hash, time::Duration};
 
 use ::rusqlite::Connection;
 
@@ -51,9 +51,11 @@ impl Pool<SqliteManager> {
     /// evicted. Nothing of the body stays unless `Ok` is returned.
     ///
     /// [`Immediate`](IsolationLevel::Immediate) and [`Exclusive`](IsolationLevel::Exclusive) wait their
-    /// turn: the writers that use this manager and its clones come first come, first served. Turn and
-    /// locks of others together are waited for as long as the manager's `busy_timeout`; before that,
-    /// the connection as long as the pool's `get_timeout`. Inside `body`, a second transaction of the
+    /// turn: the writers that use this manager and its clones are served in the order they came. The wait
+    /// ends without a turn when one of those before takes longer than the manager's `busy_timeout`, or
+    /// when the pool's `get_timeout` is over, or `busy_timeout` if that is longer. Who has the turn waits
+    /// for the locks of others as long as `busy_timeout`. Before all that the connection is waited for,
+    /// as long as `get_timeout`. Inside `body`, a second transaction of the
     /// same pool that writes would wait for the first one, in vain: use
     /// [`savepoint`](SqliteTransaction::savepoint).
     ///
@@ -93,7 +95,7 @@ impl Pool<SqliteManager> {
         body: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, TransactionError<E>> {
         match self.get() {
-            Ok(mut connection) => connection.in_transaction(level, body),
+            Ok(mut connection) => connection.run(level, self.config().get_timeout, body),
             Err(error) => Err(TransactionError::Get(error)),
         }
     }
@@ -118,7 +120,7 @@ where
         body: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, TransactionError<E>> {
         match self.get(key) {
-            Ok(mut connection) => connection.in_transaction(level, body),
+            Ok(mut connection) => connection.run(level, self.config().get_timeout, body),
             Err(error) => Err(TransactionError::Get(error)),
         }
     }
@@ -126,7 +128,8 @@ where
 
 impl SqliteConnection {
     /// Runs `body` in a transaction on this connection: what
-    /// [`Pool::transaction`](Pool#method.transaction) does once it has one.
+    /// [`Pool::transaction`](Pool#method.transaction) does once it has one. For a turn it waits no
+    /// longer than the manager's `busy_timeout`.
     ///
     /// # Errors
     ///
@@ -137,11 +140,27 @@ impl SqliteConnection {
         level: IsolationLevel,
         body: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, TransactionError<E>> {
-        let limit = Limit::of(self.settings.busy_timeout);
-        let _turn = match level {
-            IsolationLevel::Deferred => None,
-            IsolationLevel::Immediate | IsolationLevel::Exclusive => self.turns.take(limit),
+        self.run(level, Duration::ZERO, body)
+    }
+
+    /// With a turn that is waited for as long, at least.
+    fn run<T, E>(
+        &mut self,
+        level: IsolationLevel,
+        wait: Duration,
+        body: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<T, E>,
+    ) -> Result<T, TransactionError<E>> {
+        let patience = self.settings.busy_timeout;
+        let (turn, writes) = match level {
+            IsolationLevel::Deferred => (None, false),
+            IsolationLevel::Immediate | IsolationLevel::Exclusive => {
+                let limit = Limit::of(patience.max(wait));
+                (self.turns.take(patience, limit), true)
+            }
         };
+        // Who got no turn has waited long enough; now SQLite says who holds the lock.
+        let gave_up = writes && turn.is_none();
+        let limit = Limit::of(if gave_up { Duration::ZERO } else { patience });
         self.begin(level, limit)
             .map_err(|source| TransactionError::Begin { level, source })?;
         let open = Open(self);
