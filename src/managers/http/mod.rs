@@ -6,7 +6,7 @@
 //! Bodies stream both ways: [`HttpRequestBody`] is read while it is sent, [`HttpBody`] is read from the
 //! connection. ureq-proto writes requests, chunks their bodies and tells how a response is delimited;
 //! which bytes are a response at all, where its chunks end, and whether its connection may be used again
-//! is decided here. https needs the feature `tls` and [`HttpPoolBuilder::tls`].
+//! is decided here. https needs the feature `tls` and `HttpPoolBuilder::tls`.
 //!
 //! It does what a connection needs and no more: it follows no redirects, keeps no cookies, knows no
 //! proxies and decompresses nothing (what was compressed is handed on as it came), adds no headers but

@@ -151,7 +151,7 @@ mod tests {
             ("ftp://example.org/", "neither http nor https"),
             ("http://example.org:0/", "1 to 65535"),
             ("http://example.org:99999/", "1 to 65535"),
-            ("http://example.org:8o/", "cannot be read"),
+            ("http://example.org:8o/", "1 to 65535"),
             ("http://:80/", "host"),
             ("http://a b/", "cannot be read"),
         ] {

@@ -11,7 +11,7 @@ use super::{
     exchange::{Answer, Exchange, Failure},
     request::{HttpRequestBody, Plan},
 };
-use crate::{KeyedPool, PoolStats, PooledConnection, StillInUse, SweepReport};
+use crate::{KeyedPool, PoolStats, PooledConnection, StillInUse};
 
 /// A keep-alive HTTP/1.1 client; see the [module](crate::managers::http) for what it does and what not.
 ///
@@ -252,9 +252,10 @@ impl HttpPool {
         self.keyed.clear_key(origin);
     }
 
-    /// One whole pass of the collector, as [`KeyedPool::sweep`].
-    pub fn sweep(&self) -> SweepReport {
-        self.keyed.sweep()
+    /// The pool below, for what is not repeated here: its settings, who holds what, a sweep.
+    #[must_use]
+    pub fn pool(&self) -> &KeyedPool<HttpOrigin, HttpManager> {
+        &self.keyed
     }
 
     /// Closes the pool: every later request fails. Idempotent; waits for nothing. Bodies that are out
