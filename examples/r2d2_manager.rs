@@ -4,7 +4,7 @@
 //!
 //! Ends with an error when this crate breaks a promise; r2d2's column is what it is.
 
-use conpool::R2d2Manager;
+use conpool::{HealthCheck, R2d2Manager};
 use r2d2::ManageConnection;
 use std::{
     error::Error,
@@ -41,8 +41,8 @@ impl Line {
     fn ask(&mut self, text: &str) -> io::Result<()> {
         let answer = self.try_ask(text);
         self.broken |= answer.is_err();
-        assert!(answer.as_ref().is_ok_and(|answer| answer == text) || answer.is_err());
-        answer.map(drop)
+        assert_eq!(answer?, text, "somebody else's answer");
+        Ok(())
     }
 
     fn try_ask(&mut self, text: &str) -> io::Result<String> {
@@ -127,7 +127,8 @@ type Get = Box<dyn Fn(Duration) -> Result<Box<dyn DerefMut<Target = Line>>, Stri
 /// What one of the two pools did.
 struct Seen {
     opened: usize,
-    requests: u64,
+    /// Without a check, and with one at every checkout.
+    requests: [u64; 2],
     hang: Duration,
     /// Of as many requests after all connections died: how many were answered.
     after_cut: usize,
@@ -135,7 +136,7 @@ struct Seen {
     error: String,
 }
 
-fn watch(build: impl Fn(Lines, usize) -> (Get, usize)) -> io::Result<Seen> {
+fn watch(build: impl Fn(Lines, usize, bool) -> (Get, usize)) -> io::Result<Seen> {
     let server = Server::default();
     let address = server.start()?;
     let panics = Arc::new(AtomicBool::new(false));
@@ -144,8 +145,11 @@ fn watch(build: impl Fn(Lines, usize) -> (Get, usize)) -> io::Result<Seen> {
         panics: Arc::clone(&panics),
     };
 
-    let (get, opened) = build(lines(address), SIZE);
-    let requests = work(&get);
+    let (get, opened) = build(lines(address), SIZE, false);
+    let unchecked = work(&get);
+    drop(get);
+    let (get, _) = build(lines(address), SIZE, true);
+    let requests = [unchecked, work(&get)];
 
     let busy = server.frozen.lock();
     let (hang, _) = thread::scope(|scope| {
@@ -170,14 +174,14 @@ fn watch(build: impl Fn(Lines, usize) -> (Get, usize)) -> io::Result<Seen> {
     drop(get);
 
     panics.store(true, SeqCst);
-    let (get, _) = build(lines(address), 1);
-    let _ = get(TIMEOUT);
+    let (get, _) = build(lines(address), 1, true);
+    let _ = get(NOISE);
     let after_panic = get(NOISE).is_ok();
 
     // Nobody listens on the port of a listener that is gone.
     let nowhere = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let (get, _) = build(lines(nowhere), 1);
-    let error = get(TIMEOUT).err().unwrap_or_default();
+    let (get, _) = build(lines(nowhere), 1, true);
+    let error = get(NOISE).err().unwrap_or_default();
     Ok(Seen {
         opened,
         requests,
@@ -207,9 +211,10 @@ fn work(get: &Get) -> u64 {
     requests.into_inner()
 }
 
-fn with_r2d2(lines: Lines, size: usize) -> (Get, usize) {
+fn with_r2d2(lines: Lines, size: usize, check: bool) -> (Get, usize) {
     let pool = r2d2::Pool::builder()
         .max_size(size as u32)
+        .test_on_check_out(check)
         .build_unchecked(lines);
     let start = Instant::now();
     while pool.state().connections < size as u32 && start.elapsed() < TIMEOUT {
@@ -223,16 +228,19 @@ fn with_r2d2(lines: Lines, size: usize) -> (Get, usize) {
     (Box::new(get), opened)
 }
 
-fn with_conpool(lines: Lines, size: usize) -> (Get, usize) {
-    // What was `r2d2::Pool::builder().max_size(size).build(lines)`; like r2d2, it checks every time.
+fn with_conpool(lines: Lines, size: usize, check: bool) -> (Get, usize) {
+    let check = if check {
+        HealthCheck::OnCheckout
+    } else {
+        HealthCheck::Never
+    };
     let pool = conpool::Pool::builder()
         .name("lines")
         .max_size(size)
-        .get_timeout(TIMEOUT)
-        .health_check(conpool::HealthCheck::OnCheckout)
+        .health_check(check)
         .build_lazy(R2d2Manager::new(lines))
         .expect("settings that make sense");
-    drop(pool.get());
+    drop(pool.get_timeout(NOISE));
     let opened = pool.stats().size;
     let get = move |timeout| match pool.get_timeout(timeout) {
         Ok(guard) => Ok(Box::new(guard) as Box<dyn DerefMut<Target = Line>>),
@@ -264,11 +272,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         r2d2.opened.to_string(),
         conpool.opened.to_string(),
     );
-    row(
-        "requests of 8 users on 4 connections in 300 ms",
-        r2d2.requests.to_string(),
-        conpool.requests.to_string(),
-    );
+    for (what, way) in [
+        ("requests of 8 users on 4 connections in 300 ms", 0),
+        ("the same, with a check at every checkout", 1),
+    ] {
+        let [old, new] = [&r2d2, &conpool].map(|seen| seen.requests[way].to_string());
+        row(what, old, new);
+    }
     row(
         "get_timeout(100 ms) while the server hangs for 600 ms",
         format!("{:.0?}", r2d2.hang),
@@ -291,7 +301,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let kept = [
         (conpool.opened == 1, "a pool opens what is needed"),
-        (conpool.requests > 0, "requests are served"),
+        (!conpool.requests.contains(&0), "requests are served"),
         (
             conpool.hang >= TIMEOUT && conpool.hang < TIMEOUT + NOISE,
             "a timeout holds",

@@ -220,28 +220,39 @@ fn on_release_is_not_called_when_r2d2s_pool_ends_and_it_is_when_this_one_does() 
     assert_eq!(peer.released(), 3);
 }
 
+/// The thread on which `hook` ran last.
+fn place(peer: &Peer, hook: Hook) -> String {
+    eventually(|| peer.count(hook) == 1);
+    let log = peer.log();
+    let line = log
+        .iter()
+        .find(|line| line.starts_with(&format!("{hook:?}")));
+    line.unwrap().split_once(" on ").unwrap().1.to_owned()
+}
+
 #[test]
-fn on_release_runs_on_a_users_thread_in_r2d2_and_on_one_of_the_pools_here() {
-    let released_on = |peer: &Peer| {
-        eventually(|| peer.released() == 1);
-        let log = peer.log();
-        let line = log.iter().find(|line| line.starts_with("OnRelease"));
-        line.unwrap().split_once(" on ").unwrap().1.to_owned()
-    };
+fn is_valid_and_on_release_run_on_a_users_thread_in_r2d2_and_on_one_of_the_pools_here() {
     let me = thread::current().name().unwrap().to_owned();
     let peer = Peer::default();
     let pool = before(&peer).build(peer.clone()).unwrap();
     let guard = pool.get().unwrap();
     peer.plan(Hook::HasBroken, Fault::Fail, 1);
     drop(guard);
-    assert_eq!(released_on(&peer), me);
+    for hook in [Hook::IsValid, Hook::OnRelease] {
+        assert_eq!(place(&peer, hook), me, "{hook:?}");
+    }
 
     let peer = Peer::default();
-    let pool = builder("guidewhere").build(manager(&peer)).unwrap();
+    let pool = builder("guidewhere")
+        .health_check(HealthCheck::OnCheckout)
+        .build(manager(&peer))
+        .unwrap();
     let guard = pool.get().unwrap();
     peer.plan(Hook::HasBroken, Fault::Fail, 1);
     drop(guard);
-    assert!(released_on(&peer).starts_with("guidewhere-"));
+    for hook in [Hook::IsValid, Hook::OnRelease] {
+        assert!(place(&peer, hook).starts_with("guidewhere-"), "{hook:?}");
+    }
 }
 
 #[test]

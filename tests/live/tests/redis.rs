@@ -171,6 +171,8 @@ fn idle_connections_that_the_administrator_ended_are_not_handed_out() {
         );
         assert_eq!((stats.timeouts, stats.create_errors), (0, 0), "{stats}");
         close(&pool);
+        // The server takes a moment to notice.
+        eventually(|| connections(&mut admin, "rdidle").is_empty());
     }
 }
 
