@@ -3,7 +3,7 @@
 mod common;
 mod http;
 
-use common::{assert_at, ms, timed};
+use common::{Gate, assert_at, ms, timed};
 use conpool::{
     HttpPool, HttpRequestBody,
     http_types::{Request, request::Builder},
@@ -12,6 +12,7 @@ use http::{OK, Server, body, build, fetch_ok, leave, pool};
 use std::{
     io::{self, Cursor, Read},
     sync::{Arc, Mutex},
+    thread,
 };
 
 fn post(server: &Server) -> Builder {
@@ -151,42 +152,35 @@ fn fetch_ok_any(http: &HttpPool, server: &Server) {
 
 #[test]
 fn a_response_before_the_whole_request_ends_the_sending_and_costs_the_connection() {
-    let server = Server::start(|number, mut peer| {
-        if number > 0 {
-            return peer.answer(OK);
+    // At once, or when the client has been stuck in a write for a while.
+    for pause in [ms(0), ms(60)] {
+        for endless in [false, true] {
+            let over = Gate::default();
+            let gate = over.clone();
+            let server = Server::start(move |number, mut peer| {
+                if number > 0 {
+                    return peer.answer(OK);
+                }
+                peer.head();
+                thread::sleep(pause);
+                // Nothing of the body is read, and so it cannot all be sent.
+                peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
+                gate.pass();
+            });
+            let http = build("too-large");
+            let content = match endless {
+                true => HttpRequestBody::chunked(io::repeat(b'x')),
+                false => HttpRequestBody::sized(io::repeat(b'x'), 1 << 40),
+            };
+            let response = http.send(post(&server).body(content).unwrap()).unwrap();
+            assert_eq!(response.status(), 413);
+            assert_eq!(body(response).unwrap(), b"no");
+            fetch_ok(&http, &server);
+            assert_eq!(server.connections(), 2);
+            leave(&http);
+            over.open();
         }
-        peer.head();
-        // Nothing of the body is read, and so it cannot all be sent.
-        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
-        peer.end();
-    });
-    let http = build("too-large");
-    for endless in [false, true] {
-        let server = if endless { &server } else { &again() };
-        let content = match endless {
-            true => HttpRequestBody::chunked(io::repeat(b'x')),
-            false => HttpRequestBody::sized(io::repeat(b'x'), 1 << 40),
-        };
-        let response = http.send(post(server).body(content).unwrap()).unwrap();
-        assert_eq!(response.status(), 413);
-        assert_eq!(body(response).unwrap(), b"no");
-        fetch_ok(&http, server);
-        assert_eq!(server.connections(), 2);
     }
-    leave(&http);
-}
-
-/// As the server above, but with a stop in between: the client is stuck in a write when it answers.
-fn again() -> Server {
-    Server::start(|number, mut peer| {
-        if number > 0 {
-            return peer.answer(OK);
-        }
-        peer.head();
-        std::thread::sleep(ms(50));
-        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
-        peer.end();
-    })
 }
 
 #[test]
