@@ -11,7 +11,10 @@ use conpool::{
 use http::{OK, Server, body, build, fetch_ok, leave, pool};
 use std::{
     io::{self, Cursor, Read},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -150,36 +153,55 @@ fn fetch_ok_any(http: &HttpPool, server: &Server) {
     done(http, post(server).body("hello").unwrap());
 }
 
+/// A body without end, which counts how much of it was read.
+struct Endless(Arc<AtomicUsize>);
+
+impl Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        out.fill(b'x');
+        self.0.fetch_add(out.len(), Ordering::SeqCst);
+        Ok(out.len())
+    }
+}
+
+/// Waits until nothing was read for longer than a client waits between two looks.
+fn wait_until_stuck(read: &AtomicUsize) {
+    let mut before = usize::MAX;
+    while before != read.load(Ordering::SeqCst) {
+        before = read.load(Ordering::SeqCst);
+        thread::sleep(ms(150));
+    }
+}
+
 #[test]
 fn a_response_before_the_whole_request_ends_the_sending_and_costs_the_connection() {
-    // At once, or when the client has been stuck in a write for a while.
-    for pause in [ms(0), ms(60)] {
-        for endless in [false, true] {
-            let over = Gate::default();
-            let gate = over.clone();
-            let server = Server::start(move |number, mut peer| {
-                if number > 0 {
-                    return peer.answer(OK);
-                }
-                peer.head();
-                thread::sleep(pause);
-                // Nothing of the body is read, and so it cannot all be sent.
-                peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
-                gate.pass();
-            });
-            let http = build("too-large");
-            let content = match endless {
-                true => HttpRequestBody::chunked(io::repeat(b'x')),
-                false => HttpRequestBody::sized(io::repeat(b'x'), 1 << 40),
-            };
-            let response = http.send(post(&server).body(content).unwrap()).unwrap();
-            assert_eq!(response.status(), 413);
-            assert_eq!(body(response).unwrap(), b"no");
-            fetch_ok(&http, &server);
-            assert_eq!(server.connections(), 2);
-            leave(&http);
-            over.open();
-        }
+    for (stuck, endless) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (over, read) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+        let (gate, sent) = (over.clone(), Arc::clone(&read));
+        let server = Server::start(move |number, mut peer| {
+            if number > 0 {
+                return peer.answer(OK);
+            }
+            peer.head();
+            if stuck {
+                wait_until_stuck(&sent);
+            }
+            // Nothing of the body is read, and so it cannot all be sent.
+            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
+            gate.pass();
+        });
+        let http = build("too-large");
+        let content = match endless {
+            true => HttpRequestBody::chunked(Endless(read)),
+            false => HttpRequestBody::sized(Endless(read), 1 << 40),
+        };
+        let response = http.send(post(&server).body(content).unwrap()).unwrap();
+        assert_eq!(response.status(), 413);
+        assert_eq!(body(response).unwrap(), b"no");
+        fetch_ok(&http, &server);
+        assert_eq!(server.connections(), 2);
+        leave(&http);
+        over.open();
     }
 }
 
