@@ -3,7 +3,7 @@
 mod common;
 mod http;
 
-use common::{assert_at, ms, timed};
+use common::{Gate, assert_at, ms, timed};
 use conpool::{
     HttpPool, HttpRequestBody,
     http_types::{Request, request::Builder},
@@ -11,7 +11,11 @@ use conpool::{
 use http::{OK, Server, body, build, fetch_ok, leave, pool};
 use std::{
     io::{self, Cursor, Read},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 fn post(server: &Server) -> Builder {
@@ -149,44 +153,56 @@ fn fetch_ok_any(http: &HttpPool, server: &Server) {
     done(http, post(server).body("hello").unwrap());
 }
 
-#[test]
-fn a_response_before_the_whole_request_ends_the_sending_and_costs_the_connection() {
-    let server = Server::start(|number, mut peer| {
-        if number > 0 {
-            return peer.answer(OK);
-        }
-        peer.head();
-        // Nothing of the body is read, and so it cannot all be sent.
-        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
-        peer.end();
-    });
-    let http = build("too-large");
-    for endless in [false, true] {
-        let server = if endless { &server } else { &again() };
-        let content = match endless {
-            true => HttpRequestBody::chunked(io::repeat(b'x')),
-            false => HttpRequestBody::sized(io::repeat(b'x'), 1 << 40),
-        };
-        let response = http.send(post(server).body(content).unwrap()).unwrap();
-        assert_eq!(response.status(), 413);
-        assert_eq!(body(response).unwrap(), b"no");
-        fetch_ok(&http, server);
-        assert_eq!(server.connections(), 2);
+/// A body without end, which counts how much of it was read.
+struct Endless(Arc<AtomicUsize>);
+
+impl Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        out.fill(b'x');
+        self.0.fetch_add(out.len(), Ordering::SeqCst);
+        Ok(out.len())
     }
-    leave(&http);
 }
 
-/// As the server above, but with a stop in between: the client is stuck in a write when it answers.
-fn again() -> Server {
-    Server::start(|number, mut peer| {
-        if number > 0 {
-            return peer.answer(OK);
-        }
-        peer.head();
-        std::thread::sleep(ms(50));
-        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
-        peer.end();
-    })
+/// Waits until nothing was read for longer than a client waits between two looks.
+fn wait_until_stuck(read: &AtomicUsize) {
+    let mut before = usize::MAX;
+    while before != read.load(Ordering::SeqCst) {
+        before = read.load(Ordering::SeqCst);
+        thread::sleep(ms(150));
+    }
+}
+
+#[test]
+fn a_response_before_the_whole_request_ends_the_sending_and_costs_the_connection() {
+    for (stuck, endless) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (over, read) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+        let (gate, sent) = (over.clone(), Arc::clone(&read));
+        let server = Server::start(move |number, mut peer| {
+            if number > 0 {
+                return peer.answer(OK);
+            }
+            peer.head();
+            if stuck {
+                wait_until_stuck(&sent);
+            }
+            // Nothing of the body is read, and so it cannot all be sent.
+            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
+            gate.pass();
+        });
+        let http = build("too-large");
+        let content = match endless {
+            true => HttpRequestBody::chunked(Endless(read)),
+            false => HttpRequestBody::sized(Endless(read), 1 << 40),
+        };
+        let response = http.send(post(&server).body(content).unwrap()).unwrap();
+        assert_eq!(response.status(), 413);
+        assert_eq!(body(response).unwrap(), b"no");
+        fetch_ok(&http, &server);
+        assert_eq!(server.connections(), 2);
+        leave(&http);
+        over.open();
+    }
 }
 
 #[test]

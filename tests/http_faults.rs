@@ -66,7 +66,6 @@ fn a_black_hole_costs_the_connect_timeout() {
     // The wait of a connect ends on a millisecond, which may be a part of one early.
     assert_at(took + ms(1), limit);
     assert!(error.is_timeout() && error.is_connect(), "{error:?}");
-    assert!(chain(&error).contains("timed out"), "{}", chain(&error));
     leave(&http);
 }
 

@@ -377,3 +377,24 @@ fn the_limit_of_a_head_is_exact() {
         leave(&http);
     }
 }
+
+#[test]
+fn an_evicted_connection_does_not_keep_the_next_request_waiting_for_the_server() {
+    let server = Server::start(|_, mut peer| {
+        peer.request();
+        // Half of it, and no end.
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+        peer.end();
+        thread::sleep(ms(300));
+    });
+    let http = pool("no-goodbye").max_per_host(1).build().unwrap();
+    let ((), took) = timed(|| {
+        for _ in 0..20 {
+            drop(http.get(server.url("/")).unwrap());
+        }
+    });
+    assert_eq!(server.connections(), 20);
+    // A wait of 250 ms for each would be five seconds.
+    assert!(took < secs(2) + common::noise(), "{took:?}");
+    leave(&http);
+}

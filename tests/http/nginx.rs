@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -25,6 +25,11 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// With these lines in its `server`. `None`, and a line that says so, where there is no nginx.
     pub(crate) fn start(name: &str, server: &str) -> Option<Self> {
+        Self::start_with(name, server, &[])
+    }
+
+    /// The same with files in its folder, which the lines call `FOLDER`.
+    pub(crate) fn start_with(name: &str, server: &str, files: &[(&str, &str)]) -> Option<Self> {
         if Command::new("nginx")
             .arg("-v")
             .stderr(Stdio::null())
@@ -40,6 +45,9 @@ impl Nginx {
         fs::create_dir_all(folder.join("www")).unwrap();
         // Its workers may be another user.
         fs::create_dir_all(folder.join("tmp")).unwrap();
+        for (file, text) in files {
+            fs::write(folder.join(file), text).unwrap();
+        }
         // Somebody else may take the port between the look for it and its use.
         for _ in 0..10 {
             let port = free_port();
@@ -139,21 +147,25 @@ impl Nginx {
         false
     }
 
-    fn signal(&self, word: &str) {
-        let _ = self.command().arg("-s").arg(word).status();
+    /// By hand, because `nginx -s` first reads its configuration, and does nothing where that fails.
+    fn signal(&self, name: &str) {
+        if let Some(master) = &self.master {
+            let order = format!("kill -{name} {}", master.id());
+            let _ = Command::new("sh").arg("-c").arg(order).status();
+        }
     }
 
     /// New workers take over; the old ones end when their requests have.
     pub(crate) fn reload(&self) {
-        self.signal("reload");
+        self.signal("HUP");
     }
 
     /// Ends it and all of its workers.
     pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
         let Some(mut master) = self.master.take() else {
             return;
         };
-        self.signal("stop");
         let start = Instant::now();
         while start.elapsed() < SOON {
             if master.try_wait().is_ok_and(|status| status.is_some()) {
@@ -175,10 +187,6 @@ impl Nginx {
 
     pub(crate) fn www(&self, name: &str) -> PathBuf {
         self.folder.join("www").join(name)
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// What it has logged of so many requests: a line for each.

@@ -241,6 +241,10 @@ impl<'a> Exchange<'a> {
             }
             first = false;
             let piece = body.next(most, &mut scratch)?;
+            if piece.is_empty() && !chunked {
+                // Else it would be asked for the rest for ever.
+                return Err(broken_call("bug: the body is shorter than its length").into());
+            }
             if chunked {
                 let start = out.len();
                 out.resize(start + piece.len() + AROUND_A_CHUNK, 0);
