@@ -4,6 +4,13 @@ mod common;
 
 use common::{assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, timed};
 use conpool::{Backoff, Cause, GetError, Hook, MemoryManager, Pool, PoolBuilder};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+};
 
 /// One attempt, and no other for a long time.
 fn patient() -> Backoff {
@@ -162,4 +169,40 @@ fn by_default_callers_wait_for_the_recovery_and_all_are_served() {
         caller.join_soon().unwrap();
     }
     assert_eq!(pool.stats().in_use, 4);
+}
+
+/// Between the look at the pause and the look at its cause the backend may come back.
+#[test]
+fn who_comes_at_the_moment_of_recovery_is_not_told_of_a_timeout_that_never_was() {
+    let backend = MemoryManager::new();
+    let pool = fast("recovery").max_size(8).create_timeout(secs(30));
+    let pool = pool.build_lazy(backend.clone()).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (pool, over) = (pool.clone(), Arc::clone(&over));
+            spawn(move || {
+                while !over.load(SeqCst) {
+                    match pool.get() {
+                        Ok(_) | Err(GetError::Create { .. }) => {}
+                        Err(error) => return Some(format!("{error:?}")),
+                    }
+                }
+                None
+            })
+        })
+        .collect();
+    for _ in 0..60 {
+        backend.fail_transient(Hook::Create, u64::MAX);
+        backend.kill_all();
+        pool.clear();
+        thread::sleep(ms(5));
+        backend.heal();
+        thread::sleep(ms(5));
+    }
+    over.store(true, SeqCst);
+    for caller in callers {
+        assert_eq!(caller.join_soon(), None);
+    }
+    close_clean(&pool, &backend);
 }

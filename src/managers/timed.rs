@@ -1,4 +1,4 @@
-//! Reads and writes that all together end by one deadline.
+//! Reads and writes over TCP that all together end by one deadline, or do not wait at all.
 
 use std::{
     io::{self, Read, Write},
@@ -6,65 +6,78 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Something that reads and writes through a TCP socket, whose timeouts bound it.
-pub(super) trait OverTcp: Read + Write {
-    fn socket(&self) -> &TcpStream;
-}
-
-impl OverTcp for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
+/// How long reads and writes may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pace {
+    /// Not at all: the socket does not block, which the caller has seen to.
+    #[cfg_attr(
+        not(any(feature = "http", feature = "websocket")),
+        allow(dead_code, reason = "a handshake always waits")
+    )]
+    Now,
+    /// All of them together until then; `None`: for ever.
+    Until(Option<Instant>),
 }
 
 /// Gives every read and write what is left of the time, so that a peer that sends byte after byte
 /// cannot make them last for ever. Leaves the timeouts of the socket changed.
 #[derive(Debug)]
-pub(super) struct Timed<'a, S: ?Sized> {
-    stream: &'a mut S,
-    deadline: Option<Instant>,
+pub(super) struct Timed<'a> {
+    socket: &'a mut TcpStream,
+    pace: Pace,
 }
 
-impl<'a, S: OverTcp + ?Sized> Timed<'a, S> {
-    /// `None`: without a limit.
-    pub(super) fn until(stream: &'a mut S, deadline: Option<Instant>) -> Self {
-        Self { stream, deadline }
+impl<'a> Timed<'a> {
+    pub(super) fn new(socket: &'a mut TcpStream, pace: Pace) -> Self {
+        Self { socket, pace }
     }
 
     /// A limit too long to be a point in time is none.
     #[cfg(feature = "tls")]
-    pub(super) fn within(stream: &'a mut S, limit: Duration) -> Self {
-        Self::until(stream, now().checked_add(limit))
+    pub(super) fn within(socket: &'a mut TcpStream, limit: Duration) -> Self {
+        Self::new(socket, Pace::Until(now().checked_add(limit)))
     }
 
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let Some(deadline) = self.deadline else {
-            return Ok(None);
+    /// Does it when the socket may wait as long as is left.
+    fn paced<T>(
+        &mut self,
+        set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        step: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let deadline = match self.pace {
+            Pace::Now => return step(self.socket),
+            Pace::Until(deadline) => deadline,
         };
-        let left = deadline.saturating_duration_since(now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(Some(left))
+        set(self.socket, left(deadline)?)?;
+        step(self.socket).map_err(timed_out)
     }
 }
 
-impl<S: OverTcp + ?Sized> Read for Timed<'_, S> {
+fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
+    let Some(deadline) = deadline else {
+        return Ok(None);
+    };
+    let left = deadline.saturating_duration_since(now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(Some(left))
+}
+
+impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.socket().set_read_timeout(self.left()?)?;
-        self.stream.read(buffer).map_err(timed_out)
+        self.paced(TcpStream::set_read_timeout, |socket| socket.read(buffer))
     }
 }
 
-impl<S: OverTcp + ?Sized> Write for Timed<'_, S> {
+impl Write for Timed<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.socket().set_write_timeout(self.left()?)?;
-        self.stream.write(buffer).map_err(timed_out)
+        self.paced(TcpStream::set_write_timeout, |socket| socket.write(buffer))
     }
 
+    /// A socket keeps nothing back.
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.socket().set_write_timeout(self.left()?)?;
-        self.stream.flush().map_err(timed_out)
+        Ok(())
     }
 }
 

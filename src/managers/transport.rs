@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use super::timed::OverTcp;
+use super::timed::{Pace, Timed};
 use crate::{ConbusError, ConbusSocketManager, ConnectionManager};
 #[cfg(feature = "tls")]
 use crate::{TlsError, TlsSocketManager, TlsStream};
@@ -62,9 +62,90 @@ impl Write for Transport {
     }
 }
 
-impl OverTcp for Transport {
-    fn socket(&self) -> &TcpStream {
-        self.tcp()
+/// With a time of their own, which those of [`Read`] and [`Write`] have not: a session's own `read` gives
+/// each of the many reads of one slow record the whole timeout anew.
+impl Transport {
+    pub(super) fn read_at(&mut self, pace: Pace, out: &mut [u8]) -> io::Result<usize> {
+        again(|| match self {
+            Self::Tcp(stream) => Timed::new(stream, pace).read(out),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => session::read(stream, pace, out),
+        })
+    }
+
+    /// What TLS has taken is sent by the next write or flush.
+    pub(super) fn write_at(&mut self, pace: Pace, bytes: &[u8]) -> io::Result<usize> {
+        again(|| match self {
+            Self::Tcp(stream) => Timed::new(stream, pace).write(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                session::flush(stream, pace)?;
+                stream.conn.writer().write(bytes)
+            }
+        })
+    }
+
+    /// Makes sure that all is with the system, where TCP has it at once.
+    pub(super) fn flush_at(&mut self, pace: Pace) -> io::Result<()> {
+        again(|| match self {
+            Self::Tcp(stream) => Timed::new(stream, pace).flush(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => session::flush(stream, pace),
+        })
+    }
+}
+
+/// A signal is no reason to stop.
+fn again<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match step() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// A session of TLS, driven by hand.
+#[cfg(feature = "tls")]
+mod session {
+    use std::io::{self, ErrorKind, Read};
+
+    use super::{Pace, Timed};
+    use crate::TlsStream;
+
+    pub(super) fn read(stream: &mut TlsStream, pace: Pace, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match stream.conn.reader().read(out) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // An answer to new keys. If there is no room for it now, it goes later.
+            match flush(stream, pace) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+            let mut timed = Timed::new(stream.sock.tcp_mut(), pace);
+            if stream.conn.read_tls(&mut timed)? == 0 {
+                // The end of TCP: the reader knows whether it was one of TLS.
+                return stream.conn.reader().read(out);
+            }
+            if let Err(error) = stream.conn.process_new_packets() {
+                // The alert that says why.
+                let _ = flush(stream, pace);
+                return Err(io::Error::new(ErrorKind::InvalidData, error));
+            }
+        }
+    }
+
+    /// Sends what the session has taken and not sent.
+    pub(super) fn flush(stream: &mut TlsStream, pace: Pace) -> io::Result<()> {
+        while stream.conn.wants_write() {
+            let mut timed = Timed::new(stream.sock.tcp_mut(), pace);
+            if stream.conn.write_tls(&mut timed)? == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
     }
 }
 

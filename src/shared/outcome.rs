@@ -45,23 +45,19 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a caller is told at once while the backend is down.
-    pub(super) fn outage(&self) -> GetError<M::Error> {
-        let cause = self
-            .last_failure
-            .lock()
-            .as_ref()
-            .map(|(_, cause)| cause.clone());
-        let failure = cause.map(|cause| {
-            Failed {
-                cause,
-                transient: true,
-            }
-            .failure()
-        });
-        // None: it has just come back, and its caller was a moment too early.
-        let hook = "create";
-        let after = self.config.create_timeout;
-        self.fail(failure.unwrap_or(Failure::TimedOut { hook, after }))
+    pub(super) fn outage(&self, now: Instant) -> Option<GetError<M::Error>> {
+        let core = self.engine.lock();
+        if core.closed || !core.is_out(now) {
+            return None;
+        }
+        drop(core);
+        // None: it has come back this moment, and there is nothing to tell.
+        let (_, cause) = self.last_failure.lock().clone()?;
+        let failed = Failed {
+            cause,
+            transient: true,
+        };
+        Some(self.fail(failed.failure()))
     }
 
     /// The deadline has passed: says what stood in the way.

@@ -106,6 +106,11 @@ impl<M: ConnectionManager> Shared<M> {
         let newcomer = ticket.is_none();
         let ticket = ticket.get_or_insert_with(|| Ticket::new(errand.since));
         let now = self.moment();
+        if self.config.fail_fast && newcomer && unproven.is_none() {
+            if let Some(error) = self.outage(now.real) {
+                return Err(error);
+            }
+        }
         let mut core = self.engine.lock();
         if core.closed {
             drop(core);
@@ -113,10 +118,6 @@ impl<M: ConnectionManager> Shared<M> {
                 self.evict(loan, EvictReason::Closed);
             }
             return Err(self.fail(Failure::Closed));
-        }
-        if self.config.fail_fast && newcomer && unproven.is_none() && core.is_out(now.real) {
-            drop(core);
-            return Err(self.outage());
         }
         self.engine.join(&mut core, ticket, now.real);
         let check = unproven.map(|loan| {

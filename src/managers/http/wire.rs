@@ -1,14 +1,12 @@
 //! A connection, what came over it, and the time in which it may be used.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind},
     time::{Duration, Instant},
 };
 
 use super::buffer::Buffer;
-#[cfg(feature = "tls")]
-use crate::managers::TlsStream;
-use crate::managers::{Transport, timed::Timed};
+use crate::managers::{Transport, timed::Pace};
 
 /// A write that does not get on looks this often whether the server has answered meanwhile.
 const STALLED: Duration = Duration::from_millis(100);
@@ -36,7 +34,8 @@ impl Wire {
 
     /// Waits for more bytes and puts them into the buffer. How many; 0 means that the server has ended.
     pub(super) fn fill(&mut self, deadline: Deadline) -> io::Result<usize> {
-        let bytes = receive(&mut self.transport, self.buffer.room(), deadline)?;
+        let pace = Pace::Until(deadline);
+        let bytes = self.transport.read_at(pace, self.buffer.room())?;
         self.buffer.filled(bytes);
         Ok(bytes)
     }
@@ -45,7 +44,7 @@ impl Wire {
     pub(super) fn read(&mut self, out: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         if self.buffer.is_empty() {
             if out.len() >= DIRECT {
-                return receive(&mut self.transport, out, deadline);
+                return self.transport.read_at(Pace::Until(deadline), out);
             }
             self.fill(deadline)?;
         }
@@ -58,7 +57,7 @@ impl Wire {
         if self.transport.tcp().set_nonblocking(true).is_err() {
             return;
         }
-        if let Ok(bytes) = receive_now(&mut self.transport, self.buffer.room()) {
+        if let Ok(bytes) = self.transport.read_at(Pace::Now, self.buffer.room()) {
             self.buffer.filled(bytes);
         }
         // Where this fails, the next read returns at once and says why.
@@ -76,9 +75,10 @@ impl Wire {
         loop {
             let patience = now().checked_add(STALLED);
             let until = deadline.map_or(patience, |end| patience.map(|soon| soon.min(end)));
+            let until = Pace::Until(until);
             let step = match bytes {
-                [] => finish(&mut self.transport, until).map(|()| None),
-                _ => transmit(&mut self.transport, bytes, until).map(Some),
+                [] => self.transport.flush_at(until).map(|()| None),
+                _ => self.transport.write_at(until, bytes).map(Some),
             };
             match step {
                 Ok(None) => return Ok(true),
@@ -101,92 +101,6 @@ impl Wire {
             }
         }
     }
-}
-
-/// Over TLS the session is driven here and not by its own `read`, which would give each of the many
-/// reads of one slow record the whole time anew.
-fn receive(transport: &mut Transport, out: &mut [u8], deadline: Deadline) -> io::Result<usize> {
-    loop {
-        let result = match transport {
-            Transport::Tcp(stream) => Timed::until(stream, deadline).read(out),
-            #[cfg(feature = "tls")]
-            Transport::Tls(stream) => {
-                let mut timed = Timed::until(stream.sock.tcp_mut(), deadline);
-                match stream.conn.reader().read(out) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        match stream.conn.complete_io(&mut timed) {
-                            // The end of TCP: the reader knows whether it was one of TLS.
-                            Ok((0, _)) => stream.conn.reader().read(out),
-                            Ok(_) => continue,
-                            Err(error) => Err(error),
-                        }
-                    }
-                    result => result,
-                }
-            }
-        };
-        match result {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-/// On a socket that does not block.
-fn receive_now(transport: &mut Transport, out: &mut [u8]) -> io::Result<usize> {
-    match transport {
-        Transport::Tcp(stream) => stream.read(out),
-        #[cfg(feature = "tls")]
-        Transport::Tls(stream) => {
-            // There may be data in the session though there is none in the socket.
-            if stream.conn.read_tls(stream.sock.tcp_mut()).is_ok() {
-                let state = stream.conn.process_new_packets();
-                state.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-            }
-            stream.conn.reader().read(out)
-        }
-    }
-}
-
-/// Sends a part of `bytes`. Over TLS it takes a part, once what it took before is sent.
-fn transmit(transport: &mut Transport, bytes: &[u8], until: Deadline) -> io::Result<usize> {
-    match transport {
-        Transport::Tcp(stream) => Timed::until(stream, until).write(bytes),
-        #[cfg(feature = "tls")]
-        Transport::Tls(stream) => {
-            flush(stream, until)?;
-            stream.conn.writer().write(bytes)
-        }
-    }
-}
-
-/// Makes sure that all is with the system, where TCP has it at once.
-#[cfg_attr(
-    not(feature = "tls"),
-    allow(
-        unused_variables,
-        clippy::unnecessary_wraps,
-        reason = "TLS needs the time and can fail"
-    )
-)]
-fn finish(transport: &mut Transport, until: Deadline) -> io::Result<()> {
-    match transport {
-        Transport::Tcp(_) => Ok(()),
-        #[cfg(feature = "tls")]
-        Transport::Tls(stream) => flush(stream, until),
-    }
-}
-
-/// Sends what the session has taken and not sent.
-#[cfg(feature = "tls")]
-fn flush(stream: &mut TlsStream, until: Deadline) -> io::Result<()> {
-    while stream.conn.wants_write() {
-        let mut timed = Timed::until(stream.sock.tcp_mut(), until);
-        if stream.conn.write_tls(&mut timed)? == 0 {
-            return Err(ErrorKind::WriteZero.into());
-        }
-    }
-    Ok(())
 }
 
 #[allow(

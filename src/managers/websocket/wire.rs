@@ -7,19 +7,10 @@ use std::{
 };
 
 use super::follower::Follower;
-use crate::{Transport, managers::timed::Timed};
+use crate::{Transport, managers::timed::Pace};
 
 /// An answer to the upgrade with a longer head is none that the codec takes.
 const LONGEST_HEAD: usize = 64 * 1024;
-
-/// How long reads and writes may wait.
-#[derive(Debug, Clone, Copy)]
-enum Pace {
-    /// Not at all: the socket does not block.
-    Now,
-    /// All of them together until then; `None`: for ever.
-    Until(Option<Instant>),
-}
 
 /// A transport with its limits.
 #[derive(Debug)]
@@ -109,19 +100,6 @@ impl Wire {
         self.transport.tcp().set_nonblocking(false)
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = match self.pace {
-                Pace::Now => self.transport.read(buffer),
-                Pace::Until(deadline) => Timed::until(&mut self.transport, deadline).read(buffer),
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
-    }
-
     /// Passes on what was received before.
     fn pass_on(&mut self, buffer: &mut [u8], most: usize) -> usize {
         let count = buffer.len().min(most);
@@ -141,7 +119,7 @@ impl Wire {
                 break;
             }
             let mut chunk = [0; 4096];
-            match self.receive(&mut chunk)? {
+            match self.transport.read_at(self.pace, &mut chunk)? {
                 0 => break,
                 read => self.early.extend_from_slice(&chunk[..read]),
             }
@@ -181,7 +159,7 @@ impl Read for Wire {
             return Err(io::Error::other("more came in than is allowed"));
         }
         let count = if self.early.is_empty() {
-            self.receive(&mut buffer[..most])?
+            self.transport.read_at(self.pace, &mut buffer[..most])?
         } else {
             self.pass_on(buffer, most.min(self.early.len()))
         };
@@ -193,23 +171,11 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        loop {
-            let written = match self.pace {
-                Pace::Now => self.transport.write(buffer),
-                Pace::Until(deadline) => Timed::until(&mut self.transport, deadline).write(buffer),
-            };
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
+        self.transport.write_at(self.pace, buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.pace {
-            Pace::Now => self.transport.flush(),
-            Pace::Until(deadline) => Timed::until(&mut self.transport, deadline).flush(),
-        }
+        self.transport.flush_at(self.pace)
     }
 }
 
