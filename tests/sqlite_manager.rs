@@ -342,3 +342,15 @@ fn a_create_waits_for_locks_no_longer_than_the_busy_timeout_in_all() {
     assert!(matches!(error, SqliteError::Read { .. }), "{error:?}");
     assert_eq!(error.code(), Some(rusqlite::ErrorCode::DatabaseBusy));
 }
+
+#[test]
+fn a_create_in_memory_waits_for_a_schema_that_somebody_is_changing() {
+    let manager = memory();
+    let holder = manager.create().unwrap();
+    holder.execute_batch("BEGIN; CREATE TABLE t (n)").unwrap();
+    let creating = manager.clone();
+    let creating = common::spawn(move || creating.create().map(drop));
+    common::stays(|| !creating.is_finished());
+    holder.execute_batch("COMMIT").unwrap();
+    creating.join_soon().unwrap();
+}
