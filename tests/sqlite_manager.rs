@@ -1,17 +1,15 @@
-//! The SQLite manager by itself: what it opens, what it sets, what it sets again, and what it takes for
-//! its own.
+//! The SQLite manager by itself: what it opens, what it sets, what it refuses, and how long things live.
 
 mod common;
 mod sqlite;
 
 use common::{SOON, eventually, ms, secs};
 use conpool::{
-    ConnectionManager, EvictReason, JournalMode, ManualClock, Pool, PooledConnection, SqliteError,
-    SqliteManager, Synchronous, TempStore, managers, rusqlite,
+    ConnectionManager, EvictReason, JournalMode, ManualClock, Pool, SqliteError, SqliteManager,
+    Synchronous, TempStore, managers, rusqlite,
 };
-use sqlite::{Folder, both, chain, id, insert, memory, number, numbers, pool, quick, text};
+use sqlite::{Folder, both, chain, insert, memory, number, numbers, pool, quick, text};
 use std::{
-    mem,
     path::Path,
     time::{Duration, Instant},
 };
@@ -262,128 +260,6 @@ fn managers_of_one_name_share_their_memory_and_of_two_do_not() {
 }
 
 #[test]
-fn what_a_user_changed_of_locks_and_foreign_keys_is_set_again() {
-    let (_folder, managers) = both();
-    for manager in managers {
-        let pool = pool("again", manager);
-        let held = pool.get().unwrap();
-        let held_id = id(&held);
-        held.busy_timeout(ms(1)).unwrap();
-        held.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
-        drop(held);
-        let mut held = pool.get().unwrap();
-        assert_eq!(id(&held), held_id);
-        assert_eq!(number(&held, "PRAGMA busy_timeout"), 2_000);
-        assert_eq!(number(&held, "PRAGMA foreign_keys"), 1);
-
-        // A busy handler too.
-        let user: &mut rusqlite::Connection = &mut held;
-        user.busy_handler(Some(|_| panic!("the next one's locks are not mine")))
-            .unwrap();
-        drop(held);
-        let (held, other) = (pool.get().unwrap(), pool.get().unwrap());
-        other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        held.busy_timeout(ms(1)).unwrap();
-        held.execute_batch("BEGIN IMMEDIATE").unwrap_err();
-    }
-}
-
-#[test]
-fn what_a_user_left_in_a_connection_otherwise_stays() {
-    let (_folder, managers) = both();
-    for manager in managers {
-        let pool = pool("stays", manager);
-        let held = pool.get().unwrap();
-        held.execute_batch("CREATE TEMP TABLE mine (n); PRAGMA cache_size = 55")
-            .unwrap();
-        drop(held);
-        let held = pool.get().unwrap();
-        assert_eq!(number(&held, "SELECT count(*) FROM mine"), 0);
-        assert_eq!(number(&held, "PRAGMA cache_size"), 55);
-    }
-}
-
-#[test]
-fn a_connection_with_other_databases_than_at_its_start_is_evicted() {
-    let (folder, managers) = both();
-    let other = folder.file("other.db");
-    let attach = format!("ATTACH '{}' AS other", other.display());
-    for manager in managers {
-        let pool = pool("attach", manager.clone());
-        let held = pool.get().unwrap();
-        held.execute_batch(&attach).unwrap();
-        drop(held);
-        assert_eq!(pool.stats().evicted(EvictReason::HookFailed), 1);
-
-        // One that the init hook attached belongs to it.
-        let attaching = attach.clone();
-        let manager = manager.init(move |connection| connection.execute_batch(&attaching));
-        let pool = quick("attached").build(manager).unwrap();
-        let held = pool.get().unwrap();
-        let held_id = id(&held);
-        drop(held);
-        let held = pool.get().unwrap();
-        assert_eq!(id(&held), held_id);
-        held.execute_batch("DETACH other").unwrap();
-        drop(held);
-        assert_eq!(pool.stats().evicted(EvictReason::HookFailed), 1);
-    }
-}
-
-#[test]
-fn a_handle_closed_behind_the_back_of_the_pool_is_replaced() {
-    let (_folder, managers) = both();
-    for manager in managers {
-        let pool = pool("closed", manager);
-        let mut held = pool.get().unwrap();
-        insert(&held, 1);
-        let held_id = id(&held);
-        // The only way there is in safe code: another takes its place.
-        let stranger = rusqlite::Connection::open_in_memory().unwrap();
-        mem::replace(&mut **held, stranger).close().unwrap();
-        drop(held);
-        assert_eq!(pool.stats().evicted(EvictReason::Broken), 1);
-        let next = pool.get().unwrap();
-        assert_ne!(id(&next), held_id);
-        assert_eq!(numbers(&next), [1]);
-        drop(next);
-        pool.close_timeout(SOON).unwrap();
-    }
-}
-
-#[test]
-fn a_connection_of_another_pool_is_not_handed_out() {
-    let (a, b) = (memory(), memory());
-    let (mine, other) = (pool("mine", a.clone()), pool("other", b));
-    insert(&mine.get().unwrap(), 1);
-    let theirs = PooledConnection::detach(other.get().unwrap());
-    mine.clear();
-    eventually(|| mine.stats().size == 0);
-    mine.add(theirs).unwrap();
-    assert_eq!(numbers(&mine.get().unwrap()), [1]);
-    // One of a clone of the manager is as good as the pool's own.
-    mine.clear();
-    eventually(|| mine.stats().size == 0);
-    mine.add(a.create().unwrap()).unwrap();
-    let creates = mine.stats().created;
-    assert_eq!(numbers(&mine.get().unwrap()), [1]);
-    assert_eq!(mine.stats().created, creates);
-}
-
-#[test]
-fn a_detached_connection_is_the_callers_own() {
-    let folder = Folder::new();
-    let pool = pool("detached", folder.manager());
-    let taken = PooledConnection::detach(pool.get().unwrap());
-    let shown = format!("{taken:?}");
-    assert!(shown.contains("test.db"), "{shown}");
-    let own: rusqlite::Connection = taken.into_inner();
-    pool.close_timeout(SOON).unwrap();
-    insert(&own, 1);
-    own.close().unwrap();
-}
-
-#[test]
 fn a_closed_pool_leaves_the_whole_database_in_one_file() {
     for _ in 0..20 {
         let folder = Folder::new();
@@ -465,4 +341,16 @@ fn a_create_waits_for_locks_no_longer_than_the_busy_timeout_in_all() {
     assert!(manager.is_transient(&error));
     assert!(matches!(error, SqliteError::Read { .. }), "{error:?}");
     assert_eq!(error.code(), Some(rusqlite::ErrorCode::DatabaseBusy));
+}
+
+#[test]
+fn a_create_in_memory_waits_for_a_schema_that_somebody_is_changing() {
+    let manager = memory();
+    let holder = manager.create().unwrap();
+    holder.execute_batch("BEGIN; CREATE TABLE t (n)").unwrap();
+    let creating = manager.clone();
+    let creating = common::spawn(move || creating.create().map(drop));
+    common::stays(|| !creating.is_finished());
+    holder.execute_batch("COMMIT").unwrap();
+    creating.join_soon().unwrap();
 }

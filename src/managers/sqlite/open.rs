@@ -165,7 +165,6 @@ impl Setup<'_> {
             return Ok(());
         };
         let sql = format!("PRAGMA main.journal_mode = {}", wanted.word());
-        // Where two connections change it at once, one is told to go away without waiting.
         let actual = self
             .patiently(|| {
                 self.connection
@@ -208,7 +207,7 @@ impl Setup<'_> {
         }
     }
 
-    /// With what is left of the busy timeout.
+    /// With what is left of the busy timeout. In memory SQLite does not wait by itself.
     fn patiently<T>(
         &self,
         mut step: impl FnMut() -> ::rusqlite::Result<T>,
