@@ -32,13 +32,7 @@ impl<'a, S: OverTcp + ?Sized> Timed<'a, S> {
     }
 
     /// A limit too long to be a point in time is none.
-    #[cfg_attr(
-        not(feature = "tls"),
-        allow(
-            dead_code,
-            reason = "not every protocol begins to count with its first byte"
-        )
-    )]
+    #[cfg(feature = "tls")]
     pub(super) fn within(stream: &'a mut S, limit: Duration) -> Self {
         Self::until(stream, now().checked_add(limit))
     }
