@@ -130,6 +130,10 @@ fn rows(keys: u64) -> Vec<Row> {
             .map(|n| format!("db-{n:05}.example.com"))
             .collect()
     };
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(unused_mut, reason = "one row needs a feature")
+    )]
     let mut rows = vec![
         row("plain", None, pool(|builder| builder)),
         row(

@@ -96,6 +96,7 @@ fn a_server_that_goes_on_sending_costs_the_close_timeout_and_is_counted() {
                 thread::sleep(pause);
             }
         });
+        arrives(near.tcp());
         takes_the_limit(&manager, near);
         assert!(manager.unread() > 0);
         stream.join_soon();

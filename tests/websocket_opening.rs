@@ -9,10 +9,9 @@ mod common;
 mod support;
 mod websocket;
 
-use common::{SOON, assert_at, ms, noise, timed};
+use common::SOON;
 use conpool::{
-    ConbusError, ConnectionManager, PooledConnection, TransportError, WebSocketError,
-    WebSocketManager,
+    ConnectionManager, WebSocketError, WebSocketManager,
     managers::websocket::{
         Message,
         tungstenite::{
@@ -23,38 +22,13 @@ use conpool::{
 };
 use std::{
     error::Error,
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
-    net::TcpStream,
+    io::{Read, Write},
     sync::mpsc,
     thread,
     time::Duration,
 };
-use support::sockets::{BlackHole, ClosedPort};
-use websocket::{Server, echo, frame, reset_stream};
-
-#[track_caller]
-fn fails(manager: &WebSocketManager) -> WebSocketError {
-    let error = manager.create().expect_err("a create that fails");
-    assert!(!error.to_string().contains('\n'), "{error}");
-    assert_eq!(manager.is_transient(&error), error.is_transient());
-    error
-}
-
-/// Reads the head of the request, all of it.
-fn request(client: &TcpStream) -> Vec<String> {
-    let lines = BufReader::new(client).lines().map_while(Result::ok);
-    lines.take_while(|line| !line.is_empty()).collect()
-}
-
-/// Answers every request with this text.
-fn answers(text: &'static str) -> Server {
-    Server::start(move |mut client| {
-        request(&client);
-        let _ = client.write_all(text.as_bytes());
-        // Until the client has gone.
-        let _ = client.read(&mut [0]);
-    })
-}
+use support::sockets::ClosedPort;
+use websocket::{Server, echo, fails, frame, request, welcome};
 
 #[test]
 fn a_url_that_cannot_be_used_is_permanent_and_says_which_and_why() {
@@ -229,83 +203,10 @@ fn another_address_is_tried_when_the_first_refuses() {
 }
 
 #[test]
-fn a_refusal_of_tcp_is_transient() {
-    let closed = ClosedPort::new().unwrap();
-    let error = fails(&WebSocketManager::new(format!("ws://{}/", closed.addr())));
-    let WebSocketError::Transport(TransportError::Tcp(ConbusError::Connect { source, .. })) =
-        &error
-    else {
-        panic!("{error}");
-    };
-    assert_eq!(source.kind(), ErrorKind::ConnectionRefused);
-    assert!(error.is_transient());
-}
-
-#[test]
-fn a_black_hole_costs_the_connect_timeout() {
-    let hole = BlackHole::new().unwrap();
-    let manager = WebSocketManager::builder(format!("ws://{}/", hole.addr()))
-        .connect_timeout(ms(80))
-        .build();
-    let (error, took) = timed(|| fails(&manager));
-    assert_at(took, ms(80) - ms(5));
-    assert!(error.is_transient(), "{error}");
-}
-
-#[test]
-fn a_server_that_is_silent_in_the_handshake_costs_the_handshake_timeout() {
-    let server = Server::start(|mut client| {
-        let _ = client.read_to_end(&mut Vec::new());
-    });
-    let manager = server.manager().handshake_timeout(ms(80)).build();
-    let (error, took) = timed(|| fails(&manager));
-    assert!(
-        matches!(error, WebSocketError::HandshakeTimeout { limit } if limit == ms(80)),
-        "{error}"
-    );
-    assert!(error.is_transient());
-    assert_at(took, ms(80));
-}
-
-const WELCOME: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n";
-
-#[test]
-fn a_server_that_trickles_gets_no_more_than_the_handshake_timeout() {
-    let server = Server::start(|mut client| {
-        for byte in WELCOME.bytes().cycle() {
-            if client.write_all(&[byte]).is_err() {
-                return;
-            }
-            thread::sleep(ms(2));
-        }
-    });
-    let manager = server.manager().handshake_timeout(ms(100)).build();
-    let (error, took) = timed(|| fails(&manager));
-    assert!(
-        matches!(error, WebSocketError::HandshakeTimeout { .. }),
-        "{error}"
-    );
-    assert_at(took, ms(100));
-}
-
-/// The answer to a request, for those who write it themselves.
-fn welcome(client: &TcpStream) -> Vec<u8> {
-    use conpool::managers::websocket::tungstenite::handshake::derive_accept_key;
-    let head = request(client);
-    let name = "sec-websocket-key: ";
-    let key = head
-        .iter()
-        .find(|line| line.to_lowercase().starts_with(name))
-        .expect("a key");
-    let key = derive_accept_key(key[name.len()..].as_bytes());
-    format!("{WELCOME}Connection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n").into_bytes()
-}
-
-#[test]
 fn an_answer_that_comes_byte_by_byte_within_the_time_is_as_good_as_any() {
     let server = Server::start(|mut client| {
         let _ = client.set_nodelay(true);
-        let mut answer = welcome(&client);
+        let mut answer = welcome(&request(&client));
         answer.extend(frame(0x81, b"first"));
         for byte in answer {
             client.write_all(&[byte]).unwrap();
@@ -323,7 +224,7 @@ fn messages_that_come_with_the_answer_to_the_upgrade_are_not_lost() {
     // So many that they do not fit into one read.
     let count = 2_000;
     let server = Server::start(move |mut client| {
-        let mut answer = welcome(&client);
+        let mut answer = welcome(&request(&client));
         for number in 0..count {
             answer.extend(frame(0x81, format!("{number}").as_bytes()));
         }
@@ -333,90 +234,6 @@ fn messages_that_come_with_the_answer_to_the_upgrade_are_not_lost() {
     let mut near = server.manager().build().create().unwrap();
     for number in 0..count {
         assert_eq!(near.read().unwrap(), Message::text(number.to_string()));
-    }
-}
-
-#[test]
-fn another_status_than_101_is_refused_and_only_that_of_a_busy_server_is_transient() {
-    let cases = [
-        ("HTTP/1.1 401 Unauthorized\r\n\r\n", 401, false),
-        (
-            "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
-            404,
-            false,
-        ),
-        (
-            "HTTP/1.1 302 Found\r\nLocation: ws://b/\r\n\r\n",
-            302,
-            false,
-        ),
-        ("HTTP/1.1 200 OK\r\n\r\n", 200, false),
-        ("HTTP/1.1 500 Oops\r\n\r\n", 500, false),
-        ("HTTP/1.1 429 Slow down\r\n\r\n", 429, true),
-        ("HTTP/1.1 502 Bad Gateway\r\n\r\n", 502, true),
-        ("HTTP/1.1 503 Busy\nRetry-After: 1\n\n", 503, true),
-        ("HTTP/1.1 504 Late\r\n\r\n", 504, true),
-    ];
-    for (answer, code, transient) in cases {
-        let server = answers(answer);
-        let error = fails(&server.manager().build());
-        let WebSocketError::Refused { status, .. } = &error else {
-            panic!("{code}: {error}");
-        };
-        assert_eq!(*status, code);
-        assert_eq!(error.is_transient(), transient, "{error}");
-        assert!(error.to_string().contains(&code.to_string()));
-    }
-}
-
-#[test]
-fn what_is_not_http_or_not_an_upgrade_is_permanent_and_seen_at_once() {
-    let cases = [
-        "SSH-2.0-OpenSSH_9.6\r\n",
-        "\x16\x03\x01\x02",
-        "220 mail.example ESMTP\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
-        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: wrong\r\n\r\n",
-        "HTTP/1.1 nonsense\r\n\r\n",
-    ];
-    for answer in cases {
-        let server = answers(answer);
-        let (error, took) = timed(|| fails(&server.manager().build()));
-        assert!(
-            matches!(error, WebSocketError::Handshake { .. }),
-            "{answer:?}: {error}"
-        );
-        assert!(!error.is_transient() && error.source().is_some());
-        assert!(took < noise(), "{took:?}");
-    }
-}
-
-#[test]
-fn an_upgrade_that_is_cut_off_is_transient() {
-    let ends: [fn(TcpStream); 4] = [
-        drop,
-        |client| {
-            request(&client);
-        },
-        |client| {
-            request(&client);
-            reset_stream(client);
-        },
-        |mut client| {
-            request(&client);
-            client.write_all(b"HTTP/1.1 101 Switching").unwrap();
-        },
-    ];
-    for (number, end) in ends.into_iter().enumerate() {
-        let server = Server::start(end);
-        let error = fails(&server.manager().build());
-        assert!(
-            matches!(error, WebSocketError::HandshakeCut { .. }),
-            "{number}: {error}"
-        );
-        assert!(error.is_transient() && error.source().is_some());
     }
 }
 
@@ -440,43 +257,4 @@ fn ipv6_and_names_work() {
     assert_eq!(near.read().unwrap(), Message::text("six"));
     manager.dispose(near);
     far.join().unwrap();
-}
-
-#[test]
-fn a_caller_of_the_pool_waits_out_a_busy_server_and_hears_of_a_refusal_at_once() {
-    let visits = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let server = Server::start({
-        let visits = visits.clone();
-        move |mut client| {
-            let visit = visits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let close = |code: u16| {
-                let mut answer = welcome(&client);
-                answer.extend(frame(0x88, &code.to_be_bytes()));
-                answer
-            };
-            let answer = match visit {
-                0 => b"HTTP/1.1 503 Busy\r\n\r\n".to_vec(),
-                // With the upgrade, so that the first look sees it.
-                1 => close(1013),
-                2 => return echo(client),
-                3 => b"HTTP/1.1 401 Unauthorized\r\n\r\n".to_vec(),
-                _ => close(1008),
-            };
-            let _ = client.write_all(&answer);
-            let _ = client.read_to_end(&mut Vec::new());
-        }
-    });
-    let manager = server.manager().close_timeout(ms(20)).build();
-    let (builder, _clock) = websocket::pool("wo-busy", 1, &manager);
-    let pool = builder.build_lazy(manager).unwrap();
-    let mut guard = pool.get_timeout(SOON).unwrap();
-    websocket::echoes(&mut guard, "in the end");
-    PooledConnection::discard(guard);
-    for refusal in ["401", "1008"] {
-        let (error, took) = timed(|| pool.get_timeout(SOON).unwrap_err());
-        let cause = error.last_create_error().expect("a cause");
-        assert!(cause.to_string().contains(refusal), "{cause}");
-        assert!(!error.is_timeout() && took < SOON, "{error}");
-    }
-    websocket::leave(&pool);
 }

@@ -11,15 +11,15 @@
 
 use crate::common::{self, SOON, eventually, noise, secs, threads};
 use conpool::{
-    EvictReason, ManualClock, Pool, PoolBuilder, PoolStats, PooledConnection, WebSocketManager,
-    WebSocketManagerBuilder,
+    ConnectionManager, EvictReason, ManualClock, Pool, PoolBuilder, PoolStats, PooledConnection,
+    WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
     managers::websocket::{
-        Message,
-        tungstenite::{Error, WebSocket, accept},
+        Bytes, Message,
+        tungstenite::{Error, WebSocket, accept, handshake::derive_accept_key},
     },
 };
 use std::{
-    io,
+    io::{self, BufRead, BufReader},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -302,5 +302,50 @@ pub(crate) fn sees_close(mut far: Far) -> Option<u16> {
             let _ = far.flush();
             return frame.map(|frame| frame.code.into());
         }
+    }
+}
+
+pub(crate) const WELCOME: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n";
+
+/// Reads the head of the request, all of it.
+pub(crate) fn request(client: &TcpStream) -> Vec<String> {
+    let lines = BufReader::new(client).lines().map_while(Result::ok);
+    lines.take_while(|line| !line.is_empty()).collect()
+}
+
+/// The answer to a request, for those who write it themselves.
+pub(crate) fn welcome(head: &[String]) -> Vec<u8> {
+    let (_, key) = head
+        .iter()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
+        .expect("a key");
+    let key = derive_accept_key(key.as_bytes());
+    format!("{WELCOME}Connection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n").into_bytes()
+}
+
+#[track_caller]
+pub(crate) fn fails(manager: &WebSocketManager) -> WebSocketError {
+    let error = manager.create().expect_err("a create that fails");
+    assert!(!error.to_string().contains('\n'), "{error}");
+    assert_eq!(manager.is_transient(&error), error.is_transient());
+    error
+}
+
+/// A connection that no pool has, its manager and the server's end.
+pub(crate) fn pair(
+    server: &Server,
+    clients: &Clients,
+) -> (WebSocketManager, WebSocketConnection, Far) {
+    let manager = server.manager().ping_timeout(SOON).build();
+    let near = manager.create().unwrap();
+    (manager, near, clients.next())
+}
+
+/// Waits for a ping of the client and returns its payload. The next read or flush answers it.
+pub(crate) fn next_ping(far: &mut Far) -> Bytes {
+    match far.read().expect("a ping") {
+        Message::Ping(payload) => payload,
+        other => panic!("{other:?} instead of a ping"),
     }
 }

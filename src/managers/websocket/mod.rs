@@ -1,4 +1,4 @@
-//! A manager for WebSockets, with the codec and the handshake of [tungstenite](::tungstenite).
+//! A manager for WebSockets, with the codec and the handshake of [tungstenite].
 //!
 //! [`WebSocketManager`] opens a TCP connection as [`ConbusSocketManager`](crate::ConbusSocketManager)
 //! does, with `wss` a TLS session over it as `TlsSocketManager` (feature `tls`) does, and makes the
