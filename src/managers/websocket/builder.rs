@@ -136,7 +136,8 @@ impl WebSocketManagerBuilder {
     /// Adds a header to the request for the upgrade: `Authorization`, `Origin`, `Cookie` and the like.
     /// `Host` replaces the one from the URL. Those of the handshake itself are refused.
     ///
-    /// The value is not shown by `Debug` and in no error.
+    /// The value is not shown by `Debug` and in no error. tungstenite shows the whole request to the
+    /// facade `log`, at the level `trace`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.headers.push((name.into(), value.into()));
         self
