@@ -8,7 +8,7 @@
 //! ring for the cryptography.
 //!
 //! Whom to trust is always said, by a [`TlsConfig`]: [`TlsConfig::pem`] for a private authority,
-//! [`TlsConfig::webpki_roots`] and [`TlsConfig::platform`] behind the features `tls-webpki-roots` and
+//! `TlsConfig::webpki_roots` and `TlsConfig::platform` behind the features `tls-webpki-roots` and
 //! `tls-platform-verifier`, or any [`rustls::ClientConfig`] of your own. Its clones share the store of
 //! sessions, so a later handshake with the same server resumes an earlier one, whichever connection,
 //! pool or manager made it.

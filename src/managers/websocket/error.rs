@@ -46,8 +46,8 @@ pub enum WebSocketError {
         reason: &'static str,
     },
 
-    /// The server speaks no HTTP, or its answer to the upgrade is not what the standard asks for.
-    /// Permanent.
+    /// The server speaks no HTTP, or its answer to the upgrade is not what tungstenite takes: it wants
+    /// `Connection: Upgrade` and nothing else in that header. Permanent.
     #[error("the server does not upgrade to a WebSocket")]
     Handshake {
         /// Why, in tungstenite's words.
