@@ -144,7 +144,6 @@ fn a_hang_costs_its_slot_until_its_timeout_and_no_caller_more_than_its_deadline(
         }
 
         // Once their timeouts are over, so is that.
-        eventually(|| peer.count(hook) >= 1);
         let guard = pool.get_timeout(SOON).unwrap();
         assert!(pool.stats().abandoned >= 1, "{hook:?}: {}", pool.stats());
         drop(guard);
