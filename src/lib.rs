@@ -190,7 +190,23 @@ pub use health::{Health, HealthState};
 pub use info::{ConnectionInfo, Holder, SweepReport};
 pub use keyed::{KeyedPool, KeyedPoolBuilder};
 pub use manager::ConnectionManager;
-pub use managers::*;
+// Their items, and not their modules: `use conpool::*` must not hide a crate named r2d2 or http.
+pub use managers::conbus::*;
+#[cfg(feature = "http")]
+pub use managers::http::*;
+#[cfg(feature = "r2d2")]
+pub use managers::r2d2::*;
+#[cfg(feature = "sqlite")]
+pub use managers::sqlite::*;
+#[cfg(feature = "tls")]
+pub use managers::tls::*;
+#[cfg(feature = "websocket")]
+pub use managers::websocket::{
+    Pushed, WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
+};
+pub use managers::{Hook, MemoryConnection, MemoryCounters, MemoryError, MemoryManager};
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub use managers::{Transport, TransportError};
 #[cfg(feature = "metrics")]
 pub use metrics::PoolMetrics;
 pub use pool::Pool;
