@@ -1,6 +1,9 @@
 //! The page of other pools' bugs keeps its word: every test that it names is there, and every
 //! regression test in `peers_*.rs` is on it.
 
+mod pages;
+
+use pages::{read, tests_in};
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// One row of the page: where the bug was, what it was, and which test of ours watches for it.
@@ -11,7 +14,7 @@ struct Entry<'a> {
 }
 
 fn page() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/peers.md")).unwrap()
+    read("src/docs/peers.md")
 }
 
 fn entries(page: &str) -> Vec<Entry<'_>> {
@@ -30,22 +33,6 @@ fn entries(page: &str) -> Vec<Entry<'_>> {
             Entry { place, story, test }
         })
         .collect()
-}
-
-/// The tests in `tests/<file>.rs`.
-fn tests_in(file: &str) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{file}.rs"));
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
-    let mut tests = BTreeSet::new();
-    let mut lines = text.lines().map(str::trim);
-    while let Some(line) = lines.next() {
-        if line == "#[test]" {
-            let name = lines.find_map(|line| line.strip_prefix("fn "));
-            let name = name.and_then(|rest| rest.split_once('(')).expect("a test");
-            tests.insert(name.0.to_owned());
-        }
-    }
-    tests
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! The page that leads from r2d2 to this crate keeps its word: every test that it names is there, and
 //! every test made for it is on it.
 
-use std::{collections::BTreeSet, fs, path::Path};
+mod pages;
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use pages::{read, tests_in};
+use std::collections::BTreeSet;
 
 /// The names behind `start` in the page's backquotes.
 fn named(page: &str, start: &str) -> BTreeSet<String> {
@@ -19,26 +17,12 @@ fn named(page: &str, start: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn tests(file: &str) -> BTreeSet<String> {
-    let text = read(file);
-    let mut tests = BTreeSet::new();
-    let mut lines = text.lines().map(str::trim);
-    while let Some(line) = lines.next() {
-        if line == "#[test]" {
-            let name = lines.find_map(|line| line.strip_prefix("fn "));
-            let name = name.and_then(|rest| rest.split_once('(')).expect("a test");
-            tests.insert(name.0.to_owned());
-        }
-    }
-    tests
-}
-
 #[test]
 fn every_test_of_the_guide_is_on_the_page_and_every_test_on_the_page_is_there() {
     let page = read("src/docs/migrating.md");
-    assert_eq!(named(&page, "guide::"), tests("tests/r2d2_guide.rs"));
+    assert_eq!(named(&page, "guide::"), tests_in("r2d2_guide"));
     let peers = named(&page, "peers::");
-    assert_eq!(peers, tests("tests/peers_r2d2.rs"));
+    assert_eq!(peers, tests_in("peers_r2d2"));
 }
 
 #[test]

@@ -3,12 +3,12 @@
 pub mod conbus;
 #[cfg(feature = "http")]
 pub mod http;
+mod limit;
 mod memory;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "http", feature = "tls", feature = "websocket"))]
 mod timed;
 #[cfg(feature = "tls")]
 pub mod tls;

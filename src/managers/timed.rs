@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::limit::now;
+
 /// How long reads and writes may wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
     /// Not at all: the socket does not block, which the caller has seen to.
     #[cfg_attr(
         not(any(feature = "http", feature = "websocket")),
-        allow(dead_code, reason = "a handshake always waits")
+        allow(dead_code, reason = "without a protocol above it, everything waits")
     )]
     Now,
     /// All of them together until then; `None`: for ever.
@@ -33,7 +35,6 @@ impl<'a> Timed<'a> {
     }
 
     /// A limit too long to be a point in time is none.
-    #[cfg(feature = "tls")]
     pub(super) fn within(socket: &'a mut TcpStream, limit: Duration) -> Self {
         Self::new(socket, Pace::Until(now().checked_add(limit)))
     }
@@ -87,12 +88,4 @@ pub(super) fn timed_out(error: io::Error) -> io::Error {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -103,8 +103,8 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(generation) = permit.start(since, deadline, wanted) else {
             let (_, effects) = permit.fail(real_now());
             self.run(effects);
-            // The last pass may have counted on it.
-            if self.min_idle.load(Relaxed) > 0 {
+            // The last pass may have counted on it. (The end of any other purpose calls anyway.)
+            if purpose == Purpose::Waiter && self.min_idle.load(Relaxed) > 0 {
                 self.nudge();
             }
             return Ok(None);

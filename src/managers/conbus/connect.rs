@@ -3,19 +3,20 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::{ConbusError, builder::Settings};
+use crate::managers::limit::{Limit, now};
 
 /// Tries the addresses in order; the first that works wins.
 ///
 /// A name is resolved when its turn has come, so that a dead resolver for the last one does not
 /// delay the first.
 pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
-    let budget = Budget::start(settings.connect_timeout);
+    let budget = Limit::of(settings.connect_timeout);
     let mut attempts = Vec::new();
     let count = settings.addresses.len();
     for (number, address) in settings.addresses.iter().enumerate() {
@@ -221,57 +222,9 @@ fn refuse_self_connect(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// A point in time up to which connecting may go on.
-#[derive(Clone, Copy)]
-struct Budget {
-    /// `None`: no limit.
-    end: Option<Instant>,
-}
-
-impl Budget {
-    fn start(length: Duration) -> Self {
-        Self {
-            end: now().checked_add(length),
-        }
-    }
-
-    fn left(&self) -> Duration {
-        self.end
-            .map_or(Duration::MAX, |end| end.saturating_duration_since(now()))
-    }
-
-    /// The part of what is left for the first of `parts` that are still to come.
-    fn share(&self, parts: usize) -> Self {
-        let parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
-        match self.end {
-            Some(_) if parts > 1 => Self::start(self.left() / parts),
-            _ => *self,
-        }
-    }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
-)]
-fn now() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_share_leaves_time_for_those_that_follow() {
-        let budget = Budget::start(Duration::from_secs(9));
-        let share = budget.share(3).left();
-        assert!(share <= Duration::from_secs(3), "{share:?}");
-        assert!(share > Duration::from_secs(2), "{share:?}");
-        assert!(budget.share(1).left() > Duration::from_secs(8));
-        assert_eq!(Budget::start(Duration::MAX).share(2).left(), Duration::MAX);
-        assert!(Budget::start(Duration::ZERO).share(2).left().is_zero());
-    }
 
     #[test]
     fn options_round_up_to_their_unit() {

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     connect,
     probe::{inspect, peer_of},
 };
-use crate::{ConnectionManager, PoolConfig};
+use crate::{ConnectionManager, PoolConfig, managers::timed::Timed};
 
 /// Pools TCP connections to one peer; see the [module](crate::managers::conbus) for what bounds what.
 ///
@@ -126,25 +126,16 @@ impl ConnectionManager for ConbusSocketManager {
 ///
 /// What the peer still sends is read and thrown away: to close over unread bytes would send a reset,
 /// and the peer could lose what it was sent last.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
-)]
 fn close(mut connection: TcpStream, wait: Duration) -> io::Result<()> {
     if wait.is_zero() {
         return Ok(());
     }
     connection.shutdown(Shutdown::Write)?;
     connection.set_nonblocking(false)?;
-    let deadline = Instant::now().checked_add(wait);
+    let mut timed = Timed::within(&mut connection, wait);
     let mut scratch = [0; 4096];
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Ok(());
-        }
-        connection.set_read_timeout(left)?;
-        match connection.read(&mut scratch) {
+        match timed.read(&mut scratch) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

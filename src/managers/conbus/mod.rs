@@ -76,7 +76,7 @@ mod builder;
 mod connect;
 mod error;
 mod manager;
-mod probe;
+pub(super) mod probe;
 
 pub use builder::{ConbusSocketManagerBuilder, Unread};
 pub use error::ConbusError;

@@ -5,10 +5,8 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    HttpError, HttpOrigin, HttpPhase,
-    wire::{Deadline, now},
-};
+use super::{HttpError, HttpOrigin, HttpPhase, wire::Deadline};
+use crate::managers::limit::now;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::buffer::Buffer;
-use crate::managers::{Transport, timed::Pace};
+use crate::managers::{Transport, limit::now, timed::Pace};
 
 /// A write that does not get on looks this often whether the server has answered meanwhile.
 const STALLED: Duration = Duration::from_millis(100);
@@ -101,12 +101,4 @@ impl Wire {
             }
         }
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

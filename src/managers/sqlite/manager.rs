@@ -10,9 +10,9 @@ use super::{
     error::is_locked,
     open::{keeper, open, read_schema},
     settings::{Journal, Place, Settings},
-    turns::{Limit, Turns},
+    turns::Turns,
 };
-use crate::ConnectionManager;
+use crate::{ConnectionManager, managers::limit::Limit};
 
 /// Pools connections to one SQLite database, in a file or in memory; see the
 /// [module](crate::managers::sqlite) for what bounds what.

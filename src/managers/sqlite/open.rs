@@ -7,8 +7,9 @@ use ::rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use super::{
     SqliteConnection, SqliteError,
     settings::{Place, Settings, memory_uri},
-    turns::{Limit, Turns},
+    turns::Turns,
 };
+use crate::managers::limit::Limit;
 
 /// Opens, proves that there is a database, sets everything and calls the init hook.
 ///

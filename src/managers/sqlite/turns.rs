@@ -9,6 +9,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::error::is_locked;
+use crate::managers::limit::{Limit, now};
 
 /// A line in which threads of this process wait: the writers in one, those who close in another.
 ///
@@ -76,25 +77,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A point in time up to which waiting may go on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    /// None: for ever.
-    end: Option<Instant>,
-}
-
 impl Limit {
-    pub(super) fn of(length: Duration) -> Self {
-        Self {
-            end: now().checked_add(length),
-        }
-    }
-
-    pub(super) fn left(self) -> Duration {
-        self.end
-            .map_or(Duration::MAX, |end| end.saturating_duration_since(now()))
-    }
-
     /// Repeats what failed because of a lock for which SQLite's own busy timeout does not wait.
     pub(super) fn retry<T>(
         self,
@@ -115,14 +98,6 @@ impl Limit {
             }
         }
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a real wait for a real lock, not an age; the pool's clock does not apply"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

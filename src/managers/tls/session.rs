@@ -8,7 +8,13 @@ use std::{
 use rustls::{ClientConnection, IoState};
 
 use super::{TlsError, TlsStream, builder::Settings};
-use crate::{ConbusError, Unread, managers::timed::Timed};
+use crate::{
+    ConbusError, Unread,
+    managers::{
+        conbus::probe::{is_reset, peer_of},
+        timed::Timed,
+    },
+};
 
 /// Tickets and keys that one look takes in. A server that sends more of them to an idle connection is
 /// not in its right mind, and would keep the look busy for ever.
@@ -65,7 +71,7 @@ pub(super) fn inspect(connection: &mut TlsStream, unread: Unread) -> Result<(), 
 }
 
 fn unknown(connection: &TlsStream, source: io::Error) -> TlsError {
-    let peer = connection.sock.peer_addr().ok();
+    let peer = peer_of(&connection.sock);
     TlsError::Tcp(ConbusError::Probe { peer, source })
 }
 
@@ -85,7 +91,7 @@ fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
         data += waiting;
         if data > limit || raw > limit.saturating_add(OVERHEAD) {
             return Err(TlsError::Tcp(ConbusError::Unread {
-                peer: connection.sock.peer_addr().ok(),
+                peer: peer_of(&connection.sock),
                 bytes: data.max(1),
                 limit,
             }));
@@ -132,23 +138,16 @@ fn throw_away(connection: &mut TlsStream, mut bytes: usize) {
 }
 
 fn closed(connection: &TlsStream) -> TlsError {
-    let peer = connection.sock.peer_addr().ok();
+    let peer = peer_of(&connection.sock);
     TlsError::Tcp(ConbusError::Closed { peer })
 }
 
 fn reset(connection: &TlsStream, error: io::Error) -> TlsError {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::NotConnected
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::TimedOut => {
-            let peer = connection.sock.peer_addr().ok();
-            TlsError::Tcp(ConbusError::Reset { peer })
-        }
-        _ => unknown(connection, error),
+    match is_reset(&error) {
+        true => TlsError::Tcp(ConbusError::Reset {
+            peer: peer_of(&connection.sock),
+        }),
+        false => unknown(connection, error),
     }
 }
 

@@ -1,17 +1,13 @@
 //! What a guard dereferences to: a WebSocket whose messages do not get lost.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fmt, net::TcpStream, time::Duration};
 
 use tungstenite::{Message, WebSocket, protocol::frame::coding::CloseCode};
 
 use super::{
     Pushed, WebSocketError, custody::would_wait, failure::is_late, nonce::nonce, wire::Wire,
 };
+use crate::managers::limit::now;
 
 /// What a user may change and the check-in restores.
 #[derive(Debug, Clone, Copy)]
@@ -172,13 +168,9 @@ impl WebSocketConnection {
     /// [`Transport`](WebSocketError::Transport), [`Protocol`](WebSocketError::Protocol) and
     /// [`Io`](WebSocketError::Io). After any of them but `PushedTooMuch` the connection is evicted when
     /// it is given back.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
-    )]
     pub fn ping(&mut self, within: Duration) -> Result<Duration, WebSocketError> {
         self.usable()?;
-        let start = Instant::now();
+        let start = now();
         let nonce = nonce();
         let room = self.room();
         self.socket.get_mut().within(within);
@@ -195,7 +187,9 @@ impl WebSocketConnection {
         sent.map_err(|error| late(self, error))?;
         loop {
             match self.socket.read() {
-                Ok(Message::Pong(payload)) if payload == nonce => return Ok(start.elapsed()),
+                Ok(Message::Pong(payload)) if payload == nonce => {
+                    return Ok(now().saturating_duration_since(start));
+                }
                 Ok(message) => self.arrived(message)?,
                 Err(error) => return Err(late(self, error)),
             }

@@ -5,9 +5,9 @@ use std::{io, net::SocketAddr};
 use tungstenite::{Error, error::ProtocolError, protocol::frame::coding::CloseCode};
 
 use super::WebSocketError;
-use crate::ConbusError;
 #[cfg(feature = "tls")]
 use crate::TlsError;
+use crate::{ConbusError, managers::conbus::probe::is_reset};
 
 /// The deadline of the wire was over. Unix has another word for it than for a peer that the system gave
 /// up on, which is the same kind of error but has a number.
@@ -54,19 +54,13 @@ pub(super) fn code(error: &Error) -> CloseCode {
 }
 
 fn broken(error: io::Error, peer: Option<SocketAddr>) -> WebSocketError {
-    match error.kind() {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
         // TLS says so when TCP has ended without its own goodbye.
-        io::ErrorKind::UnexpectedEof => {
-            WebSocketError::Transport(ConbusError::Closed { peer }.into())
-        }
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::NotConnected
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::TimedOut => WebSocketError::Transport(ConbusError::Reset { peer }.into()),
-        _ => other(error),
+        return WebSocketError::Transport(ConbusError::Closed { peer }.into());
+    }
+    match is_reset(&error) {
+        true => WebSocketError::Transport(ConbusError::Reset { peer }.into()),
+        false => other(error),
     }
 }
 

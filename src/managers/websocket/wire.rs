@@ -3,11 +3,14 @@
 
 use std::{
     io::{self, Read, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::follower::Follower;
-use crate::{Transport, managers::timed::Pace};
+use crate::{
+    Transport,
+    managers::{limit::now, timed::Pace},
+};
 
 /// An answer to the upgrade with a longer head is none that the codec takes.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -67,14 +70,8 @@ impl Wire {
 
     /// From now on all reads and writes together may wait so long, and any number of bytes may come
     /// in. `None`, or longer than there is time: for ever.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a real wait on a real peer, not an age; the pool's clock does not apply"
-    )]
     pub(super) fn within(&mut self, limit: impl Into<Option<Duration>>) {
-        let deadline = limit
-            .into()
-            .and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = limit.into().and_then(|limit| now().checked_add(limit));
         self.pace = Pace::Until(deadline);
         self.allow(None);
     }

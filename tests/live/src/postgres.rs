@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::{
     find,
     folder::Folder,
-    process::{Process, User, free_port},
+    process::{Process, User},
     skip,
 };
 
@@ -100,15 +100,11 @@ impl Postgres {
             template,
             port: 0,
         };
-        // Somebody else may take the port meanwhile.
-        for _ in 0..5 {
-            server.port = free_port();
-            server.process = server.try_launch();
-            if server.process.is_some() {
-                return Some(server);
-            }
-        }
-        panic!("does not start:\n{}", Process::last_words(&server.log()));
+        server.process = Some(Process::on_a_free_port(&server.log(), |port| {
+            server.port = port;
+            server.try_launch()
+        }));
+        Some(server)
     }
 
     fn log(&self) -> PathBuf {
@@ -174,17 +170,13 @@ impl Postgres {
     }
 
     fn stop(&mut self, signal: Signal) {
-        let mut process = self.process.take().expect("a server that runs");
-        process.signal(signal);
-        process.wait();
+        Process::take(&mut self.process, signal);
     }
 
     /// Starts it again, on the same port with the same data.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
-        self.process = self.try_launch();
-        let words = || Process::last_words(&self.log());
-        assert!(self.process.is_some(), "does not start again:\n{}", words());
+        self.process = Some(Process::required(self.try_launch(), &self.log()));
     }
 
     /// Stops every process of it in its tracks: connections stay open and nothing answers.

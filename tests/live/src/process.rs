@@ -56,7 +56,7 @@ impl User {
 
 /// A port on which nobody listens. Not of those that the system gives to clients: a client that
 /// connects to one of them while the server is down could meet itself, and keep the server out.
-pub(crate) fn free_port() -> u16 {
+fn free_port() -> u16 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let number = COUNT.fetch_add(1, Relaxed) * 101 + u64::from(process::id()) * 37;
@@ -99,6 +99,28 @@ impl Process {
             thread::sleep(Duration::from_millis(5));
         }
         Some(process)
+    }
+
+    /// The same on a free port; `launch` tries one.
+    pub(crate) fn on_a_free_port(
+        log: &PathBuf,
+        mut launch: impl FnMut(u16) -> Option<Self>,
+    ) -> Self {
+        // Somebody else may take the port meanwhile.
+        let launched = (0..5).find_map(|_| launch(free_port()));
+        Self::required(launched, log)
+    }
+
+    /// Panics with the server's last words if there is none.
+    pub(crate) fn required(launched: Option<Self>, log: &PathBuf) -> Self {
+        launched.unwrap_or_else(|| panic!("does not start:\n{}", Self::last_words(log)))
+    }
+
+    /// Ends the one that is there with this signal.
+    pub(crate) fn take(place: &mut Option<Self>, signal: Signal) {
+        let mut process = place.take().expect("a server that runs");
+        process.signal(signal);
+        process.wait();
     }
 
     /// What the server had to say last.

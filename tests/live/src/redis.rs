@@ -5,12 +5,7 @@ use std::{iter, path::PathBuf, process::Command, time::Duration};
 use redis::{Client, Connection};
 use rustix::process::Signal;
 
-use crate::{
-    find,
-    folder::Folder,
-    process::{Process, free_port},
-    skip,
-};
+use crate::{find, folder::Folder, process::Process, skip};
 
 /// A Redis server that keeps nothing on disk.
 #[derive(Debug)]
@@ -35,15 +30,11 @@ impl Redis {
             program: programs.join("redis-server"),
             port: 0,
         };
-        // Somebody else may take the port meanwhile.
-        for _ in 0..5 {
-            server.port = free_port();
-            server.process = server.try_launch();
-            if server.process.is_some() {
-                return Some(server);
-            }
-        }
-        panic!("does not start:\n{}", Process::last_words(&server.log()));
+        server.process = Some(Process::on_a_free_port(&server.log(), |port| {
+            server.port = port;
+            server.try_launch()
+        }));
+        Some(server)
     }
 
     fn log(&self) -> PathBuf {
@@ -81,17 +72,13 @@ impl Redis {
 
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("a server that runs");
-        process.signal(Signal::KILL);
-        process.wait();
+        Process::take(&mut self.process, Signal::KILL);
     }
 
     /// Starts it again on the same port, empty.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
-        self.process = self.try_launch();
-        let words = || Process::last_words(&self.log());
-        assert!(self.process.is_some(), "does not start again:\n{}", words());
+        self.process = Some(Process::required(self.try_launch(), &self.log()));
     }
 
     /// Stops it in its tracks: connections stay open and nothing answers.

@@ -12,7 +12,10 @@ use r2d2_postgres::{
     PostgresConnectionManager,
     postgres::{Client, Error, NoTls, error::SqlState},
 };
-use shared::{SIZE, builder, close, process, serves_in_full, told, under_load, usage::Usage};
+use shared::{
+    SIZE, builder, callers_hear_of_a_hang_in_time, close, process, serves_in_full, told,
+    under_load, usage::Usage,
+};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -248,30 +251,7 @@ fn while_the_server_hangs_callers_hear_of_it_by_their_deadline_and_after_it_all_
         .dispose_timeout(ms(100))
         .build(manager(&server, "pghang"))
         .unwrap();
-    let mut held = take(&pool, SIZE);
-    held.truncate(2);
-    server.freeze();
-    // What is given up meanwhile holds nobody.
-    let ((), took) = timed(|| {
-        PooledConnection::discard(held.pop().unwrap());
-        drop(held);
-    });
-    assert!(took < noise(), "{took:?}");
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let pool = pool.clone();
-            spawn(move || timed(|| pool.get_timeout(ms(300)).map(drop)))
-        })
-        .collect();
-    for caller in callers {
-        let (result, took) = caller.join_soon();
-        assert!(result.unwrap_err().is_timeout());
-        assert_at(took, ms(300));
-    }
-    // Hooks that hang are given up, up to max(4, max_size) of them; the rest keep their slots.
-    let stats = pool.stats();
-    assert!((1..=SIZE).contains(&stats.abandoned), "{stats}");
-    assert!(stats.size + stats.disposing <= SIZE, "{stats}");
+    callers_hear_of_a_hang_in_time(&pool, || server.freeze());
 
     server.thaw();
     eventually(|| pool.stats().abandoned == 0);

@@ -66,7 +66,7 @@ pub(super) fn inspect(stream: &TcpStream, unread: Unread) -> Result<(), ConbusEr
 }
 
 /// The peer for an error text; the system forgets it after a reset.
-pub(super) fn peer_of(stream: &TcpStream) -> Option<SocketAddr> {
+pub(in crate::managers) fn peer_of(stream: &TcpStream) -> Option<SocketAddr> {
     stream.peer_addr().ok()
 }
 
@@ -93,14 +93,22 @@ fn drain_with(limit: usize, mut receive: impl FnMut() -> io::Result<usize>) -> i
 
 /// Tells a dead connection from a question the system did not understand.
 fn ended(error: io::Error) -> io::Result<Look> {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::NotConnected
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::TimedOut => Ok(Look::Reset),
-        _ => Err(error),
+    match is_reset(&error) {
+        true => Ok(Look::Reset),
+        false => Err(error),
     }
+}
+
+/// The connection was reset by the peer or given up by the system.
+pub(in crate::managers) fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::TimedOut
+    )
 }

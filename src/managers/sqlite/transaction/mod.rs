@@ -10,8 +10,8 @@ use std::{cell::Cell, hash::Hash, time::Duration};
 
 use ::rusqlite::Connection;
 
-use super::{SqliteConnection, SqliteManager, turns::Limit};
-use crate::{KeyedPool, Pool};
+use super::{SqliteConnection, SqliteManager};
+use crate::{KeyedPool, Pool, managers::limit::Limit};
 
 /// When a transaction takes its locks (`BEGIN DEFERRED`, `IMMEDIATE`, `EXCLUSIVE`).
 ///

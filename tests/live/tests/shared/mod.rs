@@ -10,8 +10,8 @@ pub(crate) mod process;
 #[path = "../../../resources/usage.rs"]
 pub(crate) mod usage;
 
-use crate::common::{SOON, noise, now, threads, timed};
-use conpool::{ConnectionManager, GetError, Pool, PoolBuilder};
+use crate::common::{SOON, assert_at, ms, noise, now, spawn, take, threads, timed};
+use conpool::{ConnectionManager, GetError, Pool, PoolBuilder, PooledConnection};
 use std::{
     fmt::Debug,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -131,13 +131,46 @@ pub(crate) fn told<M: ConnectionManager>(pool: &Pool<M>, timeout: Duration) -> G
     let start = now();
     loop {
         let (result, took) = timed(|| pool.get_timeout(timeout));
-        crate::common::assert_at(took, timeout);
+        assert_at(took, timeout);
         let error = result.expect_err("nothing to connect to");
         if error.last_create_error().is_some() {
             return error;
         }
         assert!(start.elapsed() < SOON, "without a cause: {error}");
     }
+}
+
+/// Has the server hang while two connections are out, gives those up, and has callers come in vain. The
+/// hook timeouts of the pool are shorter than what the callers give it.
+#[track_caller]
+pub(crate) fn callers_hear_of_a_hang_in_time<M: ConnectionManager>(
+    pool: &Pool<M>,
+    freeze: impl FnOnce(),
+) {
+    let mut held = take(pool, SIZE);
+    held.truncate(2);
+    freeze();
+    // What is given up meanwhile holds nobody.
+    let ((), took) = timed(|| {
+        PooledConnection::discard(held.pop().unwrap());
+        drop(held);
+    });
+    assert!(took < noise(), "{took:?}");
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let pool = pool.clone();
+            spawn(move || timed(|| pool.get_timeout(ms(300)).map(drop)))
+        })
+        .collect();
+    for caller in callers {
+        let (result, took) = caller.join_soon();
+        assert!(result.unwrap_err().is_timeout());
+        assert_at(took, ms(300));
+    }
+    // Hooks that hang are given up, up to max(4, max_size) of them; the rest keep their slots.
+    let stats = pool.stats();
+    assert!((1..=SIZE).contains(&stats.abandoned), "{stats}");
+    assert!(stats.size + stats.disposing <= SIZE, "{stats}");
 }
 
 /// Takes every connection at once and makes a request on each.
@@ -147,7 +180,7 @@ pub(crate) fn serves_in_full<M: ConnectionManager, E: Debug>(
     mut request: impl FnMut(&mut M::Connection) -> Result<(), E>,
 ) {
     let size = pool.config().max_size;
-    let mut held = crate::common::take(pool, size);
+    let mut held = take(pool, size);
     for connection in &mut held {
         request(connection).expect("a connection that works");
     }
