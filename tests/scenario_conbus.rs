@@ -178,7 +178,7 @@ fn when_the_server_is_killed_under_load_nobody_waits_too_long_and_its_return_hea
 #[test]
 fn a_device_that_resets_its_clients_costs_a_repeated_read_and_nothing_else() {
     let bridge = bridge()
-        // Not in step with the eight threads, which take turns: each meets a reset now and then.
+        // Not in step with eight threads that take turns: each meets a reset now and then.
         .drop_after_n(6)
         .rst_instead_of_fin(true)
         .start()

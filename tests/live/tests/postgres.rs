@@ -5,8 +5,8 @@
 mod common;
 mod shared;
 
-use common::{SOON, assert_at, eventually, ms, noise, queued, spawn, take, timed};
-use conpool::{EvictReason, HealthCheck, ManualClock, Pool, PooledConnection, R2d2Manager};
+use common::{SOON, eventually, ms, noise, queued, spawn, take, timed};
+use conpool::{EvictReason, HealthCheck, ManualClock, Pool, R2d2Manager};
 use conpool_live::Postgres;
 use r2d2_postgres::{
     PostgresConnectionManager,

@@ -5,8 +5,8 @@
 mod common;
 mod shared;
 
-use common::{SOON, assert_at, eventually, ms, noise, queued, spawn, take, timed};
-use conpool::{EvictReason, HealthCheck, ManualClock, PooledConnection, R2d2Manager};
+use common::{SOON, eventually, ms, noise, queued, spawn};
+use conpool::{EvictReason, HealthCheck, ManualClock, R2d2Manager};
 use conpool_live::Redis;
 use r2d2::CustomizeConnection;
 use redis::{Client, Connection, RedisError, RedisResult, cmd};
