@@ -1,6 +1,11 @@
 //! The client: a keyed pool of connections and what a request does with one.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use ureq_proto::http::{self, Request, Response, Uri};
 
@@ -285,6 +290,10 @@ impl HttpPool {
         self.keyed.name()
     }
 }
+
+// As the keyed pool; the settings never change.
+impl UnwindSafe for HttpPool {}
+impl RefUnwindSafe for HttpPool {}
 
 impl fmt::Debug for HttpPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

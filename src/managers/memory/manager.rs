@@ -2,6 +2,7 @@ use super::{Hook, MemoryConnection, MemoryCounters, MemoryError, backend::Backen
 use crate::ConnectionManager;
 use std::{
     fmt,
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -210,6 +211,10 @@ impl Default for MemoryManager {
         Self::new()
     }
 }
+
+// Its panics are scripted, and raised with no lock held.
+impl UnwindSafe for MemoryManager {}
+impl RefUnwindSafe for MemoryManager {}
 
 impl fmt::Debug for MemoryManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
