@@ -142,6 +142,7 @@
 //! [`docs::design`] says how it is built and why so, [`docs::comparison`] what other pools do.
 //! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and
 //! which test guards against each here, [`docs::speed`] what a checkout costs and why.
+//! [`docs::contributing`] has the map of the code and what to run after a change of it.
 //!
 //! How to size a pool, what happens in which failure, and when not to use this crate is in the
 //! README.

@@ -15,6 +15,9 @@ pub mod guide {}
 #[doc = include_str!("design.md")]
 pub mod design {}
 
+#[doc = include_str!("contributing.md")]
+pub mod contributing {}
+
 #[doc = include_str!("recipes.md")]
 pub mod recipes {}
 
