@@ -118,7 +118,7 @@
 //!   With `tls` it speaks https.
 //! - `metrics`: `PoolMetrics`, which reports pools to the crate of that name (Prometheus, StatsD and others)
 //!   as OpenTelemetry calls things.
-//! - `r2d2`: `R2d2Manager`, which takes every manager written for r2d2 as it is.
+//! - `r2d2`: `R2d2Manager`, which takes every manager written for r2d2 as it is, and the page `docs::migrating`.
 //! - `serde`: [`PoolConfig`] from YAML, TOML and JSON and from the environment, and [`PoolStats`] as
 //!   data.
 //! - `sqlite`: `SqliteManager` and transactions, by rusqlite with an SQLite of its own.

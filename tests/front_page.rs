@@ -1,0 +1,90 @@
+//! The front page keeps up with the crate: it lists every example with its feature, every feature, and
+//! documents of the crate that are there.
+
+mod pages;
+
+use pages::read;
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// The examples, each with the features that Cargo.toml asks for.
+fn examples() -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let manifest = read("Cargo.toml");
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|name| name.trim_end_matches(".rs").to_owned())
+        .map(|name| {
+            let section = manifest.split_once(&format!("[[example]]\nname = \"{name}\"\n"));
+            let features = section
+                .and_then(|(_, rest)| rest.lines().next())
+                .and_then(|line| line.strip_prefix("required-features = "));
+            let features = features.unwrap_or_default().replace(['[', ']', '"'], "");
+            (name, features)
+        })
+        .collect()
+}
+
+/// The first two cells of the rows below a headline.
+fn rows(page: &str, headline: &str) -> BTreeMap<String, String> {
+    let (_, part) = page.split_once(headline).expect(headline);
+    part.lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1);
+            let mut cell = || cells.next().unwrap().trim().replace('`', "");
+            (cell(), cell())
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_is_listed_with_its_feature_and_every_line_is_an_example() {
+    assert_eq!(rows(&read("README.md"), "\n## Examples\n"), examples());
+}
+
+#[test]
+fn every_feature_is_named_in_the_readme_and_in_the_crate_documentation() {
+    let manifest = read("Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]\n").unwrap();
+    let features: Vec<&str> = features
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| *name != "default" && !name.starts_with('#'))
+        .collect();
+    assert!(features.len() >= 9, "{features:?}");
+    let (readme, front) = (read("README.md"), read("src/lib.rs"));
+    for feature in features {
+        let quoted = format!("`{feature}`");
+        assert!(readme.contains(&quoted), "{feature} in the README");
+        assert!(front.contains(&quoted), "{feature} in src/lib.rs");
+    }
+}
+
+#[test]
+fn every_page_that_the_readme_names_exists_and_every_page_is_named_somewhere() {
+    let (readme, front) = (read("README.md"), read("src/lib.rs"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
+    let names = |text: &str| -> Vec<String> {
+        text.split("docs::")
+            .skip(1)
+            .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric()).collect())
+            .collect()
+    };
+    let mut named = names(&readme);
+    for page in &named {
+        assert!(folder.join(page).with_extension("md").exists(), "{page}");
+    }
+    named.extend(names(&front));
+    let module = read("src/docs/mod.rs");
+    for line in module.lines() {
+        if let Some(page) = line.strip_prefix("pub mod ") {
+            let page = page.trim_end_matches(" {}");
+            assert!(named.iter().any(|name| name == page), "{page} is not named");
+        }
+    }
+}
