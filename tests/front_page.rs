@@ -69,17 +69,17 @@ fn every_feature_is_named_in_the_readme_and_in_the_crate_documentation() {
 fn every_page_that_the_readme_names_exists_and_every_page_is_named_somewhere() {
     let (readme, front) = (read("README.md"), read("src/lib.rs"));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
-    let names = |text: &str| -> Vec<String> {
+    let pages_in = |text: &str| -> Vec<String> {
         text.split("docs::")
             .skip(1)
             .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric()).collect())
             .collect()
     };
-    let mut named = names(&readme);
+    let mut named = pages_in(&readme);
     for page in &named {
         assert!(folder.join(page).with_extension("md").exists(), "{page}");
     }
-    named.extend(names(&front));
+    named.extend(pages_in(&front));
     let module = read("src/docs/mod.rs");
     for line in module.lines() {
         if let Some(page) = line.strip_prefix("pub mod ") {

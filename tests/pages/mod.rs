@@ -1,5 +1,7 @@
 //! What the tests of the pages share: the files of the repository, and the names of the tests in them.
 
+#![allow(dead_code, reason = "each page's test uses its own part of this")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// A file, by its path from the root of the repository.
