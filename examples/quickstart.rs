@@ -249,7 +249,8 @@ fn report(
     let (done, retried) = (tally.done.load(Relaxed), tally.retried.load(Relaxed));
     let missed = tally.wrong.load(Relaxed) + tally.lost.load(Relaxed);
     let evicted: Vec<String> = EvictReason::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|reason| stats.evicted(*reason) > 0)
         .map(|reason| format!("{} {reason}", stats.evicted(reason)))
         .collect();

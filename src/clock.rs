@@ -16,20 +16,33 @@ use std::time::{Duration, Instant};
 /// Tells a pool how old things are.
 ///
 /// A clock drives `idle_timeout`, `max_lifetime`, `HealthCheck::AfterIdle`, `keepalive_interval`,
-/// `leak_threshold` and every age the pool reports. Deadlines, hook timeouts, backoff and latencies
-/// keep real time.
+/// `leak_threshold` and every age the pool reports, `held` among them. Deadlines, hook timeouts, backoff and
+/// the latencies `wait` and `create` keep real time.
 ///
-/// It is read on every checkout and check-in, so it should be cheap. A clock that goes backwards is
-/// read as one that stands still; where one panics, the system's time is taken instead.
+/// It is read on every checkout and check-in, so it should be cheap. A clock that goes backwards
+/// makes ages shorter, but never negative; where one panics, the system's time is taken instead. An `Arc` of a
+/// clock is one as well.
 pub trait Clock: Send + Sync + 'static {
     /// The present time.
     fn now(&self) -> Instant;
 
-    /// Asks for `wake` to be called after every jump of the clock, until it returns false. A clock
-    /// that runs by itself has nothing to do here.
-    #[doc(hidden)]
+    /// Asks for `wake` to be called after every jump of the clock, until it returns false: a collector that
+    /// sleeps until the next thing is due has to look again. Called once, when a pool is built; `wake` takes a
+    /// lock of the pool and no time.
+    ///
+    /// The default does nothing: a clock that runs by itself does not jump.
     fn on_jump(&self, wake: Box<dyn Fn() -> bool + Send + Sync>) {
         let _ = wake;
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
+
+    fn on_jump(&self, wake: Box<dyn Fn() -> bool + Send + Sync>) {
+        (**self).on_jump(wake);
     }
 }
 
@@ -45,7 +58,7 @@ pub trait Clock: Send + Sync + 'static {
 /// let pool = Pool::builder()
 ///     .clock(clock.clone())
 ///     .health_check(HealthCheck::Never)
-///     .max_lifetime(Duration::from_secs(60))
+///     .max_lifetime(Duration::from_secs(60)) // lifetime_jitter takes up to a tenth of it
 ///     .build(MemoryManager::new())?;
 /// let first = pool.get()?.id();
 /// clock.advance(Duration::from_secs(61));

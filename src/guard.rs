@@ -17,7 +17,7 @@ use std::sync::Arc;
 ///
 /// Check-in runs [`has_broken`](ConnectionManager::has_broken) and
 /// [`on_checkin`](ConnectionManager::on_checkin) on the dropping thread, never blocks on a lock held
-/// by user code, and leaves `dispose` to a thread of the pool. If the guard is dropped by a panic that
+/// by user code, and leaves `dispose` to a thread of the pool (without a collector: runs it). If the guard is dropped by a panic that
 /// began after its checkout, the connection is evicted: nobody knows what state it is in. (The
 /// standard library cannot tell one panic from another: a guard that was checked out while its thread
 /// was panicking is not evicted by a later panic either.)
@@ -53,7 +53,7 @@ impl<M: ConnectionManager> PooledConnection<M> {
     }
 
     /// This connection is bad: it is evicted (`EvictReason::Discarded`) and disposed, and a new one may
-    /// be created in its place. Returns at once.
+    /// be created in its place. Returns at once (without a collector: after `dispose`).
     pub fn discard(this: Self) {
         let held = Self::into_held(this);
         let shared = Arc::clone(&held.node.shared);

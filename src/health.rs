@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What [`Pool::check_health`](crate::Pool::check_health) found. Each variant has the number of
-/// connections checked and how many of them failed.
+/// connections checked and how many of them failed. [`HealthState`] is the judgement that costs nothing.
 ///
 /// # Example
 ///
@@ -14,24 +14,24 @@ use std::fmt;
 /// assert!(!health.is_healthy());
 /// assert_eq!(health.to_string(), "degraded: 2 of 5 checks failed");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Health {
-    /// The pool can serve, and no check failed.
+    /// Nothing failed, or nothing is open and nothing was tried.
     Healthy {
         /// Connections checked.
         checked: usize,
         /// Connections that failed their check.
         failed: usize,
     },
-    /// The pool can serve, but not everything is well.
+    /// Something is open, but a check or the last create failed.
     Degraded {
         /// Connections checked.
         checked: usize,
         /// Connections that failed their check.
         failed: usize,
     },
-    /// The pool cannot serve.
+    /// The pool is closed; or nothing is open and creates fail, or every check did.
     Unhealthy {
         /// Connections checked.
         checked: usize,
@@ -101,7 +101,7 @@ pub enum HealthState {
 impl HealthState {
     /// As metrics and logs name it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
             Self::Degraded => "degraded",
@@ -112,7 +112,7 @@ impl HealthState {
 
 impl fmt::Display for HealthState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Unique within the pool, never used again.
+    /// Unique within the pool, over all keys of a keyed one, and never used again.
     pub id: u64,
     /// When the connection was created or added, by the pool's clock.
     pub created_at: Instant,

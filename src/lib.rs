@@ -54,14 +54,16 @@
 //!
 //! # What is promised
 //!
-//! 1. *Deadline.* A `get` returns by its deadline, and does not give up before it, whatever the hooks
-//!    do.
+//! 1. *Deadline.* A `get` returns by its deadline, and does not give up before it except for an error that
+//!    waiting would not cure, whatever `create`, `check_aliveness` and `dispose` do. (The quick hooks run on
+//!    the caller: one that hangs holds it. Without a collector all do.)
 //! 2. *Order.* Waiting callers are served in the order they came, within the fairness bound. A
 //!    hand-off that meets a timeout is not lost.
 //! 3. *Idle, then growth, then waiting.* Nobody waits for a connection while one is idle or a slot is
 //!    free to create one in, as far as `max_creating` and the backoff permit.
-//! 4. *Visible failure.* If `create` fails for good and no connection is open, the caller hears of it
-//!    at once; while one is open, waiting for it goes on. Errors that
+//! 4. *Visible failure.* If `create` fails for good and no connection is open, the caller at the head of the
+//!    line hears of it at once, the next one after the next attempt
+//!    ([`fail_fast`](PoolBuilder::fail_fast): all at once); while one is open, waiting for it goes on. Errors that
 //!    [`is_transient`](ConnectionManager::is_transient) calls worth it are repeated until the
 //!    deadline, and the timeout then carries the last of them.
 //! 5. *Nothing stale.* A connection that the pool knows to be dead, too old, used up or cleared is
@@ -74,8 +76,8 @@
 //! # Errors
 //!
 //! Each operation has its own error type: [`GetError`], [`BuildError`], [`ConfigError`], [`AddError`],
-//! [`StillInUse`]. Each displays as one line with the pool's name and numbers; the manager's own error
-//! is the [`source`](std::error::Error::source), never repeated in the text.
+//! [`StillInUse`], [`RegistryError`], [`CloseAllError`]. Each displays as one line, those of a running pool
+//! with its name and numbers; the manager's own error is the [`source`](std::error::Error::source), never repeated in the text.
 //!
 //! # Testing code that uses a pool
 //!
@@ -135,7 +137,7 @@
 //! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
 //! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
-//! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`RegistryError`], [`CloseAllError`] |
+//! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`IntoPool`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
 //! [`docs::guide`] goes from the first pool to the last `close`, [`docs::recipes`] has managers to copy,
@@ -147,6 +149,8 @@
 //! How to size a pool, what happens in which failure, and when not to use this crate is in the
 //! README.
 #![forbid(unsafe_code)]
+// On docs.rs each item tells its feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Not in the tests: they time the pool from outside and start threads of their own.
 #![cfg_attr(
     not(test),

@@ -16,9 +16,10 @@ use std::error::Error;
 /// | hook | runs on | bounded by |
 /// |---|---|---|
 /// | `create`, `dispose`, `check_aliveness` | a thread of the pool | `create_timeout`, `dispose_timeout`, `check_timeout` |
-/// | `check_aliveness` when [`check_may_block`](Self::check_may_block) is false | the thread that calls `get` | nothing: it must not wait |
+/// | `check_aliveness` when [`check_may_block`](Self::check_may_block) is false | the thread that calls `get`; for `keepalive_interval` and `check_health` a thread of the pool | nothing: it must not wait |
 /// | `has_broken`, `on_checkin` | the thread that drops the guard | nothing: they must not wait |
-/// | `on_checkout`, `is_transient` | the thread that calls `get` (`is_transient` also where `create` ran) | nothing: they must not wait |
+/// | `on_checkout` | the thread that calls `get` | nothing: it must not wait |
+/// | `is_transient` | where `create` ran; after `on_checkout` failed on a new connection, the thread that calls `get` | nothing: it must not wait |
 ///
 /// With [`background_collector(false)`](crate::PoolBuilder::background_collector) every hook runs on
 /// the threads that call the pool.
@@ -76,15 +77,16 @@ pub trait ConnectionManager: Send + Sync + 'static {
     /// Any error means that the connection is evicted and disposed.
     fn check_aliveness(&self, connection: &mut Self::Connection) -> Result<(), Self::Error>;
 
-    /// Closes a connection. Called exactly once for every connection that `create` returned and that
-    /// was not detached. May block; after `dispose_timeout` it no longer holds its slot.
+    /// Closes a connection. Called exactly once for every connection that `create` returned or
+    /// [`Pool::add`](crate::Pool::add) took, and that was not detached. May block; after `dispose_timeout` it no longer holds its slot.
     ///
     /// The default drops it.
     fn dispose(&self, connection: Self::Connection) {
         drop(connection);
     }
 
-    /// Asked at check-in: is the connection known to be broken? Must be cheap and do no I/O.
+    /// Asked at check-in: is the connection known to be broken? Must be cheap and do no I/O. Not asked of
+    /// what is discarded, detached or dropped by a panic.
     ///
     /// The default says no.
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
@@ -103,7 +105,9 @@ pub trait ConnectionManager: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Cleans a connection when its guard is dropped (a rollback, a reset). Must not block.
+    /// Cleans a connection when its guard is dropped (a rollback, a reset), after
+    /// [`has_broken`](Self::has_broken) said no. Must not block: a reset that takes a round trip belongs into
+    /// [`check_aliveness`](Self::check_aliveness).
     ///
     /// # Errors
     ///

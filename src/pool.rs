@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 ///
 /// All methods take `&self` and may be called from any thread, also from inside a hook.
 ///
+/// With [`background_collector(false)`](crate::PoolBuilder::background_collector) the calling thread does what
+/// is said here to happen in the background: a `close`, `clear`, `retain`, `set_max_size` or check-in that
+/// evicts runs the disposals before it returns, and no timeout bounds them.
+///
 /// # After fork
 ///
 /// Fork first, build pools then: a child that was forked before any pool existed is a process like
@@ -75,9 +79,11 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// [`GetError::TimedOut`] at the deadline, [`GetError::Create`] or [`GetError::Panicked`] at once
-    /// when a create failed for good and no connection is open, [`GetError::Saturated`] when too many
-    /// callers wait already, [`GetError::Closed`] once the pool is closed.
+    /// [`GetError::TimedOut`] at the deadline, [`GetError::Saturated`] when too many callers wait already,
+    /// [`GetError::Closed`] once the pool is closed. [`GetError::Create`] or [`GetError::Panicked`] when a
+    /// create failed for good and no connection is open: at once for the first of those who wait, and for
+    /// the next one when the next attempt has failed. With
+    /// [`fail_fast`](crate::PoolBuilder::fail_fast) all of them hear of any failed create at once.
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
@@ -88,7 +94,8 @@ impl<M: ConnectionManager> Pool<M> {
     }
 
     /// Checks a connection out, waiting at most `timeout` for it. A zero timeout takes an idle
-    /// connection that needs no check that may block, or fails; `Duration::MAX` waits for ever.
+    /// connection that needs no check that may block, or fails, and starts nothing; `Duration::MAX` waits
+    /// for ever.
     ///
     /// # Errors
     ///
@@ -142,7 +149,10 @@ impl<M: ConnectionManager> Pool<M> {
     }
 
     /// An idle connection now, or none. Never waits, never creates. One whose check is due and may
-    /// block is checked in the background, and the next one is looked at.
+    /// block is checked in the background (without a collector: left alone), and the next one is looked at.
+    /// So with [`HealthCheck::OnCheckout`](crate::HealthCheck::OnCheckout) and a check that may block there
+    /// is never one.
+    #[must_use = "the connection, if there is one, goes back when this is dropped"]
     #[inline]
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
@@ -174,7 +184,10 @@ impl<M: ConnectionManager> Pool<M> {
     }
 
     /// Checks every idle connection now and waits for the answers; those that fail are evicted. A
-    /// check that hangs counts as failed after `check_timeout`.
+    /// check that hangs counts as failed after `check_timeout`. Connections in use are not asked.
+    ///
+    /// Blocks as long as the checks take, at most `check_timeout` after the last answer. Without a collector
+    /// they run here, and nothing bounds them.
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> Health {
         self.shared.check_health()
@@ -214,11 +227,12 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.retain(keep)
     }
 
-    /// Gives the pool a connection from outside. It serves a waiter or goes idle.
+    /// Gives the pool a connection from outside. It serves a waiter or goes idle, and is the manager's to
+    /// dispose from now on. It is neither created nor checked, and counts in `added`; no event tells of it.
     ///
     /// # Errors
     ///
-    /// When the pool is full or closed the connection comes back in the error.
+    /// [`AddError::Full`] and [`AddError::Closed`], with the connection in them.
     pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
         self.shared.add(connection)
     }
@@ -266,13 +280,15 @@ impl<M: ConnectionManager> Pool<M> {
     }
 
     /// Closes the pool: waiting callers fail, idle connections are disposed in the background, those in
-    /// use at check-in. Waits for nothing. Idempotent.
+    /// use at check-in. Waits for nothing. From now on `get` fails with [`GetError::Closed`] and `try_get`
+    /// is `None`; `stats` goes on. Idempotent.
     pub fn close(&self) {
         self.shared.close();
     }
 
     /// Closes the pool and waits until every connection is back and disposed and the pool's threads
-    /// have ended. Sleeps while it waits.
+    /// have ended. Sleeps while it waits; zero looks once, `Duration::MAX` waits for ever. Called by one who
+    /// holds a guard, or inside a hook, it waits for that one too.
     ///
     /// # Errors
     ///
@@ -294,7 +310,7 @@ impl<M: ConnectionManager> Pool<M> {
         &self.shared.name
     }
 
-    /// The settings in force, later changes of `max_size` and `min_idle` included.
+    /// The settings in force, later changes of `max_size`, `min_idle` and `keepalive_interval` included.
     #[must_use]
     pub fn config(&self) -> PoolConfig {
         self.shared.config()

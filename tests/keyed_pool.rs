@@ -35,6 +35,27 @@ fn each_key_has_a_pool_of_its_own_that_is_made_on_first_use() {
 }
 
 #[test]
+fn the_number_of_a_connection_is_never_that_of_another_whatever_their_keys() {
+    let fleet = Fleet::new();
+    let pool = fleet.build(quick_keyed("kids"));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let guards = take_each(&pool, &[1, 2]);
+        seen.extend(guards.iter().map(|guard| PooledConnection::info(guard).id));
+        drop(guards);
+        // The keys go, and come again.
+        pool.clear();
+        eventually(|| {
+            pool.sweep();
+            pool.keys().is_empty()
+        });
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
+}
+
+#[test]
 fn try_get_calls_no_factory_and_creates_nothing_and_neither_waits() {
     let fleet = Fleet::new();
     let pool = fleet.build(quick_keyed("ktry"));

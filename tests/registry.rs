@@ -263,6 +263,14 @@ fn a_removed_name_is_free_and_the_pool_lives_on_in_its_other_handles() {
     );
 }
 
+#[test]
+fn a_name_may_be_any_text_even_one_that_no_thread_can_have() {
+    let registry = PoolRegistry::new();
+    registry.register("a\0b", memory("odd").0).unwrap();
+    assert!(registry.check_health()["a\0b"].is_healthy());
+    registry.close_all(secs(10)).unwrap();
+}
+
 static POOLS: PoolRegistry = PoolRegistry::new();
 
 #[test]

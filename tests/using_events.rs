@@ -65,6 +65,36 @@ fn a_panic_in_a_hook_is_an_event_and_a_number() {
     assert_eq!(pool.stats().panics, 1);
 }
 
+/// Panics at the first check-in, and hears of it.
+struct Startled(Log);
+
+impl PoolObserver for Startled {
+    fn on_event(&self, event: &PoolEvent) {
+        self.0.on_event(event);
+        let first = matches!(event, PoolEvent::CheckedIn { .. }) && self.0.count("CheckedIn") == 1;
+        assert!(!first, "not so fast");
+    }
+}
+
+#[test]
+fn a_panic_of_the_observer_is_an_event_and_a_number_like_that_of_a_hook() {
+    let log = Log::default();
+    let pool = quick("startled")
+        .observer(Startled(log.clone()))
+        .build(MemoryManager::new())
+        .unwrap();
+    drop(pool.get().unwrap());
+    drop(pool.get().unwrap());
+    assert_eq!(log.count("Panicked"), 1, "{:?}", log.lines());
+    let event = log.find("Panicked").unwrap();
+    assert!(
+        event.contains("on_event") && event.contains("not so fast"),
+        "{event}"
+    );
+    assert_eq!(pool.stats().panics, 1);
+    assert_eq!(pool.stats().idle, 1);
+}
+
 /// Panics at every event.
 struct Grenade;
 

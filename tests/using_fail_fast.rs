@@ -3,7 +3,10 @@
 mod common;
 
 use common::{assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, timed};
-use conpool::{Backoff, Cause, GetError, Hook, MemoryManager, Pool, PoolBuilder};
+use conpool::{
+    Backoff, Cause, ConnectionManager, GetError, HealthCheck, Hook, MemoryManager, Pool,
+    PoolBuilder, PooledConnection,
+};
 use std::{
     sync::{
         Arc,
@@ -205,4 +208,51 @@ fn who_comes_at_the_moment_of_recovery_is_not_told_of_a_timeout_that_never_was()
         assert_eq!(caller.join_soon(), None);
     }
     close_clean(&pool, &backend);
+}
+
+#[test]
+fn what_a_check_said_is_not_told_as_what_create_said() {
+    let backend = MemoryManager::new();
+    backend.fail_transient(Hook::Create, 1);
+    let pool = fast("check")
+        .backoff(patient())
+        .health_check(HealthCheck::OnCheckout)
+        .build_lazy(backend.clone())
+        .unwrap();
+    fails_at_once(&pool);
+    // Nothing is open again after this one, and what failed last is a check.
+    pool.add(pool.manager().create().unwrap()).unwrap();
+    backend.fail(Hook::Check, 1);
+    for _ in 0..2 {
+        let error = pool.get().unwrap_err();
+        let told = error.last_create_error().unwrap().to_string();
+        assert!(told.contains("create"), "{told}");
+    }
+    assert_eq!(pool.stats().check_failures, 1);
+}
+
+#[test]
+fn who_waits_for_the_last_connection_hears_of_the_outage_when_it_is_gone() {
+    let backend = MemoryManager::new();
+    let pool = fast("last").backoff(patient()).max_size(2);
+    let pool = pool.build(backend.clone()).unwrap();
+    for detached in [false, true] {
+        let held = pool.get().unwrap();
+        backend.fail_transient(Hook::Create, 1);
+        let caller = spawn({
+            let pool = pool.clone();
+            move || pool.get().map(drop)
+        });
+        // Its create has failed, and it waits for the one connection.
+        eventually(|| pool.stats().create_errors == 1 + u64::from(detached));
+        queued(&pool, 1);
+        match detached {
+            true => drop(PooledConnection::detach(held)),
+            false => PooledConnection::discard(held),
+        }
+        let got = caller.join_soon();
+        assert!(matches!(got, Err(GetError::Create { .. })), "{got:?}");
+        // Something is open again for the second round, as after a recovery.
+        pool.add(pool.manager().create().unwrap()).unwrap();
+    }
 }

@@ -181,8 +181,10 @@ impl Drop for Screen {
 
 /// The most frequent reasons first.
 fn evictions(stats: &PoolStats) -> String {
-    let counts = EvictReason::ALL.map(|reason| (stats.evicted(reason), reason));
-    let mut counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).collect();
+    let counts = EvictReason::ALL
+        .iter()
+        .map(|&reason| (stats.evicted(reason), reason));
+    let mut counts: Vec<_> = counts.filter(|(count, _)| *count > 0).collect();
     counts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     let texts: Vec<_> = counts
         .iter()

@@ -138,7 +138,7 @@ impl Seen<'_> {
 }
 
 pub(crate) fn evictions(stats: &PoolStats) -> String {
-    let reasons = EvictReason::ALL.into_iter();
+    let reasons = EvictReason::ALL.iter().copied();
     let evicted = reasons.filter(|reason| stats.evicted(*reason) > 0);
     let texts: Vec<_> = evicted
         .map(|reason| format!("{} {reason}", stats.evicted(reason)))

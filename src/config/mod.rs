@@ -18,7 +18,8 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 }
 
 /// Every setting of a pool that is plain data. [`PoolBuilder`](crate::PoolBuilder) has a setter of
-/// the same name for each, and a clock and an observer besides.
+/// the same name for each but `max_total`, which is [`KeyedPoolBuilder`](crate::KeyedPoolBuilder)'s, and a
+/// clock and an observer besides.
 ///
 /// Durations may be `Duration::MAX` everywhere, which means no limit. `None` switches off.
 ///
@@ -26,10 +27,10 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 ///
 /// | field | what it sets | unit | default | floor | plays together with |
 /// |---|---|---|---|---|---|
-/// | `name` | name in threads, logs, errors and metrics | text without NUL | `"pool"` | not empty | |
+/// | `name` | name in threads, logs, errors and metrics | text without control characters | `"pool"` | not empty | |
 /// | `max_size` | the hard cap on connections | connections | 10 | 1 | `max_creating` slows the way there, never the cap |
-/// | `min_idle` | idle connections kept ready in the background | connections | 0 | 0 | at most `max_size`; stands above `idle_timeout` |
-/// | `get_timeout` | budget of one `get`, everything included | duration | 30 s | zero: never wait | bounds what a caller sees of the hook timeouts |
+/// | `min_idle` | idle connections kept ready in the background | connections | 0 | 0 | at most `max_size`; `idle_timeout` never goes below it |
+/// | `get_timeout` | budget of one `get`, everything included | duration | 30 s | zero: never wait, hence start nothing | bounds what a caller sees of the hook timeouts; zero wants a `min_idle` |
 /// | `idle_timeout` | idle longer than this: evicted | duration | 10 min | above zero; `None`: never | never below `min_idle`; may exceed `max_lifetime` |
 /// | `max_lifetime` | older than this: evicted, at check-in if in use | duration | 30 min | above zero; `None`: never | shortened by `lifetime_jitter` |
 /// | `health_check` | when a connection is checked at checkout | [`HealthCheck`] | `AfterIdle(500 ms)` | any | `check_timeout` |
@@ -41,7 +42,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `create_timeout` | a create that takes longer has failed, as a transient error | duration | 30 s | above zero | `backoff` follows; needs `background_collector` |
 /// | `check_timeout` | a check that takes longer has failed | duration | 5 s | above zero | needs `background_collector` |
 /// | `dispose_timeout` | a dispose that takes longer no longer holds its slot | duration | 5 s | above zero | needs `background_collector` |
-/// | `keepalive_interval` | idle this long: checked in the background | duration | `None` | above zero; `None`: never | useful below `idle_timeout`; needs `background_collector` |
+/// | `keepalive_interval` | idle this long: checked in the background | duration | `None` | above zero; `None`: never | useful below `idle_timeout`; without `background_collector` a `sweep` does it |
 /// | `max_uses` | evicted after so many checkouts | checkouts | `None` | 1; `None`: never | |
 /// | `leak_threshold` | held longer than this: reported once, with call site and thread | duration | `None` | above zero; `None`: never | also fills `Pool::holders` |
 /// | `max_waiters` | more blocked callers than this are refused at once | callers | `None` | 0: never queue; `None`: no limit | counted beyond idle connections and creates under way |
@@ -54,6 +55,8 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `max_creating` | creates in flight at once | creates | 4 | 1 | `max_size` |
 /// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle` |
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
+/// | `fail_fast` | with nothing open, callers hear of any failed create at once | bool | false | | `backoff` says when it is tried again |
+/// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | refused by a pool |
 /// | `background_collector` | whether the pool has threads of its own | bool | true | | when false, hook timeouts do not apply and `min_idle` is filled by build and sweep only |
 ///
 /// # Example
@@ -74,7 +77,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 #[non_exhaustive]
 pub struct PoolConfig {
     /// The pool's name, as it appears in threads (`<name>-<role>`), logs, errors and metrics.
-    /// Default `"pool"`; neither empty nor with a NUL in it.
+    /// Default `"pool"`; neither empty nor with control characters in it.
     pub name: String,
     /// The most connections that exist at once. Default 10; at least 1.
     pub max_size: usize,
@@ -83,7 +86,8 @@ pub struct PoolConfig {
     pub max_total: Option<usize>,
     /// Idle connections kept ready, as far as `max_size` allows. Default 0; at most `max_size`.
     pub min_idle: usize,
-    /// The budget of `get`, everything included. Default 30 s; zero never waits.
+    /// The budget of `get`, everything included. Default 30 s; zero never waits: such a get takes what is
+    /// idle and starts nothing, so the pool wants a `min_idle`.
     pub get_timeout: Duration,
     /// A connection idle longer than this is evicted, but never below `min_idle`. Default 10 min;
     /// above zero, `None` for never.
@@ -185,6 +189,9 @@ impl PoolConfig {
             "must not be empty"
         } else if self.name.contains('\0') {
             "must not contain a NUL character"
+        } else if self.name.contains(char::is_control) {
+            // Errors and statistics are one line each.
+            "must not contain control characters"
         } else {
             return Ok(());
         };

@@ -6,14 +6,15 @@ use std::time::Duration;
 ///
 /// The default is `AfterIdle(500 ms)`: a connection in steady use costs nothing, one that was left
 /// alone is asked before it is handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HealthCheck {
     /// Never at checkout. `keepalive_interval` still checks in the background.
     Never,
-    /// At every checkout of an idle connection.
+    /// At every checkout of an idle connection. A check that may block needs a caller that waits: a
+    /// `try_get`, or a get with a zero timeout, then never returns a connection.
     OnCheckout,
-    /// At the checkout of a connection that was idle for at least this long. Zero is the same as
+    /// At the checkout of a connection that was idle, and not checked, for at least this long. Zero is the same as
     /// [`OnCheckout`](Self::OnCheckout), `Duration::MAX` the same as [`Never`](Self::Never).
     AfterIdle(Duration),
 }
@@ -29,7 +30,7 @@ impl Default for HealthCheck {
 /// Strict order costs a context switch per checkout on a busy pool; without any order a waiter can
 /// starve. The default, `Eventual(500 µs)`, takes free connections in passing until the first of the
 /// waiters has waited that long, and from then on serves in order of arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fairness {
     /// The first waiter may be overtaken while it has waited less than this. Zero is the same as

@@ -26,7 +26,7 @@ pub enum BuildError<E> {
     Panicked {
         /// The pool's name.
         pool: Arc<str>,
-        /// The hook's name, for example `create`.
+        /// The hook's name: that of a method of [`ConnectionManager`](crate::ConnectionManager).
         hook: &'static str,
         /// The text of the panic.
         message: String,
@@ -59,6 +59,12 @@ impl<E> BuildError<E> {
                 unreachable!("bug: pool {pool:?} was closed or saturated before it was built")
             }
         }
+    }
+
+    /// Were the first connections not there in time?
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
     }
 
     /// The error of `create` behind this one: of [`Create`](Self::Create), or the last cause inside

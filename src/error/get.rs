@@ -27,18 +27,18 @@ pub enum GetError<E> {
         /// The pool's name.
         pool: Arc<str>,
     },
-    /// No connection is open and creating one failed for good.
+    /// No connection is open, and creating one failed for good, or failed at all with `fail_fast`.
     Create {
         /// The pool's name.
         pool: Arc<str>,
-        /// What `create` said; shared, as several callers can get the same.
+        /// What `create` said, or `on_checkout` of a new connection; shared, as several callers can get the same.
         error: Arc<E>,
     },
-    /// No connection is open and a hook panicked.
+    /// No connection is open and a hook panicked, or the factory of a keyed pool did.
     Panicked {
         /// The pool's name.
         pool: Arc<str>,
-        /// The hook's name, for example `create`.
+        /// The hook's name: that of a method of [`ConnectionManager`](crate::ConnectionManager), or `factory`.
         hook: &'static str,
         /// The text of the panic.
         message: String,
@@ -50,7 +50,8 @@ pub enum GetError<E> {
         /// The setting that was reached, in callers.
         max_waiters: usize,
     },
-    /// The deadline passed. Says what the pool looked like then.
+    /// The deadline passed; or, with `fail_fast`, a create ran into `create_timeout` (`waited` is zero
+    /// then). Says what the pool looked like.
     TimedOut(Box<Timeout<E>>),
 }
 

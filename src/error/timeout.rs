@@ -52,7 +52,7 @@ pub struct Timeout<E> {
     pub pool: Arc<str>,
     /// How long the call waited. Zero if it was not allowed to wait.
     pub waited: Duration,
-    /// What it was waiting for at the end.
+    /// What the pool was busy with then: the likeliest reason.
     pub phase: Phase,
     /// Connections that counted against the cap: idle, in use and creating.
     pub size: usize,
@@ -70,9 +70,10 @@ pub struct Timeout<E> {
     pub waiters: usize,
     /// In a keyed pool: its limit over all keys, if that was reached.
     pub max_total: Option<usize>,
-    /// The last failure that this call met, if any.
+    /// The last failure of a create or a check in this pool since the call began, or before it where creates
+    /// keep failing.
     pub last: Option<Cause<E>>,
-    /// How many connections of this pool the calling thread held itself.
+    /// How many connections that this thread took are still out, wherever their guards are now.
     pub held_by_this_thread: usize,
 }
 

@@ -40,7 +40,9 @@ pub enum EvictReason {
 
 impl EvictReason {
     /// Every reason, in alphabetical order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    pub(crate) const EACH: [Self; 14] = [
         Self::Broken,
         Self::CheckFailed,
         Self::Cleared,
@@ -96,14 +98,14 @@ mod tests {
 
     #[test]
     fn every_reason_stands_at_its_index() {
-        for (index, reason) in EvictReason::ALL.into_iter().enumerate() {
+        for (index, reason) in EvictReason::EACH.into_iter().enumerate() {
             assert_eq!(reason.index(), index);
         }
     }
 
     #[test]
     fn display_is_the_name_in_snake_case() {
-        for reason in EvictReason::ALL {
+        for reason in EvictReason::EACH {
             let mut snake = String::new();
             for letter in format!("{reason:?}").chars() {
                 if letter.is_uppercase() && !snake.is_empty() {

@@ -141,11 +141,13 @@ pub enum PoolEvent {
         /// How long it was out.
         held: Duration,
     },
-    /// A hook or the observer panicked. The pool goes on.
+    /// A hook, the factory of a keyed pool or the observer panicked. The pool goes on. (An observer that
+    /// panics at this hears of it no more.)
     Panicked {
         /// The pool's name.
         pool: Arc<str>,
-        /// Which hook, for example `create`.
+        /// Which hook: the name of a method of [`ConnectionManager`](crate::ConnectionManager), `on_event` or
+        /// `factory`.
         hook: &'static str,
         /// The text of the panic.
         message: String,

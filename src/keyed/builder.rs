@@ -126,6 +126,7 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
+    /// `max_size` becomes `max_per_key`; `max_total` is 100 unless the configuration has one.
     fn from(config: PoolConfig) -> Self {
         Self {
             max_per_key: Some(config.max_size),

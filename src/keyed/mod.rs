@@ -64,6 +64,10 @@ use std::time::{Duration, Instant};
 /// such keys go when they were not used for `idle_timeout`, or earlier where many have gathered. What they
 /// counted stays in [`stats`](Self::stats).
 ///
+/// # What a key must do
+///
+/// `Eq`, `Hash` and `Clone` of the key run under a lock of the pool: they must not block, panic or call it.
+///
 /// # The factory
 ///
 /// It makes the manager of a key, on the thread of the first caller, under no lock; other callers of that
@@ -164,6 +168,7 @@ where
 
     /// An idle connection of this key now, or none. Never waits, never creates, and never calls the
     /// factory.
+    #[must_use = "the connection, if there is one, goes back when this is dropped"]
     #[inline]
     #[track_caller]
     pub fn try_get(&self, key: &K) -> Option<PooledConnection<M>> {

@@ -31,7 +31,7 @@ pub(super) struct Instruments {
     leaks: Counter,
     /// In the order of [`EvictReason::ALL`]. Those that never happen are there as zeros, so that the
     /// first one that does is seen as a rise.
-    evictions: [Counter; EvictReason::ALL.len()],
+    evictions: [Counter; EvictReason::EACH.len()],
 }
 
 impl Instruments {
@@ -56,7 +56,7 @@ impl Instruments {
             saturated: register.counter(&names::SATURATED),
             panics: register.counter(&names::PANICS),
             leaks: register.counter(&names::LEAKS),
-            evictions: EvictReason::ALL
+            evictions: EvictReason::EACH
                 .map(|reason| register.counter_for(&names::EVICTIONS, reason.as_str())),
         }
     }
@@ -107,7 +107,7 @@ impl Instruments {
         self.timeouts.absolute(stats.timeouts);
         self.create_errors.absolute(stats.create_errors);
         self.panics.absolute(stats.panics);
-        for reason in EvictReason::ALL {
+        for reason in EvictReason::EACH {
             self.eviction(reason).absolute(stats.evicted(reason));
         }
     }

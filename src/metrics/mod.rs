@@ -16,6 +16,8 @@ use std::sync::{Arc, OnceLock};
 /// Reports pools to the crate [`metrics`](::metrics), under the names that OpenTelemetry gives to the
 /// connection pools of database clients.
 ///
+/// Needs the feature `metrics`.
+///
 /// It has two sides, because a pool has two: what happens, and how it stands.
 ///
 /// - As the pool's [observer](PoolObserver) it hears of events and fills histograms and counters.
@@ -63,7 +65,7 @@ use std::sync::{Arc, OnceLock};
 /// | `.evictions` | counter | connections that had to leave, by `db.client.connection.reason` (an [`EvictReason`](crate::EvictReason) as it displays) |
 /// | `.create_errors` | counter | creates that failed, took too long or panicked |
 /// | `.saturated` | counter | callers refused because of `max_waiters` |
-/// | `.panics` | counter | panics of hooks |
+/// | `.panics` | counter | panics of hooks and of the observer |
 /// | `.leaks` | counter | connections out for longer than `leak_threshold` |
 ///
 /// # What it costs, and how to do without

@@ -104,7 +104,7 @@ impl<M: ConnectionManager> AnyPool for Pool<M> {
 }
 
 /// What [`PoolRegistry::get_or_register`] may be given to make a pool with: something that returns a
-/// pool, or a pool or an error.
+/// pool, or a pool or an error. There is nothing to implement: it is for those two.
 pub trait IntoPool {
     /// The pool's manager.
     type Manager: ConnectionManager;
@@ -271,7 +271,8 @@ impl PoolRegistry {
     }
 
     /// Checks the health of every pool, all at the same time, each on a thread of its own: one that
-    /// hangs takes its `check_timeout` and adds nothing to the others.
+    /// hangs takes its `check_timeout` and adds nothing to the others. (The checks of a pool without a
+    /// collector have no timeout: the answer waits for them.)
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> BTreeMap<String, Health> {
         let pools = self.pools();
@@ -279,7 +280,9 @@ impl PoolRegistry {
             let asked: Vec<_> = pools
                 .iter()
                 .map(|(name, pool)| {
-                    let named = thread::Builder::new().name(format!("{name}-health"));
+                    // A name here is any text; that of a thread has no NUL.
+                    let name_of_thread = format!("{}-health", name.replace('\0', ""));
+                    let named = thread::Builder::new().name(name_of_thread);
                     let spawned = named.spawn_scoped(scope, || pool.check_health());
                     (name, pool, spawned)
                 })
@@ -293,7 +296,8 @@ impl PoolRegistry {
         })
     }
 
-    /// Closes every pool at once, then waits for what is still out, at most for `timeout` in all. The
+    /// Closes every pool at once, then waits for what is still out, at most for `timeout` in all. (A pool
+    /// without a collector is disposed on this thread: its hooks bound that, and the others wait.) The
     /// pools keep their names, for their statistics; [`remove`](Self::remove) frees one.
     ///
     /// # Errors

@@ -88,6 +88,7 @@ impl<M: ConnectionManager> Shared<M> {
         drop(core);
         drop(backing);
         self.set_last_failure(None);
+        self.set_last_create_failure(None);
         self.settle();
     }
 }

@@ -50,6 +50,7 @@ impl<M: ConnectionManager> Shared<M> {
             leaving,
         } = retired;
         self.tell_eviction(&node, uses, reason, self.ticker.tick());
+        self.end_waits_in_outage();
         let Some(bell) = &self.bell else {
             return self.dispose(node, leaving);
         };

@@ -16,7 +16,7 @@ use crate::{
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
@@ -32,6 +32,7 @@ pub(crate) struct Family<M: ConnectionManager> {
     crew: Option<Arc<Crew>>,
     desk: Arc<Desk>,
     roll: Mutex<Roll<M>>,
+    next_id: Arc<AtomicU64>,
     peak_in_use: AtomicUsize,
     peak_waiters: AtomicUsize,
 }
@@ -73,6 +74,7 @@ impl<M: ConnectionManager> Family<M> {
                 past: PoolStats::default(),
                 past_latencies: Meter::default(),
             }),
+            next_id: Arc::new(AtomicU64::new(1)),
             peak_in_use: AtomicUsize::new(0),
             peak_waiters: AtomicUsize::new(0),
         })
@@ -84,6 +86,11 @@ impl<M: ConnectionManager> Family<M> {
 
     pub(crate) fn config(&self) -> &PoolConfig {
         &self.config
+    }
+
+    /// Where the connections of all keys get their numbers.
+    pub(super) fn ids(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.next_id)
     }
 
     pub(super) fn total(&self) -> &Arc<PoolTotal<M>> {

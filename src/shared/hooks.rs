@@ -2,6 +2,7 @@
 
 use super::{LastFailure, Shared};
 use crate::engine::Moment;
+use crate::error::Cause;
 use crate::{ConnectionManager, PoolEvent, PoolObserver};
 use std::any::Any;
 use std::error::Error;
@@ -76,6 +77,11 @@ impl<M: ConnectionManager> Shared<M> {
         drop(before);
     }
 
+    pub(super) fn set_last_create_failure(&self, cause: Option<Cause<M::Error>>) {
+        let before = std::mem::replace(&mut *self.last_create_failure.lock(), cause);
+        drop(before);
+    }
+
     /// Asks whether an error is worth repeating; a panic says no.
     pub(super) fn ask_transient(&self, error: &M::Error) -> bool {
         self.call("is_transient", |manager| manager.is_transient(error))
@@ -83,20 +89,27 @@ impl<M: ConnectionManager> Shared<M> {
     }
 }
 
-/// Tells whoever listens; false if one of them panicked.
+/// Tells whoever listens; false if one of them panicked. That is told once: an observer that panics at
+/// its own panic hears of no more.
 #[cold]
 pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent) -> bool {
-    let told = catch_unwind(AssertUnwindSafe(|| {
-        event.trace();
-        if let Some(observer) = observer {
-            observer.on_event(event);
-        }
-    }));
-    let Err(payload) = told else { return true };
-    // Not reported as an event: the observer that would hear of it has just panicked.
-    let message = message_of(payload);
-    let pool = event.pool();
-    tracing::error!(target: "conpool", pool, hook = "on_event", panic = message, "hook panicked");
+    let tell = |event: &PoolEvent| {
+        catch_unwind(AssertUnwindSafe(|| {
+            event.trace();
+            if let Some(observer) = observer {
+                observer.on_event(event);
+            }
+        }))
+        .map_err(message_of)
+    };
+    let Err(message) = tell(event) else {
+        return true;
+    };
+    let _ = tell(&PoolEvent::Panicked {
+        pool: Arc::from(event.pool()),
+        hook: "on_event",
+        message,
+    });
     false
 }
 

@@ -107,10 +107,13 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// The keyed pool that this pool is a part of.
     family: Option<Arc<Family<M>>>,
     backing: Mutex<Backing>,
+    /// Of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
+    last_create_failure: Mutex<Option<Cause<M::Error>>>,
     last_error: Mutex<Option<(Instant, String)>>,
     leaks: Option<Leaks>,
-    next_id: AtomicU64,
+    /// Of all keys together, where this is one of many: their events carry one name.
+    next_id: Arc<AtomicU64>,
     meter: Meter,
     pass: Mutex<tend::Notes>,
 }
@@ -147,7 +150,7 @@ struct Meter {
     create_errors: AtomicU64,
     check_failures: AtomicU64,
     panics: AtomicU64,
-    evictions: [AtomicU64; EvictReason::ALL.len()],
+    evictions: [AtomicU64; EvictReason::EACH.len()],
     peak_in_use: AtomicUsize,
     peak_waiters: AtomicUsize,
     wait: Recorder,
@@ -221,9 +224,10 @@ impl<M: ConnectionManager> Shared<M> {
             observer,
             backing: Mutex::new(Backing::new(config.backoff)),
             last_failure: Mutex::new(None),
+            last_create_failure: Mutex::new(None),
             last_error: Mutex::new(None),
             leaks,
-            next_id: AtomicU64::new(1),
+            next_id: family.map_or_else(|| Arc::new(AtomicU64::new(1)), |family| family.ids()),
             meter: Meter::default(),
             pass: Mutex::default(),
             config,

@@ -46,18 +46,30 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// What a caller is told at once while the backend is down.
     pub(super) fn outage(&self, now: Instant) -> Option<GetError<M::Error>> {
+        Some(self.fail(self.out(now)?.failure()))
+    }
+
+    /// With `fail_fast`: the last connection may just have gone while creates fail, and whoever waited for it
+    /// does not wait for the recovery.
+    pub(super) fn end_waits_in_outage(self: &Arc<Self>) {
+        if self.config.fail_fast {
+            if let Some(failed) = self.out(real_now()) {
+                self.spread(&failed);
+            }
+        }
+    }
+
+    /// The failure of the last create, while nothing is open and no other has succeeded.
+    fn out(&self, now: Instant) -> Option<Failed<M::Error>> {
         let core = self.engine.lock();
         if core.closed || !core.is_out(now) {
             return None;
         }
         drop(core);
         // None: it has come back this moment, and there is nothing to tell.
-        let (_, cause) = self.last_failure.lock().clone()?;
-        let failed = Failed {
-            cause,
-            transient: true,
-        };
-        Some(self.fail(failed.failure()))
+        let cause = self.last_create_failure.lock().clone()?;
+        let transient = true;
+        Some(Failed { cause, transient })
     }
 
     /// The deadline has passed: says what stood in the way.

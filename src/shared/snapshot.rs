@@ -77,7 +77,8 @@ impl<M: ConnectionManager> Shared<M> {
             create: meter.create.snapshot(0),
             held: meter.held.snapshot(instant),
             name: Arc::clone(&self.name),
-            evictions: EvictReason::ALL.map(|reason| meter.evictions[reason.index()].load(Relaxed)),
+            evictions: EvictReason::EACH
+                .map(|reason| meter.evictions[reason.index()].load(Relaxed)),
             reused: uses.saturating_sub(meter.first_uses.load(Relaxed)),
             checkouts: uses,
             failed_gets,

@@ -18,6 +18,8 @@ use std::{
 /// A snapshot of a pool: what it looks like now, and what has happened since it was built.
 ///
 /// `size` = `idle` + `in_use` + `creating` in every snapshot. Displays as one line.
+///
+/// Of a keyed pool: sums over its keys; `min_idle` too, `health` is the worst, `last_error` the latest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -48,9 +50,9 @@ pub struct PoolStats {
     /// The age of the oldest connection. `None` without connections.
     pub oldest_age: Option<Duration>,
 
-    /// Calls of `get`, `get_timeout` and `get_deadline`, whatever came of them.
+    /// Calls of `get`, `get_timeout` and `get_deadline` that have returned, whatever came of them.
     pub gets: u64,
-    /// Those of them that had to wait.
+    /// Those of them that had to wait: for a connection, for a create, for a check that may block.
     pub gets_waited: u64,
     /// Those that gave up at their deadline.
     pub timeouts: u64,
@@ -74,16 +76,17 @@ pub struct PoolStats {
     /// The last error of a create or a check: when, and its text.
     pub last_error: Option<(Instant, String)>,
 
-    /// How long callers waited for their connection; most for no time at all.
+    /// How long callers waited who got a connection; most for no time at all. Those who got none are in
+    /// `timeouts` and `saturated`, and not here.
     pub wait: Latency,
-    /// How long `create` ran.
+    /// How long `create` ran when it succeeded.
     pub create: Latency,
     /// How long connections were out, in the resolution of the pool's clock.
     pub held: Latency,
 
     pub(crate) name: Arc<str>,
     /// By [`EvictReason::index`].
-    pub(crate) evictions: [u64; EvictReason::ALL.len()],
+    pub(crate) evictions: [u64; EvictReason::EACH.len()],
     /// Checkouts served by a connection that had been out before.
     pub(crate) reused: u64,
     /// Checkouts of every kind, `try_get` included.
@@ -257,7 +260,7 @@ mod tests {
     #[test]
     fn evictions_are_counted_by_reason() {
         let mut stats = PoolStats::default();
-        for (count, reason) in (1..).zip(EvictReason::ALL) {
+        for (count, reason) in (1..).zip(EvictReason::EACH) {
             stats.evictions[reason.index()] = count;
         }
         assert_eq!(stats.evicted(EvictReason::Broken), 1);

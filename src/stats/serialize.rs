@@ -57,7 +57,7 @@ struct Evictions<'a>(&'a PoolStats);
 
 impl Serialize for Evictions<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let counts = EvictReason::ALL.map(|reason| (reason.as_str(), self.0.evicted(reason)));
+        let counts = EvictReason::EACH.map(|reason| (reason.as_str(), self.0.evicted(reason)));
         serializer.collect_map(counts)
     }
 }
@@ -123,7 +123,7 @@ mod tests {
             json!({ "count": 4, "mean": 0.0005, "p50": 0.001, "p90": 0.25, "p99": 2.0, "max": 3.0 })
         );
         let evicted = written["evicted"].as_object().unwrap();
-        assert_eq!(evicted.len(), EvictReason::ALL.len());
+        assert_eq!(evicted.len(), EvictReason::EACH.len());
         assert_eq!(evicted["idle_timeout"], 3);
         assert_eq!(evicted["broken"], 0);
     }

@@ -82,8 +82,8 @@ pub(crate) fn settle(pool: &Pool<Flaky>, backend: &Backend, tally: &Tally, obser
     let stats = check(pool, backend);
     println!("{stats}");
     let evicted: u64 = EvictReason::ALL
-        .map(|reason| stats.evicted(reason))
         .iter()
+        .map(|&reason| stats.evicted(reason))
         .sum();
     let Book {
         open,

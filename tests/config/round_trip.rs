@@ -53,7 +53,7 @@ jitter = 0.2
 #[test]
 fn a_name_that_looks_like_something_else_stays_a_name() {
     for name in [
-        "5", "null", "~", "true", "never", "a: b", "# a", "\"", "a\nb", " x ", "naïve",
+        "5", "null", "~", "true", "never", "a: b", "# a", "\"", "a\\nb", " x ", "naïve",
     ] {
         let mut config = PoolConfig::new();
         config.name = name.into();

@@ -326,8 +326,8 @@ fn end(verdict: &mut Verdict, pool: &Pool<Faulty>, manager: &Faulty, seen: &Tall
     verdict.prompt("closed", start.elapsed(), start);
     let stats = pool.stats();
     let evicted: u64 = EvictReason::ALL
-        .map(|reason| stats.evicted(reason))
         .iter()
+        .map(|&reason| stats.evicted(reason))
         .sum();
     manager.read(|book| {
         let counted = [

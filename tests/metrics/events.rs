@@ -207,7 +207,7 @@ fn random_life(seed: u64) {
     let told = ["timeouts", "create_errors", "panics"].map(|name| board.counter("life", name));
     let counted = [stats.timeouts, stats.create_errors, stats.panics];
     assert_eq!(told, counted, "seed {seed}: {stats}");
-    for reason in EvictReason::ALL {
+    for &reason in EvictReason::ALL {
         let told = board.evicted("life", reason);
         assert_eq!(
             told,

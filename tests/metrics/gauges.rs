@@ -119,7 +119,7 @@ fn a_pool_that_is_not_observed_has_its_counters_read_from_the_statistics_however
     for (name, count) in TROUBLES {
         assert_eq!(board.counter("quiet", name), count, "{name}");
     }
-    for reason in EvictReason::ALL {
+    for &reason in EvictReason::ALL {
         let expected = matches!(reason, EvictReason::Discarded | EvictReason::Panicked);
         assert_eq!(
             board.evicted("quiet", reason),

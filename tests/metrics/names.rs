@@ -71,8 +71,9 @@ fn the_pool_is_an_attribute_of_every_metric_and_state_and_reason_of_theirs() {
         let mut attributes = match name {
             "count" => vec![",db.client.connection.state=idle".to_owned()],
             "evictions" => EvictReason::ALL
+                .iter()
                 .map(|reason| format!(",db.client.connection.reason={reason}"))
-                .to_vec(),
+                .collect(),
             _ => vec![String::new()],
         };
         if name == "count" {

@@ -96,7 +96,7 @@ impl Run {
             if verdict.is_ok() {
                 self.followed = trace.len();
                 if let Some(stats) = stats {
-                    self.evictions = EvictReason::ALL.map(|reason| stats.evicted(reason));
+                    self.evictions = std::array::from_fn(|n| stats.evicted(EvictReason::ALL[n]));
                 }
                 self.reference = next;
                 return Ok(());
@@ -348,7 +348,7 @@ impl Run {
         if known.settings.leak_threshold.is_some() {
             equal("holders", &pool.holders().len(), &known.out.len())?;
         }
-        let mut evicted = EvictReason::ALL.map(|reason| stats.evicted(reason));
+        let mut evicted = std::array::from_fn(|n| stats.evicted(EvictReason::ALL[n]));
         for (count, before) in evicted.iter_mut().zip(self.evictions) {
             *count -= before;
         }

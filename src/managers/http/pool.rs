@@ -20,6 +20,8 @@ use crate::{KeyedPool, PoolStats, PooledConnection, StillInUse};
 
 /// A keep-alive HTTP/1.1 client; see the [module](crate::managers::http) for what it does and what not.
 ///
+/// Needs the feature `http`.
+///
 /// Cloning makes another handle of the same pool. `Send` and `Sync`: one for the whole program is
 /// enough. When the last handle is dropped the pool closes; bodies that are out stay readable.
 ///

@@ -28,6 +28,7 @@ use super::{HttpError, HttpOrigin};
 /// let upload = HttpRequestBody::sized(file, length);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[must_use = "a body is sent with a request"]
 pub struct HttpRequestBody<'a>(Source<'a>);
 
 enum Source<'a> {
@@ -45,14 +46,12 @@ enum Source<'a> {
 impl<'a> HttpRequestBody<'a> {
     /// Exactly the next `length` bytes of `reader`, which are announced by `content-length`. A reader
     /// that ends before is an error of the request; what it has beyond is not read.
-    #[must_use]
     pub fn sized(reader: impl Read + Send + 'a, length: u64) -> Self {
         Self::reader(reader, Some(length))
     }
 
     /// All of `reader`, however long. Sent in chunks, each as soon as it is read, unless the request
     /// has a header `content-length`, which then is the length as in [`sized`](Self::sized).
-    #[must_use]
     pub fn chunked(reader: impl Read + Send + 'a) -> Self {
         Self::reader(reader, None)
     }

@@ -30,9 +30,10 @@ use std::{
 /// let pool = Pool::builder().max_size(2).build(backend.clone())?;
 /// assert_eq!(pool.get()?.execute("PING")?, "PONG");
 ///
-/// backend.kill_all();
+/// // The backend refuses the next caller: nothing is open, so that one hears of it at once.
+/// pool.clear();
 /// backend.fail(Hook::Create, 1);
-/// assert!(backend.counters().open >= 1);
+/// assert!(pool.get().unwrap_err().last_create_error().is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

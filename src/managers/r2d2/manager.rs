@@ -10,6 +10,8 @@ use crate::ConnectionManager;
 /// Pools what an r2d2 manager makes; see the [module](crate::managers::r2d2) for which hook is which,
 /// and what bounds what.
 ///
+/// Needs the feature `r2d2`.
+///
 /// It is a [`ConnectionManager`] when the error of `T` is `Send + Sync`.
 ///
 /// # Example

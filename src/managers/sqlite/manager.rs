@@ -17,6 +17,8 @@ use crate::{ConnectionManager, managers::limit::Limit};
 /// Pools connections to one SQLite database, in a file or in memory; see the
 /// [module](crate::managers::sqlite) for what bounds what.
 ///
+/// Needs the feature `sqlite`.
+///
 /// The setters take the manager and return it. None fails and none touches the database: a value that
 /// makes no sense shows as a permanent [`SqliteError`] of the first create. Clones share the queue of
 /// the writers, and a database in memory.
@@ -49,6 +51,7 @@ use crate::{ConnectionManager, managers::limit::Limit};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
+#[must_use = "a manager does nothing without a pool"]
 pub struct SqliteManager {
     settings: Arc<Settings>,
     turns: Arc<Turns>,
@@ -94,33 +97,28 @@ impl SqliteManager {
     ///
     /// A database in memory knows [`Memory`](JournalMode::Memory) and [`Off`](JournalMode::Off) only. A
     /// mode that SQLite does not take fails the create ([`PragmaRefused`](SqliteError::PragmaRefused)).
-    #[must_use]
     pub fn journal_mode(self, mode: impl Into<Option<JournalMode>>) -> Self {
         let journal = mode.into().map_or(Journal::Keep, Journal::Set);
         self.with(|settings| settings.journal = journal)
     }
 
     /// When SQLite waits for the disk. Default: not set, which is [`Full`](Synchronous::Full).
-    #[must_use]
     pub fn synchronous(self, synchronous: Synchronous) -> Self {
         self.with(|settings| settings.synchronous = Some(synchronous))
     }
 
     /// Where temporary tables are kept. Default: not set, which is [`Default`](TempStore::Default).
-    #[must_use]
     pub fn temp_store(self, temp_store: TempStore) -> Self {
         self.with(|settings| settings.temp_store = Some(temp_store))
     }
 
     /// How much of the database each connection keeps in memory, as `PRAGMA cache_size` counts: so many
     /// pages, or if negative so many KiB. Default: not set, which is -2000, about 2 MB.
-    #[must_use]
     pub fn cache_size(self, pages: i32) -> Self {
         self.with(|settings| settings.cache_size = Some(pages))
     }
 
     /// Are foreign keys enforced? Default true, which is not SQLite's own. Set again at every check-in.
-    #[must_use]
     pub fn foreign_keys(self, enforced: bool) -> Self {
         self.with(|settings| settings.foreign_keys = enforced)
     }
@@ -131,7 +129,6 @@ impl SqliteManager {
     /// It also is how long one writer may keep the next one waiting in
     /// [`Pool::transaction`](crate::Pool#method.transaction), and bounds all waiting of a create. Whole milliseconds, rounded up; more than 24 days count as that. Set again at every
     /// check-in. Should stay below the pool's `create_timeout`.
-    #[must_use]
     pub fn busy_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.busy_timeout = timeout)
     }
@@ -141,7 +138,6 @@ impl SqliteManager {
     ///
     /// A database with a write-ahead log can be read only where its `-wal` and `-shm` files exist or can
     /// be made.
-    #[must_use]
     pub fn read_only(self, read_only: bool) -> Self {
         self.with(|settings| settings.read_only = read_only)
     }
@@ -150,7 +146,6 @@ impl SqliteManager {
     /// [`Missing`](SqliteError::Missing). A folder is never made. Means nothing in memory.
     ///
     /// With true, a file that is deleted while the pool is open is made anew, and empty.
-    #[must_use]
     pub fn create_if_missing(self, create: bool) -> Self {
         self.with(|settings| settings.create_if_missing = create)
     }
@@ -162,7 +157,6 @@ impl SqliteManager {
     /// Its error fails the create; it is repeated where the cause is a lock. So is a transaction it
     /// leaves open, for good. It runs on a thread of the pool, several at once, and `create_timeout`
     /// bounds it.
-    #[must_use]
     pub fn init(
         self,
         init: impl Fn(&mut Connection) -> ::rusqlite::Result<()> + Send + Sync + 'static,

@@ -13,6 +13,8 @@ use crate::{ConbusSocketManager, ConnectionManager};
 
 /// Pools TLS connections to one server; see the [module](crate::managers::tls) for what bounds what.
 ///
+/// Needs the feature `tls`.
+///
 /// # Example
 ///
 /// ```no_run

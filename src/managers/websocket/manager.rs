@@ -31,6 +31,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Pools WebSockets to one URL; see the [module](crate::managers::websocket) for what bounds what.
 ///
+/// Needs the feature `websocket`.
+///
 /// Clones share the counter of [`unread`](Self::unread).
 ///
 /// # Example
