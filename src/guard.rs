@@ -25,6 +25,26 @@ use std::sync::Arc;
 /// A guard that is forgotten (`mem::forget`) keeps its slot for ever; `stats().in_use` counts it and
 /// [`Pool::holders`](crate::Pool::holders) finds it.
 ///
+/// # Example
+///
+/// ```
+/// use conpool::{EvictReason, MemoryManager, Pool, PooledConnection};
+///
+/// let pool = Pool::new(MemoryManager::new())?;
+/// let mut connection = pool.get()?;
+/// connection.execute("SET a 1")?;
+/// assert_eq!(PooledConnection::info(&connection).uses, 1);
+///
+/// // Whoever does not know what state it is in does not give it to the next caller.
+/// PooledConnection::discard(connection);
+/// assert_eq!(pool.stats().evicted(EvictReason::Discarded), 1);
+///
+/// // This one leaves the pool for good.
+/// let mine = PooledConnection::detach(pool.get()?);
+/// assert_eq!((mine.id(), pool.stats().size), (2, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// The other functions are associated ones (`PooledConnection::discard(guard)`), so that they never
 /// hide a method of the connection.
 #[must_use = "a guard that is dropped at once checks its connection in again"]

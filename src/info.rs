@@ -28,6 +28,21 @@ pub struct ConnectionInfo {
 ///
 /// Displays as one line, for example
 /// `connection 7 held for 12s by thread "worker-3", taken at src/job.rs:42`.
+///
+/// ```
+/// use conpool::{MemoryManager, Pool};
+/// use std::time::Duration;
+///
+/// let pool = Pool::builder()
+///     .leak_threshold(Duration::from_secs(60))
+///     .build(MemoryManager::new())?;
+/// let _held = pool.get()?;
+/// for holder in pool.holders() {
+///     assert_eq!(holder.file, file!());
+///     println!("{holder}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {

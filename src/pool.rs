@@ -24,6 +24,27 @@ use std::time::{Duration, Instant};
 /// is said here to happen in the background: a `close`, `clear`, `retain`, `set_max_size` or check-in that
 /// evicts runs the disposals before it returns, and no timeout bounds them.
 ///
+/// # Example
+///
+/// ```
+/// use conpool::{MemoryManager, Pool};
+/// use std::{thread, time::Duration};
+///
+/// let pool = Pool::builder().max_size(2).build(MemoryManager::new())?;
+/// thread::scope(|scope| {
+///     for n in 0..8 {
+///         let pool = &pool;
+///         scope.spawn(move || {
+///             let mut connection = pool.get_timeout(Duration::from_secs(5)).expect("a connection");
+///             connection.execute(&format!("SET key{n} {n}")).expect("an answer");
+///         });
+///     }
+/// });
+/// assert_eq!(pool.get()?.execute("GET key7")?, "7");
+/// assert!(pool.stats().peak_in_use <= 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # After fork
 ///
 /// Fork first, build pools then: a child that was forked before any pool existed is a process like
@@ -219,6 +240,17 @@ impl<M: ConnectionManager> Pool<M> {
     /// Evicts the idle connections for which `keep` says no and returns how many. The closure runs on
     /// the calling thread, outside of the pool's locks, one connection at a time; that one counts as in
     /// use meanwhile.
+    ///
+    /// ```
+    /// use conpool::{MemoryManager, Pool};
+    ///
+    /// let pool = Pool::new(MemoryManager::new())?;
+    /// drop(pool.get()?);
+    /// // A server of the old version is being drained: away with what was connected before.
+    /// let evicted = pool.retain(|_connection, info| info.uses > 1);
+    /// assert_eq!((evicted, pool.stats().idle), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     ///

@@ -159,7 +159,7 @@ fn a_create_past_its_timeout_is_a_transient_error() {
         .build_lazy(backend.clone())
         .unwrap();
     backend.hang(Hook::Create);
-    let error = pool.get_timeout(ms(60)).unwrap_err();
+    let error = pool.get_timeout(ms(300)).unwrap_err();
     let GetError::TimedOut(timeout) = error else {
         panic!("{error:?}");
     };

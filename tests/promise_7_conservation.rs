@@ -211,7 +211,7 @@ fn a_create_that_outlives_its_failed_build_is_disposed_when_it_returns() {
     let backend = MemoryManager::new();
     backend.hang(Hook::Create);
     let result = quick("hungbuild")
-        .get_timeout(ms(30))
+        .get_timeout(ms(300))
         .build(backend.clone());
     assert!(matches!(result, Err(BuildError::TimedOut(_))), "{result:?}");
     backend.release();

@@ -46,7 +46,7 @@ fn the_cause_is_in_source_and_not_in_display() {
     assert_printed_once(&error);
 
     backend.fail_transient(Hook::Create, u64::MAX);
-    let error = pool.get_timeout(ms(30)).unwrap_err();
+    let error = pool.get_timeout(ms(200)).unwrap_err();
     assert!(error.is_timeout());
     assert_printed_once(&error);
 }
@@ -110,7 +110,7 @@ fn a_timeout_after_a_failed_check_carries_that_cause() {
         .unwrap();
     backend.kill_all();
     backend.hang(Hook::Create);
-    let error = pool.get_timeout(ms(50)).unwrap_err();
+    let error = pool.get_timeout(ms(200)).unwrap_err();
     let GetError::TimedOut(timeout) = error else {
         panic!("{error:?}");
     };

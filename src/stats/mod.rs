@@ -19,6 +19,18 @@ use std::{
 ///
 /// `size` = `idle` + `in_use` + `creating` in every snapshot. Displays as one line.
 ///
+/// ```
+/// use conpool::{MemoryManager, Pool};
+///
+/// let pool = Pool::builder().name("orders").max_size(4).build(MemoryManager::new())?;
+/// let _one = pool.get()?;
+/// let stats = pool.stats();
+/// assert_eq!((stats.in_use, stats.idle, stats.gets, stats.timeouts), (1, 0, 1, 0));
+/// assert_eq!(stats.utilization(), 0.25);
+/// assert!(stats.to_string().starts_with(r#"pool "orders": size 1/4"#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Of a keyed pool: sums over its keys; `min_idle` too, `health` is the worst, `last_error` the latest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
