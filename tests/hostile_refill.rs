@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{SOON, Task, close_clean, eventually, now, quick, secs, spawn};
-use conpool::{HealthCheck, ManualClock, MemoryManager, Pool};
+use common::{SOON, Task, close_clean, eventually, ms, now, quick, secs, spawn};
+use conpool::{HealthCheck, Hook, ManualClock, MemoryManager, Pool};
 use std::{
     sync::{
         Arc,
@@ -38,6 +38,26 @@ impl Drop for Sweeper {
     }
 }
 
+/// Its creates run side by side, and one that gets no core for a while has not been overtaken for good.
+#[test]
+fn a_build_opens_min_idle_connections_and_no_more() {
+    let crowd: Vec<_> = (0..4)
+        .map(|_| {
+            spawn(|| {
+                for _ in 0..25 {
+                    let backend = MemoryManager::new();
+                    backend.delay(Hook::Create, ms(8));
+                    let pool = quick("prime").min_idle(2).max_size(4);
+                    let pool = pool.build(backend.clone()).unwrap();
+                    eventually(|| pool.stats().creating == 0);
+                    assert_eq!(backend.counters().created, 2, "{}", pool.stats());
+                }
+            })
+        })
+        .collect();
+    crowd.into_iter().for_each(Task::join_soon);
+}
+
 /// A create that ends while a pass counts must be counted, as a create or as what came of it.
 #[test]
 fn a_connection_that_expires_is_replaced_once() {
@@ -48,6 +68,7 @@ fn a_connection_that_expires_is_replaced_once() {
         .max_lifetime(secs(60))
         .build(backend.clone())
         .unwrap();
+    assert_eq!(pool.stats().created, 3);
     let _sweeper = Sweeper::start(&pool);
     for n in 1..=500 {
         clock.advance(secs(61));

@@ -266,9 +266,10 @@ impl Ledger {
     }
 
     /// A create that began at `since` has ended: older ones still at work were overtaken, and get as
-    /// long again as that one took, and a little, before their waiters look for something else.
+    /// long again as that one took, and a little, before their waiters look for something else. A little is
+    /// what a busy machine may take to give a thread its turn: with less, it opens connections in vain.
     pub(super) fn overtake(&mut self, since: Instant, now: Instant) {
-        let grace = now.saturating_duration_since(since) * 2 + std::time::Duration::from_millis(5);
+        let grace = now.saturating_duration_since(since) * 2 + std::time::Duration::from_millis(50);
         let older =
             |job: &&mut Job| job.kind == JobKind::Create && job.started && job.since < since;
         for job in self.jobs.values_mut().filter(older) {

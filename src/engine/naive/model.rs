@@ -369,7 +369,7 @@ impl Model {
 
     /// A create that began at `since` is done: those that began before it have not got for ever.
     pub(super) fn overtake(&mut self, since: Instant) {
-        let grace = 2 * self.now.saturating_duration_since(since) + Duration::from_millis(5);
+        let grace = 2 * self.now.saturating_duration_since(since) + Duration::from_millis(50);
         for job in &mut self.jobs {
             let create = job.kind == JobKind::Create && job.started && !job.abandoned;
             if create && job.since < since && job.patience.is_none() {
