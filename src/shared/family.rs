@@ -8,7 +8,7 @@ use crate::clock::{Clock, Ticker, real_now};
 use crate::engine::{Elsewhere, Moment, Surplus};
 use crate::error::{GetError, Phase, Timeout};
 use crate::stats::Recorder;
-use crate::sync::outer::{AtomicUsize, Mutex};
+use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::workers::{Crew, Tend};
 use crate::{
     ConnectionManager, Holder, Latency, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
@@ -16,7 +16,7 @@ use crate::{
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
