@@ -40,8 +40,9 @@ fn watchdog() -> &'static AtomicU64 {
             loop {
                 let start = Instant::now();
                 thread::sleep(Duration::from_millis(4));
-                // Where threads are refused, that is what is tested.
-                let other = thread::Builder::new().spawn(|| ());
+                // Where threads are refused, that is what is tested; and of so small a stack no other thread
+                // can make use then.
+                let other = thread::Builder::new().stack_size(64 * 1024).spawn(|| ());
                 drop(other.map(thread::JoinHandle::join));
                 let late = start.elapsed().as_micros() as u64 - 4000;
                 WORST.fetch_max(late, Ordering::Relaxed);
