@@ -71,8 +71,8 @@ fn if_the_dispose_of_the_victim_hangs_another_one_makes_room_before_long() {
     fleet.of(1).hang(Hook::Dispose);
     fleet.of(2).hang(Hook::Dispose);
     let waiter = wait_as(&pool, 1, 3, SOON);
-    // One of the two; the test cannot know which was idle longer.
-    eventually(|| fleet.of(1).running(Hook::Dispose) + fleet.of(2).running(Hook::Dispose) == 1);
+    // One of the two; the test cannot know which was idle longer. On a busy machine the other has followed.
+    eventually(|| fleet.of(1).running(Hook::Dispose) + fleet.of(2).running(Hook::Dispose) >= 1);
     let hangs = if fleet.of(1).running(Hook::Dispose) == 1 {
         1
     } else {

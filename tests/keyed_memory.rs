@@ -116,10 +116,10 @@ fn ten_thousand_keys_at_once_are_served_counted_and_let_go() {
     // One more key: one of them makes room.
     drop(pool.get_timeout(&(KEYS as u64), SOON).unwrap());
     let stats = pool.stats();
-    assert_eq!(
-        (stats.idle, stats.evicted(EvictReason::MadeRoom)),
-        (KEYS, 1)
-    );
+    // On a busy machine its dispose may take so long that another one makes room as well.
+    let made_room = stats.evicted(EvictReason::MadeRoom) as usize;
+    assert!((1..=2).contains(&made_room), "{stats}");
+    assert_eq!(stats.idle + made_room, KEYS + 1, "{stats}");
     // The collector and a few workers, however many keys there are.
     assert!(threads("many-") <= 16, "{}", threads("many-"));
     pool.clear();
