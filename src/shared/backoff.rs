@@ -87,7 +87,6 @@ impl<M: ConnectionManager> Shared<M> {
         core.max_creating = self.config.max_creating;
         drop(core);
         drop(backing);
-        self.set_last_failure(None);
         self.set_last_create_failure(None);
         self.settle();
     }

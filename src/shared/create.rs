@@ -227,8 +227,7 @@ impl<M: ConnectionManager> Shared<M> {
         let took = now.real.saturating_duration_since(since);
         self.meter.create_errors.fetch_add(1, Relaxed);
         self.note_error(now, &*error);
-        self.set_last_failure(Some((now.real, failed.cause.clone())));
-        self.set_last_create_failure(Some(failed.cause.clone()));
+        self.set_last_create_failure(Some((now.real, failed.cause.clone())));
         self.note_ill();
         self.back_off(since, now.real);
         let attached = permit.is_none_or(|permit| {

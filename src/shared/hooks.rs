@@ -2,7 +2,7 @@
 
 use super::{LastFailure, Shared};
 use crate::engine::Moment;
-use crate::error::Cause;
+use crate::sync::outer::Mutex;
 use crate::{ConnectionManager, PoolEvent, PoolObserver};
 use std::any::Any;
 use std::error::Error;
@@ -72,14 +72,14 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     pub(super) fn set_last_failure(&self, failure: Option<LastFailure<M>>) {
-        let before = std::mem::replace(&mut *self.last_failure.lock(), failure);
-        // Dropped here and not under the lock: it holds the user's error.
-        drop(before);
+        put(&self.last_failure, failure);
     }
 
-    pub(super) fn set_last_create_failure(&self, cause: Option<Cause<M::Error>>) {
-        let before = std::mem::replace(&mut *self.last_create_failure.lock(), cause);
-        drop(before);
+    /// The same, of a create. That is told in an outage, whatever a check has said since.
+    pub(super) fn set_last_create_failure(&self, failure: Option<LastFailure<M>>) {
+        let cause = failure.as_ref().map(|(_, cause)| cause.clone());
+        put(&self.last_create_failure, cause);
+        self.set_last_failure(failure);
     }
 
     /// Asks whether an error is worth repeating; a panic says no.
@@ -111,6 +111,12 @@ pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent) -> bo
         message,
     });
     false
+}
+
+/// What was there holds the user's error: it is dropped here and not under the lock.
+fn put<T>(place: &Mutex<T>, value: T) {
+    let before = std::mem::replace(&mut *place.lock(), value);
+    drop(before);
 }
 
 /// Whether anybody may listen to the events of every checkout.
