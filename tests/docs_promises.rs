@@ -1,6 +1,8 @@
 //! The page of promises keeps its word: every test that it names is there.
 
-use std::{fs, path::Path};
+mod pages;
+
+use pages::read;
 
 /// Everything in backquotes that looks like `file::name`.
 fn named(page: &str) -> Vec<(&str, &str)> {
@@ -13,16 +15,15 @@ fn named(page: &str) -> Vec<(&str, &str)> {
 
 #[test]
 fn every_test_that_the_page_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("src/docs/promises.md")).unwrap();
+    let page = read("src/docs/promises.md");
     let tests = named(&page);
     assert!(tests.len() >= 40, "only {}", tests.len());
     for (file, name) in tests {
         let path = match file.strip_prefix("src/") {
-            Some(_) => root.join(file),
-            None => root.join("tests").join(file).with_extension("rs"),
+            Some(_) => file.to_owned(),
+            None => format!("tests/{file}.rs"),
         };
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let text = read(&path);
         // Indented where a macro such as proptest! stands around it.
         let function = format!("fn {name}(");
         let there = text
@@ -34,9 +35,8 @@ fn every_test_that_the_page_names_exists() {
 
 #[test]
 fn every_promise_has_a_chapter() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("src/docs/promises.md")).unwrap();
-    let front = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let page = read("src/docs/promises.md");
+    let front = read("src/lib.rs");
     for number in 1..=7 {
         let line = format!("//! {number}. *");
         let (_, promise) = front

@@ -4,9 +4,9 @@
 mod common;
 mod r2d2;
 
-use common::{Gate, SOON, assert_at, eventually, fill, ms, now, spawn, take, timed};
+use common::{Gate, SOON, assert_at, eventually, fill, ms, now, spawn, take, timed, told};
 use conpool::{Cause, EvictReason, GetError, HealthCheck, Pool, PooledConnection, R2d2Manager};
-use r2d2::{Fault, HOOKS, Hook, Peer, Refused, builder, close_clean, manager, told};
+use r2d2::{Fault, HOOKS, Hook, Peer, Refused, builder, close_clean, manager};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,

@@ -5,9 +5,9 @@ mod common;
 mod r2d2;
 
 use ::r2d2::HandleError;
-use common::{Gate, Log, SOON, eventually, ms, quick_backoff, secs, stays};
+use common::{Gate, Log, SOON, eventually, ms, quick_backoff, secs, stays, told};
 use conpool::{Cause, EvictReason, HealthCheck, ManualClock, PoolConfig, PoolEvent};
-use r2d2::{Fault, Hook, Peer, Refused, builder, manager, told};
+use r2d2::{Fault, Hook, Peer, Refused, builder, manager};
 use std::{
     error::Error,
     panic::{AssertUnwindSafe, catch_unwind},

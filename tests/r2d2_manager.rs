@@ -5,12 +5,12 @@ mod common;
 mod r2d2;
 
 use ::r2d2::{CustomizeConnection, ManageConnection};
-use common::{SOON, assert_at, eventually, fill, ms, queued, spawn, take, timed};
+use common::{SOON, assert_at, eventually, fill, ms, queued, spawn, take, timed, told};
 use conpool::{
     BuildError, Cause, ConnectionManager, EvictReason, GetError, HealthCheck, KeyedPool, Pool,
     PooledConnection, R2d2Manager,
 };
-use r2d2::{Conn, Fault, Hook, Peer, Refused, builder, close_clean, manager, told};
+use r2d2::{Conn, Fault, Hook, Peer, Refused, builder, close_clean, manager};
 use std::{
     any::Any,
     cell::Cell,

@@ -24,11 +24,8 @@ fn moved<T: Send + Debug>() {}
 /// Used by many threads at once.
 fn shared<T: Send + Sync + Debug + 'static>() {}
 
-/// Held on to across `catch_unwind`: what a server does for each request.
-fn handle<T: Send + Sync + Debug + Clone + UnwindSafe + RefUnwindSafe + 'static>() {}
-
-/// Plain values.
-fn value<T: Send + Sync + Debug + Clone + UnwindSafe + RefUnwindSafe + 'static>() {}
+/// Handles, which a server holds on to across `catch_unwind` for each request, and plain values.
+fn anywhere<T: Send + Sync + Debug + Clone + UnwindSafe + RefUnwindSafe + 'static>() {}
 
 /// To be printed, returned by `?` and downcast.
 fn error<T: Error + Display + Send + Sync + 'static>() {}
@@ -53,8 +50,8 @@ impl ConnectionManager for Awkward {
 
 /// What every pool has, whatever its manager.
 fn of_every_manager<M: ConnectionManager>() {
-    handle::<Pool<M>>();
-    handle::<KeyedPool<String, M>>();
+    anywhere::<Pool<M>>();
+    anywhere::<KeyedPool<String, M>>();
     sent::<PooledConnection<M>>();
     sent::<PoolBuilder<M>>();
     sent::<KeyedPoolBuilder<String, M>>();
@@ -68,8 +65,8 @@ fn handles_go_anywhere_whatever_they_pool() {
     of_every_manager::<MemoryManager>();
     of_every_manager::<ConbusSocketManager>();
     of_every_manager::<Awkward>();
-    handle::<MemoryManager>();
-    handle::<ManualClock>();
+    anywhere::<MemoryManager>();
+    anywhere::<ManualClock>();
     shared::<PoolRegistry>();
     shared::<ConbusSocketManager>();
     shared::<Cause<MemoryError>>();
@@ -87,22 +84,22 @@ fn guards_and_builders_move_to_another_thread_and_print_themselves() {
 
 #[test]
 fn values_are_plain() {
-    value::<PoolConfig>();
-    value::<PoolStats>();
-    value::<Latency>();
-    value::<ConnectionInfo>();
-    value::<Holder>();
-    value::<SweepReport>();
-    value::<Backoff>();
-    value::<Fairness>();
-    value::<HealthCheck>();
-    value::<HealthState>();
-    value::<EvictReason>();
-    value::<Phase>();
-    value::<Hook>();
-    value::<Unread>();
-    value::<MemoryCounters>();
-    value::<ConfigError>();
+    anywhere::<PoolConfig>();
+    anywhere::<PoolStats>();
+    anywhere::<Latency>();
+    anywhere::<ConnectionInfo>();
+    anywhere::<Holder>();
+    anywhere::<SweepReport>();
+    anywhere::<Backoff>();
+    anywhere::<Fairness>();
+    anywhere::<HealthCheck>();
+    anywhere::<HealthState>();
+    anywhere::<EvictReason>();
+    anywhere::<Phase>();
+    anywhere::<Hook>();
+    anywhere::<Unread>();
+    anywhere::<MemoryCounters>();
+    anywhere::<ConfigError>();
     shared::<Health>();
     shared::<PoolEvent>();
 }
@@ -125,14 +122,14 @@ fn of_the_http_client() {
         HttpBody, HttpConnection, HttpError, HttpManager, HttpOrigin, HttpPhase, HttpPool,
         HttpPoolBuilder, Transport, TransportError,
     };
-    handle::<HttpPool>();
+    anywhere::<HttpPool>();
     moved::<HttpPoolBuilder>();
     moved::<HttpBody>();
     moved::<HttpConnection>();
     moved::<Transport>();
     shared::<HttpManager>();
-    value::<HttpOrigin>();
-    value::<HttpPhase>();
+    anywhere::<HttpOrigin>();
+    anywhere::<HttpPhase>();
     error::<HttpError>();
     error::<TransportError>();
 }
@@ -147,11 +144,11 @@ fn of_sqlite() {
     of_every_manager::<SqliteManager>();
     shared::<SqliteManager>();
     moved::<SqliteConnection>();
-    value::<SqlitePath>();
-    value::<IsolationLevel>();
-    value::<JournalMode>();
-    value::<Synchronous>();
-    value::<TempStore>();
+    anywhere::<SqlitePath>();
+    anywhere::<IsolationLevel>();
+    anywhere::<JournalMode>();
+    anywhere::<Synchronous>();
+    anywhere::<TempStore>();
     error::<SqliteError>();
     error::<TransactionError<std::fmt::Error>>();
     error::<SavepointError<std::fmt::Error>>();
@@ -179,7 +176,7 @@ fn of_websocket() {
     shared::<WebSocketManager>();
     moved::<WebSocketManagerBuilder>();
     moved::<WebSocketConnection>();
-    value::<Pushed>();
+    anywhere::<Pushed>();
     error::<WebSocketError>();
 }
 

@@ -10,8 +10,8 @@
 )]
 
 use conpool::{
-    Backoff, ConnectionManager, Hook, MemoryConnection, MemoryError, MemoryManager, Pool,
-    PoolBuilder, PoolEvent, PoolObserver, PooledConnection,
+    Backoff, ConnectionManager, GetError, Hook, MemoryConnection, MemoryError, MemoryManager, Pool,
+    PoolBuilder, PoolEvent, PoolObserver, PooledConnection, Timeout,
 };
 use std::{
     fs::{self, File},
@@ -105,6 +105,24 @@ pub(crate) fn assert_at(took: Duration, least: Duration) {
         took <= least + noise(),
         "took {took:?} instead of {least:?}"
     );
+}
+
+/// What callers are told who give the pool this long, as soon as it carries a cause: on a busy machine the
+/// first ones may be gone before anything was tried.
+#[track_caller]
+pub(crate) fn told<M: ConnectionManager>(pool: &Pool<M>, timeout: Duration) -> Timeout<M::Error> {
+    let start = now();
+    loop {
+        let (result, took) = timed(|| pool.get_timeout(timeout));
+        assert_at(took, timeout);
+        match result.map(drop).unwrap_err() {
+            GetError::TimedOut(told) if told.last.is_some() => return *told,
+            error => assert!(
+                error.is_timeout() && start.elapsed() < SOON,
+                "without a cause: {error}"
+            ),
+        }
+    }
 }
 
 /// Asserts that `condition` comes true within five seconds.

@@ -5,8 +5,8 @@
     reason = "every test file uses its own part of these helpers"
 )]
 
-use crate::common::{Gate, Log, SOON, eventually, now, quick_backoff, threads, timed};
-use conpool::{GetError, Pool, PoolBuilder, R2d2Manager, Timeout};
+use crate::common::{Gate, Log, SOON, eventually, quick_backoff, threads};
+use conpool::{Pool, PoolBuilder, R2d2Manager};
 use r2d2::{CustomizeConnection, ManageConnection};
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,6 @@ use std::{
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     thread,
-    time::Duration,
 };
 
 /// A hook of r2d2.
@@ -194,21 +193,6 @@ pub(crate) fn manager(peer: &Peer) -> R2d2Manager<Peer> {
 pub(crate) fn builder(name: &str) -> PoolBuilder<R2d2Manager<Peer>> {
     let _ = crate::common::noise();
     Pool::builder().name(name).backoff(quick_backoff())
-}
-
-/// What callers are told who give the pool this long, as soon as it carries a cause: on a busy machine the
-/// first ones may be gone before anything was tried.
-#[track_caller]
-pub(crate) fn told(pool: &Pool<R2d2Manager<Peer>>, timeout: Duration) -> Timeout<Refused> {
-    let start = now();
-    loop {
-        let (result, took) = timed(|| pool.get_timeout(timeout));
-        assert!(took >= timeout, "gave up after {took:?}");
-        match result.unwrap_err() {
-            GetError::TimedOut(told) if told.last.is_some() => return *told,
-            error => assert!(start.elapsed() < SOON, "without a cause: {error}"),
-        }
-    }
 }
 
 /// Closes `pool` and asserts that nothing of it is left: every connection was dropped, each that
