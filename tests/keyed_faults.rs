@@ -22,7 +22,8 @@ fn hang_costs_others_one_slot_for_a_while(pool: &Keyed, fleet: &Fleet, hook: Hoo
     // On a busy machine a caller may have left before the hook was begun for it, which it then is not.
     while backend.running(hook) == 0 {
         let (result, took) = timed(|| pool.get_timeout(&1, ms(40)));
-        assert!(result.unwrap_err().is_timeout());
+        // Or it was kept from leaving for so long that it was not left to wait for a check any more.
+        assert!(result.map_or_else(|error| error.is_timeout(), |_| took >= ms(100)));
         assert_at(took, ms(40));
     }
     for key in 2..8 {

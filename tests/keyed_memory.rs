@@ -5,7 +5,7 @@
 mod common;
 mod resources;
 
-use common::{SOON, eventually, secs, threads};
+use common::{SOON, eventually, secs, threads, timed};
 use conpool::{ConnectionManager, EvictReason, KeyedPool, KeyedPoolBuilder, PooledConnection};
 use resources::{process::alone, usage::resident};
 use std::{convert::Infallible, time::Instant};
@@ -114,11 +114,13 @@ fn ten_thousand_keys_at_once_are_served_counted_and_let_go() {
     let stats = pool.stats();
     assert_eq!((stats.in_use, stats.idle, stats.disposed), (0, KEYS, 0));
     // One more key: one of them makes room.
-    drop(pool.get_timeout(&(KEYS as u64), SOON).unwrap());
+    let (got, took) = timed(|| pool.get_timeout(&(KEYS as u64), SOON));
+    drop(got.unwrap());
     let stats = pool.stats();
-    // On a busy machine its dispose may take so long that another one makes room as well.
+    // On a busy machine its dispose may take so long, 100 ms, that another one makes room as well.
     let made_room = stats.evicted(EvictReason::MadeRoom) as usize;
-    assert!((1..=2).contains(&made_room), "{stats}");
+    let most = 1 + took.as_millis() as usize / 100;
+    assert!((1..=most).contains(&made_room), "{stats}");
     assert_eq!(stats.idle + made_room, KEYS + 1, "{stats}");
     // The collector and a few workers, however many keys there are.
     assert!(threads("many-") <= 16, "{}", threads("many-"));

@@ -34,7 +34,9 @@ fn every_setting_holds_for_each_key() {
             drop(take_each(&pool, &[key, key]));
         }
         eventually(|| fleet.of(key).counters().disposed == 2);
-        assert_eq!(fleet.of(key).counters().checked, 4);
+        // Each at its second and third checkout, and once more where a check took so long that its caller
+        // had the other one checked too.
+        assert!(fleet.of(key).counters().checked >= 4);
         let stats = pool.stats_for(&key).unwrap();
         assert_eq!((stats.max_size, stats.saturated), (2, 1));
         assert_eq!(stats.evicted(EvictReason::MaxUses), 2);

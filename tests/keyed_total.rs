@@ -130,11 +130,15 @@ fn the_connection_of_another_key_that_was_idle_longest_makes_room() {
         drop(guard);
     }
     clock.advance(secs(1));
-    let mut kept = Vec::new();
+    let (mut kept, mut slow) = (Vec::new(), false);
     for (n, key) in [3, 2, 1, 2].into_iter().enumerate() {
         let asking = 10 + n as u32;
-        kept.push(pool.get_timeout(&asking, SOON).unwrap());
-        assert_eq!(made_room(&pool), n as u64 + 1);
+        let (got, took) = timed(|| pool.get_timeout(&asking, SOON).unwrap());
+        kept.push(got);
+        // A dispose that takes 100 ms is not counted on, and the next connection goes too.
+        slow |= took >= ms(100);
+        let (made, due) = (made_room(&pool), n as u64 + 1);
+        assert!(made == due || slow && made > due, "{made}, not {due}");
         assert!(!fleet.of(key).kill(ids[n]), "{key} is to go as number {n}");
     }
     assert_eq!(pool.stats().created, 8);

@@ -185,6 +185,7 @@ fn the_check_runs_only_when_the_setting_says_so() {
         (after, 0, 1),
     ] {
         let pool = ageless("when", &clock)
+            .max_size(1)
             .health_check(check)
             .build(backend.clone())
             .unwrap();

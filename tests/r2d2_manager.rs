@@ -43,7 +43,7 @@ fn a_new_connection_is_connected_then_acquired_and_never_acquired_again() {
 fn every_connection_that_leaves_goes_to_on_release_once_whatever_it_died_of() {
     let peer = Peer::default();
     let pool = builder("r2release")
-        .max_size(3)
+        .max_size(1)
         .health_check(HealthCheck::OnCheckout)
         .build(manager(&peer))
         .unwrap();
@@ -67,6 +67,7 @@ fn every_connection_that_leaves_goes_to_on_release_once_whatever_it_died_of() {
     pool.clear();
     eventually(|| released(4) == 1);
 
+    pool.set_max_size(3).unwrap();
     drop(take(&pool, 3));
     close_clean(&pool, 0);
     for id in 1..=peer.connected() {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{SOON, eventually, noise, quick, secs, spawn, timed};
-use conpool::{EvictReason, Hook, ManualClock, MemoryManager, PooledConnection};
+use conpool::{EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, PooledConnection};
 
 #[test]
 fn a_guard_reads_and_writes_like_its_connection() {
@@ -19,6 +19,7 @@ fn info_tells_number_age_uses_and_generation() {
     let pool = quick("info")
         .clock(clock.clone())
         .idle_timeout(None)
+        .health_check(HealthCheck::Never)
         .build(MemoryManager::new())
         .unwrap();
     let first = PooledConnection::info(&pool.get().unwrap());

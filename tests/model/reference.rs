@@ -125,6 +125,8 @@ pub(crate) struct Reference {
     pub(crate) returning: Option<Member>,
     pub(crate) totals: Totals,
     pub(crate) round: Round,
+    /// The last get took so long that it may have looked for something else than the check it waited for.
+    pub(crate) impatient: bool,
 }
 
 impl Reference {
@@ -159,6 +161,7 @@ impl Reference {
                 taken: None,
                 evicted: Vec::new(),
             },
+            impatient: false,
         }
     }
 

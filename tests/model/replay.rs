@@ -160,7 +160,7 @@ impl Reference {
         let sound = self.idle.iter().filter(sound).count() + self.creating;
         let eager = usize::from(!self.settings.lazy);
         let wanted = match self.round.op {
-            Op::Get => sound == 0,
+            Op::Get => sound == 0 || self.impatient,
             // Beside a caller, and while idle connections are being looked at, the collector may
             // find too few of them.
             _ if self.settings.collector => self.min_idle > 0 || eager > 0,

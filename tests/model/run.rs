@@ -6,7 +6,7 @@ use super::{
     reference::{Answer, Reference, Refusal, Seen},
     settings::Settings,
 };
-use crate::common::{SOON, ms, now, secs};
+use crate::common::{SOON, ms, now, secs, timed};
 use conpool::{
     ConnectionInfo, ConnectionManager, EvictReason, GetError, Hook, ManualClock, MemoryError,
     MemoryManager, Pool, PoolStats, PooledConnection,
@@ -175,7 +175,8 @@ impl Run {
                 } else {
                     Duration::from_micros(100)
                 };
-                let got = pool.get_timeout(patience);
+                let (got, took) = timed(|| pool.get_timeout(patience));
+                self.reference.impatient = took >= ms(100);
                 self.got(got)?
             }
             Op::GetNow => {

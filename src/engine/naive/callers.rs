@@ -305,9 +305,12 @@ impl World {
         let idle = self.model.idle();
         let drained: Vec<_> = self.engine.drain(self.tick()).collect();
         assert_eq!(drained.len(), idle, "everything idle is drained");
+        // All are out before the first goes back: a waiter may want a create in the place of the next.
+        let held = self.hands.len();
         for loan in drained {
             self.found(loan);
-            let loan = self.hands.pop().expect("it was just found");
+        }
+        for loan in self.hands.split_off(held) {
             let generation = self.model.entry(loan.entry.0).generation;
             if self.model.closed || generation != self.model.generation {
                 self.retire(loan);

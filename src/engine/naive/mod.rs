@@ -100,3 +100,23 @@ fn a_create_that_another_has_overtaken_is_not_waited_for_for_ever() {
     ];
     run(TWO, &operations);
 }
+
+#[test]
+fn what_is_drained_is_out_until_it_is_given_back() {
+    let settings = Settings { max_size: 1, ..TWO };
+    let (wait, back) = (Op::Join(0, false), Op::CheckIn(0));
+    let operations = [
+        Op::Suspend(true),
+        Op::Adopt,
+        back,
+        Op::Resize(3, false),
+        Op::Adopt,
+        wait,
+        Op::Suspend(false),
+        back,
+        Op::Pass(3),
+        wait,
+        Op::Drain,
+    ];
+    run(settings, &operations);
+}
