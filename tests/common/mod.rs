@@ -28,14 +28,26 @@ use std::{
 /// What a busy machine may add to a promised bound: 200 ms, and several times what it was just seen to add
 /// to a sleep of some milliseconds and the start of a thread, or to make a thread wait for its turn.
 pub(crate) fn noise() -> Duration {
-    let worst = Duration::from_micros(watchdog().load(Ordering::Relaxed));
+    let watchdog = watchdog();
+    // What has just held up the test has held up the watchdog too, and is known after its next look.
+    let looks = watchdog.looks.load(Ordering::Acquire);
+    eventually(|| watchdog.looks.load(Ordering::Acquire) > looks);
+    let worst = Duration::from_micros(watchdog.worst.load(Ordering::Relaxed));
     Duration::from_millis(200) + worst * 4
 }
 
-/// The worst delay, in microseconds, that a thread has seen which sleeps for some milliseconds and then
-/// starts another one. A sleeper alone sees little: the scheduler is kind to it.
-fn watchdog() -> &'static AtomicU64 {
-    static WORST: AtomicU64 = AtomicU64::new(0);
+struct Watchdog {
+    /// The worst delay, in microseconds, that a thread has seen which sleeps for some milliseconds and then
+    /// starts another one. A sleeper alone sees little: the scheduler is kind to it.
+    worst: AtomicU64,
+    looks: AtomicU64,
+}
+
+fn watchdog() -> &'static Watchdog {
+    static WATCHDOG: Watchdog = Watchdog {
+        worst: AtomicU64::new(0),
+        looks: AtomicU64::new(0),
+    };
     static START: Once = Once::new();
     START.call_once(|| {
         let mut load = File::open("/proc/loadavg").ok();
@@ -47,15 +59,17 @@ fn watchdog() -> &'static AtomicU64 {
                 // can make use then.
                 let other = thread::Builder::new().stack_size(64 * 1024).spawn(|| ());
                 drop(other.map(thread::JoinHandle::join));
-                let late = start.elapsed().as_micros() as u64 - 4000;
-                WORST.fetch_max(late.max(turn(&mut load)), Ordering::Relaxed);
+                let late = (start.elapsed().as_micros() as u64).saturating_sub(4000);
+                let worst = late.max(turn(&mut load));
+                WATCHDOG.worst.fetch_max(worst, Ordering::Relaxed);
+                WATCHDOG.looks.fetch_add(1, Ordering::Release);
             }
         });
         // Panics are daily work in these tests, and a backtrace of each takes 100 ms of the hook that
         // panics: one line is enough.
         panic::set_hook(Box::new(|info| eprintln!("{info}")));
     });
-    &WORST
+    &WATCHDOG
 }
 
 /// How long, in microseconds, a thread may have to wait for its turn where all that want to run now take
