@@ -243,8 +243,11 @@ fn who_waits_for_the_last_connection_hears_of_the_outage_when_it_is_gone() {
             let pool = pool.clone();
             move || pool.get().map(drop)
         });
-        // Its create has failed, and it waits for the one connection.
-        eventually(|| pool.stats().create_errors == 1 + u64::from(detached));
+        // Its create has failed and left its slot, and it waits for the one connection.
+        eventually(|| {
+            let stats = pool.stats();
+            stats.create_errors == 1 + u64::from(detached) && stats.creating == 0
+        });
         queued(&pool, 1);
         match detached {
             true => drop(PooledConnection::detach(held)),
