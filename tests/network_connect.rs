@@ -10,8 +10,8 @@ mod support;
 use common::{SOON, eventually, ms, noise, now, spawn, timed};
 use conpool::{Backoff, Cause, ConbusError, EvictReason, Phase, PooledConnection};
 use network::{
-    MILD, Site, assert_at, bridge, connect_error, copies, found_dead, pool, read, sees_the_end,
-    timeout, told,
+    MILD, Site, TICK, assert_at, bridge, connect_error, copies, found_dead, pool, read,
+    sees_the_end, timeout, told,
 };
 use std::{
     io::{ErrorKind, Read},
@@ -245,7 +245,7 @@ fn a_server_that_takes_clients_and_says_nothing_costs_each_user_the_read_timeout
     for _ in 0..3 {
         let mut line = site.pool.get_timeout(SOON).unwrap();
         let (answer, took) = timed(|| line.read(&mut [0]));
-        assert!(took >= patience - ms(1), "{took:?}");
+        assert!(took >= patience - TICK, "{took:?}");
         let kind = answer.unwrap_err().kind();
         assert!(
             matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),

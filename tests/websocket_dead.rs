@@ -11,7 +11,7 @@ mod websocket;
 
 use common::{SOON, assert_at, eventually, ms, secs, spawn, timed};
 use conpool::{
-    ConbusError, ConnectionManager, EvictReason, TransportError, WebSocketError,
+    ConbusError, ConnectionManager, EvictReason, Pushed, TransportError, WebSocketError,
     managers::websocket::{CloseCode, CloseFrame, Message},
 };
 use std::{
@@ -229,7 +229,13 @@ fn a_server_that_trickles_a_message_gets_no_more_than_the_ping_timeout() {
 #[test]
 fn a_server_that_floods_an_idle_connection_with_pings_is_left() {
     let (server, clients) = Server::by_hand();
-    let manager = server.manager().close_timeout(ms(50)).build();
+    // What has come is more than that already, and the look need not find the server at work.
+    let little = Pushed::Keep {
+        max_messages: 10,
+        max_bytes: 1000,
+    };
+    let manager = server.manager().close_timeout(ms(50)).pushed(little);
+    let manager = manager.build();
     let mut near = manager.create().unwrap();
     let mut far = clients.next();
     let flood = spawn(move || {

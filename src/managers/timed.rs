@@ -39,20 +39,35 @@ impl<'a> Timed<'a> {
         Self::new(socket, Pace::Until(now().checked_add(limit)))
     }
 
-    /// Does it when the socket may wait as long as is left.
+    /// Does it when the socket may wait as long as is left. Linux counts that in ticks of its own and may be
+    /// some milliseconds early; then it waits on.
     fn paced<T>(
         &mut self,
         set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-        step: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+        mut step: impl FnMut(&mut TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
         let deadline = match self.pace {
             Pace::Now => return step(self.socket),
             Pace::Until(deadline) => deadline,
         };
-        set(self.socket, left(deadline)?)?;
-        step(self.socket).map_err(timed_out)
+        loop {
+            let left = left(deadline)?;
+            let asked = now();
+            set(self.socket, left)?;
+            let result = step(self.socket);
+            // But a socket that does not wait at all is not asked again and again.
+            let waited = now().saturating_duration_since(asked);
+            let early = left.is_some_and(|left| left.saturating_sub(waited) <= MOST_EARLY);
+            match result {
+                Err(error) if early && error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result.map_err(timed_out),
+            }
+        }
     }
 }
+
+/// Two ticks of the slowest kernels.
+const MOST_EARLY: Duration = Duration::from_millis(20);
 
 fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
     let Some(deadline) = deadline else {
@@ -87,5 +102,39 @@ pub(super) fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_kernel_that_gives_up_early_is_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (limit, start, mut asked) = (Duration::from_millis(10), now(), 0);
+        let mut timed = Timed::within(&mut socket, limit);
+        let error = timed.paced(TcpStream::set_read_timeout, |_| {
+            asked += 1;
+            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        });
+        let took = now().saturating_duration_since(start);
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(took >= limit && asked > 1, "{asked} times in {took:?}");
+    }
+
+    #[test]
+    fn a_socket_that_does_not_wait_is_not_asked_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _silent = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let limit = Duration::from_secs(3600);
+        let error = Timed::within(&mut socket, limit)
+            .read(&mut [0])
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

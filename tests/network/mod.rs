@@ -149,6 +149,9 @@ pub(crate) fn timeout(error: &GetError<ConbusError>) -> &Timeout<ConbusError> {
     }
 }
 
+/// How much too early a read timeout of the system may be, which counts in ticks of its own.
+pub(crate) const TICK: Duration = ms(10);
+
 /// Asserts that `took` lies between `least` and `least` plus what a busy machine adds. The thread that
 /// measures this may be the last to wake from a stall, so it gets a moment.
 #[track_caller]
