@@ -213,6 +213,8 @@ fn several_waiters_survive_the_pauses_of_a_long_outage() {
         .build_lazy(backend.clone())
         .unwrap();
     backend.fail_transient(Hook::Create, u64::MAX);
+    // Known to be down: only the callers before the first failure may create beside each other.
+    assert!(pool.get_timeout(ms(1)).is_err());
     let users: Vec<_> = (0..4)
         .map(|n| {
             let pool = pool.clone();
