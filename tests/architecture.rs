@@ -62,7 +62,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // As a user's program, in a world of its own.
     (
         "schedules",
-        &["builder", "config", "guard", "manager", "pool", "sync"],
+        &[
+            "builder", "config", "guard", "health", "manager", "pool", "sync",
+        ],
     ),
 ];
 

@@ -59,7 +59,7 @@ fn failed_checks_count_in_a_row_until_one_succeeds() {
 #[test]
 fn a_connection_that_comes_back_broken_degrades() {
     let backend = MemoryManager::new();
-    let pool = quick("broken").max_size(2).build(backend.clone()).unwrap();
+    let pool = quick("broken").max_size(1).build(backend.clone()).unwrap();
     let guard = pool.get().unwrap();
     backend.fail(Hook::HasBroken, 1);
     drop(guard);

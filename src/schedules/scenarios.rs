@@ -3,7 +3,7 @@ use super::users::{balances, ends_well, modest_user, operator, serves_in_full, u
 use super::{explore, explore_in, schedules};
 use crate::sync::outer::thread::spawn;
 use crate::sync::world::{self, Flaw};
-use crate::{Backoff, Fairness, HealthCheck, Pool, PoolBuilder};
+use crate::{Backoff, Fairness, HealthCheck, HealthState, Pool, PoolBuilder};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,23 @@ fn the_books_balance_in_strict_order_and_under_checks_of_every_checkout() {
             .fairness(Fairness::Strict)
             .health_check(HealthCheck::OnCheckout);
         turmoil(builder, Faults::default(), 3 + 4 + 6)
+    });
+}
+
+#[test]
+fn who_has_a_new_connection_sees_the_pool_healed() {
+    explore(|| {
+        let backend = Backend::new(Faults::default());
+        let books = Arc::clone(&backend.books);
+        let pool = world::spared(|| patient(2).build_lazy(backend).unwrap());
+        for _ in 0..6 {
+            let mut got = pool.get().expect("a connection");
+            assert_eq!(pool.health(), HealthState::Healthy);
+            got.broken = true;
+            drop(got);
+        }
+        ends_well(&pool);
+        move || balances(&books, 2)
     });
 }
 

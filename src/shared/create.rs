@@ -143,7 +143,10 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.create.record(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
         let here = self.bell.is_none();
+        let mut healed = None;
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
+            // Before anybody can have the connection: its holder finds the pool healed.
+            healed = self.wellbeing.succeed(false);
             loan.entry.begin(loan.slot.uses());
             if here && engine.surplus(core, generation).is_none() {
                 return Installed::Here(loan, engine.settle(core, now.real));
@@ -163,7 +166,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return None;
             }
         };
-        self.note_well(false);
+        self.tell_health(healed);
         self.back_on(Some(since));
         self.call_for_newcomer(expires, now);
         // Older creates that this one has overtaken are on notice now.

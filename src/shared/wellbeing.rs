@@ -18,6 +18,9 @@ pub(super) struct Wellbeing {
     slow: AtomicBool,
 }
 
+/// From which state to which other.
+type Change = Option<(HealthState, HealthState)>;
+
 impl Wellbeing {
     fn state(&self) -> HealthState {
         match self.failures.load(Relaxed) {
@@ -26,6 +29,25 @@ impl Wellbeing {
             1..ILL => HealthState::Degraded,
             _ => HealthState::Unhealthy,
         }
+    }
+
+    /// A create or a check has succeeded. Whoever notes that under the engine's lock tells it afterwards:
+    /// a subscriber is user code.
+    pub(super) fn succeed(&self, slow: bool) -> Change {
+        if self.state() == HealthState::Healthy && !slow {
+            return None;
+        }
+        self.change(|wellbeing| {
+            wellbeing.failures.store(0, Relaxed);
+            wellbeing.slow.store(slow, Relaxed);
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&Self)) -> Change {
+        let before = self.state();
+        change(self);
+        let after = self.state();
+        (before != after).then_some((before, after))
     }
 }
 
@@ -37,19 +59,15 @@ impl<M: ConnectionManager> Shared<M> {
     /// A create or a check has failed, or a connection came back broken.
     #[cold]
     pub(super) fn note_ill(&self) {
-        self.note(|wellbeing| {
+        let change = self.wellbeing.change(|wellbeing| {
             wellbeing.failures.fetch_add(1, Relaxed);
         });
+        self.tell_health(change);
     }
 
-    /// A create or a check has succeeded.
+    /// A check has succeeded.
     pub(super) fn note_well(&self, slow: bool) {
-        if self.wellbeing.state() != HealthState::Healthy || slow {
-            self.note(|wellbeing| {
-                wellbeing.failures.store(0, Relaxed);
-                wellbeing.slow.store(slow, Relaxed);
-            });
-        }
+        self.tell_health(self.wellbeing.succeed(slow));
     }
 
     /// The same for a check of which nobody knows how long it took.
@@ -59,13 +77,10 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    fn note(&self, change: impl FnOnce(&Wellbeing)) {
-        let before = self.wellbeing.state();
-        change(&self.wellbeing);
-        let after = self.wellbeing.state();
-        if before == after {
+    pub(super) fn tell_health(&self, change: Change) {
+        let Some((before, after)) = change else {
             return;
-        }
+        };
         let pool = &*self.name;
         let (from, to) = (before.as_str(), after.as_str());
         guarded(|| match after {
