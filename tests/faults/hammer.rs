@@ -25,8 +25,9 @@ pub(crate) struct Verdict {
     pub(crate) served: u64,
     pub(crate) abandoned: usize,
     /// What on a busy machine alone proves nothing: a late get, which can meet several threads in turn
-    /// that were held up; a hook that the book takes for quick and the pool has given up on, because the
-    /// thread that came out of it was held up longer than the gauge.
+    /// that were held up; a slow recovery or close, for which many threads take turns; a hook that the
+    /// book takes for quick and the pool has given up on, because the thread that came out of it was held
+    /// up longer than the gauge.
     pub(crate) doubt: Option<String>,
 }
 
@@ -37,10 +38,16 @@ impl Verdict {
         }
     }
 
+    /// No bound is promised here: what takes long once is a doubt.
     fn prompt(&mut self, what: &str, took: Duration, start: Instant) {
-        self.must(took <= widened(PROMPT, start), || {
-            format!("{what} in {took:?}")
-        });
+        if took > widened(PROMPT, start) {
+            self.doubt(|| Some(format!("{what} in {took:?}")));
+        }
+    }
+
+    /// The first doubt counts.
+    fn doubt(&mut self, doubt: impl FnOnce() -> Option<String>) {
+        self.doubt = self.doubt.take().or_else(doubt);
     }
 }
 
@@ -224,8 +231,10 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     }
     drop(sender);
     if let Some(mut seen) = hammer(&mut verdict, &pool, &manager, &reports) {
-        verdict.doubt = (seen.latest > widened(GRACE, begun))
-            .then(|| format!("a get came back {:?} after its deadline", seen.latest));
+        verdict.doubt(|| {
+            (seen.latest > widened(GRACE, begun))
+                .then(|| format!("a get came back {:?} after its deadline", seen.latest))
+        });
         verdict.must(seen.latest < SOON, || {
             format!("a get came back {:?} after its deadline", seen.latest)
         });
@@ -240,8 +249,7 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     let steady = delay_since(begun) < HOOK_TIMEOUT / 3;
     manager.read(|book| {
         verdict.complaints.extend(book.complaint());
-        let crowd = book.crowd().filter(|_| steady);
-        verdict.doubt = verdict.doubt.take().or(crowd);
+        verdict.doubt(|| book.crowd().filter(|_| steady));
     });
     (verdict, manager)
 }
