@@ -51,15 +51,10 @@ impl<'a> Timed<'a> {
             Pace::Until(deadline) => deadline,
         };
         loop {
-            let left = left(deadline)?;
-            let asked = now();
-            set(self.socket, left)?;
-            let result = step(self.socket);
-            // But a socket that does not wait at all is not asked again and again.
-            let waited = now().saturating_duration_since(asked);
-            let early = left.is_some_and(|left| left.saturating_sub(waited) <= MOST_EARLY);
-            match result {
-                Err(error) if early && error.kind() == io::ErrorKind::WouldBlock => {}
+            set(self.socket, left(deadline)?)?;
+            match step(self.socket) {
+                // A socket that does not wait at all is not asked again and again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_near(deadline) => {}
                 result => return result.map_err(timed_out),
             }
         }
@@ -68,6 +63,10 @@ impl<'a> Timed<'a> {
 
 /// Two ticks of the slowest kernels.
 const MOST_EARLY: Duration = Duration::from_millis(20);
+
+fn is_near(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_duration_since(now()) <= MOST_EARLY)
+}
 
 fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
     let Some(deadline) = deadline else {
