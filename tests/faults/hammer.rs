@@ -40,14 +40,12 @@ impl Verdict {
 
     /// No bound is promised here: what takes long once is a doubt.
     fn prompt(&mut self, what: &str, took: Duration, start: Instant) {
-        if took > widened(PROMPT, start) {
-            self.doubt(|| Some(format!("{what} in {took:?}")));
-        }
+        self.doubt((took > widened(PROMPT, start)).then(|| format!("{what} in {took:?}")));
     }
 
     /// The first doubt counts.
-    fn doubt(&mut self, doubt: impl FnOnce() -> Option<String>) {
-        self.doubt = self.doubt.take().or_else(doubt);
+    fn doubt(&mut self, doubt: Option<String>) {
+        self.doubt = self.doubt.take().or(doubt);
     }
 }
 
@@ -231,10 +229,10 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     }
     drop(sender);
     if let Some(mut seen) = hammer(&mut verdict, &pool, &manager, &reports) {
-        verdict.doubt(|| {
+        verdict.doubt(
             (seen.latest > widened(GRACE, begun))
-                .then(|| format!("a get came back {:?} after its deadline", seen.latest))
-        });
+                .then(|| format!("a get came back {:?} after its deadline", seen.latest)),
+        );
         verdict.must(seen.latest < SOON, || {
             format!("a get came back {:?} after its deadline", seen.latest)
         });
@@ -249,7 +247,7 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
     let steady = delay_since(begun) < HOOK_TIMEOUT / 3;
     manager.read(|book| {
         verdict.complaints.extend(book.complaint());
-        verdict.doubt(|| book.crowd().filter(|_| steady));
+        verdict.doubt(book.crowd().filter(|_| steady));
     });
     (verdict, manager)
 }
