@@ -38,14 +38,20 @@ impl Drop for Sweeper {
     }
 }
 
+/// So many rounds, or what a busy machine does of them in two seconds.
+fn rounds(most: u32) -> impl Iterator<Item = u32> {
+    let start = now();
+    (0..most).take_while(move |_| start.elapsed() < secs(2))
+}
+
 /// Its creates run side by side, and one that gets no core for a while has not been overtaken for good. (Where
-/// it got none for longer than a create that was overtaken is waited for, one more is right.)
+/// it got none for half a second, one more is right.)
 #[test]
 fn a_build_opens_min_idle_connections_and_no_more() {
     let crowd: Vec<_> = (0..4)
         .map(|_| {
             spawn(|| {
-                for _ in 0..25 {
+                for _ in rounds(25) {
                     let backend = MemoryManager::new();
                     backend.delay(Hook::Create, ms(8));
                     let pool = quick("prime").min_idle(2).max_size(4);
@@ -54,7 +60,7 @@ fn a_build_opens_min_idle_connections_and_no_more() {
                         eventually(|| pool.stats().creating == 0);
                         backend.counters().created
                     });
-                    assert!(created == 2 || took > ms(50), "{created} in {took:?}");
+                    assert!(created == 2 || took > ms(500), "{created} in {took:?}");
                 }
             })
         })
@@ -124,7 +130,7 @@ fn min_idle_is_reached_whichever_create_serves_the_first_caller() {
     let crowd: Vec<_> = (0..8)
         .map(|_| {
             spawn(|| {
-                for round in 0..100 {
+                for round in rounds(100) {
                     let backend = MemoryManager::new();
                     let pool = quick("first").min_idle(2);
                     let pool = pool.build_lazy(backend.clone()).unwrap();

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{SOON, eventually, ms, noise, quick, secs, stays, take, threads, timed};
+use common::{Custom, Gate, SOON, eventually, ms, noise, quick, secs, stays, take, threads, timed};
 use conpool::{BuildError, Hook, MemoryManager, Pool, PoolBuilder, PoolConfig};
-use std::{error::Error, time::Duration};
+use std::{error::Error, thread, time::Duration};
 
 type Builder = PoolBuilder<MemoryManager>;
 type Spoil = fn(Builder) -> Builder;
@@ -122,6 +122,54 @@ fn build_waits_for_min_idle_and_for_one_at_least() {
             .unwrap();
         assert_eq!(pool.stats().idle, opened, "{:?}", pool.stats());
         assert_eq!(backend.counters().created, opened as u64);
+    }
+}
+
+/// A create that is slow once, behind one that is quick.
+fn slow_first(backend: &MemoryManager, slow: impl Fn() + Send + Sync + 'static) -> Custom {
+    Custom::new(backend, move |hook, n| {
+        if (hook, n) == (Hook::Create, 1) {
+            slow();
+        }
+    })
+}
+
+/// A thread that gets no core for a while is no reason to open a connection more than was asked for.
+#[test]
+fn build_waits_for_a_create_that_another_one_overtook() {
+    let backend = MemoryManager::new();
+    let pool = Pool::builder()
+        .name("overtaken")
+        .min_idle(2)
+        .max_size(4)
+        .build(slow_first(&backend, || thread::sleep(ms(150))))
+        .unwrap();
+    eventually(|| pool.stats().creating == 0);
+    assert_eq!(backend.counters().created, 2);
+}
+
+/// With a small budget it does not wait for so long that the other one would come too late. (Tried again
+/// where a busy machine has used up the budget.)
+#[test]
+fn build_opens_another_connection_in_place_of_one_whose_create_hangs() {
+    for budget in [secs(30), ms(400)] {
+        let built = (0..20).find_map(|_| {
+            let (backend, gate) = (MemoryManager::new(), Gate::default());
+            let pool = Pool::builder()
+                .name("instead")
+                .min_idle(2)
+                .max_size(4)
+                .get_timeout(budget)
+                .build(slow_first(&backend, {
+                    let gate = gate.clone();
+                    move || gate.pass()
+                }));
+            let seen = pool.as_ref().map(|pool| pool.stats());
+            gate.open();
+            seen.ok()
+        });
+        let seen = built.expect("a pool, though one create hangs");
+        assert_eq!((seen.idle, seen.creating), (2, 1), "{budget:?}: {seen}");
     }
 }
 

@@ -6,7 +6,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What a busy machine may take to give a thread its turn, and a little more: a create that is late by less
+/// is not given up on for another, which would be opened in vain.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// A hook at work, or about to be, with the slot it keeps.
 #[derive(Debug, Clone)]
@@ -65,6 +69,8 @@ pub(crate) struct Ledger {
     pub(crate) paused_until: Option<Instant>,
     /// Creates have failed, and none has succeeded since.
     pub(crate) failing: bool,
+    /// How long a create that was overtaken is waited for, beyond twice the time of the other one.
+    pub(crate) grace: Duration,
     /// Jobs that cover a waiter.
     covering: usize,
     jobs: BTreeMap<u64, Job>,
@@ -94,6 +100,7 @@ impl Ledger {
             max_creating,
             paused_until: None,
             failing: false,
+            grace: GRACE,
             covering: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -266,14 +273,13 @@ impl Ledger {
     }
 
     /// A create that began at `since` has ended: older ones still at work were overtaken, and get as
-    /// long again as that one took, and a little, before their waiters look for something else. A little is
-    /// what a busy machine may take to give a thread its turn: with less, it opens connections in vain.
+    /// long again as that one took, and a little, before their waiters look for something else.
     pub(super) fn overtake(&mut self, since: Instant, now: Instant) {
-        let grace = now.saturating_duration_since(since) * 2 + std::time::Duration::from_millis(50);
+        let patience = now.saturating_duration_since(since) * 2 + self.grace;
         let older =
             |job: &&mut Job| job.kind == JobKind::Create && job.started && job.since < since;
         for job in self.jobs.values_mut().filter(older) {
-            job.patience.get_or_insert(job.since + grace);
+            job.patience.get_or_insert(job.since + patience);
         }
     }
 

@@ -9,6 +9,11 @@ use crate::error::BuildError;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Duration;
+
+/// Nobody waits but the builder, who has asked for so many connections and for no more: a create that
+/// another one has overtaken gets longer here before one is opened in its place.
+const GRACE: Duration = Duration::from_millis(500);
 
 impl<M: ConnectionManager> Shared<M> {
     /// While this is on, nobody else looks after min_idle, and a create that fails for good fails
@@ -55,15 +60,19 @@ impl<M: ConnectionManager> Shared<M> {
         let deadline = since.checked_add(budget).filter(|_| !is_unlimited(budget));
         // Like so many callers, all queued before the first wait: their creates run side by side.
         let tickets: Vec<_> = (0..target).map(|_| Ticket::new(since)).collect();
-        {
+        let usual = {
             let mut core = self.engine.lock();
+            let usual = core.grace;
+            // Of a small budget enough must be left for the other one.
+            core.grace = (budget / 4).clamp(usual, GRACE);
             for ticket in &tickets {
                 self.engine.join(&mut core, ticket, since);
             }
             let effects = self.engine.settle(&mut core, since);
             drop(core);
             self.run(effects);
-        }
+            usual
+        };
         let mut loans = Vec::with_capacity(target);
         let mut error = None;
         for ticket in &tickets {
@@ -101,6 +110,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let Some(error) = error else {
+            self.engine.lock().grace = usual;
             return Ok(loans);
         };
         // Closing first, so that what still arrives is disposed and not kept.
@@ -125,6 +135,6 @@ impl<M: ConnectionManager> Shared<M> {
 }
 
 /// Threads that have nothing left to do end within this.
-const fn budget_for_cleaning() -> std::time::Duration {
-    std::time::Duration::from_millis(100)
+const fn budget_for_cleaning() -> Duration {
+    Duration::from_millis(100)
 }

@@ -15,22 +15,11 @@ struct Preset {
 }
 
 impl Preset {
-    /// A machine that holds up a thread in `create` for 50 ms makes the build open one more in its place,
-    /// which is no surplus to anybody. The tests count, and so begin anew.
     #[track_caller]
     fn new(config: &PoolConfig) -> Self {
-        let opens = config.min_idle.max(1);
-        (0..5)
-            .map(|_| Self::build(config.clone()))
-            .find(|preset| preset.pool.stats().size == opens)
-            .expect("a build that opens min_idle connections and no more")
-    }
-
-    #[track_caller]
-    fn build(config: PoolConfig) -> Self {
         let backend = MemoryManager::new();
         let clock = ManualClock::new();
-        let pool = PoolBuilder::from(config)
+        let pool = PoolBuilder::from(config.clone())
             .clock(clock.clone())
             .build(backend.clone())
             .unwrap();
