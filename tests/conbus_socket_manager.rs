@@ -5,6 +5,7 @@
     reason = "a test of real sockets measures real time"
 )]
 
+mod common;
 mod support;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::{noise, now};
 use conpool::{ConbusError, ConbusSocketManager, ConnectionManager};
 use socket2::SockRef;
 use support::{
@@ -23,8 +25,6 @@ use support::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What a loaded machine may add to a wait.
-const NOISE: Duration = Duration::from_millis(400);
 
 /// A manager, a connection it made and the peer's end of it.
 fn connected() -> (ConbusSocketManager, TcpStream, TcpStream) {
@@ -48,7 +48,7 @@ fn the_next_address_is_tried_when_one_refuses_or_does_not_answer() {
         .address(listener.local_addr().unwrap().to_string())
         .connect_timeout(Duration::from_millis(300))
         .build();
-    let start = Instant::now();
+    let start = now();
     let near = manager.create().unwrap();
     assert_eq!(
         near.peer_addr().unwrap(),
@@ -56,7 +56,7 @@ fn the_next_address_is_tried_when_one_refuses_or_does_not_answer() {
         "{:?}",
         start.elapsed()
     );
-    assert!(start.elapsed() < Duration::from_millis(300) + NOISE);
+    assert!(start.elapsed() < Duration::from_millis(300) + noise());
 }
 
 #[test]
@@ -120,11 +120,11 @@ fn a_peer_that_does_not_answer_costs_the_connect_timeout() {
             builder = builder.address(hole.addr().to_string());
         }
         let manager = builder.connect_timeout(budget).build();
-        let start = Instant::now();
+        let start = now();
         let error = manager.create().unwrap_err();
         let took = start.elapsed();
         assert!(took >= budget - Duration::from_millis(5), "{took:?}");
-        assert!(took < budget + NOISE, "{took:?}");
+        assert!(took < budget + noise(), "{took:?}");
         assert!(manager.is_transient(&error), "{error}");
     }
 }
@@ -316,10 +316,10 @@ fn dispose_waits_at_most_close_wait_even_for_a_chatterbox() {
         .close_wait(wait)
         .build();
     let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let start = Instant::now();
+    let start = now();
     manager.dispose(near);
     let took = start.elapsed();
-    assert!(took >= wait && took < wait + NOISE, "{took:?}");
+    assert!(took >= wait && took < wait + noise(), "{took:?}");
     drop(far);
 
     let (near, mut far) = (manager.create().unwrap(), listener.accept().unwrap().0);
@@ -328,10 +328,10 @@ fn dispose_waits_at_most_close_wait_even_for_a_chatterbox() {
             thread::sleep(Duration::from_millis(1));
         }
     });
-    let start = Instant::now();
+    let start = now();
     manager.dispose(near);
     let took = start.elapsed();
-    assert!(took >= wait && took < wait + NOISE, "{took:?}");
+    assert!(took >= wait && took < wait + noise(), "{took:?}");
     chatterbox.join().unwrap();
 }
 
@@ -351,9 +351,9 @@ fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
         } else {
             Some(far)
         };
-        let start = Instant::now();
+        let start = now();
         manager.dispose(near);
-        assert!(start.elapsed() < quick + NOISE, "{:?}", start.elapsed());
+        assert!(start.elapsed() < quick + noise(), "{:?}", start.elapsed());
         if let Some(mut far) = far {
             assert_eq!(far.read(&mut [0]).unwrap(), 0);
         }

@@ -178,8 +178,13 @@ fn a_server_that_is_silent_costs_the_ping_timeout_and_is_not_waited_for_again() 
     assert!(matches!(far.read(), Ok(Message::Close(Some(_)))));
 }
 
+/// (Tried again where a busy machine did not let the server send all of them in time.)
 #[test]
 fn pongs_of_other_pings_prove_nothing() {
+    assert!((0..20).any(|_| all_wrong_pongs_are_sent()));
+}
+
+fn all_wrong_pongs_are_sent() -> bool {
     let (server, clients) = Server::by_hand();
     let manager = server.manager().ping_timeout(ms(80)).build();
     let mut near = manager.create().unwrap();
@@ -187,10 +192,10 @@ fn pongs_of_other_pings_prove_nothing() {
     let far = spawn(move || {
         let mut stream = far.into_inner();
         // Empty, too short, and as long as the right one.
-        for wrong in [&b""[..], b"1234", b"12345678"] {
-            stream.write_all(&frame(0x8A, wrong)).unwrap();
-        }
+        let mut wrong = [&b""[..], b"1234", b"12345678"].into_iter();
+        let sent = wrong.all(|wrong| stream.write_all(&frame(0x8A, wrong)).is_ok());
         let _ = stream.read_to_end(&mut Vec::new());
+        sent
     });
     let error = manager.check_aliveness(&mut near).unwrap_err();
     assert!(
@@ -198,7 +203,7 @@ fn pongs_of_other_pings_prove_nothing() {
         "{error}"
     );
     manager.dispose(near);
-    far.join_soon();
+    far.join_soon()
 }
 
 #[test]

@@ -102,12 +102,12 @@ pub(crate) const fn secs(n: u64) -> Duration {
 }
 
 pub(crate) fn now() -> Instant {
+    watchdog();
     Instant::now()
 }
 
 pub(crate) fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
-    watchdog();
-    let start = Instant::now();
+    let start = now();
     (work(), start.elapsed())
 }
 

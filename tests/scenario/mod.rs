@@ -17,8 +17,6 @@ use crate::support::{
 
 /// How long something without a promised bound may take before the test calls it wedged.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// What a loaded machine may add to a promised bound.
-pub(crate) const NOISE: Duration = Duration::from_millis(500);
 pub(crate) const DEVICES: [u64; 4] = [1_302_410_003, 1_420_330_004, 1_520_331_005, 1_620_332_006];
 
 pub(crate) const fn ms(n: u64) -> Duration {
