@@ -401,7 +401,7 @@ fn a_client_is_dropped_instead_of_answered_after_so_many_requests() {
 
 #[test]
 fn a_delayed_reply_is_missed_and_still_comes() {
-    let delay = Duration::from_millis(60);
+    let delay = Duration::from_millis(500);
     let (emulator, mut line) = running(Emulator::builder().reply_delay(delay));
     let start = Instant::now();
     let short = Duration::from_millis(20);
