@@ -5,8 +5,12 @@ mod common;
 use common::{SOON, ms, noise, queued, quick, quick_backoff, secs, spawn, stays, timed};
 use conpool::{
     Cause, EvictReason, Fairness, GetError, HealthCheck, Hook, MemoryError, MemoryManager, Pool,
-    PooledConnection,
+    PoolEvent, PooledConnection,
 };
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
 
 fn scripted(error: &MemoryError) -> bool {
     matches!(error, MemoryError::Scripted { .. })
@@ -70,6 +74,39 @@ fn a_permanent_error_goes_to_the_head_waiter_only() {
     backend.release();
     assert!(head.join_soon().unwrap_err().last_create_error().is_some());
     next.join_soon().unwrap();
+}
+
+/// The thread that ran the create may be held up before anybody hears of its failure. Whoever counted on it
+/// hears all the same, and no other create is begun meanwhile, which would be opened in vain.
+#[test]
+fn a_permanent_error_reaches_its_waiter_when_the_thread_that_brings_it_is_held_up() {
+    let backend = MemoryManager::new();
+    let reported = Arc::new(AtomicUsize::new(0));
+    let reports = Arc::clone(&reported);
+    let pool = quick("heldup")
+        .observer(move |event: &PoolEvent| {
+            if let PoolEvent::CreateFailed { .. } = event {
+                // Many times the pause after a failure.
+                thread::sleep(ms(40));
+                reports.fetch_add(1, SeqCst);
+            }
+        })
+        .build_lazy(backend.clone())
+        .unwrap();
+    for turn in 1..=4 {
+        if turn % 2 == 0 {
+            backend.panic(Hook::Create, 1);
+        } else {
+            backend.fail(Hook::Create, 1);
+        }
+        let error = pool.get_timeout(SOON).unwrap_err();
+        assert!(!error.is_timeout(), "{error:?}");
+        assert_eq!(reported.load(SeqCst), turn, "reported before it is told");
+        let stats = pool.stats();
+        assert_eq!((stats.size, stats.creating), (0, 0), "{stats:?}");
+        assert_eq!(backend.calls(Hook::Create), turn as u64);
+    }
+    drop(pool.get_timeout(SOON).unwrap());
 }
 
 #[test]

@@ -84,9 +84,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.backing.lock().fails_at_checkout = true;
         match self.failed::<()>(None, since, failed, error) {
             Err(failed) => {
-                if self.config.fail_fast {
-                    self.spread(&failed);
-                }
+                self.spread(&failed);
                 failed
             }
             Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),

@@ -117,14 +117,24 @@ impl<M: ConnectionManager> Shared<M> {
                 let error = Arc::new(error);
                 let transient = self.ask_transient(&error);
                 let cause = Cause::Create(Arc::clone(&error));
-                self.failed(Some(permit), since, Failed { cause, transient }, error)
+                self.failed(
+                    Some((permit, purpose)),
+                    since,
+                    Failed { cause, transient },
+                    error,
+                )
             }
             Err(message) => {
                 let error: Arc<dyn Error + Send + Sync> = Arc::from(Box::from(message.clone()));
                 let hook = "create";
                 let cause = Cause::Panicked { hook, message };
                 let transient = false;
-                self.failed(Some(permit), since, Failed { cause, transient }, error)
+                self.failed(
+                    Some((permit, purpose)),
+                    since,
+                    Failed { cause, transient },
+                    error,
+                )
             }
         }
     }
@@ -217,10 +227,11 @@ impl<M: ConnectionManager> Shared<M> {
         })
     }
 
-    /// Accounts for a create that failed. Err, unless the pool had given up on it already.
+    /// Accounts for a create that failed, and ends it. Err, unless the pool had given up on it already.
+    /// The head waiter is told of a failure that waiting cannot mend.
     pub(super) fn failed<T>(
         self: &Arc<Self>,
-        permit: Option<PoolPermit<M>>,
+        permit: Option<(PoolPermit<M>, Purpose)>,
         since: Instant,
         failed: Failed<M::Error>,
         error: Arc<dyn Error + Send + Sync>,
@@ -233,8 +244,21 @@ impl<M: ConnectionManager> Shared<M> {
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
         self.note_ill();
         self.back_off(since, now.real);
-        let attached = permit.is_none_or(|permit| {
-            let (attached, effects) = permit.fail(now.real);
+        // Before anybody can have the failure: who is told finds that it was reported.
+        self.emit(|pool| PoolEvent::CreateFailed {
+            pool,
+            error,
+            transient,
+            took,
+        });
+        let attached = permit.is_none_or(|(permit, purpose)| {
+            // A create on its caller's thread concerns nobody else.
+            let own = purpose == Purpose::Waiter && self.bell.is_none();
+            let failure = (!transient && !own).then(|| failed.failure());
+            let priming = self.priming.load(Acquire);
+            let (attached, effects) = permit.fail_telling(now.real, |core| {
+                failure.filter(|_| core.open == 0 || priming)
+            });
             self.run(effects);
             attached
         });
@@ -242,34 +266,23 @@ impl<M: ConnectionManager> Shared<M> {
             // One abandoned hook less: another may be given up on now.
             self.nudge();
         }
-        self.emit(|pool| PoolEvent::CreateFailed {
-            pool,
-            error,
-            transient,
-            took,
-        });
         if attached { Err(failed) } else { Ok(None) }
     }
 
-    /// Tells the head waiter of a failure that waiting cannot mend.
+    /// With `fail_fast`: tells all who wait of a failure.
     pub(super) fn spread(self: &Arc<Self>, failed: &Failed<M::Error>) {
-        let priming = self.priming.load(Acquire);
-        let all = self.config.fail_fast && !priming;
-        if failed.transient && !all {
+        if !self.config.fail_fast || self.priming.load(Acquire) {
             return;
         }
         loop {
             let now = real_now();
             let mut core = self.engine.lock();
-            if core.open > 0 && !priming || core.queue.is_empty() {
+            if core.open > 0 || core.queue.is_empty() {
                 return;
             }
             let effects = self.engine.fail_head(&mut core, failed.failure(), now);
             drop(core);
             self.run(effects);
-            if !all {
-                return;
-            }
         }
     }
 

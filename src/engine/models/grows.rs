@@ -2,7 +2,10 @@
 
 use super::house::{Bound, Creates, Failure, Got, House, Leave, Lent};
 use super::{explore, side_by_side};
+use crate::engine::Core;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A pool whose one connection is out for good, and a waiter, while this happens.
 fn a_waiter_meets(bound: Bound, event: fn(&House, Lent)) {
@@ -76,6 +79,12 @@ fn failed_or_served(house: &House) {
     house.finish(got);
 }
 
+/// Ends a create, and the head's wait with it.
+fn fail_for_good(house: &House, permit: Leave) {
+    let tell = |core: &Core<_, _>| (core.open == 0).then_some(Failure::Create);
+    house.run(permit.fail_telling(house.now(), tell).1);
+}
+
 /// A permanent failure ends the head's wait, the other one's create goes on.
 #[test]
 fn a_failure_reaches_one_waiter_and_strands_none() {
@@ -84,21 +93,54 @@ fn a_failure_reaches_one_waiter_and_strands_none() {
         let permit = house.permit(true);
         let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
         side_by_side([
-            Box::new(move || {
-                here.run(permit.fail(here.now()).1);
-                let mut core = here.lock();
-                if core.open == 0 {
-                    let effects = here
-                        .engine
-                        .fail_head(&mut core, Failure::Create, here.now());
-                    drop(core);
-                    here.run(effects);
-                }
-            }),
+            Box::new(move || fail_for_good(&here, permit)),
             Box::new(move || failed_or_served(&there)),
             Box::new(move || failed_or_served(&behind)),
         ]);
         assert!(house.inspect() <= 1);
+    });
+}
+
+fn a_create_fails_for_good_under_a_waiter(end: fn(&House, Leave)) {
+    explore(move || {
+        let house = House::new(1, Bound::Never);
+        let permit = house.permit(true);
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let counted_on = Arc::new(AtomicBool::new(false));
+        let told = Arc::new(AtomicBool::new(false));
+        let (waits, hears) = (Arc::clone(&counted_on), Arc::clone(&told));
+        side_by_side([
+            Box::new(move || {
+                waits.store(!here.lock().queue.is_empty(), Relaxed);
+                end(&here, permit);
+            }),
+            Box::new(move || {
+                let got = there.line_up(None);
+                hears.store(matches!(got, Got::Failed(_)), Relaxed);
+                there.finish(got);
+            }),
+        ]);
+        assert!(
+            told.load(Relaxed) || !counted_on.load(Relaxed),
+            "another create in place of the failure"
+        );
+        house.inspect();
+    });
+}
+
+#[test]
+fn whoever_counted_on_a_create_is_told_of_its_failure() {
+    a_create_fails_for_good_under_a_waiter(fail_for_good);
+}
+
+#[test]
+#[should_panic(expected = "another create in place of the failure")]
+fn bites_a_create_that_ends_before_its_waiter_is_told() {
+    a_create_fails_for_good_under_a_waiter(|house, permit| {
+        house.run(permit.fail(house.now()).1);
+        let engine = &house.engine;
+        let effects = engine.fail_head(&mut house.lock(), Failure::Create, house.now());
+        house.run(effects);
     });
 }
 

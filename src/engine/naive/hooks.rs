@@ -169,8 +169,14 @@ impl World {
             return;
         };
         let job = self.model.end(permit.job());
+        // Every other one for good, which the head is told.
+        let for_good = which % 2 == 1;
+        if for_good && !job.abandoned && !self.model.line.is_empty() {
+            self.model.serve(super::model::Letter::Failure);
+        }
         self.model.settle();
-        let (attached, effects) = permit.fail(self.now());
+        let tell = |_: &_| for_good.then_some(());
+        let (attached, effects) = permit.fail_telling(self.now(), tell);
         assert_eq!(attached, !job.abandoned, "given up on?");
         self.run(effects);
         self.settled = true;
