@@ -51,6 +51,7 @@ fn watchdog() -> &'static Watchdog {
     static START: Once = Once::new();
     START.call_once(|| {
         let mut load = File::open("/proc/loadavg").ok();
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         thread::spawn(move || {
             loop {
                 let start = Instant::now();
@@ -60,7 +61,7 @@ fn watchdog() -> &'static Watchdog {
                 let other = thread::Builder::new().stack_size(64 * 1024).spawn(|| ());
                 drop(other.map(thread::JoinHandle::join));
                 let late = (start.elapsed().as_micros() as u64).saturating_sub(4000);
-                let worst = late.max(turn(&mut load));
+                let worst = late.max(turn(&mut load, cores));
                 WATCHDOG.worst.fetch_max(worst, Ordering::Relaxed);
                 WATCHDOG.looks.fetch_add(1, Ordering::Release);
             }
@@ -73,9 +74,9 @@ fn watchdog() -> &'static Watchdog {
 }
 
 /// How long, in microseconds, a thread may have to wait for its turn where all that want to run now take
-/// theirs before it, some milliseconds each. Zero where the system does not tell. `load` stays open: tests
-/// count descriptors.
-fn turn(load: &mut Option<File>) -> u64 {
+/// theirs before it, some milliseconds each. Zero where the system does not tell. `load` stays open, and the
+/// cores are counted once, for which files are opened too: tests count descriptors, and limit them.
+fn turn(load: &mut Option<File>, cores: u64) -> u64 {
     let mut text = [0; 64];
     let read = load.as_mut().map(|load| {
         load.rewind()?;
@@ -86,7 +87,6 @@ fn turn(load: &mut Option<File>) -> u64 {
     let running = text.split(' ').nth(3);
     let running = running.and_then(|field| field.split('/').next());
     let running: u64 = running.and_then(|count| count.parse().ok()).unwrap_or(0);
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     (running / cores).saturating_sub(1) * 4000
 }
 
