@@ -23,7 +23,7 @@ use support::{
 
 const XP24: u64 = 1_302_410_003;
 const XP33LR: u64 = 1_520_331_005;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client that writes and compares bytes.
 struct Line(TcpStream);

@@ -24,7 +24,7 @@ use support::{
     sockets::{BlackHole, ClosedPort, deliver, listener, reset},
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A manager, a connection it made and the peer's end of it.
 fn connected() -> (ConbusSocketManager, TcpStream, TcpStream) {

@@ -19,7 +19,7 @@ use common::{noise, now};
 use conpool::{ConbusError, ConbusSocketManager, ConnectionManager, Unread};
 use support::sockets::{deliver, listener, reset};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A manager, a connection it made and the peer's end of it.
 fn connected(unread: Unread) -> (ConbusSocketManager, TcpStream, TcpStream) {
