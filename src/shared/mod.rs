@@ -222,7 +222,7 @@ impl<M: ConnectionManager> Shared<M> {
             wellbeing: Wellbeing::default(),
             priming: AtomicBool::new(false),
             observer,
-            backing: Mutex::new(Backing::new(config.backoff)),
+            backing: Mutex::new(Backing::new(config.backoff, config.get_timeout)),
             last_failure: Mutex::new(None),
             last_create_failure: Mutex::new(None),
             last_error: Mutex::new(None),
