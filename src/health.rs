@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// What [`Pool::check_health`](crate::Pool::check_health) found. Each variant has the number of
-/// connections checked and how many of them failed. [`HealthState`] is the judgement that costs nothing.
+/// connections checked and how many of them failed: the idle ones, or, where none was idle and nothing
+/// else was open, the one opened for the question, which has failed too if it could not be opened.
+/// [`HealthState`] is the judgement that costs nothing.
 ///
 /// # Example
 ///
@@ -17,21 +19,21 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Health {
-    /// Nothing failed, or nothing is open and nothing was tried.
+    /// Nothing failed. Nothing may be open either: then nothing has failed before.
     Healthy {
         /// Connections checked.
         checked: usize,
         /// Connections that failed their check.
         failed: usize,
     },
-    /// Something is open, but a check or the last create failed.
+    /// Something failed, a check or the last create, but a `get` is served.
     Degraded {
         /// Connections checked.
         checked: usize,
         /// Connections that failed their check.
         failed: usize,
     },
-    /// The pool is closed; or nothing is open and creates fail, or every check did.
+    /// A `get` would fail: nothing is open and creates fail, or the pool is closed.
     Unhealthy {
         /// Connections checked.
         checked: usize,
@@ -84,7 +86,7 @@ impl fmt::Display for Health {
     }
 }
 
-/// How the backend has done of late, judged by creates, checks and broken returns as they happen.
+/// What a caller would meet, judged by creates, checks and broken returns as they happen.
 /// See [`Pool::health`](crate::Pool::health).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -92,9 +94,11 @@ pub enum HealthState {
     /// The last create or check succeeded in good time, or there was none yet.
     #[default]
     Healthy,
-    /// One or two failures in a row, or the last check took more than half of `check_timeout`.
+    /// Something fails, but a `get` is served: a connection is open while creates or checks fail, or there
+    /// were only one or two failures in a row; or the last check took more than half of `check_timeout`.
     Degraded,
-    /// Three failures or more in a row.
+    /// A `get` would fail: no connection is open, creates fail, and there were three failures or more in
+    /// a row.
     Unhealthy,
 }
 

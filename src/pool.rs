@@ -207,16 +207,30 @@ impl<M: ConnectionManager> Pool<M> {
     /// Checks every idle connection now and waits for the answers; those that fail are evicted. A
     /// check that hangs counts as failed after `check_timeout`. Connections in use are not asked.
     ///
-    /// Blocks as long as the checks take, at most `check_timeout` after the last answer. Without a collector
-    /// they run here, and nothing bounds them.
+    /// A pool that has nothing open and has failed before, or whose idle connections all fail now, also
+    /// opens one connection, checks it and keeps it idle, so that the answer is what a caller would meet.
+    /// During the pause after a failed create it does not: the answer is the failure then. A pool that is
+    /// suspended or closed opens nothing.
+    ///
+    /// Blocks as long as the checks take, at most `check_timeout` after the last answer; where one is opened,
+    /// at most `create_timeout` and two times `check_timeout` longer. Without a collector checks and create
+    /// run here, and nothing bounds them.
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> Health {
         self.shared.check_health()
     }
 
-    /// How the backend has done of late: costs nothing and asks nobody. Kept from creates, checks (those
-    /// of the collector included, see `keepalive_interval`) and connections that come back broken; the
-    /// next success makes it healthy again.
+    /// What a caller would meet, for a readiness probe: [`HealthState::Unhealthy`] only where a `get` would
+    /// fail. Costs next to nothing and waits for nothing. Kept from creates, checks (those of the collector
+    /// included, see `keepalive_interval`) and connections that come back broken; the next success makes
+    /// it healthy again.
+    ///
+    /// A pool that has nothing open and has failed before learns of its backend's return by a create only.
+    /// While it is asked here the collector tries one, as often as `backoff` permits, and keeps the
+    /// connection idle: so an instance that gets no calls because it is not ready becomes ready. (Without a
+    /// collector the next [`sweep`](Self::sweep) does; [`check_health`](Self::check_health) does so at once.)
+    /// A pool that is suspended or closed opens nothing. The `health` in [`stats`](Self::stats) is the same
+    /// and opens nothing.
     #[must_use]
     pub fn health(&self) -> HealthState {
         self.shared.health()

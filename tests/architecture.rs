@@ -44,8 +44,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "keyed",
         &[
-            "builder", "clock", "config", "error", "event", "guard", "info", "manager", "shared",
-            "stats", "sync", "workers",
+            "builder", "clock", "config", "error", "event", "guard", "health", "info", "manager",
+            "shared", "stats", "sync", "workers",
         ],
     ),
     (

@@ -1,11 +1,15 @@
 //! The state of health that a pool keeps by itself, and the interval of its checks.
 
 mod common;
+mod keyed;
 
-use common::{close_clean, eventually, fill, ms, quick, secs, take};
+use common::{close_clean, eventually, fill, ms, noise, now, quick, secs, stays, take, timed};
 use conpool::{
-    ConfigError, GetError, HealthCheck, HealthState, Hook, ManualClock, MemoryManager, Pool,
+    Backoff, ConfigError, GetError, HealthCheck, HealthState, Hook, ManualClock, MemoryManager,
+    Pool, PooledConnection,
 };
+use keyed::{Fleet, close_all, quick_keyed};
+use std::thread;
 use std::time::Duration;
 
 fn states(pool: &Pool<MemoryManager>) -> (HealthState, HealthState) {
@@ -25,7 +29,7 @@ fn one_failure_degrades_three_make_unhealthy_and_a_success_heals() {
     ] {
         backend.fail(Hook::Create, 1);
         assert!(matches!(pool.get(), Err(GetError::Create { .. })));
-        assert_eq!(states(&pool), (expected, expected));
+        assert_eq!(pool.stats().health, expected);
     }
     drop(pool.get().unwrap());
     assert_eq!(states(&pool), (HealthState::Healthy, HealthState::Healthy));
@@ -45,15 +49,139 @@ fn failed_checks_count_in_a_row_until_one_succeeds() {
     fill(&pool, 4);
     backend.fail(Hook::Check, u64::MAX);
     let _ = pool.check_health();
+    // However many fail: creates work, so a get would be served.
     assert_eq!(
         states(&pool),
-        (HealthState::Unhealthy, HealthState::Unhealthy)
+        (HealthState::Degraded, HealthState::Degraded)
     );
 
     backend.heal();
     drop(pool.get().unwrap());
     assert_eq!(pool.health(), HealthState::Healthy);
     close_clean(&pool, &backend);
+}
+
+/// A server at its limit, say: whoever calls is served by what is open.
+#[test]
+fn failing_creates_beside_an_open_connection_degrade_only() {
+    let backend = MemoryManager::new();
+    let pool = quick("limit").max_size(2).build(backend.clone()).unwrap();
+    let held = pool.get().unwrap();
+    backend.fail_transient(Hook::Create, u64::MAX);
+    while pool.stats().create_errors < 5 {
+        assert!(pool.get_timeout(ms(20)).unwrap_err().is_timeout());
+    }
+    assert_eq!(
+        states(&pool),
+        (HealthState::Degraded, HealthState::Degraded)
+    );
+    // The last open one goes, and nothing else has happened.
+    PooledConnection::discard(held);
+    assert_eq!(pool.stats().health, HealthState::Unhealthy);
+    close_clean(&pool, &backend);
+}
+
+/// What a readiness probe brings about: an instance that is not ready gets no calls, and without calls it
+/// would never learn that its server is back.
+#[test]
+fn a_pool_that_nobody_calls_becomes_healthy_again_while_its_health_is_asked_for() {
+    let backend = MemoryManager::new();
+    let pool = quick("ready").backoff(Backoff::default().with_max(ms(200)));
+    let pool = pool.health_check(HealthCheck::OnCheckout);
+    let pool = pool.build(backend.clone()).unwrap();
+    assert_eq!(pool.health(), HealthState::Healthy);
+    backend.kill_all();
+    backend.fail_transient(Hook::Create, u64::MAX);
+    while pool.stats().health != HealthState::Unhealthy {
+        let _ = pool.get_timeout(ms(100));
+    }
+    // Nobody asks and nobody calls: the server has peace.
+    thread::sleep(ms(250));
+    let calls = backend.calls(Hook::Create);
+    stays(|| backend.calls(Hook::Create) == calls && pool.stats().health == HealthState::Unhealthy);
+    // Asked without end, it asks the server as often as the backoff permits.
+    let start = now();
+    while start.elapsed() < ms(1000) {
+        let (health, took) = timed(|| pool.health());
+        assert_eq!(health, HealthState::Unhealthy);
+        assert!(took <= noise(), "{took:?}");
+        thread::sleep(ms(2));
+    }
+    let attempts = backend.calls(Hook::Create) - calls;
+    let most = 2 + start.elapsed().as_millis() as u64 / 160;
+    assert!((2..=most).contains(&attempts), "{attempts} attempts");
+    backend.heal();
+    let ((), took) = timed(|| eventually(|| pool.health() == HealthState::Healthy));
+    assert!(took <= ms(200) + noise(), "{took:?}");
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.created), (1, 2), "{stats}");
+    stays(|| pool.health() == HealthState::Healthy && pool.stats().created == 2);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_pool_that_is_suspended_or_closed_or_has_never_failed_is_not_probed() {
+    let backend = MemoryManager::new();
+    let pool = quick("unasked").build_lazy(backend.clone()).unwrap();
+    let asked = || {
+        let calls = backend.calls(Hook::Create);
+        stays(|| {
+            let _ = pool.health();
+            backend.calls(Hook::Create) == calls
+        });
+    };
+    asked();
+    assert_eq!(pool.health(), HealthState::Healthy);
+    backend.fail(Hook::Create, 3);
+    for _ in 0..3 {
+        assert!(pool.get().is_err());
+    }
+    pool.suspend();
+    asked();
+    assert_eq!(pool.health(), HealthState::Unhealthy);
+    pool.resume();
+    eventually(|| pool.health() == HealthState::Healthy);
+    pool.close();
+    asked();
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn without_a_collector_the_next_sweep_probes() {
+    let backend = MemoryManager::new();
+    let pool = quick("inline").background_collector(false);
+    let pool = pool.build_lazy(backend.clone()).unwrap();
+    backend.fail(Hook::Create, 3);
+    for _ in 0..3 {
+        assert!(pool.get().is_err());
+    }
+    let calls = backend.calls(Hook::Create);
+    thread::sleep(ms(10));
+    pool.sweep();
+    assert_eq!(pool.health(), HealthState::Unhealthy);
+    assert_eq!(backend.calls(Hook::Create), calls, "nobody had asked");
+    pool.sweep();
+    assert_eq!(pool.health(), HealthState::Healthy);
+    assert_eq!(pool.stats().idle, 1);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_key_is_probed_as_a_pool_is() {
+    let fleet = Fleet::new();
+    let pool = fleet.build(quick_keyed("keys").max_total(4));
+    drop(pool.get(&1).unwrap());
+    fleet.of(2).fail(Hook::Create, 3);
+    for _ in 0..3 {
+        assert!(pool.get(&2).is_err());
+    }
+    assert_eq!(pool.stats().health, HealthState::Unhealthy);
+    assert_eq!(pool.health_for(&1), Some(HealthState::Healthy));
+    assert_eq!(pool.health_for(&3), None);
+    assert_eq!(pool.health(), HealthState::Unhealthy);
+    eventually(|| pool.health() == HealthState::Healthy);
+    assert_eq!(pool.stats_for(&2).unwrap().idle, 1);
+    close_all(&pool, &fleet);
 }
 
 #[test]

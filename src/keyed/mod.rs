@@ -8,7 +8,9 @@ pub use builder::KeyedPoolBuilder;
 use crate::clock::real_now;
 use crate::error::{GetError, StillInUse};
 use crate::shared::{Budget, Found, PoolLoan, Shared};
-use crate::{ConnectionManager, Holder, PoolConfig, PoolStats, PooledConnection, SweepReport};
+use crate::{
+    ConnectionManager, HealthState, Holder, PoolConfig, PoolStats, PooledConnection, SweepReport,
+};
 use keys::Keys;
 use std::fmt;
 use std::hash::Hash;
@@ -247,6 +249,21 @@ where
     #[must_use]
     pub fn stats_for(&self, key: &K) -> Option<PoolStats> {
         self.keys.find(key).map(|pool| pool.stats())
+    }
+
+    /// The worst health of all keys: one dead host makes it [`HealthState::Unhealthy`]. Each key that has
+    /// nothing open and has failed before is opened a connection, as by [`Pool::health`](crate::Pool::health),
+    /// as far as `max_total` permits.
+    #[must_use]
+    pub fn health(&self) -> HealthState {
+        let all = self.keys.all().into_iter();
+        all.map(|(_, pool)| pool.health()).max().unwrap_or_default()
+    }
+
+    /// The health of one key, as [`Pool::health`](crate::Pool::health); `None` if it has no pool now.
+    #[must_use]
+    pub fn health_for(&self, key: &K) -> Option<HealthState> {
+        self.keys.find(key).map(|pool| pool.health())
     }
 
     /// The keys that have a pool now, in no order.

@@ -270,8 +270,8 @@ impl PoolRegistry {
         pools.map(|(name, pool)| (name, pool.stats())).collect()
     }
 
-    /// Checks the health of every pool, all at the same time, each on a thread of its own: one that
-    /// hangs takes its `check_timeout` and adds nothing to the others. (The checks of a pool without a
+    /// Checks the health of every pool, as [`Pool::check_health`] does, all at the same time, each on a
+    /// thread of its own: one that hangs takes its timeouts and adds nothing to the others. (The checks of a pool without a
     /// collector have no timeout: the answer waits for them.)
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> BTreeMap<String, Health> {

@@ -7,7 +7,7 @@ use crate::clock::real_now;
 use crate::engine::{Stamp, Surplus};
 use crate::error::{AddError, StillInUse};
 use crate::sync::outer::{Condvar, Mutex};
-use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, Health, PoolEvent};
+use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, PoolEvent};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -181,24 +181,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     // ---- health --------------------------------------------------------------------------------
 
-    pub(crate) fn check_health(self: &Arc<Self>) -> Health {
-        let (checked, failed) = self.check_idle();
-        let failing = self.backing.lock().failures() > 0;
-        let core = self.engine.lock();
-        let (open, closed) = (core.open, core.closed);
-        drop(core);
-        let serves = open > 0 || !(failing || failed > 0);
-        if closed || !serves {
-            Health::Unhealthy { checked, failed }
-        } else if failed > 0 || failing {
-            Health::Degraded { checked, failed }
-        } else {
-            Health::Healthy { checked, failed }
-        }
-    }
-
     /// Checks every idle connection; returns how many, and how many of them failed.
-    fn check_idle(self: &Arc<Self>) -> (usize, usize) {
+    pub(super) fn check_idle(self: &Arc<Self>) -> (usize, usize) {
         struct Tally {
             left: usize,
             failed: usize,

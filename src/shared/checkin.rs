@@ -163,6 +163,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.note_return(&held, self.ticker.tick());
         let (node, effects) = self.engine.release(held.into_loan(), real_now());
         self.run(effects);
+        self.note_closed_connection();
         self.end_waits_in_outage();
         self.nudge();
         node.connection

@@ -21,6 +21,8 @@ pub(super) enum Purpose {
     Refill,
     /// For min_idle, before the expired connection in this slot is retired.
     Replace(u32),
+    /// For who asks for the health of a pool that has nothing open.
+    Probe,
 }
 
 /// A create that did not bring a connection.
@@ -93,12 +95,22 @@ impl<M: ConnectionManager> Shared<M> {
         permit: PoolPermit<M>,
         purpose: Purpose,
     ) -> Result<Option<PoolLoan<M>>, Failed<M::Error>> {
+        let result = self.create_for(permit, purpose);
+        self.note_end_of_hook();
+        result
+    }
+
+    fn create_for(
+        self: &Arc<Self>,
+        permit: PoolPermit<M>,
+        purpose: Purpose,
+    ) -> Result<Option<PoolLoan<M>>, Failed<M::Error>> {
         let since = real_now();
         let deadline = self.hook_deadline(since, self.config.create_timeout);
         let wanted = match purpose {
             Purpose::Waiter => self.bell.is_none(),
             Purpose::Refill => self.refill_deficit(&self.engine.lock(), self.ticker.tick()) >= 0,
-            Purpose::Replace(_) => true,
+            Purpose::Replace(_) | Purpose::Probe => true,
         };
         let Some(generation) = permit.start(since, deadline, wanted) else {
             let (_, effects) = permit.fail(real_now());
@@ -153,7 +165,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.create.record(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
         let here = self.bell.is_none();
-        let mut healed = None;
+        let mut healed = false;
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
             // Before anybody can have the connection: its holder finds the pool healed.
             healed = self.wellbeing.succeed(false);
@@ -176,7 +188,9 @@ impl<M: ConnectionManager> Shared<M> {
                 return None;
             }
         };
-        self.tell_health(healed);
+        if healed {
+            self.log_health();
+        }
         self.back_on(Some(since));
         self.call_for_newcomer(expires, now);
         // Older creates that this one has overtaken are on notice now.
@@ -242,8 +256,8 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.create_errors.fetch_add(1, Relaxed);
         self.note_error(now, &*error);
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
-        self.note_ill();
         self.back_off(since, now.real);
+        self.note_ill();
         // Before anybody can have the failure: who is told finds that it was reported.
         self.emit(|pool| PoolEvent::CreateFailed {
             pool,

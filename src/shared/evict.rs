@@ -50,6 +50,7 @@ impl<M: ConnectionManager> Shared<M> {
             leaving,
         } = retired;
         self.tell_eviction(&node, uses, reason, self.ticker.tick());
+        self.note_closed_connection();
         self.end_waits_in_outage();
         let Some(bell) = &self.bell else {
             return self.dispose(node, leaving);
@@ -85,6 +86,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.run_dispose(node);
         let effects = leaving.finish(real_now());
         self.run(effects);
+        self.note_end_of_hook();
         // A slot is free that min_idle may want, or there is one abandoned hook less, and another may
         // be given up on now.
         let overdue = deadline.is_some_and(|due| due < real_now());

@@ -21,6 +21,7 @@ mod node;
 mod outcome;
 mod overdue;
 mod prime;
+mod probe;
 mod refill;
 mod seek;
 mod snapshot;
@@ -44,6 +45,7 @@ use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, P
 use backoff::Backing;
 use bell::Bell;
 use leaks::Leaks;
+use probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wellbeing::Wellbeing;
@@ -99,6 +101,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// In a keyed pool: when a checkout ended last that did not simply come back, in ticks.
     used_at: AtomicU64,
     wellbeing: Wellbeing,
+    probe: Probe,
     /// While building: creates fail the build at once.
     priming: AtomicBool,
     observer: Option<Arc<dyn PoolObserver>>,
@@ -220,6 +223,7 @@ impl<M: ConnectionManager> Shared<M> {
             keepalive_interval: Mutex::new(config.keepalive_interval),
             used_at: AtomicU64::new(0),
             wellbeing: Wellbeing::default(),
+            probe: Probe::default(),
             priming: AtomicBool::new(false),
             observer,
             backing: Mutex::new(Backing::new(config.backoff, config.get_timeout)),

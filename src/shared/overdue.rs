@@ -61,6 +61,7 @@ impl<M: ConnectionManager> Shared<M> {
                 JobKind::Dispose => {}
             }
             self.settle();
+            self.note_end_of_hook();
         }
     }
 

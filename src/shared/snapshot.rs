@@ -62,7 +62,7 @@ impl<M: ConnectionManager> Shared<M> {
         let instant = uses.saturating_sub(noted + held);
         let peak = |peak: &AtomicUsize, value: usize| peak.fetch_max(value, Relaxed).max(value);
         PoolStats {
-            health: self.health(),
+            health: self.health_state(),
             peak_in_use: peak(&meter.peak_in_use, gauges.in_use),
             peak_waiters: peak(&meter.peak_waiters, gauges.waiters),
             gets: gets + failed_gets,

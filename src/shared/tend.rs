@@ -110,6 +110,7 @@ impl<M: ConnectionManager> Shared<M> {
             let mut coming = self.coming(&self.engine.lock(), now.tick);
             self.scan(&mut notes, suspended, now, &mut coming, &mut findings);
             self.refill(now, &mut findings);
+            self.find_probe(now, &mut findings);
             self.pass_on_spare();
             self.listen(&mut notes, now.real, &mut findings.next);
             for (_, reason) in &findings.doomed {

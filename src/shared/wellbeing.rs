@@ -1,8 +1,14 @@
 //! What the pool believes of its backend, from what happens anyway: nothing is asked for it, and a warm
 //! checkout does not touch it.
+//!
+//! The state says what a caller would meet. Failures in a row alone make it [`Degraded`]: it is
+//! [`Unhealthy`] only while no connection is open and creates fail, for only then a get would fail.
+//!
+//! [`Degraded`]: HealthState::Degraded
+//! [`Unhealthy`]: HealthState::Unhealthy
 
 use super::Shared;
-use crate::sync::outer::{AtomicBool, AtomicUsize};
+use crate::sync::outer::{AtomicBool, AtomicUsize, Mutex};
 use crate::workers::guarded;
 use crate::{ConnectionManager, HealthState};
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,71 +22,84 @@ pub(super) struct Wellbeing {
     failures: AtomicUsize,
     /// The last check succeeded, but slowly.
     slow: AtomicBool,
+    /// The state as it was logged last. Taken before the engine's lock.
+    logged: Mutex<HealthState>,
 }
 
-/// From which state to which other.
-type Change = Option<(HealthState, HealthState)>;
-
 impl Wellbeing {
-    fn state(&self) -> HealthState {
+    /// `serves_nobody` is asked only where it decides.
+    fn state(&self, serves_nobody: impl FnOnce() -> bool) -> HealthState {
         match self.failures.load(Relaxed) {
-            0 if self.slow.load(Relaxed) => HealthState::Degraded,
-            0 => HealthState::Healthy,
-            1..ILL => HealthState::Degraded,
-            _ => HealthState::Unhealthy,
+            0 if !self.slow.load(Relaxed) => HealthState::Healthy,
+            failures if failures >= ILL && serves_nobody() => HealthState::Unhealthy,
+            _ => HealthState::Degraded,
         }
     }
 
-    /// A create or a check has succeeded. Whoever notes that under the engine's lock tells it afterwards:
-    /// a subscriber is user code.
-    pub(super) fn succeed(&self, slow: bool) -> Change {
-        if self.state() == HealthState::Healthy && !slow {
-            return None;
+    /// A create or a check has succeeded. True if that is news: then
+    /// [`log_health`](Shared::log_health) follows, once no lock is held.
+    pub(super) fn succeed(&self, slow: bool) -> bool {
+        let failures = self.failures.load(Relaxed);
+        if failures == 0 && self.slow.load(Relaxed) == slow {
+            return false;
         }
-        self.change(|wellbeing| {
-            wellbeing.failures.store(0, Relaxed);
-            wellbeing.slow.store(slow, Relaxed);
-        })
+        self.failures.store(0, Relaxed);
+        self.slow.store(slow, Relaxed);
+        true
     }
 
-    fn change(&self, change: impl FnOnce(&Self)) -> Change {
-        let before = self.state();
-        change(self);
-        let after = self.state();
-        (before != after).then_some((before, after))
+    /// A create or a check has failed, and none has succeeded since.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures.load(Relaxed) > 0
     }
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    pub(crate) fn health(&self) -> HealthState {
-        self.wellbeing.state()
+    /// What a caller would meet, as far as is known.
+    pub(super) fn health_state(&self) -> HealthState {
+        self.wellbeing.state(|| {
+            let core = self.engine.lock();
+            core.open == 0 && core.failing
+        })
     }
 
     /// A create or a check has failed, or a connection came back broken.
     #[cold]
     pub(super) fn note_ill(&self) {
-        let change = self.wellbeing.change(|wellbeing| {
-            wellbeing.failures.fetch_add(1, Relaxed);
-        });
-        self.tell_health(change);
+        self.wellbeing.failures.fetch_add(1, Relaxed);
+        self.log_health();
     }
 
     /// A check has succeeded.
     pub(super) fn note_well(&self, slow: bool) {
-        self.tell_health(self.wellbeing.succeed(slow));
+        if self.wellbeing.succeed(slow) {
+            self.log_health();
+        }
     }
 
     /// The same for a check of which nobody knows how long it took.
     pub(super) fn note_well_again(&self) {
-        if self.wellbeing.failures.load(Relaxed) > 0 {
+        if self.wellbeing.is_failing() {
             self.note_well(false);
         }
     }
 
-    pub(super) fn tell_health(&self, change: Change) {
-        let Some((before, after)) = change else {
+    /// A connection is open no longer, which counts where creates fail.
+    pub(super) fn note_closed_connection(&self) {
+        if self.wellbeing.is_failing() {
+            self.log_health();
+        }
+    }
+
+    /// Logs the state if it has changed. A subscriber is user code: no lock is held by then.
+    pub(super) fn log_health(&self) {
+        let mut logged = self.wellbeing.logged.lock();
+        let after = self.health_state();
+        let before = std::mem::replace(&mut *logged, after);
+        drop(logged);
+        if before == after {
             return;
-        };
+        }
         let pool = &*self.name;
         let (from, to) = (before.as_str(), after.as_str());
         guarded(|| match after {

@@ -100,7 +100,10 @@ pub(crate) struct Round {
     /// A create failed in a way that a caller hears of.
     pub(crate) permanent: bool,
     pub(crate) checked: Vec<u64>,
+    /// Checks that failed of connections that were there before.
     pub(crate) check_failed: usize,
+    /// Checks that failed of connections created in this operation.
+    pub(crate) fresh_check_failed: usize,
     /// The hooks of check-in that passed.
     pub(crate) passed: usize,
     pub(crate) taken: Option<u64>,
@@ -157,6 +160,7 @@ impl Reference {
                 permanent: false,
                 checked: Vec::new(),
                 check_failed: 0,
+                fresh_check_failed: 0,
                 passed: 0,
                 taken: None,
                 evicted: Vec::new(),

@@ -161,6 +161,8 @@ impl Reference {
         let eager = usize::from(!self.settings.lazy);
         let wanted = match self.round.op {
             Op::Get => sound == 0 || self.impatient,
+            // The one that tells whether a caller would be served, where nothing is open.
+            Op::CheckHealth if sound == 0 && self.out.is_empty() => self.round.creates == 0,
             // Beside a caller, and while idle connections are being looked at, the collector may
             // find too few of them.
             _ if self.settings.collector => self.min_idle > 0 || eager > 0,
@@ -196,7 +198,9 @@ impl Reference {
             _ => member.faults.push(EvictReason::CheckFailed),
         }
         if did.end != End::Fine {
-            self.round.check_failed += 1;
+            let fresh = self.round.fresh.contains(&did.id);
+            self.round.check_failed += usize::from(!fresh);
+            self.round.fresh_check_failed += usize::from(fresh);
             self.totals.check_failures += 1;
         }
         Ok(())

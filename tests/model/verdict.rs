@@ -193,7 +193,17 @@ impl Reference {
 
     fn judge_health(&self, checked: usize, failed: usize) -> Result<(), String> {
         if !self.settings.collector {
-            let did = (self.round.checked.len(), self.round.check_failed);
+            let round = &self.round;
+            let fresh = |id: &&u64| round.fresh.contains(id);
+            let of_fresh = round.checked.iter().filter(fresh).count();
+            let of_old = round.checked.len() - of_fresh;
+            let nothing_open = self.idle.is_empty() && self.out.is_empty() && !self.closed;
+            let did = match (of_old, of_fresh) {
+                // A connection that could not be opened, now or before the pause, counts as failed.
+                (0, 0) if nothing_open && failed == 1 => (1, 1),
+                (0, _) => (of_fresh, round.fresh_check_failed),
+                _ => (of_old, round.check_failed),
+            };
             let said = (checked, failed);
             must!(said == did, "check_health said {said:?} and did {did:?}");
         }

@@ -1,0 +1,154 @@
+//! A pool that has nothing open learns of its backend only by a create. While its health is asked for,
+//! one is tried: by the collector for `health`, which waits for nothing, and by `check_health`, which waits.
+
+use super::create::Purpose;
+use super::tend::Findings;
+use super::{PoolCore, Shared};
+use crate::clock::real_now;
+use crate::config::is_unlimited;
+use crate::engine::{Moment, Need};
+use crate::sync::outer::{AtomicBool, AtomicUsize, Condvar, Mutex};
+use crate::{ConnectionManager, Health, HealthState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::time::Instant;
+
+#[derive(Default)]
+pub(super) struct Probe {
+    /// The health was asked for: the next pass opens a connection, once the pause is over.
+    wanted: AtomicBool,
+    /// Callers of `check_health` that wait for a create to end, or for a slot.
+    waiting: AtomicUsize,
+    /// Counts the ends of creates and disposes while somebody waits for them.
+    ends: Mutex<u64>,
+    ended: Condvar,
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// See [`Pool::health`](crate::Pool::health).
+    pub(crate) fn health(&self) -> HealthState {
+        let state = self.health_state();
+        if self.wellbeing.is_failing() {
+            let core = self.engine.lock();
+            let (empty, paused) = (self.is_to_probe(&core), core.is_paused(real_now()));
+            drop(core);
+            if empty {
+                self.probe.wanted.store(true, Release);
+                if !paused {
+                    // At the end of a pause the collector comes anyway.
+                    self.nudge();
+                }
+            }
+        }
+        state
+    }
+
+    /// Nothing is open or about to be, so that nothing but a create can tell.
+    fn is_to_probe(&self, core: &PoolCore<M>) -> bool {
+        core.open == 0 && core.creating == 0 && !core.closed && !core.suspended
+    }
+
+    /// Part of a pass: the create that `health` has asked for.
+    pub(super) fn find_probe(&self, now: Moment, found: &mut Findings<M>) {
+        if !self.probe.wanted.load(Acquire) {
+            return;
+        }
+        let mut core = self.engine.lock();
+        if !(self.is_to_probe(&core) && self.wellbeing.is_failing()) {
+            self.probe.wanted.store(false, Release);
+        } else if core.may_create(now.real) {
+            if let Some(permit) = self.engine.reserve(&mut core, Need::Spare, now.real) {
+                self.probe.wanted.store(false, Release);
+                found.creates.push((permit, Purpose::Probe));
+            }
+        }
+    }
+
+    /// A create or a dispose has ended, whatever came of it.
+    pub(super) fn note_end_of_hook(&self) {
+        if self.probe.waiting.load(Acquire) > 0 {
+            *self.probe.ends.lock() += 1;
+            self.probe.ended.notify_all();
+        }
+    }
+
+    /// See [`Pool::check_health`](crate::Pool::check_health).
+    pub(crate) fn check_health(self: &Arc<Self>) -> Health {
+        let (mut checked, mut failed) = self.check_idle();
+        if (failed > 0 || self.wellbeing.is_failing()) && self.open_to_check() {
+            let (also_checked, also_failed) = self.check_idle();
+            if checked == 0 {
+                (checked, failed) = (also_checked, also_failed);
+            }
+        }
+        let core = self.engine.lock();
+        let (closed, serves_nobody) = (core.closed, core.open == 0 && core.failing);
+        drop(core);
+        if serves_nobody && !closed && checked == 0 {
+            // The connection that could not be opened.
+            (checked, failed) = (1, 1);
+        }
+        if closed || serves_nobody {
+            Health::Unhealthy { checked, failed }
+        } else if failed > 0 || self.wellbeing.is_failing() {
+            Health::Degraded { checked, failed }
+        } else {
+            Health::Healthy { checked, failed }
+        }
+    }
+
+    /// Waits until a connection is open where none is: opens one, unless a create is under way. True if it
+    /// has come. False once a create has failed, while the pool pauses after one, and when `create_timeout`
+    /// and `check_timeout` are over.
+    fn open_to_check(self: &Arc<Self>) -> bool {
+        let bound = (self.config.create_timeout).saturating_add(self.config.check_timeout);
+        let deadline = real_now().checked_add(bound);
+        let deadline = deadline.filter(|_| !is_unlimited(bound));
+        let errors = self.meter.create_errors.load(Relaxed);
+        self.probe.waiting.fetch_add(1, AcqRel);
+        let mut opened = false;
+        loop {
+            let ends = *self.probe.ends.lock();
+            let now = real_now();
+            let mut core = self.engine.lock();
+            let has_failed = self.meter.create_errors.load(Relaxed) != errors;
+            if core.open > 0 || core.closed || core.suspended || has_failed {
+                break;
+            }
+            let mut permit = None;
+            if core.creating == 0 {
+                if core.is_paused(now) {
+                    break;
+                }
+                permit = self.engine.reserve(&mut core, Need::Spare, now);
+            }
+            drop(core);
+            opened = true;
+            if let Some(permit) = permit {
+                // Without threads it is over when this returns.
+                self.start_create(permit, Purpose::Probe);
+            }
+            if !self.wait_for_end(ends, deadline) {
+                break;
+            }
+        }
+        self.probe.waiting.fetch_sub(1, AcqRel);
+        opened && self.engine.lock().open > 0
+    }
+
+    /// Waits until a create or a dispose has ended since there were so many ends; false at the deadline.
+    fn wait_for_end(&self, ends: u64, deadline: Option<Instant>) -> bool {
+        let mut now = self.probe.ends.lock();
+        while *now == ends {
+            match deadline {
+                None => self.probe.ended.wait(&mut now),
+                Some(deadline) => {
+                    if self.probe.ended.wait_until(&mut now, deadline).timed_out() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
