@@ -54,7 +54,7 @@ mod total;
 mod wait;
 
 pub(crate) use hint::this_thread;
-pub(crate) use ledger::{Birth, Job, JobKind, Ledger};
+pub(crate) use ledger::{BACKGROUND_CHECKS, Birth, CHECK_PATIENCE, CheckFor, Job, JobKind, Ledger};
 pub(crate) use moves::CheckId;
 pub(crate) use permit::{Leaving, Permit};
 pub(crate) use queue::{Effects, Queue};
@@ -387,7 +387,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return;
         }
         let idle = self.table.seems_idle(core.queue.len());
-        // The idle ones will be found, each by the head of its time; the others need creates.
+        // The idle ones will be found, each by the head of its time; the others count on checks that began
+        // for the pool itself, or need creates.
+        while core.uncovered() > idle {
+            let Some(until) = core.cover_by_check(now) else {
+                break;
+            };
+            let earliest = effects.settle_at.map_or(until, |known| known.min(until));
+            effects.settle_at = Some(earliest);
+        }
         while core.uncovered() > idle && core.may_create(now) {
             let Some(permit) = self.reserve(core, Need::Waiter, now) else {
                 break;

@@ -33,6 +33,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Accepted<M> {
         let now = self.ticker.tick();
         let vouched = std::mem::replace(&mut loan.entry.vouched, Vouched::Not);
+        self.take_off_standby(&mut loan);
         let newborn = mailed && vouched == Vouched::Created;
         if now >= loan.entry.expires {
             self.evict(loan, EvictReason::MaxLifetime);

@@ -335,6 +335,7 @@ impl<M: ConnectionManager> Shared<M> {
                 free.then(|| self.engine.take_any(now)).flatten()
             });
             let Some(loan) = next else { break Ok(None) };
+            let loan = self.prefer_off_standby(loan, now);
             match self.accept(loan, errand.impatient, false) {
                 Accepted::Ready(loan) => {
                     break Ok(Some(self.hand_out_to(errand, loan, now)));
@@ -349,11 +350,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         };
         for loan in passed {
-            if self.bell.is_some() {
-                self.check_aside(loan);
-            } else {
-                self.put_back(loan);
-            }
+            self.check_in_background(loan);
         }
         result
     }

@@ -311,12 +311,12 @@ impl<M: ConnectionManager> Family<M> {
     }
 
     pub(crate) fn close(&self) {
-        for member in self.all() {
-            member.close();
-        }
         self.emit(&PoolEvent::Closed {
             pool: Arc::clone(&self.name),
         });
+        for member in self.all() {
+            member.close();
+        }
         if let Some(crew) = &self.crew {
             crew.close();
         }

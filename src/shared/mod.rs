@@ -24,6 +24,7 @@ mod prime;
 mod refill;
 mod seek;
 mod snapshot;
+mod standby;
 mod tend;
 mod usage;
 mod wellbeing;
@@ -116,6 +117,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     next_id: Arc<AtomicU64>,
     meter: Meter,
     pass: Mutex<tend::Notes>,
+    /// Slots whose connections have come off standby since the last round, or were in use then.
+    off_standby: Mutex<Vec<u32>>,
 }
 
 /// The limits of ages in ticks; None is no limit.
@@ -230,6 +233,7 @@ impl<M: ConnectionManager> Shared<M> {
             next_id: family.map_or_else(|| Arc::new(AtomicU64::new(1)), |family| family.ids()),
             meter: Meter::default(),
             pass: Mutex::default(),
+            off_standby: Mutex::default(),
             config,
             ticker,
         });
@@ -262,6 +266,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// What of it concerns this pool. The rest is for others.
     fn run_here(self: &Arc<Self>, mut effects: PoolEffects<M>) -> PoolEffects<M> {
         effects.wake();
+        self.call_at(effects.settle_at);
         for permit in std::mem::take(&mut effects.permits) {
             self.start_create(permit, create::Purpose::Waiter);
         }
