@@ -7,6 +7,7 @@ mod limit;
 mod memory;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
+mod socket;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod timed;

@@ -2,31 +2,8 @@
 
 use std::time::Duration;
 
-use super::ConbusSocketManager;
-
-/// What happens to bytes that arrived while nobody held the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unread {
-    /// They are thrown away, by the probe and at every checkout. The default, with 64 KiB.
-    Discard {
-        /// More waiting bytes than this mean that the connection is evicted instead. 0 behaves like
-        /// [`Reject`](Self::Reject).
-        max_bytes: usize,
-    },
-    /// They stay, and the next user of the connection reads them first.
-    Keep,
-    /// A connection with unread bytes is out of step, and is evicted.
-    Reject,
-}
-
-impl Default for Unread {
-    fn default() -> Self {
-        Self::Discard {
-            max_bytes: 64 * 1024,
-        }
-    }
-}
+use super::{ConbusSocketManager, Unread};
+use crate::managers::socket::limit;
 
 /// What the builder collects and every create reads.
 #[derive(Debug, Clone)]
@@ -166,9 +143,4 @@ impl ConbusSocketManagerBuilder {
     pub fn build(self) -> ConbusSocketManager {
         ConbusSocketManager::from_settings(self.settings)
     }
-}
-
-/// `Duration::MAX` is the other way to say "no limit".
-fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
-    value.into().filter(|value| *value != Duration::MAX)
 }

@@ -76,8 +76,9 @@ mod builder;
 mod connect;
 mod error;
 mod manager;
-pub(super) mod probe;
 
-pub use builder::{ConbusSocketManagerBuilder, Unread};
+pub use super::socket::Unread;
+pub use builder::ConbusSocketManagerBuilder;
 pub use error::ConbusError;
+pub(super) use error::peer_of;
 pub use manager::ConbusSocketManager;
