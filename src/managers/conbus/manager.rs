@@ -27,6 +27,7 @@ use crate::{
 /// let manager = ConbusSocketManager::builder("bridge.example:10001")
 ///     .read_timeout(Duration::from_secs(2))
 ///     .keepalive(Duration::from_secs(60))
+///     .single_client()
 ///     .build();
 /// let pool = PoolBuilder::from(ConbusSocketManager::pool_config()).build(manager)?;
 /// pool.get()?.write_all(b"<S0000000000F01D00FA>")?;
@@ -56,6 +57,10 @@ impl ConbusSocketManager {
 
     /// Pool settings for a bridge that takes one client: named `conbus`, one connection, kept ready,
     /// idle and alive for at most six hours. The rest is the default.
+    ///
+    /// The manager has a preset that goes with it:
+    /// [`single_client`](ConbusSocketManagerBuilder::single_client) lets a dispose wait longer for a device
+    /// that is slow to notice the end of a connection.
     #[must_use]
     pub fn pool_config() -> PoolConfig {
         let six_hours = Duration::from_secs(6 * 60 * 60);
