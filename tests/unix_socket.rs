@@ -148,7 +148,7 @@ fn a_refusal_is_transient() {
 
 #[test]
 fn a_path_that_cannot_be_one_is_permanent() {
-    for path in ["".to_owned(), "a\0b".to_owned(), "a".repeat(200)] {
+    for path in [String::new(), "a\0b".to_owned(), "a".repeat(200)] {
         let manager = UnixSocketManager::new(&path);
         let error = manager.create().unwrap_err();
         assert!(

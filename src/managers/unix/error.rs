@@ -153,6 +153,10 @@ impl UnixSocketError {
 /// A path in quotes; an abstract name as `"@name"`, as the tools of Linux show it.
 struct Name<'a>(&'a Path);
 
+#[allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "quoted and escaped, so that an error stays one line whatever the path is"
+)]
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_os_str().as_bytes() {
