@@ -205,6 +205,8 @@ pub use managers::r2d2::*;
 pub use managers::sqlite::*;
 #[cfg(feature = "tls")]
 pub use managers::tls::*;
+#[cfg(unix)]
+pub use managers::unix::*;
 #[cfg(feature = "websocket")]
 pub use managers::websocket::{
     Pushed, WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
