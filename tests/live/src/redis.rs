@@ -64,6 +64,11 @@ impl Redis {
         Client::open(("127.0.0.1", self.port)).expect("an address")
     }
 
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A connection beside the pool.
     pub fn admin(&self) -> Connection {
         let connection = self.client().get_connection();
