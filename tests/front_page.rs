@@ -112,12 +112,10 @@ fn the_readme_has_no_relative_link_and_each_link_to_a_page_names_one_that_exists
     let targets = targets(&readme);
     assert!(targets.len() >= 6, "{targets:?}");
     let manifest = read("Cargo.toml");
-    let documentation = manifest.lines();
-    let documentation = documentation
-        .filter_map(|line| line.strip_prefix("documentation = "))
-        .next()
-        .unwrap()
-        .trim_matches('"');
+    let documentation = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("documentation = "));
+    let documentation = documentation.unwrap().trim_matches('"');
     let pages = format!("{documentation}/latest/conpool/docs/");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
     for target in targets {

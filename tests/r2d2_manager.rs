@@ -296,16 +296,16 @@ fn with_fail_fast_an_outage_is_told_at_once() {
     close_clean(&pool, 0);
 }
 
-/// Only what `on_acquire` refuses is worth another attempt.
-fn acquire_is_transient(error: &Refused) -> bool {
-    error.0 == Hook::OnAcquire
+/// To this one, only what `on_acquire` refuses is worth another attempt.
+fn classifying(peer: &Peer) -> R2d2Manager<Peer> {
+    manager(peer).transient(|error: &Refused| error.0 == Hook::OnAcquire)
 }
 
 #[test]
 fn what_the_classifier_calls_permanent_is_told_at_once_and_leaves_nothing() {
     let peer = Peer::default();
     peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
-    let build = || builder("r2perm").build(manager(&peer).transient(acquire_is_transient));
+    let build = || builder("r2perm").build(classifying(&peer));
     let (result, took) = timed(build);
     assert_at(took, ms(0));
     let error = result.unwrap_err();
@@ -314,7 +314,7 @@ fn what_the_classifier_calls_permanent_is_told_at_once_and_leaves_nothing() {
     assert_eq!(peer.count(Hook::Connect), 1);
     eventually(|| common::threads("r2perm-") == 0);
 
-    let lazy = builder("r2permget").build_lazy(manager(&peer).transient(acquire_is_transient));
+    let lazy = builder("r2permget").build_lazy(classifying(&peer));
     let pool = lazy.unwrap();
     let (result, took) = timed(|| pool.get().map(drop));
     assert_at(took, ms(0));
@@ -327,9 +327,7 @@ fn what_the_classifier_calls_permanent_is_told_at_once_and_leaves_nothing() {
 fn what_the_classifier_calls_transient_is_repeated_until_it_succeeds() {
     let peer = Peer::default();
     peer.plan(Hook::OnAcquire, Fault::Fail, 3);
-    let pool = builder("r2trans")
-        .build(manager(&peer).transient(acquire_is_transient))
-        .unwrap();
+    let pool = builder("r2trans").build(classifying(&peer)).unwrap();
     assert_eq!(peer.count(Hook::OnAcquire), 4);
     close_clean(&pool, 3);
 }

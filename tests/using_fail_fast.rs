@@ -12,7 +12,7 @@ use conpool::{
 };
 use std::{
     error::Error,
-    fmt,
+    fmt::{self, Write},
     sync::{
         Arc, Mutex, Once,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -390,7 +390,7 @@ struct Text(String);
 
 impl tracing::field::Visit for Text {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        self.0 += &format!("{field}={value:?} ");
+        let _ = write!(self.0, "{field}={value:?} ");
     }
 }
 

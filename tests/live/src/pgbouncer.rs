@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub struct PgBouncer {
     // In this order: the process ends before its files go.
-    _process: Option<Process>,
+    #[allow(dead_code, reason = "it ends when it is dropped")]
+    process: Option<Process>,
     folder: Folder,
     program: PathBuf,
     user: Option<User>,
@@ -35,14 +36,14 @@ impl PgBouncer {
         // It refuses to run as root, as the server does.
         let user = User::harmless();
         let mut bouncer = Self {
-            _process: None,
+            process: None,
             folder: Folder::new(user.as_ref()),
             program: programs.join("pgbouncer"),
             user,
             port: 0,
         };
         let entry = format!("* = host=127.0.0.1 port={} {database}", server.port());
-        bouncer._process = Some(Process::on_a_free_port(&bouncer.log(), |port| {
+        bouncer.process = Some(Process::on_a_free_port(&bouncer.log(), |port| {
             bouncer.port = port;
             bouncer.try_launch(&entry)
         }));

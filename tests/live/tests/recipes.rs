@@ -20,7 +20,9 @@ use conpool::{
 use conpool_live::{PgBouncer, Postgres, Redis};
 use r2d2_postgres::{
     PostgresConnectionManager,
-    postgres::{Client, Config, Error, NoTls, SimpleQueryMessage, config::SslMode},
+    postgres::{
+        Client, Config, Error, NoTls, SimpleQueryMessage, config::SslMode, error::SqlState,
+    },
 };
 use shared::{builder, close};
 use std::{
@@ -116,7 +118,7 @@ fn postgres_a_wrong_and_a_missing_password_fail_the_build_at_once() {
     for (config, code) in [(missing, None), (wrong.clone(), Some("28P01"))] {
         let error = fails_at_once("pgpassword", recipe(config.clone()));
         let told = error.last_create_error().unwrap().code();
-        assert_eq!(told.map(|state| state.code()), code, "{error:?}");
+        assert_eq!(told.map(SqlState::code), code, "{error:?}");
         fails_at_once("pgpassword", adapted(config));
     }
     wrong.password("right");

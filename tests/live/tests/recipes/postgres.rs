@@ -49,12 +49,20 @@ pub fn is_transient(error: &Error) -> bool {
 fn is_from_network(error: &(dyn error::Error + 'static)) -> bool {
     use io::ErrorKind as Kind;
     let mut chain = std::iter::successors(Some(error), |&error| error.source());
-    let transient = |error: &io::Error| match error.kind() {
-        Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted => true,
-        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => true,
-        Kind::TimedOut | Kind::WouldBlock | Kind::BrokenPipe | Kind::UnexpectedEof => true,
-        Kind::NotFound => true, // the path of a Unix socket, while the server is down
-        _ => false,
+    let transient = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            Kind::ConnectionRefused
+                | Kind::ConnectionReset
+                | Kind::ConnectionAborted
+                | Kind::HostUnreachable
+                | Kind::NetworkUnreachable
+                | Kind::NotFound // the path of a Unix socket, while the server is down
+                | Kind::TimedOut
+                | Kind::WouldBlock
+                | Kind::BrokenPipe
+                | Kind::UnexpectedEof
+        )
     };
     chain.any(|error| error.downcast_ref().is_some_and(transient))
 }
