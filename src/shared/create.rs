@@ -244,6 +244,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
         self.note_ill();
         self.back_off(since, now.real);
+        let priming = self.priming.load(Acquire);
+        // A builder with `fail_fast` waits for no second attempt, whatever the manager calls the error.
+        let ends_build = priming && (!transient || self.config.fail_fast);
+        if priming && !ends_build {
+            self.warn_that_build_waits(now.real, &*error);
+        }
         // Before anybody can have the failure: who is told finds that it was reported.
         self.emit(|pool| PoolEvent::CreateFailed {
             pool,
@@ -254,8 +260,8 @@ impl<M: ConnectionManager> Shared<M> {
         let attached = permit.is_none_or(|(permit, purpose)| {
             // A create on its caller's thread concerns nobody else.
             let own = purpose == Purpose::Waiter && self.bell.is_none();
-            let failure = (!transient && !own).then(|| failed.failure());
-            let priming = self.priming.load(Acquire);
+            let hopeless = !transient || ends_build;
+            let failure = (hopeless && !own).then(|| failed.failure());
             let (attached, effects) = permit.fail_telling(now.real, |core| {
                 failure.filter(|_| core.open == 0 || priming)
             });
@@ -269,15 +275,17 @@ impl<M: ConnectionManager> Shared<M> {
         if attached { Err(failed) } else { Ok(None) }
     }
 
-    /// With `fail_fast`: tells all who wait of a failure.
+    /// With `fail_fast`: tells all who wait of a failure. A builder is told even if some connections are
+    /// open, because nobody else can give one back to it.
     pub(super) fn spread(self: &Arc<Self>, failed: &Failed<M::Error>) {
-        if !self.config.fail_fast || self.priming.load(Acquire) {
+        if !self.config.fail_fast {
             return;
         }
+        let priming = self.priming.load(Acquire);
         loop {
             let now = real_now();
             let mut core = self.engine.lock();
-            if core.open > 0 || core.queue.is_empty() {
+            if (core.open > 0 && !priming) || core.queue.is_empty() {
                 return;
             }
             let effects = self.engine.fail_head(&mut core, failed.failure(), now);

@@ -102,6 +102,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     wellbeing: Wellbeing,
     /// While building: creates fail the build at once.
     priming: AtomicBool,
+    /// When the log last said that the build waits.
+    build_warned_at: Mutex<Option<Instant>>,
     observer: Option<Arc<dyn PoolObserver>>,
     /// None: a pool that never starts a thread.
     bell: Option<Bell>,
@@ -224,6 +226,7 @@ impl<M: ConnectionManager> Shared<M> {
             used_at: AtomicU64::new(0),
             wellbeing: Wellbeing::default(),
             priming: AtomicBool::new(false),
+            build_warned_at: Mutex::new(None),
             observer,
             backing: Mutex::new(Backing::new(config.backoff)),
             last_failure: Mutex::new(None),

@@ -71,6 +71,11 @@ impl Redis {
         self.folder.path().join("socket")
     }
 
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A connection beside the pool.
     pub fn admin(&self) -> Connection {
         let connection = self.client().get_connection();
