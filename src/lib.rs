@@ -169,6 +169,7 @@ pub mod docs;
 mod engine;
 mod error;
 mod event;
+mod foreign;
 mod guard;
 mod health;
 mod info;

@@ -5,6 +5,7 @@ use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, CheckId, Loan, Moment, Slot};
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,11 +25,11 @@ impl<M: ConnectionManager> Shared<M> {
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
         };
-        self.note_failed_check(cause);
+        self.note_failed_check(Caught::new(cause));
         Err(reason)
     }
 
-    pub(super) fn note_failed_check(&self, cause: Cause<M::Error>) {
+    pub(super) fn note_failed_check(&self, cause: Caught<Cause<M::Error>>) {
         self.meter.check_failures.fetch_add(1, Relaxed);
         self.note_ill();
         self.set_last_failure(Some((real_now(), cause)));

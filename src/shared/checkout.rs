@@ -8,6 +8,7 @@ use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::panic::Location;
 use std::sync::Arc;
@@ -168,18 +169,18 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn prepare(
         &self,
         connection: &mut M::Connection,
-    ) -> Result<(), (EvictReason, Option<Cause<M::Error>>)> {
+    ) -> Result<(), (EvictReason, Option<Caught<Cause<M::Error>>>)> {
         match self.call("on_checkout", |manager| manager.on_checkout(connection)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err((
                 EvictReason::HookFailed,
-                Some(Cause::Create(Arc::new(error))),
+                Some(Caught::new(Cause::Create(Arc::new(error)))),
             )),
             Err(message) => {
                 let hook = "on_checkout";
                 Err((
                     EvictReason::Panicked,
-                    Some(Cause::Panicked { hook, message }),
+                    Some(Caught::new(Cause::Panicked { hook, message })),
                 ))
             }
         }

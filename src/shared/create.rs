@@ -6,6 +6,7 @@ use super::{Failure, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::Surplus;
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
 use std::sync::Arc;
@@ -25,19 +26,21 @@ pub(super) enum Purpose {
 
 /// A create that did not bring a connection.
 pub(super) struct Failed<E> {
-    pub(super) cause: Cause<E>,
+    pub(super) cause: Caught<Cause<E>>,
     pub(super) transient: bool,
 }
 
 impl<E> Failed<E> {
     /// What a caller is told who need not wait any longer.
     pub(super) fn failure(&self) -> Failure<E> {
-        match &self.cause {
+        match &*self.cause {
             Cause::Panicked { hook, message } => Failure::Panicked {
                 hook,
                 message: message.clone(),
             },
-            Cause::Create(error) | Cause::Check(error) => Failure::Create(Arc::clone(error)),
+            Cause::Create(error) | Cause::Check(error) => {
+                Failure::Create(Caught::new(Arc::clone(error)))
+            }
             Cause::TimedOut { hook, after } => Failure::TimedOut {
                 hook,
                 after: *after,
@@ -116,7 +119,7 @@ impl<M: ConnectionManager> Shared<M> {
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 let transient = self.ask_transient(&error);
-                let cause = Cause::Create(Arc::clone(&error));
+                let cause = Caught::new(Cause::Create(Arc::clone(&error)));
                 self.failed(
                     Some((permit, purpose)),
                     since,
@@ -127,7 +130,7 @@ impl<M: ConnectionManager> Shared<M> {
             Err(message) => {
                 let error: Arc<dyn Error + Send + Sync> = Arc::from(Box::from(message.clone()));
                 let hook = "create";
-                let cause = Cause::Panicked { hook, message };
+                let cause = Caught::new(Cause::Panicked { hook, message });
                 let transient = false;
                 self.failed(
                     Some((permit, purpose)),

@@ -38,6 +38,7 @@ use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
 use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Near, Permit, Ticket, Total};
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::workers::Crew;
@@ -53,7 +54,7 @@ use wellbeing::Wellbeing;
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
     Closed,
-    Create(Arc<E>),
+    Create(Caught<Arc<E>>),
     Panicked {
         hook: &'static str,
         message: String,
@@ -79,13 +80,13 @@ type PoolHanded<M> = Handed<Of<M>, Err<M>>;
 pub(crate) type PoolLoan<M> = Loan<Of<M>>;
 pub(crate) type PoolNear<M> = Near<Of<M>>;
 /// When something failed last, and how.
-type LastFailure<M> = (Instant, Cause<<M as ConnectionManager>::Error>);
+type LastFailure<M> = (Instant, Caught<Cause<<M as ConnectionManager>::Error>>);
 
 /// Everything the handles, guards and threads of one pool share. Handles are counted elsewhere: a
 /// guard or a thread that has this does not keep the pool open.
 pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) name: Arc<str>,
-    pub(crate) manager: M,
+    pub(crate) manager: Arc<M>,
     pub(crate) engine: Arc<PoolEngine<M>>,
     pub(crate) ticker: Ticker,
     /// As built; `max_size` and `min_idle` may have changed since.
@@ -112,7 +113,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     backing: Mutex<Backing>,
     /// Of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
-    last_create_failure: Mutex<Option<Cause<M::Error>>>,
+    last_create_failure: Mutex<Option<Caught<Cause<M::Error>>>>,
     last_error: Mutex<Option<(Instant, String)>>,
     leaks: Option<Leaks>,
     /// Of all keys together, where this is one of many: their events carry one name.
@@ -121,6 +122,10 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pass: Mutex<tend::Notes>,
     /// Slots whose connections have come off standby since the last round, or were in use then.
     off_standby: Mutex<Vec<u32>>,
+    /// Fields are dropped in their order, so these are the last references.
+    _manager: Caught<Arc<M>>,
+    _observer: Caught<Option<Arc<dyn PoolObserver>>>,
+    _clock: Caught<Option<Arc<dyn Clock>>>,
 }
 
 /// The limits of ages in ticks; None is no limit.
@@ -209,7 +214,11 @@ impl<M: ConnectionManager> Shared<M> {
             // A checkout has somebody to tell or something to tend.
             engine.close_road();
         }
+        let manager = Arc::new(manager);
         let shared = Arc::new(Self {
+            _manager: Caught::new(Arc::clone(&manager)),
+            _observer: Caught::new(observer.clone()),
+            _clock: Caught::new(ticker.custom().cloned()),
             bell: match family {
                 Some(family) => family.bell(&engine),
                 None => (!inline).then(|| Bell::own(Crew::new(Arc::clone(&name)))),

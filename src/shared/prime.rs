@@ -1,12 +1,13 @@
 //! Building: opens the first connections and waits for them.
 
 use super::create::Purpose;
+use super::outcome::set_last_cause;
 use super::{Failure, PoolLoan, PoolTicket, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Mail, Ticket, Waited};
 use crate::error::{BuildError, Cause};
-use crate::workers::guarded;
+use crate::foreign::guarded;
 use crate::{ConnectionManager, EvictReason};
 use std::error::Error;
 use std::fmt::Write;
@@ -132,7 +133,7 @@ impl<M: ConnectionManager> Shared<M> {
                     Waited::Mail(Mail::Fail(Failure::TimedOut { hook, after })) => {
                         // The builder has waited, where a caller may be told of an older failure.
                         let mut timeout = self.timeout(since, Some(real_now()), true);
-                        timeout.last = Some(Cause::TimedOut { hook, after });
+                        set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }
                     Waited::Mail(Mail::Fail(failure)) => {

@@ -86,6 +86,8 @@ impl<M: ConnectionManager> Shared<M> {
             let rests = matches!(slot.stamp(), Stamp::Idle(_)) && !slot.is_on_standby();
             rests.then(|| slot.take(now)).flatten()
         });
+        // Else the lowest: were it the one that each thread used last, every round would keep another young.
+        let other = other.or_else(|| self.engine.table.find_below(loan.slot.index(), now));
         let Some(other) = other else {
             return loan;
         };

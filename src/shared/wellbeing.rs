@@ -2,8 +2,8 @@
 //! checkout does not touch it.
 
 use super::Shared;
+use crate::foreign::guarded;
 use crate::sync::outer::{AtomicBool, AtomicUsize};
-use crate::workers::guarded;
 use crate::{ConnectionManager, HealthState};
 use std::sync::atomic::Ordering::Relaxed;
 
