@@ -76,7 +76,8 @@ macro_rules! setters {
             dispose_timeout: Duration;
             /// Creates in flight at once; at least 1. Default 4.
             max_creating: usize;
-            /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2.
+            /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2; while
+            /// somebody waits at most 500 ms and a quarter of `get_timeout`.
             backoff: Backoff;
             /// While creates fail and nothing is open, callers fail at once with the last cause, and so does
             /// a build after its first failed create. Default false: they wait for the recovery.

@@ -27,7 +27,7 @@ fn the_backoff_grows_when_on_checkout_fails_on_every_new_connection() {
         .unwrap();
     backend.fail_transient(Hook::Checkout, u64::MAX);
     assert!(pool.get_timeout(ms(600)).unwrap_err().is_timeout());
-    // At 0, 20 and 220 ms; the next would come at 2220.
+    // At 0, 20 and 220 ms; the next would come at 720, since somebody waits.
     assert!(
         backend.calls(Hook::Create) <= 3,
         "{}",

@@ -15,6 +15,12 @@ use std::time::Duration;
 ///
 /// With a jitter of 1.0 a pause can be as short as zero.
 ///
+/// While somebody waits for a connection, in `get` or in `build`, the pause ends after a quarter of
+/// `get_timeout` and after 500 ms at the latest, shorter by up to `jitter`; a small `get_timeout` makes it
+/// no shorter than 10 ms, and a `get_timeout` of zero is not counted. So callers are served within half a
+/// second after the server is back, and `max` is the pause while only `min_idle` wants connections. A caller
+/// that comes in the middle of a long pause ends it as early, counted from the last failure.
+///
 /// # Example
 ///
 /// ```
@@ -90,6 +96,11 @@ impl Backoff {
         Duration::try_from_secs_f64(base * (1.0 + spread)).map_or(self.max, |p| p.min(self.max))
     }
 
+    /// A pause of at most `longest`, shorter by up to the jitter.
+    pub(crate) fn cut(&self, longest: Duration, random_unit: f64) -> Duration {
+        longest.mul_f64(1.0 - self.jitter * random_unit.clamp(0.0, 1.0))
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if self.initial.is_zero() {
             return Err(ConfigError::new(
@@ -145,6 +156,14 @@ mod tests {
         assert_eq!(backoff.pause(2, 1.0), MS(150));
         assert_eq!(backoff.pause(60, 0.0), MS(2500));
         assert_eq!(backoff.pause(60, 1.0), MS(5000));
+    }
+
+    #[test]
+    fn a_cut_pause_is_spread_downwards_only() {
+        let backoff = Backoff::default().with_jitter(0.5);
+        assert_eq!(backoff.cut(MS(500), 0.0), MS(500));
+        assert_eq!(backoff.cut(MS(500), 1.0), MS(250));
+        assert_eq!(backoff.cut(MS(500), 7.0), MS(250));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// |---|---|---|---|---|---|
 /// | `lifetime_jitter` | each lifetime is shortened by a random share up to this | ratio | 0.1 | 0.0, at most 1.0 | `max_lifetime` |
 /// | `max_creating` | creates in flight at once | creates | 4 | 1 | `max_size` |
-/// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle` |
+/// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle`; while somebody waits at most 500 ms and a quarter of `get_timeout` |
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
 /// | `fail_fast` | with nothing open, callers hear of any failed create at once; a build ends with its first failed create | bool | false | | `backoff` says when it is tried again |
 /// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | refused by a pool |
@@ -116,7 +116,8 @@ pub struct PoolConfig {
     /// 1.
     pub max_creating: usize,
     /// The pause between repeated creates, shared by all callers and the refill of `min_idle`.
-    /// Default 50 ms, doubling up to 5 s, spread by 0.2.
+    /// Default 50 ms, doubling up to 5 s, spread by 0.2; while somebody waits at most 500 ms and a quarter
+    /// of `get_timeout`.
     pub backoff: Backoff,
     /// While creates fail and no connection is open, callers fail at once with the last cause; one of
     /// them after each pause tries again, and all wait as usual when that has succeeded. Default false:

@@ -87,8 +87,10 @@ pub(crate) struct Ledger {
     pub(crate) suspended: bool,
     /// Creates in flight at once.
     pub(crate) max_creating: usize,
-    /// No create starts before this.
+    /// No create starts before this while nobody waits.
     pub(crate) paused_until: Option<Instant>,
+    /// No create starts before this while somebody waits. Never later than `paused_until`.
+    pub(crate) paused_for_waiters_until: Option<Instant>,
     /// Creates have failed, and none has succeeded since.
     pub(crate) failing: bool,
     /// How long a create that was overtaken is waited for, beyond twice the time of the other one.
@@ -124,6 +126,7 @@ impl Ledger {
             suspended: false,
             max_creating,
             paused_until: None,
+            paused_for_waiters_until: None,
             failing: false,
             grace: GRACE,
             covering: 0,
@@ -154,21 +157,6 @@ impl Ledger {
     /// count here; they only keep new ones from starting.
     pub(crate) fn is_over(&self) -> bool {
         self.size() > self.max_size
-    }
-
-    /// May a create start now?
-    pub(crate) fn may_create(&self, now: Instant) -> bool {
-        self.has_room()
-            && !self.closed
-            && !self.suspended
-            && self.creating < self.max_creating
-            && self.paused_until.is_none_or(|until| until <= now)
-    }
-
-    /// The backend is down, as far as is known, and it is not yet time to try again, or another tries.
-    pub(crate) fn is_out(&self, now: Instant) -> bool {
-        let paused = self.paused_until.is_some_and(|until| until > now);
-        self.failing && self.open == 0 && !self.closed && (paused || self.creating > 0)
     }
 
     /// Nothing of the pool's connections is left anywhere.

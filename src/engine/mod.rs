@@ -121,6 +121,33 @@ impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
         self.queue.len().saturating_sub(self.covering())
     }
 
+    /// When the pause after a failed create ends. It is shorter while somebody waits.
+    pub(crate) fn pause(&self) -> Option<Instant> {
+        match self.queue.is_empty() {
+            true => self.paused_until,
+            false => self.paused_for_waiters_until,
+        }
+    }
+
+    pub(crate) fn is_paused(&self, now: Instant) -> bool {
+        self.pause().is_some_and(|until| until > now)
+    }
+
+    /// May a create start now?
+    pub(crate) fn may_create(&self, now: Instant) -> bool {
+        self.has_room()
+            && !self.closed
+            && !self.suspended
+            && self.creating < self.max_creating
+            && !self.is_paused(now)
+    }
+
+    /// The backend is down, as far as is known, and it is not yet time to try again, or another tries.
+    pub(crate) fn is_out(&self, now: Instant) -> bool {
+        let tried = self.is_paused(now) || self.creating > 0;
+        self.failing && self.open == 0 && !self.closed && tried
+    }
+
     /// Nothing is open or under way, and nobody waits.
     pub(crate) fn is_deserted(&self) -> bool {
         self.is_quiet() && self.queue.is_empty()
@@ -409,7 +436,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         // An entry that came back while an earlier head was young lies in its slot: whoever is head
         // now must look at it. And in a pool without threads the head looks after itself.
-        let paused = self.inline && core.paused_until.is_some_and(|until| until > now);
+        let paused = self.inline && core.is_paused(now);
         // What rests unproven beside a check that is under way is no news, though: one caller would
         // have every idle connection checked.
         let news = idle > 0 && (core.queue.unseen || core.uncovered() > 0);

@@ -224,10 +224,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     pub(crate) fn lose_patience(self: &Arc<Self>, now: Instant) -> Effects<T, F> {
         let mut core = self.lock();
         core.uncover_overdue(now);
-        if core.paused_until.is_some_and(|until| until <= now) {
-            // Over for everybody, also for those who read the clock before and come to the lock after.
-            core.paused_until = None;
-        }
+        // Over for everybody, also for those who read the clock before and come to the lock after.
+        core.paused_until = core.paused_until.filter(|until| *until > now);
+        core.paused_for_waiters_until =
+            (core.paused_for_waiters_until).filter(|until| *until > now);
         self.settle(&mut core, now)
     }
 

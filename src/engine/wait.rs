@@ -111,7 +111,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             .filter(|_| poked)
             .and_then(|bound| ticket.since().checked_add(bound));
         let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & DUE == 0);
-        let resumes = core.paused_until.filter(|until| *until > now);
+        let resumes = core.pause().filter(|until| *until > now);
         let resumes = resumes.filter(|_| self.inline && core.has_room());
         due.into_iter().chain(resumes).min()
     }

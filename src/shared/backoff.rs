@@ -2,15 +2,38 @@
 //!
 //! After a failure creates are probed one at a time until one succeeds: a backend that is down or
 //! drowning meets one attempt per pause, however many callers wait.
+//!
+//! Each failure decides two pauses, for one of which the engine takes the state of its queue: the
+//! configured one, and a shorter one while somebody waits. A caller that comes in the middle of a long
+//! pause thus ends it in time, and the pause is long again as soon as nobody waits.
 
 use super::Shared;
 use crate::{Backoff, ConnectionManager};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// While somebody waits the pause is at most this long: a caller finds a backend that is back within it.
+const LONGEST_FOR_WAITERS: Duration = Duration::from_millis(500);
+/// A pause is not cut below this, however small `get_timeout` is: a backend that refuses at once would
+/// meet attempts without a pause.
+const SHORTEST_CUT: Duration = Duration::from_millis(10);
+
+/// A pause of `Duration::MAX` is legal, and this much of it is enough.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The longest pause while somebody waits. A `get_timeout` of zero says nothing of those who wait, who
+/// bring a timeout of their own.
+fn longest_for_waiters(get_timeout: Duration) -> Duration {
+    match get_timeout.is_zero() {
+        true => LONGEST_FOR_WAITERS,
+        false => (get_timeout / 4).clamp(SHORTEST_CUT, LONGEST_FOR_WAITERS),
+    }
+}
 
 pub(super) struct Backing {
     rule: Backoff,
+    longest_for_waiters: Duration,
     failures: u32,
     /// When the last pause was decided: creates that began before belong to the same round.
     decided: Option<Instant>,
@@ -21,9 +44,10 @@ pub(super) struct Backing {
 }
 
 impl Backing {
-    pub(super) fn new(rule: Backoff) -> Self {
+    pub(super) fn new(rule: Backoff, get_timeout: Duration) -> Self {
         Self {
             rule,
+            longest_for_waiters: longest_for_waiters(get_timeout),
             failures: 0,
             decided: None,
             succeeded: None,
@@ -55,9 +79,12 @@ impl<M: ConnectionManager> Shared<M> {
         backing.failures = backing.failures.saturating_add(1);
         backing.decided = Some(now);
         let pause = backing.rule.pause(backing.failures, random_unit());
-        let until = now.checked_add(pause);
+        let longest = backing.rule.cut(backing.longest_for_waiters, random_unit());
+        let pause = pause.min(LONGEST);
         let mut core = self.engine.lock();
-        core.paused_until = until;
+        core.paused_until = now.checked_add(pause);
+        core.paused_for_waiters_until = now.checked_add(pause.min(longest));
+        let until = core.pause();
         core.failing = true;
         core.max_creating = 1;
         drop(core);
@@ -79,15 +106,39 @@ impl<M: ConnectionManager> Shared<M> {
         }
         *backing = Backing {
             succeeded,
-            ..Backing::new(backing.rule)
+            failures: 0,
+            decided: None,
+            fails_at_checkout: false,
+            ..*backing
         };
         let mut core = self.engine.lock();
         core.paused_until = None;
+        core.paused_for_waiters_until = None;
         core.failing = false;
         core.max_creating = self.config.max_creating;
         drop(core);
         drop(backing);
         self.set_last_create_failure(None);
         self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_of_those_who_wait_follows_get_timeout_within_its_bounds() {
+        for (get_timeout, longest) in [
+            (Duration::ZERO, 500),
+            (Duration::from_millis(1), 10),
+            (Duration::from_millis(400), 100),
+            (Duration::from_secs(1), 250),
+            (Duration::from_secs(30), 500),
+            (Duration::MAX, 500),
+        ] {
+            let expected = Duration::from_millis(longest);
+            assert_eq!(longest_for_waiters(get_timeout), expected);
+        }
     }
 }

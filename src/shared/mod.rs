@@ -237,7 +237,7 @@ impl<M: ConnectionManager> Shared<M> {
             priming: AtomicBool::new(false),
             build_warned_at: Mutex::new(None),
             observer,
-            backing: Mutex::new(Backing::new(config.backoff)),
+            backing: Mutex::new(Backing::new(config.backoff, config.get_timeout)),
             last_failure: Mutex::new(None),
             last_create_failure: Mutex::new(None),
             last_error: Mutex::new(None),

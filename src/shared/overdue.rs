@@ -82,8 +82,9 @@ impl<M: ConnectionManager> Shared<M> {
         let patience = core
             .jobs()
             .filter_map(|(_, job)| job.patience.filter(|_| job.covers));
-        // Even if nobody wants a connection now: somebody may before the pause is over.
-        let pause = core.paused_until.filter(|_| !core.closed);
+        // Even if nobody wants a connection now: somebody may before the pause is over. Who comes and waits
+        // makes the pause shorter, and calls the collector.
+        let pause = core.pause().filter(|_| !core.closed);
         deadlines
             .chain(patience)
             .chain(pause)

@@ -37,8 +37,7 @@ impl<M: ConnectionManager> Shared<M> {
             // What is under way replaces it; the end of that calls the collector.
             return true;
         }
-        let paused = core.paused_until.is_some_and(|until| until > now);
-        if !core.has_room() || core.suspended || paused || core.closed {
+        if !core.has_room() || core.suspended || core.is_paused(now) || core.closed {
             return false;
         }
         if core.may_create(now) {

@@ -156,8 +156,11 @@ impl<M: ConnectionManager> Shared<M> {
             // It has found none at rest: all are in use.
             self.meter.peak_in_use.fetch_max(core.open, Relaxed);
         }
+        let pause = core.pause().filter(|until| *until > now.real);
         drop(core);
         self.run(effects);
+        // Shorter than it was while nobody waited.
+        self.call_at(pause);
         if let Some((check, loan, patience)) = check {
             self.call_at(patience);
             self.start_check(check, loan);

@@ -72,8 +72,13 @@ impl World {
 
     fn pause(&mut self, steps: Option<u8>) {
         let until = self.later(steps);
+        let for_waiters = self.later(steps.map(|steps| steps / 2));
         self.model.paused_until = until;
-        self.engine.lock().paused_until = until;
+        self.model.paused_for_waiters_until = for_waiters;
+        let mut core = self.engine.lock();
+        core.paused_until = until;
+        core.paused_for_waiters_until = for_waiters;
+        drop(core);
         self.settle();
     }
 
@@ -376,8 +381,13 @@ impl World {
         for job in &mut self.model.jobs {
             job.covers &= !over(job.patience);
         }
-        if over(self.model.paused_until) {
-            self.model.paused_until = None;
+        for pause in [
+            &mut self.model.paused_until,
+            &mut self.model.paused_for_waiters_until,
+        ] {
+            if over(*pause) {
+                *pause = None;
+            }
         }
         self.model.settle();
         let effects = self.engine.lose_patience(now);

@@ -29,6 +29,10 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of a job, and any of them may hold with any other"
+)]
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) kind: JobKind,
@@ -71,6 +75,7 @@ pub(super) struct Model {
     pub(super) closed: bool,
     pub(super) suspended: bool,
     pub(super) paused_until: Option<Instant>,
+    pub(super) paused_for_waiters_until: Option<Instant>,
     pub(super) generation: u64,
     pub(super) entries: Vec<Entry>,
     /// In the order in which they began.
@@ -142,8 +147,15 @@ impl Model {
         self.size() > self.max_size
     }
 
+    pub(super) fn pause(&self) -> Option<Instant> {
+        match self.line.is_empty() {
+            true => self.paused_until,
+            false => self.paused_for_waiters_until,
+        }
+    }
+
     pub(super) fn is_paused(&self) -> bool {
-        self.paused_until.is_some_and(|until| until > self.now)
+        self.pause().is_some_and(|until| until > self.now)
     }
 
     pub(super) fn may_create(&self) -> bool {

@@ -194,7 +194,7 @@ impl World {
         if model.has_room() && few && model.idle() < uncovered {
             // Only a pause can be the reason why no create has begun. Its end is the collector's to
             // settle; without one the head looks then.
-            let until = model.paused_until;
+            let until = model.pause();
             let until = until.expect("a waiter without a create that could begin");
             let resumes = head.alarm.is_some_and(|alarm| alarm <= until);
             assert!(!model.inline || resumes, "nobody ends the pause");

@@ -115,6 +115,7 @@ impl World {
                 closed: false,
                 suspended: false,
                 paused_until: None,
+                paused_for_waiters_until: None,
                 generation: 0,
                 entries: Vec::new(),
                 jobs: Vec::new(),
@@ -270,7 +271,7 @@ impl World {
         let since = ticket.since();
         let turn = self.model.bound.filter(|_| told && !due);
         let turn = turn.map(|bound| since + bound);
-        let pause = core.paused_until.filter(|_| self.model.is_paused());
+        let pause = core.pause().filter(|_| self.model.is_paused());
         let pause = pause.filter(|_| self.model.inline && core.has_room());
         drop(core);
         let alarm = turn.into_iter().chain(pause).min();
