@@ -67,6 +67,7 @@ fn open(bridge: &str) -> Result<Pool<ConbusSocketManager>, Box<dyn Error>> {
         .connect_timeout(TIMEOUT)
         .write_timeout(TIMEOUT)
         .keepalive(Duration::from_secs(60))
+        .single_client()
         .build();
     let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
         .get_timeout(2 * TIMEOUT)

@@ -79,8 +79,8 @@ macro_rules! setters {
             /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2; while
             /// somebody waits at most 500 ms and a quarter of `get_timeout`.
             backoff: Backoff;
-            /// While creates fail and nothing is open, callers fail at once with the last cause. Default
-            /// false: they wait for the recovery.
+            /// While creates fail and nothing is open, callers fail at once with the last cause, and so does
+            /// a build after its first failed create. Default false: they wait for the recovery.
             fail_fast: bool;
             /// More blocked callers than this are refused at once; 0 never queues. Default `None`, no limit.
             max_waiters: impl Into<Option<usize>>;
@@ -133,6 +133,12 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// started, and the real cause if the connections could not be opened: [`BuildError::Create`] and
     /// [`BuildError::Panicked`] at once, [`BuildError::TimedOut`] with the last cause after
     /// `get_timeout`. Nothing is left behind then: what was opened is disposed.
+    ///
+    /// An error that [`is_transient`](ConnectionManager::is_transient) calls worth it is repeated until
+    /// `get_timeout` is over; at the first failure, and then about once a second, the log says so (`tracing`,
+    /// target `conpool`, level WARN, field `error` with the causes). With [`fail_fast`](Self::fail_fast) the first
+    /// failed create ends the build, whatever its error: [`BuildError::Create`], or [`BuildError::TimedOut`] when
+    /// it took longer than `create_timeout`.
     pub fn build(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
         let shared = self.start(manager, true)?;
         shared.prime()?;

@@ -202,10 +202,10 @@ impl Ticker {
     }
 
     /// The clock that was given, if any.
-    pub(crate) fn custom(&self) -> Option<&dyn Clock> {
+    pub(crate) fn custom(&self) -> Option<&Arc<dyn Clock>> {
         match &self.source {
             Source::Coarse(_) => None,
-            Source::Custom(clock) => Some(&**clock),
+            Source::Custom(clock) => Some(clock),
         }
     }
 }

@@ -80,6 +80,31 @@ impl<M: ConnectionManager> PooledConnection<M> {
         shared.discard(held);
     }
 
+    /// Discards this connection, and clears the pool if the connection belongs to its present generation.
+    ///
+    /// For a connection that has shown that its server is gone, as after a failover: every other connection
+    /// of its time is as dead. A holder that notices later discards its own connection and leaves alone what
+    /// was opened since. In a [`KeyedPool`](crate::KeyedPool) it clears the connections of its key.
+    ///
+    /// ```
+    /// use conpool::{MemoryManager, Pool, PooledConnection};
+    ///
+    /// let pool = Pool::new(MemoryManager::new())?;
+    /// let (first, second) = (pool.get()?, pool.get()?);
+    /// PooledConnection::clear_generation(first);
+    /// drop(pool.get()?); // opened after the failover
+    /// PooledConnection::clear_generation(second);
+    /// assert_eq!((pool.generation(), pool.stats().idle), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_generation(this: Self) {
+        let held = Self::into_held(this);
+        let shared = Arc::clone(&held.node.shared);
+        let generation = held.node.generation();
+        shared.discard(held);
+        shared.clear_generation(generation);
+    }
+
     /// Takes the connection out of the pool for good. Its slot is free; `dispose` will not be called.
     #[must_use = "the connection is the caller's now"]
     pub fn detach(this: Self) -> M::Connection {

@@ -169,6 +169,7 @@ pub mod docs;
 mod engine;
 mod error;
 mod event;
+mod foreign;
 mod guard;
 mod health;
 mod info;
@@ -205,6 +206,8 @@ pub use managers::r2d2::*;
 pub use managers::sqlite::*;
 #[cfg(feature = "tls")]
 pub use managers::tls::*;
+#[cfg(unix)]
+pub use managers::unix::*;
 #[cfg(feature = "websocket")]
 pub use managers::websocket::{
     Pushed, WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,

@@ -247,8 +247,40 @@ impl<M: ConnectionManager> Pool<M> {
 
     /// Evicts every connection of today's generation: the idle ones now, those in use at check-in,
     /// those being created when they arrive. The pool stays open.
+    ///
+    /// Each call begins another generation, so a call that comes late evicts what was opened after the one
+    /// before. Holders that find their connections dead, one after the other, after a single failover use
+    /// [`PooledConnection::clear_generation`].
     pub fn clear(&self) {
         self.shared.clear();
+    }
+
+    /// The number of the present generation: how often the pool was cleared.
+    ///
+    /// [`PooledConnection::info`] tells the generation of a connection.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation()
+    }
+
+    /// Clears the pool as [`clear`](Self::clear) does, but only if `generation` is still the present one.
+    /// Returns whether it did.
+    ///
+    /// Of several calls for one generation, one clears. MongoDB's specification of connection pools has the
+    /// same rule: an error of a connection of an earlier generation clears nothing.
+    ///
+    /// ```
+    /// use conpool::{MemoryManager, Pool, PooledConnection};
+    ///
+    /// let pool = Pool::new(MemoryManager::new())?;
+    /// let seen = pool.generation();
+    /// assert!(pool.clear_generation(seen));
+    /// // A second report of the same failover comes too late.
+    /// assert!(!pool.clear_generation(seen));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_generation(&self, generation: u64) -> bool {
+        self.shared.clear_generation(generation)
     }
 
     /// Evicts the idle connections for which `keep` says no and returns how many. The closure runs on

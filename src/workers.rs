@@ -14,11 +14,11 @@
 //! thread that asked.
 
 use crate::clock::real_now;
+use crate::foreign::guarded;
 use crate::sync::outer::thread::{Builder, JoinHandle, ThreadId, current};
 use crate::sync::outer::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -330,15 +330,6 @@ fn join(handles: Vec<JoinHandle<()>>) {
     for handle in others {
         // An Err would be a panic, which no thread of ours lets out; there is nothing to save.
         drop(handle.join());
-    }
-}
-
-/// Runs something whose panics are caught where they belong, inside. Should one come out all the
-/// same (a `tracing` subscriber that panics, say), the thread has to live on.
-pub(crate) fn guarded(work: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-        // Dropping it might panic again.
-        std::mem::forget(payload);
     }
 }
 

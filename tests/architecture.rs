@@ -20,12 +20,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),
     ("engine", &["sync"]),
-    ("workers", &["clock", "sync"]),
+    ("foreign", &[]),
+    ("workers", &["clock", "foreign", "sync"]),
     (
         "shared",
         &[
-            "clock", "config", "engine", "error", "event", "health", "info", "manager", "stats",
-            "sync", "workers",
+            "clock", "config", "engine", "error", "event", "foreign", "health", "info", "manager",
+            "stats", "sync", "workers",
         ],
     ),
     ("guard", &["info", "manager", "shared"]),
@@ -44,8 +45,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "keyed",
         &[
-            "builder", "clock", "config", "error", "event", "guard", "health", "info", "manager",
-            "shared", "stats", "sync", "workers",
+            "builder", "clock", "config", "error", "event", "foreign", "guard", "health", "info",
+            "manager", "shared", "stats", "sync", "workers",
         ],
     ),
     (

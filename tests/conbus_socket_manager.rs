@@ -17,7 +17,7 @@ use std::{
 };
 
 use common::{noise, now};
-use conpool::{ConbusError, ConbusSocketManager, ConnectionManager};
+use conpool::{ConbusError, ConbusSocketManager, ConnectionManager, PoolBuilder, PooledConnection};
 use socket2::SockRef;
 use support::{
     emulator::Emulator,
@@ -376,6 +376,64 @@ fn a_single_client_device_never_sees_two_when_dispose_comes_before_create() {
         (counters.accepted, counters.refused, counters.peak_open),
         (100, 0, 1)
     );
+}
+
+/// A bridge with room for one client, which is frozen for a second after its first request. Returns how
+/// many clients waited when it had come to the end of the first one.
+fn frozen_bridge(listener: TcpListener) -> thread::JoinHandle<usize> {
+    thread::spawn(move || {
+        let mut client = listener.accept().unwrap().0;
+        client.read_exact(&mut [0]).unwrap();
+        client.write_all(b"1").unwrap();
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        listener.set_nonblocking(true).unwrap();
+        let waiting = usize::from(listener.accept().is_ok());
+        listener.set_nonblocking(false).unwrap();
+        drop(client);
+        if waiting == 0 {
+            listener.accept().unwrap();
+        }
+        waiting
+    })
+}
+
+#[test]
+fn the_preset_for_a_single_client_waits_for_a_bridge_that_is_frozen_for_a_second() {
+    let listener = listener();
+    let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
+        .read_timeout(PATIENCE)
+        .single_client()
+        .build();
+    let bridge = frozen_bridge(listener);
+    let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
+        .min_idle(0)
+        .build_lazy(manager)
+        .unwrap();
+    let mut connection = pool.get().unwrap();
+    connection.write_all(b"?").unwrap();
+    connection.read_exact(&mut [0]).unwrap();
+    PooledConnection::discard(connection);
+    // The slot is free when the bridge has answered the end of the first connection.
+    drop(pool.get().unwrap());
+    assert_eq!(bridge.join().unwrap(), 0, "a second client came too early");
+    assert_eq!(pool.stats().abandoned, 0);
+}
+
+#[test]
+fn the_preset_for_a_single_client_ends_before_the_pool_gives_up_on_a_dispose() {
+    let listener = listener();
+    let builder = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string());
+    let shown = format!("{:?}", builder.clone().single_client());
+    assert!(shown.contains("close_wait: 4s"), "{shown}");
+    let dispose_timeout = ConbusSocketManager::pool_config().dispose_timeout;
+    assert!(Duration::from_secs(4) < dispose_timeout);
+    // The last call decides.
+    let manager = builder.single_client().close_wait(Duration::ZERO).build();
+    let near = manager.create().unwrap();
+    let start = now();
+    manager.dispose(near);
+    assert!(start.elapsed() < Duration::from_millis(100) + noise());
 }
 
 #[test]

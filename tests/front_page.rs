@@ -88,3 +88,47 @@ fn every_page_that_the_readme_names_exists_and_every_page_is_named_somewhere() {
         }
     }
 }
+
+/// The targets of all links and images: `](target)`, `[name]: target`, `src="target"`, `href="target"`.
+fn targets(page: &str) -> Vec<&str> {
+    let end = |c: char| c.is_whitespace() || [')', '"', '>'].contains(&c);
+    let behind = |start: &'static str| {
+        let parts = page.split(start).skip(1);
+        parts.map(move |rest| rest.split(end).next().unwrap())
+    };
+    let named = page.lines().filter(|line| line.starts_with('['));
+    let named = named.filter_map(|line| Some(line.split_once("]: ")?.1));
+    let mut targets: Vec<&str> = named.collect();
+    for start in ["](", "src=\"", "href=\""] {
+        targets.extend(behind(start));
+    }
+    targets
+}
+
+/// crates.io has no files beside the README: a relative link there needs `repository`, which is not set.
+#[test]
+fn the_readme_has_no_relative_link_and_each_link_to_a_page_names_one_that_exists() {
+    let readme = read("README.md");
+    let targets = targets(&readme);
+    assert!(targets.len() >= 6, "{targets:?}");
+    let manifest = read("Cargo.toml");
+    let documentation = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("documentation = "));
+    let documentation = documentation.unwrap().trim_matches('"');
+    let pages = format!("{documentation}/latest/conpool/docs/");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
+    for target in targets {
+        assert!(target.starts_with("https://"), "{target} is relative");
+        if let Some(page) = target.strip_prefix(&pages) {
+            let file = folder.join(page.trim_end_matches('/'));
+            assert!(file.with_extension("md").exists(), "{target}");
+        }
+    }
+}
+
+#[test]
+fn every_way_to_write_a_link_is_seen() {
+    let page = "[a](b.md) ![c](d.svg \"title\")\n[e]: f.md\n<img src=\"g.png\"> <a href=\"h.md\">";
+    assert_eq!(targets(page), ["f.md", "b.md", "d.svg", "g.png", "h.md"]);
+}

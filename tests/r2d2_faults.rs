@@ -223,3 +223,20 @@ fn what_a_panic_dropped_is_evicted() {
     assert_eq!(pool.stats().evicted(EvictReason::Panicked), 1);
     serves_in_full_and_closes(&pool, 0);
 }
+
+#[test]
+fn a_classifier_that_panics_is_caught_counted_and_taken_for_a_no() {
+    let peer = Peer::default();
+    let classifier = |_: &Refused| -> bool { panic!("the classifier panics") };
+    let pool = builder("r2class")
+        .build_lazy(manager(&peer).transient(classifier))
+        .unwrap();
+    peer.plan(Hook::Connect, Fault::Fail, 1);
+    let (result, took) = timed(|| pool.get().map(drop));
+    assert_at(took, ms(0));
+    let error = result.unwrap_err();
+    assert!(matches!(error, GetError::Create { .. }), "{error:?}");
+    assert_eq!(error.last_create_error(), Some(&Refused(Hook::Connect)));
+    assert_eq!(pool.stats().panics, 1);
+    serves_in_full_and_closes(&pool, 0);
+}

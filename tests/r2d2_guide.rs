@@ -5,8 +5,12 @@ mod common;
 mod r2d2;
 
 use ::r2d2::HandleError;
-use common::{Gate, Log, SOON, eventually, ms, quick_backoff, secs, stays, told};
-use conpool::{Cause, EvictReason, HealthCheck, ManualClock, PoolConfig, PoolEvent};
+use common::{
+    Gate, Log, SOON, assert_at, eventually, ms, quick_backoff, secs, spawn, stays, timed, told,
+};
+use conpool::{
+    Backoff, BuildError, Cause, EvictReason, HealthCheck, ManualClock, PoolConfig, PoolEvent,
+};
 use r2d2::{Fault, Hook, Peer, Refused, builder, manager};
 use std::{
     error::Error,
@@ -386,4 +390,60 @@ fn the_settings_that_make_it_most_like_r2d2_are_accepted() {
     assert_eq!(pool.stats().idle, 10);
     drop(pool.get().unwrap());
     assert_eq!(peer.count(Hook::IsValid), 1);
+}
+
+#[test]
+fn r2d2_waits_for_an_error_that_stays_and_this_pool_does_not_with_a_classifier() {
+    let peer = Peer::default();
+    peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
+    let timeout = ms(500);
+    let old = before(&peer).min_idle(Some(1)).connection_timeout(timeout);
+    let (built, took) = timed(|| old.build(peer.clone()));
+    built.unwrap_err();
+    assert_at(took, timeout);
+
+    let builder = || builder("guidestays").get_timeout(timeout);
+    let (built, took) = timed(|| builder().build(manager(&peer)));
+    let error = built.unwrap_err();
+    assert!(matches!(error, BuildError::TimedOut(_)), "{error:?}");
+    assert_at(took, timeout);
+
+    // Now without a limit that could end the wait: the classifier alone does.
+    let manager = manager(&peer).transient(|error: &Refused| error.0 != Hook::Connect);
+    let (built, took) = timed(|| builder().get_timeout(Duration::MAX).build(manager));
+    let error = built.unwrap_err();
+    assert!(matches!(error, BuildError::Create { .. }), "{error:?}");
+    assert_at(took, ms(0));
+}
+
+#[test]
+fn r2d2_caps_its_pause_at_half_the_timeout_and_this_pool_by_a_setting() {
+    /// How long it takes from the first connect to the fourth, all of which fail.
+    fn three_pauses(peer: &Peer) -> Duration {
+        eventually(|| peer.count(Hook::Connect) >= 1);
+        let ((), took) = timed(|| eventually(|| peer.count(Hook::Connect) >= 4));
+        took
+    }
+    let old = |timeout| {
+        spawn(move || {
+            let peer = Peer::default();
+            peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
+            let pool = before(&peer).min_idle(Some(1)).max_size(1);
+            let pool = pool.connection_timeout(timeout);
+            let _pool = pool.build_unchecked(peer.clone());
+            three_pauses(&peer)
+        })
+    };
+    // 400 ms, 800 ms and 1.6 s, less what passes until the first connect is seen; or 200 ms three times.
+    let (long, short) = (old(secs(60)), old(ms(400)));
+    let uncapped = ms(2700);
+    assert!(long.join_soon() >= uncapped);
+    assert!(short.join_soon() < uncapped);
+
+    let peer = Peer::default();
+    peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
+    let pause = Backoff::default().with_initial(ms(10)).with_max(ms(10));
+    let pool = builder("guidepause").backoff(pause).min_idle(1);
+    let _pool = pool.get_timeout(secs(60)).build_lazy(manager(&peer));
+    assert!(three_pauses(&peer) < uncapped);
 }

@@ -296,6 +296,56 @@ fn with_fail_fast_an_outage_is_told_at_once() {
     close_clean(&pool, 0);
 }
 
+/// To this one, only what `on_acquire` refuses is worth another attempt.
+fn classifying(peer: &Peer) -> R2d2Manager<Peer> {
+    manager(peer).transient(|error: &Refused| error.0 == Hook::OnAcquire)
+}
+
+#[test]
+fn what_the_classifier_calls_permanent_is_told_at_once_and_leaves_nothing() {
+    let peer = Peer::default();
+    peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
+    let build = || builder("r2perm").build(classifying(&peer));
+    let (result, took) = timed(build);
+    assert_at(took, ms(0));
+    let error = result.unwrap_err();
+    assert!(matches!(error, BuildError::Create { .. }), "{error:?}");
+    assert_eq!(error.last_create_error(), Some(&Refused(Hook::Connect)));
+    assert_eq!(peer.count(Hook::Connect), 1);
+    eventually(|| common::threads("r2perm-") == 0);
+
+    let lazy = builder("r2permget").build_lazy(classifying(&peer));
+    let pool = lazy.unwrap();
+    let (result, took) = timed(|| pool.get().map(drop));
+    assert_at(took, ms(0));
+    let error = result.unwrap_err();
+    assert!(matches!(error, GetError::Create { .. }), "{error:?}");
+    close_clean(&pool, 0);
+}
+
+#[test]
+fn what_the_classifier_calls_transient_is_repeated_until_it_succeeds() {
+    let peer = Peer::default();
+    peer.plan(Hook::OnAcquire, Fault::Fail, 3);
+    let pool = builder("r2trans").build(classifying(&peer)).unwrap();
+    assert_eq!(peer.count(Hook::OnAcquire), 4);
+    close_clean(&pool, 3);
+}
+
+#[test]
+fn without_a_classifier_every_error_is_transient_and_of_two_the_last_counts() {
+    let peer = Peer::default();
+    let refused = Refused(Hook::Connect);
+    let plain = R2d2Manager::new(peer.clone());
+    assert!(plain.is_transient(&refused));
+    let never = plain.transient(|_| false);
+    assert!(!never.is_transient(&refused));
+    let last = never.transient(|error: &Refused| error.0 == Hook::Connect);
+    assert!(last.is_transient(&refused));
+    assert!(!last.is_transient(&Refused(Hook::OnAcquire)));
+    assert!(format!("{last:?}").ends_with(r#"customizer: None, transient: "custom" }"#));
+}
+
 #[test]
 fn the_manager_inside_is_at_hand_and_debug_names_only_its_type() {
     let peer = Peer::default();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Log, SOON, close_clean, eventually, fill, ms, queued, quick, spawn, stays, take};
-use conpool::{ConnectionManager, EvictReason, Hook, MemoryManager};
+use conpool::{ConnectionManager, EvictReason, HealthCheck, Hook, MemoryManager, PooledConnection};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[test]
@@ -198,4 +198,104 @@ fn the_events_of_clear_are_one_per_call_and_one_per_connection() {
     assert!(backend.wait_for(|seen| seen.disposed == 3, SOON));
     eventually(|| log.count("Evicted") == 3 && log.count("Cleared") == 1);
     stays(|| log.count("Evicted") == 3);
+}
+
+/// The caller that began it would wait for the old server beside free slots.
+#[test]
+fn a_caller_whose_create_hangs_gets_another_one_after_a_clear() {
+    let backend = MemoryManager::new();
+    let pool = quick("clearhang")
+        .max_size(3)
+        .build_lazy(backend.clone())
+        .unwrap();
+    backend.hang(Hook::Create);
+    let caller = spawn({
+        let pool = pool.clone();
+        move || drop(pool.get_timeout(SOON).unwrap())
+    });
+    eventually(|| backend.running(Hook::Create) == 1);
+    pool.clear();
+    eventually(|| backend.running(Hook::Create) == 2);
+    backend.release();
+    caller.join_soon();
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_caller_whose_check_hangs_gets_another_connection_after_a_clear() {
+    let backend = MemoryManager::new();
+    let pool = quick("clearcheck")
+        .max_size(3)
+        .health_check(HealthCheck::OnCheckout)
+        .build(backend.clone())
+        .unwrap();
+    backend.hang(Hook::Check);
+    let caller = spawn({
+        let pool = pool.clone();
+        move || drop(pool.get_timeout(SOON).unwrap())
+    });
+    eventually(|| backend.running(Hook::Check) == 1);
+    pool.clear();
+    caller.join_soon();
+    assert_eq!(backend.running(Hook::Check), 1, "it hangs still");
+    backend.release();
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn idle_connections_whose_disposes_hang_after_a_clear_leave_free_slots_to_a_waiter() {
+    let backend = MemoryManager::new();
+    let pool = quick("cleardispose")
+        .max_size(3)
+        .build(backend.clone())
+        .unwrap();
+    backend.hang(Hook::Dispose);
+    pool.clear();
+    drop(pool.get_timeout(SOON).unwrap());
+    backend.release();
+    close_clean(&pool, &backend);
+}
+
+/// MongoDB's CMAP: a clear of an earlier generation clears nothing.
+#[test]
+fn late_reports_of_one_failover_clear_once() {
+    let backend = MemoryManager::new();
+    let pool = quick("late").max_size(10).build(backend.clone()).unwrap();
+    let holders = take(&pool, 10);
+    for holder in holders {
+        PooledConnection::clear_generation(holder);
+        drop(pool.get_timeout(SOON).unwrap());
+    }
+    assert_eq!(pool.generation(), 1);
+    assert_eq!(backend.counters().created, 11);
+    assert_eq!(pool.stats().evicted(EvictReason::Discarded), 10);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn of_many_clears_of_one_generation_one_clears() {
+    let backend = MemoryManager::new();
+    let log = Log::default();
+    let pool = quick("once")
+        .max_size(4)
+        .observer(log.clone())
+        .build(backend.clone())
+        .unwrap();
+    assert!(!pool.clear_generation(7), "one that is not there yet");
+    let all = std::sync::Arc::new(std::sync::Barrier::new(8));
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (pool, all) = (pool.clone(), all.clone());
+            spawn(move || {
+                all.wait();
+                usize::from(pool.clear_generation(0))
+            })
+        })
+        .collect();
+    let cleared: usize = tasks.into_iter().map(|task| task.join_soon()).sum();
+    assert_eq!(
+        (cleared, pool.generation(), log.count("Cleared")),
+        (1, 1, 1)
+    );
+    close_clean(&pool, &backend);
 }

@@ -55,7 +55,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `max_creating` | creates in flight at once | creates | 4 | 1 | `max_size` |
 /// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle`; while somebody waits at most 500 ms and a quarter of `get_timeout` |
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
-/// | `fail_fast` | with nothing open, callers hear of any failed create at once | bool | false | | `backoff` says when it is tried again |
+/// | `fail_fast` | with nothing open, callers hear of any failed create at once; a build ends with its first failed create | bool | false | | `backoff` says when it is tried again |
 /// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | refused by a pool |
 /// | `background_collector` | whether the pool has threads of its own | bool | true | | when false, hook timeouts do not apply and `min_idle` is filled by build and sweep only |
 ///
@@ -121,7 +121,8 @@ pub struct PoolConfig {
     pub backoff: Backoff,
     /// While creates fail and no connection is open, callers fail at once with the last cause; one of
     /// them after each pause tries again, and all wait as usual when that has succeeded. Default false:
-    /// they wait for the recovery, up to their deadlines.
+    /// they wait for the recovery, up to their deadlines. A build with it ends with its first failed create;
+    /// without it, a build repeats transient errors until `get_timeout` is over.
     pub fail_fast: bool,
     /// More blocked callers than this are refused at once. They are counted beyond the idle
     /// connections and the creates under way, one each. Default `None`, no limit; 0 never queues.

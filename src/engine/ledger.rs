@@ -12,6 +12,24 @@ use std::time::{Duration, Instant};
 /// is not given up on for another, which would be opened in vain.
 const GRACE: Duration = Duration::from_millis(50);
 
+/// So many checks that no caller asked for run at once, and each has a thread.
+pub(crate) const BACKGROUND_CHECKS: usize = 4;
+
+/// A check that takes longer than this is not counted on any longer: its waiter looks for something else
+/// meanwhile.
+pub(crate) const CHECK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What a check is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckFor {
+    /// A waiter counts on it until this time.
+    Waiter(Option<Instant>),
+    /// The pool itself. A waiter that comes meanwhile counts on it, instead of opening a connection.
+    Pool,
+    /// A closure of the user's looks at the connection. No waiter counts on it.
+    Look,
+}
+
 /// A hook at work, or about to be, with the slot it keeps.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -27,8 +45,10 @@ pub(crate) struct Job {
     pub(crate) covers: bool,
     /// From then on nobody should count on it: it takes suspiciously long.
     pub(crate) patience: Option<Instant>,
-    /// The pool's generation when it began.
+    /// A create's is the pool's when it began, a check's that of its connection.
     pub(crate) generation: u64,
+    /// A check that no caller asked for.
+    pub(crate) background: bool,
 }
 
 /// What must be known of a connection while its box is in a hook.
@@ -61,6 +81,8 @@ pub(crate) struct Ledger {
     pub(crate) disposed: u64,
     pub(crate) detached: u64,
     pub(crate) generation: u64,
+    /// The latest generation that a clear has announced: this one, or one that is about to begin.
+    pub(super) announced_generation: u64,
     pub(crate) closed: bool,
     pub(crate) suspended: bool,
     /// Creates in flight at once.
@@ -75,6 +97,8 @@ pub(crate) struct Ledger {
     pub(crate) grace: Duration,
     /// Jobs that cover a waiter.
     covering: usize,
+    /// Checks that no caller asked for.
+    background: usize,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
     vacant: BinaryHeap<Reverse<u32>>,
@@ -97,6 +121,7 @@ impl Ledger {
             disposed: 0,
             detached: 0,
             generation: 0,
+            announced_generation: 0,
             closed: false,
             suspended: false,
             max_creating,
@@ -105,6 +130,7 @@ impl Ledger {
             failing: false,
             grace: GRACE,
             covering: 0,
+            background: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
             vacant: BinaryHeap::new(),
@@ -183,6 +209,7 @@ impl Ledger {
             JobKind::Dispose => self.disposing += 1,
         }
         self.covering += usize::from(job.covers);
+        self.background += usize::from(job.background);
         self.jobs.insert(self.next_job, job);
         self.next_job
     }
@@ -196,6 +223,7 @@ impl Ledger {
             JobKind::Dispose => self.disposing -= 1,
         }
         self.covering -= usize::from(job.covers);
+        self.background -= usize::from(job.background);
         Some(job)
     }
 
@@ -236,6 +264,30 @@ impl Ledger {
         self.covering
     }
 
+    /// May a check begin that no caller asked for? `rests`: another connection stays idle meanwhile.
+    pub(crate) fn may_check(&self, rests: impl FnOnce() -> bool) -> bool {
+        self.background == 0 || self.background < BACKGROUND_CHECKS && rests()
+    }
+
+    /// Lets a waiter count on a check that began for the pool itself; returns until when. None: there is
+    /// none that can serve one.
+    pub(super) fn cover_by_check(&mut self, now: Instant) -> Option<Instant> {
+        if self.background == 0 {
+            return None;
+        }
+        let generation = self.generation;
+        self.jobs.values_mut().find_map(|job| {
+            if !job.background || job.covers || job.generation < generation {
+                return None;
+            }
+            let since = if job.started { job.since } else { now };
+            let until = *job.patience.get_or_insert(since + CHECK_PATIENCE);
+            job.covers = until > now;
+            self.covering += usize::from(job.covers);
+            job.covers.then_some(until)
+        })
+    }
+
     /// Takes the cover off one job: a waiter that counted on it is gone. Jobs that have not started
     /// go first (they need not start at all), then the oldest.
     pub(super) fn uncover_one(&mut self) {
@@ -254,6 +306,18 @@ impl Ledger {
     pub(super) fn uncover_overdue(&mut self, now: Instant) {
         for job in self.jobs.values_mut() {
             if job.covers && job.patience.is_some_and(|until| until <= now) {
+                job.covers = false;
+                self.covering -= 1;
+            }
+        }
+    }
+
+    /// Lets nobody count any longer on jobs whose connection belongs to an earlier generation. A create that
+    /// has not started belongs to none yet.
+    pub(super) fn uncover_outdated(&mut self) {
+        for job in self.jobs.values_mut() {
+            let outdated = job.started || job.kind == JobKind::Check;
+            if job.covers && outdated && job.generation < self.generation {
                 job.covers = false;
                 self.covering -= 1;
             }

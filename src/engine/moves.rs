@@ -1,6 +1,6 @@
 //! The moves of an entry between its places, each under the lock together with its counts.
 
-use super::ledger::{Birth, Job, JobKind};
+use super::ledger::{Birth, CheckFor, Job, JobKind};
 use super::ticket::{Mail, Ticket};
 use super::{
     Core, Effects, Engine, Handed, Leaving, Loan, Moment, Need, Permit, Retired, Slot, Stamp,
@@ -104,32 +104,48 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         (loan.entry, effects)
     }
 
-    /// A check of this entry begins; nobody should count on it beyond `patience`.
+    /// A check of this entry begins. `of`: the number of its connection, and its generation.
     pub(crate) fn begin_check(
         &self,
         core: &mut Core<T, F>,
         loan: &Loan<T>,
-        connection: u64,
+        of: (u64, u64),
         now: Instant,
-        patience: Option<Instant>,
+        purpose: CheckFor,
     ) -> CheckId {
-        let covers = patience.is_some();
+        let (connection, generation) = of;
+        let patience = match purpose {
+            CheckFor::Waiter(patience) => patience,
+            CheckFor::Pool | CheckFor::Look => None,
+        };
+        let covers = patience.is_some() && generation == core.generation;
         let slot = loan.slot.index();
         let job = job(core, JobKind::Check, slot, connection, now, covers);
-        CheckId(core.begin(Job { patience, ..job }))
+        CheckId(core.begin(Job {
+            patience,
+            generation,
+            background: purpose == CheckFor::Pool,
+            ..job
+        }))
     }
 
     /// Takes an idle entry out to look at it. It is a check from the first moment on, so that nobody
-    /// takes it for missing.
+    /// takes it for missing. None: it is not idle, as many as may be are checked for the pool itself, or
+    /// `due` says no. That is asked under the lock, under which a check ends.
     pub(crate) fn take_to_check(
         &self,
         slot: &'static Slot<T>,
-        id: impl FnOnce(&T) -> u64,
+        of: impl FnOnce(&T) -> (u64, u64),
         now: Moment,
+        purpose: CheckFor,
+        due: impl FnOnce() -> bool,
     ) -> Option<(CheckId, Loan<T>)> {
         let mut core = self.lock();
+        if !due() || purpose == CheckFor::Pool && !core.may_check(|| self.has_idle(2)) {
+            return None;
+        }
         let loan = slot.take(now.tick)?;
-        let check = self.begin_check(&mut core, &loan, id(&loan.entry), now.real, None);
+        let check = self.begin_check(&mut core, &loan, of(&loan.entry), now.real, purpose);
         Some((check, loan))
     }
 
@@ -266,11 +282,29 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(self.settle(&mut core, now))
     }
 
-    /// Begins a new generation and returns it. What is in the slots is still to be taken out.
-    pub(crate) fn next_generation(&self) -> u64 {
+    /// Numbers the next generation, so that a clear can be reported before what it causes. `only`: None is
+    /// returned unless this generation is the present one and no clear is about to end it.
+    pub(crate) fn announce_generation(&self, only: Option<u64>) -> Option<u64> {
         let mut core = self.lock();
-        core.generation += 1;
-        core.generation
+        if only.is_some_and(|only| only != core.announced_generation) {
+            return None;
+        }
+        core.announced_generation += 1;
+        Some(core.announced_generation)
+    }
+
+    /// Begins an announced generation, unless it or a later one has begun. Jobs of earlier generations can
+    /// serve no waiter any more, so their waiters are settled under the same lock. What is in the slots is
+    /// still to be taken out.
+    pub(crate) fn begin_generation(
+        self: &Arc<Self>,
+        generation: u64,
+        now: Instant,
+    ) -> Effects<T, F> {
+        let mut core = self.lock();
+        core.generation = core.generation.max(generation);
+        core.uncover_outdated();
+        self.settle(&mut core, now)
     }
 
     /// Sets the cap. Growth serves whoever can go on now.
@@ -363,5 +397,6 @@ fn job<T: Send, F: Send>(
         covers,
         patience: None,
         generation: core.generation,
+        background: false,
     }
 }

@@ -173,6 +173,8 @@ pub(crate) struct Effects<T: Send + 'static, F: Send + 'static> {
     pub(crate) elsewhere: Vec<super::Elsewhere>,
     /// Somebody waits for a slot that others hold.
     pub(crate) lacks_room: bool,
+    /// When waiters have to be settled again, at the latest.
+    pub(crate) settle_at: Option<std::time::Instant>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Effects<T, F> {
@@ -182,6 +184,7 @@ impl<T: Send + 'static, F: Send + 'static> Effects<T, F> {
             permits: Vec::new(),
             elsewhere: Vec::new(),
             lacks_room: false,
+            settle_at: None,
         }
     }
 

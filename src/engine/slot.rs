@@ -29,7 +29,7 @@ pub(crate) struct Slot<T> {
     tries: AtomicU64,
     /// The tick at which the present connection expires.
     expires: AtomicU64,
-    /// The tick at which the present connection was last proven alive.
+    /// The tick at which the present connection was last proven alive, and whether it is on [`STANDBY`].
     checked: AtomicU64,
     /// The thread that made the present checkout, 0 when there is none.
     holder: AtomicU64,
@@ -39,6 +39,7 @@ pub(crate) struct Slot<T> {
 
 const WATCHED: u64 = 1 << 63;
 const VACANT: u64 = u64::MAX;
+const STANDBY: u64 = 1 << 63;
 
 /// What a slot's stamp says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +128,18 @@ impl<T> Slot<T> {
     }
 
     pub(crate) fn checked(&self) -> u64 {
-        self.checked.load(Relaxed)
+        self.checked.load(Relaxed) & !STANDBY
+    }
+
+    /// Whether a checkout takes the present connection only where no other is idle.
+    pub(crate) fn is_on_standby(&self) -> bool {
+        self.checked.load(Relaxed) & STANDBY != 0
+    }
+
+    /// Only who has the entry may set it.
+    pub(crate) fn set_on_standby(&self, on: bool) {
+        let standby = if on { STANDBY } else { 0 };
+        self.checked.store(self.checked() | standby, Relaxed);
     }
 
     pub(crate) fn holder(&self) -> u64 {
@@ -265,7 +277,8 @@ impl<T> Loan<T> {
     }
 
     pub(crate) fn set_checked(&self, now: u64) {
-        self.slot.checked.store(now, Relaxed);
+        let standby = self.slot.checked.load(Relaxed) & STANDBY;
+        self.slot.checked.store(now | standby, Relaxed);
     }
 
     /// Puts the entry back under the pool's lock, watched or not. True if a watcher came by while it

@@ -164,8 +164,13 @@ impl<T: Send + 'static> Table<T> {
     /// Takes the lowest idle entry it finds, without disturbing the slots in use. May miss one when
     /// many slots are in use; [`watch_all`](Self::watch_all) does not.
     pub(super) fn find(&self, now: u64) -> Option<Loan<T>> {
+        self.find_below(u32::MAX, now)
+    }
+
+    /// Takes the lowest idle entry it finds in a slot below this one.
+    pub(crate) fn find_below(&self, end: u32, now: u64) -> Option<Loan<T>> {
         let mut passed = 0;
-        for slot in self.ready() {
+        for slot in self.ready().take_while(|slot| slot.index() < end) {
             if let Stamp::Idle(_) = slot.stamp() {
                 if let Some(loan) = slot.take(now) {
                     return Some(loan);
@@ -250,9 +255,13 @@ const fn place(index: usize, first: usize) -> (usize, usize) {
 
 impl<T: Send + 'static> Drop for Table<T> {
     fn drop(&mut self) {
-        // The last reference is gone, so no entry and no guard of this pool exists.
-        self.segments()
-            .for_each(|segment| spare::put(segment.slots));
+        // The last reference is gone, so no entry and no guard of this pool should exist. Slots of a pool in
+        // which something went wrong all the same are left alone: the next pool would find them taken.
+        let whole = self.segments().filter(|segment| {
+            let vacant = |slot: &Slot<T>| slot.stamp() == Stamp::Vacant;
+            segment.slots.iter().all(vacant)
+        });
+        whole.for_each(|segment| spare::put(segment.slots));
     }
 }
 

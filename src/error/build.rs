@@ -20,7 +20,8 @@ pub enum BuildError<E> {
         /// What `create` said.
         error: Arc<E>,
     },
-    /// The first connections were not there in time. Displays as that error.
+    /// The first connections were not there in time; or, with `fail_fast`, a create ran into
+    /// `create_timeout`. Displays as that error.
     TimedOut(Box<Timeout<E>>),
     /// A hook panicked on the first connections.
     Panicked {

@@ -42,6 +42,25 @@ use std::{
 /// | warn if unhealthy, else info | health changed | `from`, `to` |
 /// | warn | no thread to be had | `error` |
 ///
+/// # Order
+///
+/// A cause is reported before its effect, on whichever threads the two happen:
+///
+/// | first | then |
+/// |---|---|
+/// | `Created` | `CheckedOut` and `Evicted` of that connection |
+/// | `CheckedOut` | `CheckedIn` of that checkout |
+/// | `CheckedIn` | `Evicted` of a connection that does not go back, the next `CheckedOut` of one that does |
+/// | `LeakSuspected` | `CheckedIn` of that checkout, and after it `LeakResolved` |
+/// | `Panicked` | `CreateFailed` or `Evicted` of what the panic costs |
+/// | `CreateFailed` | whatever the callers are told of that failure, `TimedOut` among it |
+/// | `Evicted` | `Created` of the connection that takes its slot |
+/// | `Created` | `Evicted { MaxLifetime }` of the connection that `min_idle` had replaced first |
+/// | `Cleared` | `Evicted { Cleared }` |
+/// | `Resized` | `Evicted { Shrunk }`, and `Created` in a slot that is there now |
+/// | `Resumed` | `Created` and `CheckedOut` for those that waited |
+/// | `Closed` | `Evicted { Closed }`, and the errors of those that waited |
+///
 /// Ids are those of [`ConnectionInfo::id`](crate::ConnectionInfo::id). Durations that end with a
 /// connection (`age`, `held`) follow the pool's clock, those of waits and creates are real time.
 #[derive(Clone, Debug)]

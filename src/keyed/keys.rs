@@ -10,14 +10,17 @@
 //! proportional to those that are needed, at no more than a look or two for each new key.
 
 use crate::clock::real_now;
+use crate::foreign::{Caught, guarded};
 use crate::shared::{Family, Shared};
-use crate::sync::outer::{Condvar, Mutex};
-use crate::workers::{Tend, guarded};
+use crate::sync::outer::{AtomicU64, Condvar, Mutex};
+use crate::workers::Tend;
 use crate::{ConnectionManager, GetError};
 use crossbeam_utils::sync::ShardedLock;
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -26,21 +29,46 @@ type Factory<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;
 pub(super) struct Keys<K, M: ConnectionManager> {
     pub(super) family: Arc<Family<M>>,
     pools: ShardedLock<Pools<K, M>>,
-    /// Keys whose manager is being made.
-    making: Mutex<HashSet<K>>,
+    /// Keys whose manager is being made, with a number each: one is removed without asking the key.
+    making: Mutex<Vec<(u64, Caught<K>)>>,
+    makings: AtomicU64,
     made: Condvar,
     /// Removed, and perhaps still looked at by somebody.
     removed: Mutex<Vec<Arc<Shared<M>>>>,
-    factory: Factory<K, M>,
+    factory: Caught<Factory<K, M>>,
 }
 
 struct Pools<K, M: ConnectionManager> {
-    by_key: HashMap<K, Arc<Shared<M>>>,
+    by_key: HashMap<Key<K>, Arc<Shared<M>>>,
     /// The key of each pool, by the pool's number.
-    keys: HashMap<u64, K>,
+    keys: HashMap<u64, Caught<K>>,
     closed: bool,
     /// With so many it is time to clear out.
     enough: usize,
+}
+
+/// A key in the map, dropped with panics caught. Its Hash and Eq are the user's.
+#[derive(Clone)]
+struct Key<K>(Caught<K>);
+
+impl<K: PartialEq> PartialEq for Key<K> {
+    fn eq(&self, other: &Self) -> bool {
+        *self.0 == *other.0
+    }
+}
+
+impl<K: Eq> Eq for Key<K> {}
+
+impl<K: Hash> Hash for Key<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (*self.0).hash(state);
+    }
+}
+
+impl<K> Borrow<K> for Key<K> {
+    fn borrow(&self) -> &K {
+        &self.0
+    }
 }
 
 /// Fewer pools than this are not worth clearing out.
@@ -63,7 +91,8 @@ where
             making: Mutex::default(),
             made: Condvar::new(),
             removed: Mutex::default(),
-            factory,
+            factory: Caught::new(factory),
+            makings: AtomicU64::new(0),
         })
     }
 
@@ -88,7 +117,7 @@ where
     pub(super) fn all(&self) -> Vec<(K, Arc<Shared<M>>)> {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
         let all = pools.by_key.iter();
-        all.map(|(key, pool)| (key.clone(), Arc::clone(pool)))
+        all.map(|(key, pool)| ((*key.0).clone(), Arc::clone(pool)))
             .collect()
     }
 
@@ -99,6 +128,7 @@ where
         since: Instant,
         deadline: Option<Instant>,
     ) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
+        let number = self.makings.fetch_add(1, Relaxed);
         let mut making = self.making.lock();
         loop {
             if let Some(pool) = self.find(key) {
@@ -112,7 +142,8 @@ where
                 let waited = now.saturating_duration_since(since);
                 return Err(self.family.timed_out(waited));
             }
-            if making.insert(key.clone()) {
+            if !making.iter().any(|(_, other)| **other == *key) {
+                making.push((number, Caught::new(key.clone())));
                 break;
             }
             match deadline {
@@ -125,16 +156,22 @@ where
         }
         drop(making);
         let manager = catch_unwind(AssertUnwindSafe(|| (self.factory)(key)));
-        let made = match manager {
+        // The key's own code may panic as it is put into the map, and others wait for this one.
+        let made = catch_unwind(AssertUnwindSafe(|| match manager {
             Ok(manager) => self.insert(key, manager),
             Err(payload) => Err(self.family.factory_panicked(payload)),
-        };
-        self.making.lock().remove(key);
+        }));
+        let mut making = self.making.lock();
+        let own = making.iter().position(|(other, _)| *other == number);
+        let own = own.map(|at| making.swap_remove(at));
+        drop(making);
+        drop(own);
         self.made.notify_all();
-        made
+        made.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     fn insert(&self, key: &K, manager: M) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
+        let keys = [Caught::new(key.clone()), Caught::new(key.clone())];
         let pool = self.family.add(manager);
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
@@ -142,8 +179,18 @@ where
             pool.close();
             return Err(self.family.closed());
         }
-        pools.by_key.insert(key.clone(), Arc::clone(&pool));
-        pools.keys.insert(pool.id_in_family(), key.clone());
+        let [in_map, by_number] = keys;
+        let inserted = catch_unwind(AssertUnwindSafe(|| {
+            pools.by_key.insert(Key(in_map), Arc::clone(&pool));
+        }));
+        if let Err(payload) = inserted {
+            // Its Hash or its Eq panicked: nobody will find this pool.
+            drop(pools);
+            self.family.remove(&pool, false);
+            self.drop_outside_lock([pool]);
+            resume_unwind(payload);
+        }
+        pools.keys.insert(pool.id_in_family(), by_number);
         let crowded = pools.by_key.len() > pools.enough;
         drop(pools);
         if crowded {
@@ -171,16 +218,17 @@ where
         });
         pools.enough = (pools.by_key.len() * 2).max(FEW);
         if pools.by_key.capacity() > pools.enough * 4 {
-            pools.by_key.shrink_to(pools.enough);
+            // Hashes the keys anew; one that panics leaves the map as it was.
+            guarded(|| pools.by_key.shrink_to(pools.enough));
             pools.keys.shrink_to(pools.enough);
         }
         drop(guard);
-        self.bury(removed);
+        self.drop_outside_lock(removed);
     }
 
     /// Lets removed pools end here, where a manager that panics as it is dropped harms nobody, and not on
     /// whichever thread happens to look at one last.
-    fn bury(&self, removed: impl IntoIterator<Item = Arc<Shared<M>>>) {
+    fn drop_outside_lock(&self, removed: impl IntoIterator<Item = Arc<Shared<M>>>) {
         let mut removed_all = self.removed.lock();
         removed_all.extend(removed);
         let pools = std::mem::take(&mut *removed_all);
@@ -206,9 +254,20 @@ where
             return;
         }
         let key = pools.keys.remove(&pool.id_in_family());
-        let gone = key.and_then(|key| pools.by_key.remove(&key));
+        let mut gone = None;
+        guarded(|| gone = key.and_then(|key| pools.by_key.remove(&*key)));
+        if gone.is_none() {
+            // A key whose Hash or Eq panics, or is no longer what it was: found without asking it.
+            pools.by_key.retain(|_, other| {
+                let found = Arc::ptr_eq(other, pool);
+                if found {
+                    gone = Some(Arc::clone(other));
+                }
+                !found
+            });
+        }
         drop(pools);
-        self.bury(gone);
+        self.drop_outside_lock(gone);
     }
 
     /// Closes every pool; false if that was done before.

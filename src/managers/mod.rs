@@ -7,6 +7,7 @@ mod limit;
 mod memory;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
+mod socket;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod timed;
@@ -14,6 +15,8 @@ mod timed;
 pub mod tls;
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod transport;
+#[cfg(unix)]
+pub mod unix;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
@@ -29,6 +32,8 @@ pub use sqlite::*;
 pub use tls::*;
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub use transport::*;
+#[cfg(unix)]
+pub use unix::*;
 #[cfg(feature = "websocket")]
 pub use websocket::{
     Pushed, WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,

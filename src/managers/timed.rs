@@ -1,12 +1,11 @@
-//! Reads and writes over TCP that all together end by one deadline, or do not wait at all.
+//! Reads and writes over a socket that all together end by one deadline, or do not wait at all.
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
     time::{Duration, Instant},
 };
 
-use super::limit::now;
+use super::{limit::now, socket::Stream};
 
 /// How long reads and writes may wait.
 #[derive(Debug, Clone, Copy)]
@@ -24,18 +23,18 @@ pub(super) enum Pace {
 /// Gives every read and write what is left of the time, so that a peer that sends byte after byte
 /// cannot make them last for ever. Leaves the timeouts of the socket changed.
 #[derive(Debug)]
-pub(super) struct Timed<'a> {
-    socket: &'a mut TcpStream,
+pub(super) struct Timed<'a, S> {
+    socket: &'a mut S,
     pace: Pace,
 }
 
-impl<'a> Timed<'a> {
-    pub(super) fn new(socket: &'a mut TcpStream, pace: Pace) -> Self {
+impl<'a, S: Stream> Timed<'a, S> {
+    pub(super) fn new(socket: &'a mut S, pace: Pace) -> Self {
         Self { socket, pace }
     }
 
     /// A limit too long to be a point in time is none.
-    pub(super) fn within(socket: &'a mut TcpStream, limit: Duration) -> Self {
+    pub(super) fn within(socket: &'a mut S, limit: Duration) -> Self {
         Self::new(socket, Pace::Until(now().checked_add(limit)))
     }
 
@@ -43,8 +42,8 @@ impl<'a> Timed<'a> {
     /// some milliseconds early; then it waits on.
     fn paced<T>(
         &mut self,
-        set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-        mut step: impl FnMut(&mut TcpStream) -> io::Result<T>,
+        set: fn(&S, Option<Duration>) -> io::Result<()>,
+        mut step: impl FnMut(&mut S) -> io::Result<T>,
     ) -> io::Result<T> {
         let deadline = match self.pace {
             Pace::Now => return step(self.socket),
@@ -79,15 +78,15 @@ fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
     Ok(Some(left))
 }
 
-impl Read for Timed<'_> {
+impl<S: Stream> Read for Timed<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.paced(TcpStream::set_read_timeout, |socket| socket.read(buffer))
+        self.paced(S::set_read_timeout, |socket| socket.read(buffer))
     }
 }
 
-impl Write for Timed<'_> {
+impl<S: Stream> Write for Timed<'_, S> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.paced(TcpStream::set_write_timeout, |socket| socket.write(buffer))
+        self.paced(S::set_write_timeout, |socket| socket.write(buffer))
     }
 
     /// A socket keeps nothing back.
@@ -107,7 +106,7 @@ pub(super) fn timed_out(error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_kernel_that_gives_up_early_is_asked_again() {
@@ -115,7 +114,7 @@ mod tests {
         let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (limit, start, mut asked) = (Duration::from_millis(10), now(), 0);
         let mut timed = Timed::within(&mut socket, limit);
-        let error = timed.paced(TcpStream::set_read_timeout, |_| {
+        let error = timed.paced(<TcpStream as Stream>::set_read_timeout, |_| {
             asked += 1;
             Err::<(), _>(io::ErrorKind::WouldBlock.into())
         });

@@ -5,6 +5,7 @@ use super::node::Vouched;
 use super::{PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, HealthCheck};
 use std::error::Error;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Accepted<M> {
         let now = self.ticker.tick();
         let vouched = std::mem::replace(&mut loan.entry.vouched, Vouched::Not);
+        self.take_off_standby(&mut loan);
         let newborn = mailed && vouched == Vouched::Created;
         if now >= loan.entry.expires {
             self.evict(loan, EvictReason::MaxLifetime);
@@ -72,8 +74,12 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    fn fail_newborn(self: &Arc<Self>, cause: Cause<M::Error>, since: Instant) -> Failed<M::Error> {
-        let (transient, error): (bool, Arc<dyn Error + Send + Sync>) = match &cause {
+    fn fail_newborn(
+        self: &Arc<Self>,
+        cause: Caught<Cause<M::Error>>,
+        since: Instant,
+    ) -> Failed<M::Error> {
+        let (transient, error): (bool, Arc<dyn Error + Send + Sync>) = match &*cause {
             Cause::Create(error) | Cause::Check(error) => {
                 (self.ask_transient(error), Arc::clone(error) as _)
             }

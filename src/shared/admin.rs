@@ -4,7 +4,7 @@ use super::node::Vouched;
 use super::tend::Tended;
 use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::{Stamp, Surplus};
+use crate::engine::{CheckFor, Slot, Stamp, Surplus};
 use crate::error::{AddError, StillInUse};
 use crate::sync::outer::{Condvar, Mutex};
 use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, PoolEvent};
@@ -13,6 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+/// How long `check_health` waits while the background checks of others leave it no place.
+const OTHERS_PAUSE: Duration = Duration::from_millis(5);
 
 impl<M: ConnectionManager> Shared<M> {
     /// Starts the collector, if this pool has one.
@@ -30,8 +33,37 @@ impl<M: ConnectionManager> Shared<M> {
         Ok(())
     }
 
+    pub(crate) fn generation(&self) -> u64 {
+        self.engine.lock().generation
+    }
+
     pub(crate) fn clear(self: &Arc<Self>) {
-        let generation = self.engine.next_generation();
+        self.clear_if(None);
+    }
+
+    /// Clears only if this generation is the present one.
+    pub(crate) fn clear_generation(self: &Arc<Self>, generation: u64) -> bool {
+        let cleared = self.clear_if(Some(generation));
+        if !cleared && self.generation() == generation {
+            // Another thread has announced the clear and not begun it yet. Once this call has returned, no
+            // connection of that generation may be handed out.
+            self.begin_generation(generation + 1);
+        }
+        cleared
+    }
+
+    fn clear_if(self: &Arc<Self>, only: Option<u64>) -> bool {
+        let Some(generation) = self.engine.announce_generation(only) else {
+            return false;
+        };
+        self.emit(|pool| PoolEvent::Cleared { pool, generation });
+        self.begin_generation(generation);
+        true
+    }
+
+    fn begin_generation(self: &Arc<Self>, generation: u64) {
+        let effects = self.engine.begin_generation(generation, real_now());
+        self.run(effects);
         let idle: Vec<_> = self.engine.drain(self.ticker.tick()).collect();
         for loan in idle {
             if loan.entry.generation < generation {
@@ -40,7 +72,9 @@ impl<M: ConnectionManager> Shared<M> {
                 self.put_back(loan);
             }
         }
-        self.emit(|pool| PoolEvent::Cleared { pool, generation });
+        // The idle connections that a waiter could have had are gone, and their slots may take long to be
+        // free: another slot may be free now.
+        self.settle();
         self.nudge();
     }
 
@@ -55,7 +89,8 @@ impl<M: ConnectionManager> Shared<M> {
             if !matches!(slot.stamp(), Stamp::Idle(_)) {
                 continue;
             }
-            let Some((look, mut loan)) = self.take_to_check(slot, now) else {
+            let Some((look, mut loan)) = self.take_to_check(slot, now, CheckFor::Look, || true)
+            else {
                 continue;
             };
             let info = loan.entry.info(slot.uses(), loan.idle_since, now.tick);
@@ -121,21 +156,23 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn set_max_size(self: &Arc<Self>, max_size: usize) -> Result<(), ConfigError> {
         let min_idle = self.min_idle.load(Relaxed);
         self.check_sizes(max_size, min_idle)?;
+        self.report_resize(max_size, min_idle);
         let now = self.moment();
         let effects = self.engine.resize(max_size, now.real);
         self.run(effects);
         for retired in self.engine.drain_surplus(now) {
             self.evict_surplus(retired, Surplus::Shrunk);
         }
-        self.note_resize(max_size, min_idle);
+        self.nudge();
         Ok(())
     }
 
     pub(crate) fn set_min_idle(&self, min_idle: usize) -> Result<(), ConfigError> {
         let max_size = self.engine.lock().max_size;
         self.check_sizes(max_size, min_idle)?;
+        self.report_resize(max_size, min_idle);
         self.min_idle.store(min_idle, Relaxed);
-        self.note_resize(max_size, min_idle);
+        self.nudge();
         Ok(())
     }
 
@@ -158,30 +195,31 @@ impl<M: ConnectionManager> Shared<M> {
         config.validate()
     }
 
-    fn note_resize(&self, max_size: usize, min_idle: usize) {
+    fn report_resize(&self, max_size: usize, min_idle: usize) {
         self.emit(|pool| PoolEvent::Resized {
             pool,
             max_size,
             min_idle,
         });
-        self.nudge();
     }
 
     pub(crate) fn suspend(self: &Arc<Self>, on: bool) {
         let Some(effects) = self.engine.suspend(on, real_now()) else {
             return;
         };
-        self.run(effects);
+        // Before the waiters that can go on now are served.
         self.emit(|pool| match on {
             true => PoolEvent::Suspended { pool },
             false => PoolEvent::Resumed { pool },
         });
+        self.run(effects);
         self.nudge();
     }
 
     // ---- health --------------------------------------------------------------------------------
 
-    /// Checks every idle connection; returns how many, and how many of them failed.
+    /// Checks every idle connection, a few at a time, so that callers find another; returns how many, and
+    /// how many of them failed.
     pub(super) fn check_idle(self: &Arc<Self>) -> (usize, usize) {
         struct Tally {
             left: usize,
@@ -190,45 +228,64 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let now = self.moment();
         let slots = self.engine.table.all();
-        let idle = slots.filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
-        let taken: Vec<_> = idle
-            .filter_map(|slot| self.take_to_check(slot, now))
-            .collect();
-        let checked = taken.len();
+        let idle = |slot: &&'static Slot<_>| matches!(slot.stamp(), Stamp::Idle(_));
+        let mut idle: Vec<_> = slots.filter(idle).collect();
+        let (mut checked, check_timeout) = (0, self.config.check_timeout);
+        // A backend that hangs is not asked about each of many connections, one after the other.
+        let last_start = now.real.checked_add(check_timeout);
         let tally = Tally {
-            left: checked,
+            left: 0,
             failed: 0,
-            moved: real_now(),
+            moved: now.real,
         };
         let tally = Arc::new((Mutex::new(tally), Condvar::new()));
-        for (check, loan) in taken {
-            let tally = Arc::clone(&tally);
-            self.run_check_aside(check, loan, move |well| {
-                let mut count = tally.0.lock();
-                count.left -= 1;
-                count.failed += usize::from(!well);
-                count.moved = real_now();
-                tally.1.notify_one();
-            });
-        }
-        let mut count = tally.0.lock();
-        while count.left > 0 {
+        loop {
+            // As many as may be, the lowest slot first; what is not idle any more needs no check.
+            while let Some(slot) = idle.first() {
+                let Some((check, loan)) = self.take_to_check(slot, now, CheckFor::Pool, || true)
+                else {
+                    if matches!(slot.stamp(), Stamp::Idle(_)) {
+                        break;
+                    }
+                    idle.remove(0);
+                    continue;
+                };
+                idle.remove(0);
+                checked += 1;
+                tally.0.lock().left += 1;
+                let tally = Arc::clone(&tally);
+                self.run_background_check(check, loan, move |well| {
+                    let mut count = tally.0.lock();
+                    count.left -= 1;
+                    count.failed += usize::from(!well);
+                    count.moved = real_now();
+                    tally.1.notify_one();
+                });
+            }
+            let mut count = tally.0.lock();
+            if last_start.is_some_and(|last| last <= real_now()) {
+                idle.clear();
+            }
+            if count.left == 0 {
+                if idle.is_empty() {
+                    return (checked, count.failed);
+                }
+                // Other background checks have taken the places.
+                tally.1.wait_for(&mut count, OTHERS_PAUSE);
+                continue;
+            }
             // One that hangs is given up on after its timeout and counts as failed.
-            let patience = self
-                .config
-                .check_timeout
-                .saturating_add(Duration::from_millis(50));
+            let patience = check_timeout.saturating_add(Duration::from_millis(50));
             match count.moved.checked_add(patience) {
                 None => tally.1.wait(&mut count),
                 Some(until) => {
                     let slept = tally.1.wait_until(&mut count, until);
                     if slept.timed_out() && count.moved.elapsed() >= patience {
-                        break;
+                        return (checked, count.failed + count.left);
                     }
                 }
             }
         }
-        (checked, count.failed + count.left)
     }
 
     // ---- the end -------------------------------------------------------------------------------
@@ -242,13 +299,13 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(effects) = self.engine.close(real_now(), || Failure::Closed) else {
             return;
         };
+        if self.family.is_none() {
+            self.emit(|pool| PoolEvent::Closed { pool });
+        }
         self.run(effects);
         let idle: Vec<PoolLoan<M>> = self.engine.drain(self.ticker.tick()).collect();
         for loan in idle {
             self.evict(loan, EvictReason::Closed);
-        }
-        if self.family.is_none() {
-            self.emit(|pool| PoolEvent::Closed { pool });
         }
         if let Some(crew) = self.own_crew() {
             crew.close();

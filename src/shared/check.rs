@@ -1,10 +1,11 @@
 //! Checks: on the caller's thread when they never block, else on a thread of the pool.
 
-use super::node::Vouched;
+use super::node::{Node, Vouched};
 use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::{CheckId, Loan, Moment, Slot};
+use crate::engine::{CheckFor, CheckId, Loan, Moment, Slot};
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,11 +25,11 @@ impl<M: ConnectionManager> Shared<M> {
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
         };
-        self.note_failed_check(cause);
+        self.note_failed_check(Caught::new(cause));
         Err(reason)
     }
 
-    pub(super) fn note_failed_check(&self, cause: Cause<M::Error>) {
+    pub(super) fn note_failed_check(&self, cause: Caught<Cause<M::Error>>) {
         self.meter.check_failures.fetch_add(1, Relaxed);
         self.note_ill();
         self.set_last_failure(Some((real_now(), cause)));
@@ -39,27 +40,34 @@ impl<M: ConnectionManager> Shared<M> {
         self.submit_check(true, check, loan, |_| ());
     }
 
-    /// Has a connection checked that nobody waits for; it comes back to rest if it is well.
-    pub(super) fn check_aside(self: &Arc<Self>, loan: PoolLoan<M>) {
-        let id = loan.entry.id;
+    /// Has a connection checked that nobody waits for; it comes back to rest if it is well, and at once if
+    /// as many as may be are checked already.
+    pub(super) fn check_in_background(self: &Arc<Self>, loan: PoolLoan<M>) {
+        let of = loan.entry.numbers();
         let check = {
             let mut core = self.engine.lock();
-            self.engine
-                .begin_check(&mut core, &loan, id, real_now(), None)
+            let may = self.bell.is_some() && core.may_check(|| true);
+            let purpose = CheckFor::Pool;
+            may.then(|| (self.engine).begin_check(&mut core, &loan, of, real_now(), purpose))
         };
-        self.run_check_aside(check, loan, |_| ());
+        match check {
+            Some(check) => self.run_background_check(check, loan, |_| ()),
+            None => self.put_back(loan),
+        }
     }
 
-    /// Takes an idle connection out for such a check.
+    /// Takes an idle connection out to check it, or to show it to the user.
     pub(super) fn take_to_check(
         &self,
         slot: &'static Slot<Of<M>>,
         now: Moment,
+        purpose: CheckFor,
+        due: impl FnOnce() -> bool,
     ) -> Option<(CheckId, PoolLoan<M>)> {
-        self.engine.take_to_check(slot, |node| node.id, now)
+        (self.engine).take_to_check(slot, Node::numbers, now, purpose, due)
     }
 
-    pub(super) fn run_check_aside(
+    pub(super) fn run_background_check(
         self: &Arc<Self>,
         check: CheckId,
         loan: PoolLoan<M>,

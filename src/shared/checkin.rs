@@ -139,17 +139,17 @@ impl<M: ConnectionManager> Shared<M> {
             // Holds shorter than the clock can tell are counted by the slots.
             self.meter.held.record(span);
         }
-        if let Some(leaks) = &self.leaks {
-            if let Some(record) = leaks.forget(held.slot.index()) {
-                self.emit_leak(&record, now, true);
-            }
-        }
+        let reported = self.leaks.as_ref();
+        let reported = reported.and_then(|leaks| leaks.forget(held.slot.index()));
         let id = held.node.id;
         self.emit_as(&held.node.name, |pool| PoolEvent::CheckedIn {
             pool,
             id,
             held: span,
         });
+        if let Some(record) = reported {
+            self.emit_leak(&record, now, true);
+        }
     }
 
     /// This one is bad: it is evicted without asking its hooks.

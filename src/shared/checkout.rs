@@ -8,6 +8,7 @@ use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::panic::Location;
 use std::sync::Arc;
@@ -168,18 +169,18 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn prepare(
         &self,
         connection: &mut M::Connection,
-    ) -> Result<(), (EvictReason, Option<Cause<M::Error>>)> {
+    ) -> Result<(), (EvictReason, Option<Caught<Cause<M::Error>>>)> {
         match self.call("on_checkout", |manager| manager.on_checkout(connection)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err((
                 EvictReason::HookFailed,
-                Some(Cause::Create(Arc::new(error))),
+                Some(Caught::new(Cause::Create(Arc::new(error)))),
             )),
             Err(message) => {
                 let hook = "on_checkout";
                 Err((
                     EvictReason::Panicked,
-                    Some(Cause::Panicked { hook, message }),
+                    Some(Caught::new(Cause::Panicked { hook, message })),
                 ))
             }
         }
@@ -335,6 +336,7 @@ impl<M: ConnectionManager> Shared<M> {
                 free.then(|| self.engine.take_any(now)).flatten()
             });
             let Some(loan) = next else { break Ok(None) };
+            let loan = self.prefer_off_standby(loan, now);
             match self.accept(loan, errand.impatient, false) {
                 Accepted::Ready(loan) => {
                     break Ok(Some(self.hand_out_to(errand, loan, now)));
@@ -349,11 +351,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         };
         for loan in passed {
-            if self.bell.is_some() {
-                self.check_aside(loan);
-            } else {
-                self.put_back(loan);
-            }
+            self.check_in_background(loan);
         }
         result
     }

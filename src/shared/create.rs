@@ -6,6 +6,7 @@ use super::{Failure, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::Surplus;
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
 use std::sync::Arc;
@@ -27,19 +28,21 @@ pub(super) enum Purpose {
 
 /// A create that did not bring a connection.
 pub(super) struct Failed<E> {
-    pub(super) cause: Cause<E>,
+    pub(super) cause: Caught<Cause<E>>,
     pub(super) transient: bool,
 }
 
 impl<E> Failed<E> {
     /// What a caller is told who need not wait any longer.
     pub(super) fn failure(&self) -> Failure<E> {
-        match &self.cause {
+        match &*self.cause {
             Cause::Panicked { hook, message } => Failure::Panicked {
                 hook,
                 message: message.clone(),
             },
-            Cause::Create(error) | Cause::Check(error) => Failure::Create(Arc::clone(error)),
+            Cause::Create(error) | Cause::Check(error) => {
+                Failure::Create(Caught::new(Arc::clone(error)))
+            }
             Cause::TimedOut { hook, after } => Failure::TimedOut {
                 hook,
                 after: *after,
@@ -128,7 +131,7 @@ impl<M: ConnectionManager> Shared<M> {
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 let transient = self.ask_transient(&error);
-                let cause = Cause::Create(Arc::clone(&error));
+                let cause = Caught::new(Cause::Create(Arc::clone(&error)));
                 self.failed(
                     Some((permit, purpose)),
                     since,
@@ -139,7 +142,7 @@ impl<M: ConnectionManager> Shared<M> {
             Err(message) => {
                 let error: Arc<dyn Error + Send + Sync> = Arc::from(Box::from(message.clone()));
                 let hook = "create";
-                let cause = Cause::Panicked { hook, message };
+                let cause = Caught::new(Cause::Panicked { hook, message });
                 let transient = false;
                 self.failed(
                     Some((permit, purpose)),
@@ -258,6 +261,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
         self.back_off(since, now.real);
         self.note_ill();
+        let priming = self.priming.load(Acquire);
+        // A builder with `fail_fast` waits for no second attempt, whatever the manager calls the error.
+        let ends_build = priming && (!transient || self.config.fail_fast);
+        if priming && !ends_build {
+            self.warn_that_build_waits(now.real, &*error);
+        }
         // Before anybody can have the failure: who is told finds that it was reported.
         self.emit(|pool| PoolEvent::CreateFailed {
             pool,
@@ -268,8 +277,8 @@ impl<M: ConnectionManager> Shared<M> {
         let attached = permit.is_none_or(|(permit, purpose)| {
             // A create on its caller's thread concerns nobody else.
             let own = purpose == Purpose::Waiter && self.bell.is_none();
-            let failure = (!transient && !own).then(|| failed.failure());
-            let priming = self.priming.load(Acquire);
+            let hopeless = !transient || ends_build;
+            let failure = (hopeless && !own).then(|| failed.failure());
             let (attached, effects) = permit.fail_telling(now.real, |core| {
                 failure.filter(|_| core.open == 0 || priming)
             });
@@ -283,15 +292,17 @@ impl<M: ConnectionManager> Shared<M> {
         if attached { Err(failed) } else { Ok(None) }
     }
 
-    /// With `fail_fast`: tells all who wait of a failure.
+    /// With `fail_fast`: tells all who wait of a failure. A builder is told even if some connections are
+    /// open, because nobody else can give one back to it.
     pub(super) fn spread(self: &Arc<Self>, failed: &Failed<M::Error>) {
-        if !self.config.fail_fast || self.priming.load(Acquire) {
+        if !self.config.fail_fast {
             return;
         }
+        let priming = self.priming.load(Acquire);
         loop {
             let now = real_now();
             let mut core = self.engine.lock();
-            if core.open > 0 || core.queue.is_empty() {
+            if (core.open > 0 && !priming) || core.queue.is_empty() {
                 return;
             }
             let effects = self.engine.fail_head(&mut core, failed.failure(), now);

@@ -7,6 +7,7 @@ use super::{Meter, PoolEffects, PoolEngine, PoolTotal, Shared};
 use crate::clock::{Clock, Ticker, real_now};
 use crate::engine::{Elsewhere, Moment, Surplus};
 use crate::error::{GetError, Phase, Timeout};
+use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::workers::{Crew, Tend};
@@ -35,6 +36,9 @@ pub(crate) struct Family<M: ConnectionManager> {
     next_id: Arc<AtomicU64>,
     peak_in_use: AtomicUsize,
     peak_waiters: AtomicUsize,
+    /// Fields are dropped in their order, so these are the last references.
+    _observer: Caught<Option<Arc<dyn PoolObserver>>>,
+    _clock: Caught<Option<Arc<dyn Clock>>>,
 }
 
 /// Who is there, and what those have done who were.
@@ -66,6 +70,8 @@ impl<M: ConnectionManager> Family<M> {
             config,
             max_total,
             total: PoolTotal::<M>::new(max_total),
+            _observer: Caught::new(observer.clone()),
+            _clock: Caught::new(clock.clone()),
             ticker: Ticker::new(clock),
             observer,
             desk: Arc::default(),
@@ -311,12 +317,12 @@ impl<M: ConnectionManager> Family<M> {
     }
 
     pub(crate) fn close(&self) {
-        for member in self.all() {
-            member.close();
-        }
         self.emit(&PoolEvent::Closed {
             pool: Arc::clone(&self.name),
         });
+        for member in self.all() {
+            member.close();
+        }
         if let Some(crew) = &self.crew {
             crew.close();
         }

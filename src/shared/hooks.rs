@@ -113,7 +113,7 @@ pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent) -> bo
     false
 }
 
-/// What was there holds the user's error: it is dropped here and not under the lock.
+/// What was there holds the user's error: it is dropped here and not under the lock, with panics caught.
 fn put<T>(place: &Mutex<T>, value: T) {
     let before = std::mem::replace(&mut *place.lock(), value);
     drop(before);

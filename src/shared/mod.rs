@@ -25,6 +25,7 @@ mod probe;
 mod refill;
 mod seek;
 mod snapshot;
+mod standby;
 mod tend;
 mod usage;
 mod wellbeing;
@@ -38,6 +39,7 @@ use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
 use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Near, Permit, Ticket, Total};
 use crate::error::Cause;
+use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::workers::Crew;
@@ -54,7 +56,7 @@ use wellbeing::Wellbeing;
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
     Closed,
-    Create(Arc<E>),
+    Create(Caught<Arc<E>>),
     Panicked {
         hook: &'static str,
         message: String,
@@ -80,13 +82,13 @@ type PoolHanded<M> = Handed<Of<M>, Err<M>>;
 pub(crate) type PoolLoan<M> = Loan<Of<M>>;
 pub(crate) type PoolNear<M> = Near<Of<M>>;
 /// When something failed last, and how.
-type LastFailure<M> = (Instant, Cause<<M as ConnectionManager>::Error>);
+type LastFailure<M> = (Instant, Caught<Cause<<M as ConnectionManager>::Error>>);
 
 /// Everything the handles, guards and threads of one pool share. Handles are counted elsewhere: a
 /// guard or a thread that has this does not keep the pool open.
 pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) name: Arc<str>,
-    pub(crate) manager: M,
+    pub(crate) manager: Arc<M>,
     pub(crate) engine: Arc<PoolEngine<M>>,
     pub(crate) ticker: Ticker,
     /// As built; `max_size` and `min_idle` may have changed since.
@@ -104,6 +106,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     probe: Probe,
     /// While building: creates fail the build at once.
     priming: AtomicBool,
+    /// When the log last said that the build waits.
+    build_warned_at: Mutex<Option<Instant>>,
     observer: Option<Arc<dyn PoolObserver>>,
     /// None: a pool that never starts a thread.
     bell: Option<Bell>,
@@ -112,13 +116,19 @@ pub(crate) struct Shared<M: ConnectionManager> {
     backing: Mutex<Backing>,
     /// Of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
-    last_create_failure: Mutex<Option<Cause<M::Error>>>,
+    last_create_failure: Mutex<Option<Caught<Cause<M::Error>>>>,
     last_error: Mutex<Option<(Instant, String)>>,
     leaks: Option<Leaks>,
     /// Of all keys together, where this is one of many: their events carry one name.
     next_id: Arc<AtomicU64>,
     meter: Meter,
     pass: Mutex<tend::Notes>,
+    /// Slots whose connections have come off standby since the last round, or were in use then.
+    off_standby: Mutex<Vec<u32>>,
+    /// Fields are dropped in their order, so these are the last references.
+    _manager: Caught<Arc<M>>,
+    _observer: Caught<Option<Arc<dyn PoolObserver>>>,
+    _clock: Caught<Option<Arc<dyn Clock>>>,
 }
 
 /// The limits of ages in ticks; None is no limit.
@@ -207,7 +217,11 @@ impl<M: ConnectionManager> Shared<M> {
             // A checkout has somebody to tell or something to tend.
             engine.close_road();
         }
+        let manager = Arc::new(manager);
         let shared = Arc::new(Self {
+            _manager: Caught::new(Arc::clone(&manager)),
+            _observer: Caught::new(observer.clone()),
+            _clock: Caught::new(ticker.custom().cloned()),
             bell: match family {
                 Some(family) => family.bell(&engine),
                 None => (!inline).then(|| Bell::own(Crew::new(Arc::clone(&name)))),
@@ -225,6 +239,7 @@ impl<M: ConnectionManager> Shared<M> {
             wellbeing: Wellbeing::default(),
             probe: Probe::default(),
             priming: AtomicBool::new(false),
+            build_warned_at: Mutex::new(None),
             observer,
             backing: Mutex::new(Backing::new(config.backoff, config.get_timeout)),
             last_failure: Mutex::new(None),
@@ -234,6 +249,7 @@ impl<M: ConnectionManager> Shared<M> {
             next_id: family.map_or_else(|| Arc::new(AtomicU64::new(1)), |family| family.ids()),
             meter: Meter::default(),
             pass: Mutex::default(),
+            off_standby: Mutex::default(),
             config,
             ticker,
         });
@@ -266,6 +282,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// What of it concerns this pool. The rest is for others.
     fn run_here(self: &Arc<Self>, mut effects: PoolEffects<M>) -> PoolEffects<M> {
         effects.wake();
+        self.call_at(effects.settle_at);
         for permit in std::mem::take(&mut effects.permits) {
             self.start_create(permit, create::Purpose::Waiter);
         }

@@ -111,6 +111,15 @@ impl<M: ConnectionManager> Node<M> {
         self.odd & odd as u8 != 0
     }
 
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Its number and its generation.
+    pub(super) fn numbers(&self) -> (u64, u64) {
+        (self.id, self.generation)
+    }
+
     /// What a user may know; `uses` is the slot's count.
     pub(super) fn info(&self, uses: u64, idle_since: u64, now: u64) -> ConnectionInfo {
         ConnectionInfo {

@@ -6,10 +6,16 @@ use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
 use crate::engine::{JobKind, this_thread};
 use crate::error::{Cause, GetError, Phase, Timeout};
+use crate::foreign::Caught;
 use crate::{ConnectionManager, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+/// What was there may hold the last reference to an error of the user's.
+pub(super) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
+    drop(Caught::new(timeout.last.replace(cause)));
+}
 
 impl<M: ConnectionManager> Shared<M> {
     pub(super) fn note_wait(
@@ -29,7 +35,10 @@ impl<M: ConnectionManager> Shared<M> {
         let pool = Arc::clone(&self.name);
         match failure {
             Failure::Closed => GetError::Closed { pool },
-            Failure::Create(error) => GetError::Create { pool, error },
+            Failure::Create(error) => GetError::Create {
+                pool,
+                error: error.into_inner(),
+            },
             Failure::Panicked { hook, message } => GetError::Panicked {
                 pool,
                 hook,
@@ -38,7 +47,7 @@ impl<M: ConnectionManager> Shared<M> {
             Failure::TimedOut { hook, after } => {
                 let now = real_now();
                 let mut timeout = self.timeout(now, Some(now), false);
-                timeout.last = Some(Cause::TimedOut { hook, after });
+                set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
                 GetError::TimedOut(Box::new(timeout))
             }
         }
@@ -123,7 +132,7 @@ impl<M: ConnectionManager> Shared<M> {
         let failing = self.backing.lock().failures() > 0;
         let last = self.last_failure.lock();
         let last = last.as_ref().filter(|(at, _)| failing || *at >= since);
-        timeout.last = last.map(|(_, cause)| cause.clone());
+        timeout.last = last.map(|(_, cause)| (**cause).clone());
         timeout
     }
 

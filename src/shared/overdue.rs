@@ -5,7 +5,7 @@ use super::node::span;
 use super::{PoolCore, Shared};
 use crate::engine::{Birth, Job, JobKind};
 use crate::error::Cause;
-use crate::workers::guarded;
+use crate::foreign::{Caught, guarded};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl<M: ConnectionManager> Shared<M> {
                 let pool = &*self.name;
                 tracing::warn!(target: "conpool", pool, hook, ?after, "hook takes too long");
             });
-            let cause = Cause::TimedOut { hook, after };
+            let cause = Caught::new(Cause::TimedOut { hook, after });
             let error: Arc<dyn Error + Send + Sync> =
                 Arc::from(Box::from(format!("{hook} took longer than {after:?}")));
             match job.kind {

@@ -1,19 +1,32 @@
 //! Building: opens the first connections and waits for them.
 
 use super::create::Purpose;
-use super::{PoolLoan, PoolTicket, Shared};
+use super::outcome::set_last_cause;
+use super::{Failure, PoolLoan, PoolTicket, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Mail, Ticket, Waited};
-use crate::error::BuildError;
+use crate::error::{BuildError, Cause};
+use crate::foreign::guarded;
 use crate::{ConnectionManager, EvictReason};
+use std::error::Error;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Nobody waits but the builder, who has asked for so many connections and for no more: a create that
 /// another one has overtaken gets longer here before one is opened in its place.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Threads that have nothing left to do end within this.
+const CLEANING: Duration = Duration::from_millis(100);
+
+/// A build that waits after failures warns at most this often.
+const WARN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// More causes than this are not written to the log: a chain may lead back to itself.
+const MAX_CAUSES: usize = 16;
 
 impl<M: ConnectionManager> Shared<M> {
     /// While this is on, nobody else looks after min_idle, and a create that fails for good fails
@@ -45,6 +58,24 @@ impl<M: ConnectionManager> Shared<M> {
         let effects = self.engine.settle(&mut core, now);
         drop(core);
         self.run(effects);
+    }
+
+    /// A create has failed, and the build goes on. Said at once and then about once a second, so that a
+    /// long `get_timeout` is not a long silence. Called where the failure is counted: the builder sleeps.
+    pub(super) fn warn_that_build_waits(&self, now: Instant, error: &(dyn Error + 'static)) {
+        {
+            let mut warned_at = self.build_warned_at.lock();
+            if warned_at.is_some_and(|at| now < at + WARN_INTERVAL) {
+                return;
+            }
+            *warned_at = Some(now);
+        }
+        let failures = self.meter.create_errors.load(Relaxed);
+        // The Display of the error is user code and may panic.
+        guarded(|| {
+            let (pool, error) = (&*self.name, with_causes(error));
+            tracing::warn!(target: "conpool", pool, error, failures, "build waits, creates fail");
+        });
     }
 
     fn open_first(
@@ -90,7 +121,7 @@ impl<M: ConnectionManager> Shared<M> {
                                 loans.push(loan);
                                 break;
                             }
-                            Err(failed) if !failed.transient => {
+                            Err(failed) if !failed.transient || self.config.fail_fast => {
                                 Some(BuildError::from_get(self.fail(failed.failure())))
                             }
                             Ok(None) | Err(_) => {
@@ -98,6 +129,12 @@ impl<M: ConnectionManager> Shared<M> {
                                 None
                             }
                         }
+                    }
+                    Waited::Mail(Mail::Fail(Failure::TimedOut { hook, after })) => {
+                        // The builder has waited, where a caller may be told of an older failure.
+                        let mut timeout = self.timeout(since, Some(real_now()), true);
+                        set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
+                        Some(BuildError::TimedOut(Box::new(timeout)))
                     }
                     Waited::Mail(Mail::Fail(failure)) => {
                         Some(BuildError::from_get(self.fail(failure)))
@@ -123,18 +160,41 @@ impl<M: ConnectionManager> Shared<M> {
         for loan in loans {
             self.evict(loan, EvictReason::Closed);
         }
-        // Nothing is left behind, as far as the budget and the hooks allow.
-        let quiet = self
-            .engine
-            .wait_quiet(Some(deadline.unwrap_or(since + budget_for_cleaning())));
-        if let Some(crew) = self.own_crew().filter(|_| quiet) {
-            crew.wait_gone(Some(real_now() + budget_for_cleaning()));
-        }
+        self.clean_up(deadline);
         Err(error)
+    }
+
+    /// Waits for what a failed build has left: for disposes until the deadline, and for creates under way
+    /// only briefly. The error is known, and a create that hangs must not hold it back.
+    fn clean_up(&self, deadline: Option<Instant>) {
+        let briefly = real_now() + CLEANING;
+        loop {
+            let now = real_now();
+            let step = now + CLEANING / 10;
+            if self.engine.wait_quiet(Some(step)) {
+                break;
+            }
+            let over = match self.engine.lock().disposing {
+                0 => briefly <= now,
+                _ => deadline.unwrap_or(briefly) <= now,
+            };
+            if over {
+                return;
+            }
+        }
+        if let Some(crew) = self.own_crew() {
+            crew.wait_gone(Some(real_now() + CLEANING));
+        }
     }
 }
 
-/// Threads that have nothing left to do end within this.
-const fn budget_for_cleaning() -> Duration {
-    Duration::from_millis(100)
+/// The error and its causes in one line: a subscriber that keeps the first text alone would show
+/// "db error" and not what the server said.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    for cause in causes.take(MAX_CAUSES) {
+        let _ = write!(text, ": {cause}");
+    }
+    text
 }

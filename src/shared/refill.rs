@@ -63,7 +63,7 @@ impl<M: ConnectionManager> Shared<M> {
             notes.replacing.remove(&slot);
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
+                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
                     let reason = EvictReason::MaxLifetime;
                     if self.take_if(slot, now, reason, &mut found, expired) && self.bell.is_none() {
                         notes.replaced += 1;
@@ -89,6 +89,28 @@ impl<M: ConnectionManager> Shared<M> {
     /// Counted under one lock, under which each of them goes from the one to the other.
     pub(super) fn coming(&self, core: &PoolCore<M>, now: u64) -> usize {
         self.live_idle(now, self.min_idle.load(Relaxed)) + core.spare_jobs()
+    }
+
+    /// Too few are idle, but only because others are in use, and only since a moment ago. Most checkouts
+    /// are over by the next look, and nothing has to be opened for them.
+    pub(super) fn may_return_by_itself(
+        &self,
+        notes: &mut Notes,
+        now: Moment,
+        next: &mut Next,
+    ) -> bool {
+        let core = self.engine.lock();
+        let enough = core.size() >= self.min_idle.load(Relaxed);
+        if self.bell.is_none() || !enough || self.refill_deficit(&core, now.tick) <= 0 {
+            notes.short_since = None;
+            return false;
+        }
+        let look_again = *notes.short_since.get_or_insert(now.real) + ROUND;
+        let early = look_again > now.real;
+        if early {
+            next.at(look_again);
+        }
+        early
     }
 
     pub(super) fn refill(&self, now: Moment, found: &mut Findings<M>) {

@@ -4,16 +4,11 @@ use super::accept::Accepted;
 use super::checkout::{Errand, Got};
 use super::create::{Failed, Purpose};
 use super::{Failure, PoolLoan, PoolTicket, Shared};
-use crate::engine::{Mail, Ticket, Waited};
+use crate::engine::{CHECK_PATIENCE, CheckFor, Mail, Ticket, Waited};
 use crate::error::GetError;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-
-/// A check somebody waits for that takes longer than this is not counted on any longer: the waiter
-/// looks for something else meanwhile.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 enum Queued<M: ConnectionManager> {
     Found(PoolLoan<M>),
@@ -121,10 +116,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
         self.engine.join(&mut core, ticket, now.real);
         let check = unproven.map(|loan| {
-            let patience = now.real.checked_add(PATIENCE);
-            let check =
-                self.engine
-                    .begin_check(&mut core, &loan, loan.entry.id, now.real, patience);
+            let patience = now.real.checked_add(CHECK_PATIENCE);
+            let (of, purpose) = (loan.entry.numbers(), CheckFor::Waiter(patience));
+            let check = (self.engine).begin_check(&mut core, &loan, of, now.real, purpose);
             (check, loan, patience)
         });
         if core.suspended {

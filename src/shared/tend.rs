@@ -8,7 +8,7 @@
 use super::create::Purpose;
 use super::node::{Vouched, span};
 use super::{PoolHanded, PoolLoan, PoolPermit, Shared};
-use crate::engine::{CheckId, Moment, Slot, Stamp};
+use crate::engine::{BACKGROUND_CHECKS, CheckFor, Moment, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
 use crate::workers::Tend;
 use crate::{ConnectionManager, EvictReason, SweepReport};
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// The coarse clock lags by up to one timer interrupt: come that much later rather than in vain.
 const LAG: Duration = Duration::from_millis(5);
+/// Keepalive checks of many connections are spread over this part of the interval, its last tenth. HikariCP
+/// varies its keepalive by as much.
+const KEEPALIVE_SPREAD: u64 = 10;
 /// How many slots a call looks at in a pool without a collector.
 const A_LITTLE: usize = 2;
 
@@ -31,7 +34,11 @@ pub(super) struct Notes {
     /// Evicted after their replacement came, and not yet reported by a sweep without a collector.
     pub(super) replaced: usize,
     pub(super) uses_seen: u64,
+    /// Since when fewer connections are idle than min_idle says, only because others are in use.
+    pub(super) short_since: Option<Instant>,
     pub(super) usage: super::usage::Usage,
+    /// The tick at which idle connections go on standby next.
+    pub(super) standby_at: u64,
     cursor: usize,
 }
 
@@ -40,7 +47,6 @@ pub(super) struct Findings<M: ConnectionManager> {
     pub(super) doomed: Vec<(PoolLoan<M>, EvictReason)>,
     /// What came of putting back those that were not due after all.
     pub(super) handed: Vec<PoolHanded<M>>,
-    pub(super) unproven: Vec<(CheckId, PoolLoan<M>)>,
     pub(super) creates: Vec<(PoolPermit<M>, Purpose)>,
     pub(super) next: Next,
 }
@@ -50,7 +56,6 @@ impl<M: ConnectionManager> Findings<M> {
         Self {
             doomed: Vec::new(),
             handed: Vec::new(),
-            unproven: Vec::new(),
             creates: Vec::new(),
             next: Next::default(),
         }
@@ -70,8 +75,26 @@ impl Next {
     }
 
     pub(super) fn at(&mut self, real: Instant) {
-        self.real = Some(self.real.map_or(real, |known| known.min(real)));
+        self.at_real(Some(real));
     }
+
+    fn at_real(&mut self, real: Option<Instant>) {
+        self.real = [self.real, real].into_iter().flatten().min();
+    }
+}
+
+/// How much earlier than the interval says a connection that was proven alive at this tick is checked:
+/// evenly distributed below `spread`, so that connections that were opened together are not checked
+/// together.
+fn early(slot: u32, proven: u64, spread: u64) -> u64 {
+    if spread == 0 {
+        return 0;
+    }
+    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014): neighbouring slots get unlike numbers.
+    let mut mixed = proven ^ (u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) % spread
 }
 
 /// The pool as its collector sees it.
@@ -96,20 +119,24 @@ impl<M: ConnectionManager> Shared<M> {
         self.run(effects);
         self.make_room_for_others();
         let mut findings = Findings::new();
+        let suspended;
         {
             let mut notes = self.pass.lock();
             let core = self.engine.lock();
             if core.closed {
                 return (SweepReport::default(), self.next_deadline(&core, now.real));
             }
-            let suspended = core.suspended;
+            suspended = core.suspended;
             // A replacement that was given up on must not keep what it was to replace.
             notes.replacing.retain(|_, job| core.has_job(*job));
             drop(core);
             self.note_whether_used(&mut notes, now.tick, &mut findings.next);
             let mut coming = self.coming(&self.engine.lock(), now.tick);
-            self.scan(&mut notes, suspended, now, &mut coming, &mut findings);
-            self.refill(now, &mut findings);
+            self.scan(&mut notes, now, &mut coming, &mut findings);
+            self.put_on_standby(&mut notes, now, &mut findings);
+            if !self.may_return_by_itself(&mut notes, now, &mut findings.next) {
+                self.refill(now, &mut findings);
+            }
             self.find_probe(now, &mut findings);
             self.pass_on_spare();
             self.listen(&mut notes, now.real, &mut findings.next);
@@ -121,26 +148,21 @@ impl<M: ConnectionManager> Shared<M> {
         for handed in std::mem::take(&mut findings.handed) {
             self.handed(handed);
         }
-        let (mut evicted, checks_started) = (findings.doomed.len(), findings.unproven.len());
+        let mut evicted = findings.doomed.len();
         let mut next = std::mem::take(&mut findings.next);
         self.report_leaks(now.tick, &mut next);
-        if let Some(tick) = next.tick {
-            next.real = [next.real, self.real_of(tick, now)]
-                .into_iter()
-                .flatten()
-                .min();
-        }
         // Replacements before evictions: with room for both, the new one comes first.
         let mut created = self.start_creates(&mut findings);
         for (loan, reason) in std::mem::take(&mut findings.doomed) {
             self.evict_counted(loan, reason);
         }
         let failed = Arc::new(AtomicUsize::new(0));
-        for (check, loan) in std::mem::take(&mut findings.unproven) {
-            let failed = Arc::clone(&failed);
-            self.run_check_aside(check, loan, move |well| {
-                failed.fetch_add(usize::from(!well), Relaxed);
-            });
+        let checks_started = match suspended {
+            true => 0,
+            false => self.check_due(now, &mut next, &failed),
+        };
+        if let Some(tick) = next.tick {
+            next.at_real(self.real_of(tick, now));
         }
         if self.bell.is_none() {
             // The checks and disposes are over: the report can count the ones, and what the others made
@@ -201,8 +223,11 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A new connection: the collector must not sleep through what becomes due with it.
     pub(super) fn call_for_newcomer(&self, expires: u64, now: Moment) {
-        let ages = [self.ages.idle, self.keepalive()].into_iter().flatten();
-        let ages = ages.map(|age| now.tick.saturating_add(age));
+        let ages = [self.standby_interval(), self.keepalive()];
+        let ages = ages
+            .into_iter()
+            .flatten()
+            .map(|age| now.tick.saturating_add(age));
         self.call_for(ages.fold(expires, u64::min), now);
     }
 
@@ -219,7 +244,6 @@ impl<M: ConnectionManager> Shared<M> {
     fn scan(
         self: &Arc<Self>,
         notes: &mut Notes,
-        suspended: bool,
         now: Moment,
         coming: &mut usize,
         found: &mut Findings<M>,
@@ -247,7 +271,7 @@ impl<M: ConnectionManager> Shared<M> {
                 if live < min_idle && self.replace(notes, slot.index(), coming, now.real, found) {
                     live += 1;
                 } else if !notes.replacing.contains_key(&slot.index()) {
-                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
+                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, found, expired);
                 }
                 continue;
@@ -258,23 +282,57 @@ impl<M: ConnectionManager> Shared<M> {
                     next.at_tick(due + 1);
                 } else if live > min_idle {
                     let idle =
-                        |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
+                        |loan: &mut PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
                     if self.take_if(slot, now, EvictReason::IdleTimeout, found, idle) {
                         live -= 1;
                     }
-                    continue;
-                }
-            }
-            if let Some(interval) = keepalive.filter(|_| !suspended) {
-                let due = since.max(slot.checked()).saturating_add(interval);
-                if due > now.tick {
-                    next.at_tick(due);
-                } else if let Some(taken) = self.take_to_check(slot, now) {
-                    next.at_tick(now.tick.saturating_add(interval));
-                    found.unproven.push(taken);
                 }
             }
         }
+    }
+
+    /// Starts the keepalive checks that are due, as many as may run at once; returns how many. The end of
+    /// each calls the collector, which starts the next.
+    fn check_due(
+        self: &Arc<Self>,
+        now: Moment,
+        next: &mut Next,
+        failed: &Arc<AtomicUsize>,
+    ) -> usize {
+        let Some(interval) = self.keepalive() else {
+            return 0;
+        };
+        // A few are checked beside each other anyway.
+        let spread = match self.engine.lock().open > BACKGROUND_CHECKS {
+            true => interval / KEEPALIVE_SPREAD,
+            false => 0,
+        };
+        let mut started = 0;
+        for slot in self.engine.table.all() {
+            let Stamp::Idle(since) = slot.stamp() else {
+                continue;
+            };
+            if slot.expires() <= now.tick {
+                continue;
+            }
+            let due = || {
+                let proven = since.max(slot.checked());
+                proven.saturating_add(interval - early(slot.index(), proven, spread))
+            };
+            let (due_at, is_due) = (due(), || due() <= now.tick);
+            if due_at > now.tick {
+                next.at_tick(due_at);
+            } else if let Some((check, loan)) =
+                self.take_to_check(slot, now, CheckFor::Pool, is_due)
+            {
+                started += 1;
+                let failed = Arc::clone(failed);
+                self.run_background_check(check, loan, move |well| {
+                    failed.fetch_add(usize::from(!well), Relaxed);
+                });
+            }
+        }
+        started
     }
 
     /// Takes an entry out if it is what it seemed to be; true if it is doomed now. Under the lock, so
@@ -285,14 +343,14 @@ impl<M: ConnectionManager> Shared<M> {
         now: Moment,
         reason: EvictReason,
         found: &mut Findings<M>,
-        due: impl FnOnce(&PoolLoan<M>) -> bool,
+        due: impl FnOnce(&mut PoolLoan<M>) -> bool,
     ) -> bool {
         let engine = &self.engine;
         let mut core = engine.lock();
         let Some(mut loan) = slot.take(now.tick) else {
             return false;
         };
-        if due(&loan) {
+        if due(&mut loan) {
             found.doomed.push((loan, reason));
             return true;
         }
@@ -311,7 +369,7 @@ impl<M: ConnectionManager> Shared<M> {
             let _one_pass_at_a_time = self.pass.lock();
             for slot in self.engine.table.all() {
                 if matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() <= now.tick {
-                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
+                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 }
             }
@@ -352,6 +410,9 @@ impl<M: ConnectionManager> Shared<M> {
             let Some(mut notes) = self.pass.try_lock() else {
                 return;
             };
+            if now.tick >= notes.standby_at {
+                self.put_on_standby(&mut notes, now, &mut found);
+            }
             let min_idle = self.min_idle.load(Relaxed);
             for _ in 0..A_LITTLE {
                 let index = notes.cursor as u32;
@@ -365,13 +426,13 @@ impl<M: ConnectionManager> Shared<M> {
                 };
                 let limit = self.ages.idle.unwrap_or(u64::MAX);
                 if slot.expires() <= now.tick {
-                    let expired = |loan: &PoolLoan<M>| loan.entry.expires <= now.tick;
+                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 } else if since.saturating_add(limit) < now.tick
                     && self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle
                 {
                     let idle =
-                        |loan: &PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
+                        |loan: &mut PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
                     self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
                 }
             }

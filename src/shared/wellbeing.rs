@@ -8,8 +8,8 @@
 //! [`Unhealthy`]: HealthState::Unhealthy
 
 use super::Shared;
+use crate::foreign::guarded;
 use crate::sync::outer::{AtomicBool, AtomicUsize, Mutex};
-use crate::workers::guarded;
 use crate::{ConnectionManager, HealthState};
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -79,6 +79,14 @@ fn the_environment_of_the_process_is_read_over_a_file_and_over_the_defaults() {
         child("MAX_CONNECTIONS", "7"),
         ["7 0 Some(3600s)", "7 2 Some(3600s)"]
     );
-    let refusal = format!("{PREFIX}SIZE: is no setting of a pool");
-    assert_eq!(child("SIZE", "7"), [refusal.clone(), refusal]);
+    let refusal =
+        format!("{PREFIX}MAX_SISE: is no setting of a pool; did you mean {PREFIX}MAX_SIZE?");
+    assert_eq!(child("MAX_SISE", "7"), [refusal.clone(), refusal]);
+    for other in ["URL", "PASSWORD", "SERVICE_HOST", "PORT_5432_TCP"] {
+        assert_eq!(
+            child(other, "7"),
+            ["10 0 Some(3600s)", "3 2 Some(3600s)"],
+            "{other}"
+        );
+    }
 }

@@ -2,24 +2,30 @@
 
 use super::{
     layer::{self, Layer},
-    names::{self, BACKOFF},
+    names::{self, BACKOFF, Stranger},
     value::Value,
 };
 use crate::config::{ConfigError, PoolConfig};
 use std::{env, ffi::OsString};
 
 impl PoolConfig {
-    /// The defaults with what the environment sets over them: every variable whose name begins with
-    /// `prefix`, as in `MYAPP_DB_MAX_SIZE` and `MYAPP_DB_BACKOFF_INITIAL`.
+    /// The defaults with what the environment sets over them: every variable whose name is `prefix` and
+    /// a setting, as in `MYAPP_DB_MAX_SIZE` and `MYAPP_DB_BACKOFF_INITIAL`.
+    ///
+    /// Other variables may share the prefix, as in `MYAPP_DB_URL`, `MYAPP_DB_PASSWORD` and the
+    /// `MYAPP_DB_SERVICE_HOST` that Kubernetes sets for a service: they are passed over. A name that is
+    /// nearly a setting's name, as in `MYAPP_DB_MAX_SISE`, is refused. Note that `MYAPP_DB_NAME` is the
+    /// name of the pool, and not that of a database.
     ///
     /// Needs the feature `serde`. [`with_env`](Self::with_env) does the same over settings from a
     /// file.
     ///
     /// # Errors
     ///
-    /// A variable with the prefix that names no setting, is empty, is not UTF-8 or has a value that
-    /// its setting forbids; a setting that two variables name; an empty prefix. The error names the
-    /// variable. No other variables may therefore share the prefix.
+    /// A variable with the prefix whose name is nearly a setting's (at most two letters wrong, missing,
+    /// added or swapped, and at most one in every three of a word): the error suggests the right name. A
+    /// variable of a setting that is empty, is not UTF-8 or has a value that its setting forbids; a
+    /// setting that two variables name; an empty prefix. The error names the variable.
     ///
     /// # Example
     ///
@@ -71,11 +77,10 @@ fn with_variables(
     ours.sort();
     let mut layer = Layer::over(config);
     for (name, value) in ours {
-        let Some(known_name) = name.to_str() else {
-            let name = name.to_string_lossy();
-            return Err(ConfigError::without_value(&name, "is not UTF-8"));
-        };
-        set(&mut layer, prefix, known_name, value)?;
+        // No setting has a name that is not UTF-8.
+        if let Some(name) = name.to_str() {
+            set(&mut layer, prefix, name, value)?;
+        }
     }
     layer.finish()
 }
@@ -93,7 +98,12 @@ fn set(layer: &mut Layer, prefix: &str, name: &str, value: OsString) -> Result<(
         let rule = format!("is set by its parts: {parts}");
         return Err(ConfigError::without_value(name, rule));
     }
-    let setting = names::find(key).map_err(|stranger| layer::refusal(name, stranger, variable))?;
+    let setting = match names::find(key) {
+        Ok(setting) => setting,
+        // A prefix is shared: with the address and the password of the database, with Kubernetes.
+        Err(Stranger::Unknown(None)) => return Ok(()),
+        Err(near) => return Err(layer::refusal(name, near, variable)),
+    };
     let value = value
         .into_string()
         .map_err(|value| ConfigError::new(name.to_owned(), value, "is not UTF-8"))?;
@@ -199,19 +209,84 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_names_no_setting_is_refused_by_name_and_its_value_is_not_told() {
-        assert_eq!(
-            refusal("APP_MAX_SISE", "5"),
-            "APP_MAX_SISE: is no setting of a pool; did you mean APP_MAX_SIZE?"
-        );
-        assert_eq!(
-            refusal("APP_BACKOFF_INITAL", "5s"),
-            "APP_BACKOFF_INITAL: is no setting of a pool; did you mean APP_BACKOFF_INITIAL?"
-        );
-        let error = read(&[("APP_PASSWORD", "hunter2")]).unwrap_err();
-        assert_eq!(error.to_string(), "APP_PASSWORD: is no setting of a pool");
-        assert_eq!((error.field(), error.value()), ("APP_PASSWORD", ""));
-        assert_eq!(refusal("APP_", "5"), "APP_: is no setting of a pool");
+    fn a_variable_that_nearly_names_a_setting_is_refused_with_the_right_name() {
+        for (name, meant) in [
+            ("APP_MAX_SISE", "APP_MAX_SIZE"),
+            ("APP_MAXSIZE", "APP_MAX_SIZE"),
+            ("APP_MX_SIZE", "APP_MAX_SIZE"),
+            ("APP_IDLE_TIMOUT", "APP_IDLE_TIMEOUT"),
+            ("APP_MAX_CONECTION", "APP_MAX_CONNECTIONS"),
+            ("APP_NMAE", "APP_NAME"),
+            ("APP_BACKOFF_INITAL", "APP_BACKOFF_INITIAL"),
+        ] {
+            assert_eq!(
+                refusal(name, "5"),
+                format!("{name}: is no setting of a pool; did you mean {meant}?")
+            );
+        }
+        // The value may be a secret.
+        let error = read(&[("APP_NAEM", "hunter2")]).unwrap_err();
+        assert_eq!((error.field(), error.value()), ("APP_NAEM", ""));
+    }
+
+    #[test]
+    fn other_variables_with_the_prefix_are_passed_over() {
+        for name in [
+            "",
+            "URL",
+            "URI",
+            "DSN",
+            "HOST",
+            "HOSTNAME",
+            "PORT",
+            "USER",
+            "USERNAME",
+            "PASSWORD",
+            "PASS",
+            "PASSWORD_FILE",
+            "DATABASE",
+            "DBNAME",
+            "SCHEMA",
+            "SSLMODE",
+            "SSL_MODE",
+            "SSLROOTCERT",
+            "CHARSET",
+            "DRIVER",
+            "TYPE",
+            "MODE",
+            "NODE",
+            "ROLE",
+            "TOKEN",
+            "REGION",
+            "OPTIONS",
+            "DEBUG",
+            "LOG_LEVEL",
+            "TIMEOUT",
+            "TIMEZONE",
+            "READ_TIMEOUT",
+            "WRITE_TIMEOUT",
+            "QUERY_TIMEOUT",
+            "STATEMENT_TIMEOUT",
+            "MAX_RETRIES",
+            "REPLICA_URL",
+            "MIGRATIONS",
+            // Kubernetes and Docker links, for a service called APP.
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_POSTGRES",
+            "SERVICE_PORT_HTTPS",
+            "PORT_5432_TCP",
+            "PORT_5432_TCP_PROTO",
+            "PORT_5432_TCP_PORT",
+            "PORT_5432_TCP_ADDR",
+            "ENV_POSTGRES_PASSWORD",
+        ] {
+            let read = read(&[(&format!("APP_{name}"), "x"), ("APP_MAX_SIZE", "20")]);
+            let config = read.unwrap_or_else(|error| panic!("{error}"));
+            let mut expected = PoolConfig::new();
+            expected.max_size = 20;
+            assert_eq!(config, expected, "{name}");
+        }
     }
 
     #[test]
@@ -283,22 +358,21 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_not_utf_8_is_refused_by_name() {
+    fn a_value_that_is_not_utf_8_is_refused_by_name_and_such_a_name_is_passed_over() {
         use std::os::unix::ffi::OsStringExt;
         let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
-        let refusal = |name, value| {
+        let read = |name, value| {
             let variables = [(bytes(b"OTHER\xff"), bytes(b"\xff")), (name, value)];
             with_variables(PoolConfig::default(), "APP_", variables.into_iter())
-                .unwrap_err()
-                .to_string()
         };
         assert_eq!(
-            refusal("APP_NAME".into(), bytes(b"a\xff")),
+            read("APP_NAME".into(), bytes(b"a\xff"))
+                .unwrap_err()
+                .to_string(),
             r#"APP_NAME = "a\xFF": is not UTF-8"#
         );
-        assert_eq!(
-            refusal(bytes(b"APP_N\xff"), "a".into()),
-            "APP_N\u{fffd}: is not UTF-8"
-        );
+        let defaults = Ok(PoolConfig::default());
+        assert_eq!(read(bytes(b"APP_N\xff"), "a".into()), defaults);
+        assert_eq!(read("APP_PASSWORD".into(), bytes(b"a\xff")), defaults);
     }
 }

@@ -117,10 +117,8 @@ pub(super) fn find(name: &str) -> Result<&'static Setting, Stranger> {
         Some((setting, _)) => Ok(setting),
         None => Err(Stranger::Unknown(
             names()
-                .map(|(_, known)| (distance(&normalised(known), &name), known))
+                .filter_map(|(_, known)| Some((slips(&normalised(known), &name)?, known)))
                 .min()
-                // More than two slips, or one in every three letters, make another word.
-                .filter(|(slips, _)| *slips <= 2 && slips * 3 <= name.chars().count())
                 .map(|(_, known)| known),
         )),
     }
@@ -141,6 +139,29 @@ pub(super) fn normalised(name: &str) -> String {
         }
     }
     snake
+}
+
+/// How many slips make `name` of `known`; `None` where there are so many that another name is meant.
+///
+/// More than two slips make another name, and so does more than one in every three letters of a word:
+/// `write_timeout` is not `wait_timeout`, and `dbname` is not `name`.
+fn slips(known: &str, name: &str) -> Option<usize> {
+    let few = |slips: usize, a: &str, b: &str| {
+        // One slip may be a missing letter of a word of three.
+        slips <= 2 && slips * 3 <= a.chars().count().min(b.chars().count()).max(3)
+    };
+    let words = |name: &str| name.split('_').map(str::to_owned).collect::<Vec<_>>();
+    let (known_words, name_words) = (words(known), words(name));
+    let slips = distance(known, name);
+    let same = match known_words.len() == name_words.len() {
+        true => known_words
+            .iter()
+            .zip(&name_words)
+            .all(|(a, b)| few(distance(a, b), a, b)),
+        // An underscore was left out or is too many.
+        false => few(slips, known, name),
+    };
+    (same && slips <= 2).then_some(slips)
 }
 
 /// How many letters have to be changed, added, dropped or swapped with their neighbour.
@@ -251,6 +272,10 @@ mod tests {
             ("maxConections", Some("max_connections")),
             ("backoff.inital", Some("backoff.initial")),
             ("nmae", Some("name")),
+            ("mx_size", Some("max_size")),
+            ("write_timeout", None),
+            ("max_idle", None),
+            ("dbname", None),
             ("password", None),
             ("url", None),
             ("backoff.backoff", None),

@@ -111,7 +111,7 @@ fn a_cleared_pool_keeps_nothing_old() {
 fn bites_a_clear_that_begins_the_generation_last() {
     one_comes_back_meanwhile(|house| {
         house.drain_older(1);
-        house.engine.next_generation();
+        house.next_generation();
     });
 }
 

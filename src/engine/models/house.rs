@@ -391,8 +391,20 @@ impl House {
     }
 
     pub(super) fn clear(&self) {
-        let generation = self.engine.next_generation();
+        let generation = self.next_generation();
         self.drain_older(generation);
+        self.settle();
+    }
+
+    fn settle(&self) {
+        let effects = self.engine.settle(&mut self.engine.lock(), self.now());
+        self.run(effects);
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
+        let generation = self.engine.announce_generation(None).expect("of any");
+        self.run(self.engine.begin_generation(generation, self.now()));
+        generation
     }
 
     pub(super) fn drain_older(&self, generation: u64) {

@@ -2,7 +2,7 @@
 
 use super::house::{Bound, Got, House};
 use super::{explore, explore_within, side_by_side};
-use crate::engine::Mail;
+use crate::engine::{CheckFor, Mail};
 use std::sync::Arc;
 
 fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&House) -> Got) {
@@ -178,9 +178,13 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
         let mut core = house.lock();
         let now = house.now();
         house.engine.join(&mut core, &head, now);
-        let check = house
-            .engine
-            .begin_check(&mut core, &one, 1, now, Some(house.soon()));
+        let check = house.engine.begin_check(
+            &mut core,
+            &one,
+            (1, 0),
+            now,
+            CheckFor::Waiter(Some(house.soon())),
+        );
         house.engine.publish(&mut core, 1);
         house.run(house.engine.settle(&mut core, now));
         drop(core);

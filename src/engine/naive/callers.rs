@@ -1,6 +1,6 @@
 //! What callers do: take, give back, stand in line; and what is done to the pool as a whole.
 
-use super::super::{Loan, Mail, Waited};
+use super::super::{CheckFor, Loan, Mail, Waited};
 use super::operation::Op;
 use super::world::{CALLERS, Caller, State, World};
 use std::cell::RefCell;
@@ -120,8 +120,10 @@ impl World {
         let checks = unproven.is_some();
         if let Some(loan) = unproven {
             let patience = self.later(Some(1));
-            let id = engine.begin_check(&mut core, &loan, 7, now.real, patience);
-            self.note_check(id, loan, patience);
+            let purpose = CheckFor::Waiter(patience);
+            let of = (7, self.model.entry(loan.entry.0).generation);
+            let id = engine.begin_check(&mut core, &loan, of, now.real, purpose);
+            self.note_check(id, loan, purpose);
         }
         if self.model.suspended {
             engine.publish(&mut core, now.tick);
@@ -294,9 +296,17 @@ impl World {
     }
 
     fn next_generation(&mut self) {
+        let before = self.model.generation;
+        let generation = self.engine.announce_generation(Some(before));
+        assert_eq!(generation, Some(before + 1), "the generation that it ends");
+        let again = self.engine.announce_generation(Some(before));
+        assert_eq!(again, None, "a second clear of one generation");
         self.model.generation += 1;
-        let generation = self.engine.next_generation();
-        assert_eq!(generation, self.model.generation);
+        self.model.uncover_outdated();
+        self.model.settle();
+        let effects = (self.engine).begin_generation(self.model.generation, self.now());
+        self.run(effects);
+        self.settled = true;
     }
 
     /// What a clear or a close does next: all that is idle is looked through.

@@ -1,11 +1,24 @@
 //! What hooks do: creates, checks and disposes begin, end, and are given up on.
 
-use super::super::{CheckId, JobKind, Need};
-use super::model::Place;
+use super::super::{CheckFor, CheckId, JobKind, Need};
+use super::model::{Model, Place};
 use super::operation::{End, Op};
 use super::world::{Check, Departure, Lent, Lost, Sent, World, pick};
 use std::sync::Arc;
 use std::time::Instant;
+
+impl Model {
+    pub(super) fn pause(&self) -> Option<Instant> {
+        match self.line.is_empty() {
+            true => self.paused_until,
+            false => self.paused_for_waiters_until,
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause().is_some_and(|until| until > self.now)
+    }
+}
 
 impl World {
     pub(super) fn perform_hook(&mut self, operation: Op) {
@@ -199,18 +212,31 @@ impl World {
     // ---- checks --------------------------------------------------------------------------------
 
     /// A check began.
-    pub(super) fn note_check(&mut self, id: CheckId, loan: Lent, patience: Option<Instant>) {
+    pub(super) fn note_check(&mut self, id: CheckId, loan: Lent, purpose: CheckFor) {
         let slot = Some(loan.slot.index());
-        let job = self.model.begin(JobKind::Check, slot, patience.is_some());
-        self.model.job(job).patience = patience;
+        let patience = match purpose {
+            CheckFor::Waiter(patience) => patience,
+            CheckFor::Pool | CheckFor::Look => None,
+        };
+        let generation = self.model.entry(loan.entry.0).generation;
+        let covers = patience.is_some() && generation == self.model.generation;
+        let number = self.model.begin(JobKind::Check, slot, covers);
+        let job = self.model.job(number);
+        (job.patience, job.generation) = (patience, generation);
+        job.background = purpose == CheckFor::Pool;
+        let job = number;
         self.checks.push(Check { id, job, loan });
     }
 
     fn begin_check(&mut self, which: u8) {
         let Some(loan) = self.hand(which) else { return };
         let (now, engine) = (self.now(), Arc::clone(&self.engine));
-        let id = engine.begin_check(&mut engine.lock(), &loan, 7, now, None);
-        self.note_check(id, loan, None);
+        let of = (7, self.model.entry(loan.entry.0).generation);
+        let purpose = CheckFor::Pool;
+        let id = engine.begin_check(&mut engine.lock(), &loan, of, now, purpose);
+        self.note_check(id, loan, purpose);
+        // A waiter may count on it from the next event on.
+        self.settle();
     }
 
     fn take_to_check(&mut self, which: u8) {
@@ -223,12 +249,22 @@ impl World {
         if !matches!(place, Place::Idle(_)) {
             return;
         }
-        let taken = self.engine.take_to_check(slot, |_| 7, self.moment());
-        let (id, loan) = taken.expect("an idle entry is not in its slot");
+        let purpose = [CheckFor::Pool, CheckFor::Look][usize::from(which) % 2];
+        let generation = self.model.entry(expected).generation;
+        let may = purpose == CheckFor::Look || self.model.may_check();
+        let taken =
+            (self.engine).take_to_check(slot, |_| (7, generation), self.moment(), purpose, || true);
+        assert_eq!(
+            taken.is_some(),
+            may,
+            "a few at a time, and never the last that is idle"
+        );
+        let Some((id, loan)) = taken else { return };
         assert_eq!(loan.entry.0, expected, "in another slot");
         self.found(loan);
         let loan = self.hands.pop().expect("it was just found");
-        self.note_check(id, loan, None);
+        self.note_check(id, loan, purpose);
+        self.settle();
     }
 
     fn start_check(&mut self, which: u8, deadline: Option<u8>) {

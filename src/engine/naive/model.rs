@@ -29,6 +29,10 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of a job, and any of them may hold with any other"
+)]
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) kind: JobKind,
@@ -40,6 +44,8 @@ pub(super) struct Job {
     pub(super) covers: bool,
     pub(super) patience: Option<Instant>,
     pub(super) generation: u64,
+    /// A check that no caller asked for.
+    pub(super) background: bool,
     /// Given up on; still here because its hook is still at work.
     pub(super) abandoned: bool,
 }
@@ -141,17 +147,6 @@ impl Model {
         self.size() > self.max_size
     }
 
-    pub(super) fn pause(&self) -> Option<Instant> {
-        match self.line.is_empty() {
-            true => self.paused_until,
-            false => self.paused_for_waiters_until,
-        }
-    }
-
-    pub(super) fn is_paused(&self) -> bool {
-        self.pause().is_some_and(|until| until > self.now)
-    }
-
     pub(super) fn may_create(&self) -> bool {
         let few = self.working(JobKind::Create) < self.max_creating;
         self.has_room() && few && !self.closed && !self.suspended && !self.is_paused()
@@ -239,6 +234,11 @@ impl Model {
             }
         }
         self.notice();
+        while !self.suspended
+            && !self.closed
+            && self.line.len() > self.covering() + self.idle()
+            && self.count_on_a_check()
+        {}
         while self.line.len() > self.covering() + self.idle() && self.may_create() {
             let number = self.begin(JobKind::Create, None, !self.inline);
             if self.inline {
@@ -246,6 +246,44 @@ impl Model {
                 self.notice();
             } else {
                 self.to_start.push(number);
+            }
+        }
+    }
+
+    /// Whether another check may begin that no caller asked for.
+    pub(super) fn may_check(&self) -> bool {
+        let background = |job: &&Job| job.background && !job.abandoned;
+        match self.jobs.iter().filter(background).count() {
+            0 => true,
+            1..4 => self.idle() > 1,
+            _ => false,
+        }
+    }
+
+    /// Lets a waiter count on a check that began for the pool itself, unless it takes too long or its
+    /// connection is outdated.
+    fn count_on_a_check(&mut self) -> bool {
+        let (now, generation) = (self.now, self.generation);
+        for job in &mut self.jobs {
+            if !job.background || job.covers || job.abandoned || job.generation < generation {
+                continue;
+            }
+            let since = if job.started { job.since } else { now };
+            let until = *(job.patience).get_or_insert(since + Duration::from_millis(100));
+            job.covers = until > now;
+            if job.covers {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A clear: what began before cannot serve a waiter, but for creates that have not started.
+    pub(super) fn uncover_outdated(&mut self) {
+        let generation = self.generation;
+        for job in &mut self.jobs {
+            if job.generation < generation && (job.started || job.kind != JobKind::Create) {
+                job.covers = false;
             }
         }
     }
@@ -350,6 +388,7 @@ impl Model {
             covers,
             patience: None,
             generation: self.generation,
+            background: false,
             abandoned: false,
         });
         self.jobs_ever

@@ -2,31 +2,11 @@
 
 use std::time::Duration;
 
-use super::ConbusSocketManager;
+use super::{ConbusSocketManager, Unread};
+use crate::managers::socket::limit;
 
-/// What happens to bytes that arrived while nobody held the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unread {
-    /// They are thrown away, by the probe and at every checkout. The default, with 64 KiB.
-    Discard {
-        /// More waiting bytes than this mean that the connection is evicted instead. 0 behaves like
-        /// [`Reject`](Self::Reject).
-        max_bytes: usize,
-    },
-    /// They stay, and the next user of the connection reads them first.
-    Keep,
-    /// A connection with unread bytes is out of step, and is evicted.
-    Reject,
-}
-
-impl Default for Unread {
-    fn default() -> Self {
-        Self::Discard {
-            max_bytes: 64 * 1024,
-        }
-    }
-}
+/// Below the default `dispose_timeout` of 5 s, after which the pool would connect again anyway.
+const SINGLE_CLIENT_CLOSE_WAIT: Duration = Duration::from_secs(4);
 
 /// What the builder collects and every create reads.
 #[derive(Debug, Clone)]
@@ -147,11 +127,23 @@ impl ConbusSocketManagerBuilder {
 
     /// How long a dispose waits for the peer's end after it has sent its own. Default 250 ms.
     ///
-    /// A device that takes one client at a time is busy until it has seen the end of the last one.
-    /// Zero closes without waiting. Should stay below the pool's `dispose_timeout`.
+    /// A device that takes one client at a time is busy until it has seen the end of the last one:
+    /// [`single_client`](Self::single_client) sets a longer wait. Zero closes without waiting. Should
+    /// stay below the pool's `dispose_timeout`.
     pub fn close_wait(mut self, wait: Duration) -> Self {
         self.settings.close_wait = wait;
         self
+    }
+
+    /// The preset for a device that takes one client at a time: sets [`close_wait`](Self::close_wait) to
+    /// 4 s, one second less than the pool's default `dispose_timeout`.
+    ///
+    /// A device that is frozen for longer than `close_wait` would meet the next connection before it has
+    /// noticed the end of the last one, and may refuse it. The longer wait delays only a caller who needs
+    /// the slot of the connection that is closed, and ends as soon as the device has answered. Goes with
+    /// [`pool_config`](ConbusSocketManager::pool_config).
+    pub fn single_client(self) -> Self {
+        self.close_wait(SINGLE_CLIENT_CLOSE_WAIT)
     }
 
     /// What happens to bytes that arrived between two checkouts. Default: up to 64 KiB are thrown
@@ -166,9 +158,4 @@ impl ConbusSocketManagerBuilder {
     pub fn build(self) -> ConbusSocketManager {
         ConbusSocketManager::from_settings(self.settings)
     }
-}
-
-/// `Duration::MAX` is the other way to say "no limit".
-fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
-    value.into().filter(|value| *value != Duration::MAX)
 }

@@ -9,7 +9,10 @@ use std::{
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::{ConbusError, builder::Settings};
-use crate::managers::limit::{Limit, now};
+use crate::managers::{
+    limit::{Limit, now},
+    socket::set_limit,
+};
 
 /// Tries the addresses in order; the first that works wins.
 ///
@@ -131,32 +134,32 @@ fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(
             source,
         })
     };
-    let set_time = |option, value: Option<Duration>, apply: &dyn Fn(Duration) -> io::Result<()>| {
-        let result = match value {
-            None => Ok(()),
-            // The system would take zero for "no limit", the opposite of what it says.
-            Some(Duration::ZERO) => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "must be longer than zero",
-            )),
-            Some(value) => apply(value),
-        };
-        set(option, result)
-    };
     set("nodelay", socket.set_tcp_nodelay(settings.nodelay))?;
-    set_time("keepalive", settings.keepalive, &|idle| {
-        let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
-        socket.set_tcp_keepalive(&ask_again(keepalive, settings.user_timeout))
-    })?;
-    set_time("user_timeout", settings.user_timeout, &|timeout| {
-        set_user_timeout(socket, timeout)
-    })?;
-    set_time("read_timeout", settings.read_timeout, &|timeout| {
-        socket.set_read_timeout(Some(timeout))
-    })?;
-    set_time("write_timeout", settings.write_timeout, &|timeout| {
-        socket.set_write_timeout(Some(timeout))
-    })
+    set(
+        "keepalive",
+        set_limit(settings.keepalive, |idle| {
+            let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
+            socket.set_tcp_keepalive(&ask_again(keepalive, settings.user_timeout))
+        }),
+    )?;
+    set(
+        "user_timeout",
+        set_limit(settings.user_timeout, |timeout| {
+            set_user_timeout(socket, timeout)
+        }),
+    )?;
+    set(
+        "read_timeout",
+        set_limit(settings.read_timeout, |timeout| {
+            socket.set_read_timeout(Some(timeout))
+        }),
+    )?;
+    set(
+        "write_timeout",
+        set_limit(settings.write_timeout, |timeout| {
+            socket.set_write_timeout(Some(timeout))
+        }),
+    )
 }
 
 /// Linux takes 1 to 32767 whole seconds.

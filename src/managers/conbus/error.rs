@@ -1,6 +1,13 @@
 //! Why a connection could not be opened, or is no longer good.
 
-use std::{error::Error, fmt, io, net::SocketAddr, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use crate::managers::socket::probe::ProbeError;
 
 /// What went wrong, in which step, with which address.
 ///
@@ -124,6 +131,17 @@ pub enum ConbusError {
 }
 
 impl ConbusError {
+    /// What the probe found about this stream.
+    pub(super) fn probed(stream: &TcpStream, error: ProbeError) -> Self {
+        let peer = peer_of(stream);
+        match error {
+            ProbeError::Closed => Self::Closed { peer },
+            ProbeError::Reset => Self::Reset { peer },
+            ProbeError::Unread { bytes, limit } => Self::Unread { peer, bytes, limit },
+            ProbeError::System(source) => Self::Probe { peer, source },
+        }
+    }
+
     /// Is it worth trying again in a moment?
     ///
     /// Yes for a peer that refused, reset, aborted, timed out, closed or was unreachable. No for a
@@ -148,6 +166,11 @@ impl ConbusError {
             _ => false,
         }
     }
+}
+
+/// The peer for an error text; the system forgets it after a reset.
+pub(in crate::managers) fn peer_of(stream: &TcpStream) -> Option<SocketAddr> {
+    stream.peer_addr().ok()
 }
 
 /// `the connection to 10.0.0.7:10001`, or without the address when nobody knows it any more.

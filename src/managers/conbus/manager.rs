@@ -1,18 +1,20 @@
 //! The manager itself: which hook does what.
 
 use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, TcpStream},
+    io::{self, Write},
+    net::TcpStream,
     time::Duration,
 };
 
-use super::{
-    ConbusError, ConbusSocketManagerBuilder,
-    builder::Settings,
-    connect,
-    probe::{inspect, peer_of},
+use super::{ConbusError, ConbusSocketManagerBuilder, builder::Settings, connect, peer_of};
+use crate::{
+    ConnectionManager, PoolConfig,
+    managers::socket::{
+        Stream, close,
+        probe::{HangUp, inspect},
+        restore_options,
+    },
 };
-use crate::{ConnectionManager, PoolConfig, managers::timed::Timed};
 
 /// Pools TCP connections to one peer; see the [module](crate::managers::conbus) for what bounds what.
 ///
@@ -25,6 +27,7 @@ use crate::{ConnectionManager, PoolConfig, managers::timed::Timed};
 /// let manager = ConbusSocketManager::builder("bridge.example:10001")
 ///     .read_timeout(Duration::from_secs(2))
 ///     .keepalive(Duration::from_secs(60))
+///     .single_client()
 ///     .build();
 /// let pool = PoolBuilder::from(ConbusSocketManager::pool_config()).build(manager)?;
 /// pool.get()?.write_all(b"<S0000000000F01D00FA>")?;
@@ -54,6 +57,10 @@ impl ConbusSocketManager {
 
     /// Pool settings for a bridge that takes one client: named `conbus`, one connection, kept ready,
     /// idle and alive for at most six hours. The rest is the default.
+    ///
+    /// The manager has a preset that goes with it:
+    /// [`single_client`](ConbusSocketManagerBuilder::single_client) lets a dispose wait longer for a device
+    /// that is slow to notice the end of a connection.
     #[must_use]
     pub fn pool_config() -> PoolConfig {
         let six_hours = Duration::from_secs(6 * 60 * 60);
@@ -67,11 +74,9 @@ impl ConbusSocketManager {
         }
     }
 
-    /// A user may have changed these; the next one must not inherit it.
-    fn restore_options(&self, connection: &TcpStream) -> io::Result<()> {
-        connection.set_nonblocking(false)?;
-        connection.set_read_timeout(self.settings.read_timeout)?;
-        connection.set_write_timeout(self.settings.write_timeout)
+    fn probe(&self, connection: &TcpStream) -> Result<(), ConbusError> {
+        inspect(&connection.socket(), self.settings.unread, HangUp::IsReset)
+            .map_err(|error| ConbusError::probed(connection, error))
     }
 }
 
@@ -84,24 +89,25 @@ impl ConnectionManager for ConbusSocketManager {
     }
 
     fn check_aliveness(&self, connection: &mut TcpStream) -> Result<(), ConbusError> {
-        inspect(connection, self.settings.unread)
+        self.probe(connection)
     }
 
     fn dispose(&self, connection: TcpStream) {
-        // An error means that there is no peer left to wait for; the drop closes the rest.
-        let _ = close(connection, self.settings.close_wait);
+        close(connection, self.settings.close_wait);
     }
 
     fn on_checkout(&self, connection: &mut TcpStream) -> Result<(), ConbusError> {
-        inspect(connection, self.settings.unread)
+        self.probe(connection)
     }
 
     fn on_checkin(&self, connection: &mut TcpStream) -> Result<(), ConbusError> {
-        self.restore_options(connection)
-            .map_err(|source| ConbusError::Probe {
+        let settings = &self.settings;
+        restore_options(connection, settings.read_timeout, settings.write_timeout).map_err(
+            |source| ConbusError::Probe {
                 peer: peer_of(connection),
                 source,
-            })?;
+            },
+        )?;
         // A write of nothing sends nothing, but fails when the sending half is shut down, which the
         // probe cannot see.
         match connection.write(&[]) {
@@ -119,27 +125,5 @@ impl ConnectionManager for ConbusSocketManager {
 
     fn check_may_block(&self) -> bool {
         false
-    }
-}
-
-/// Sends the end and waits at most `wait` for the peer's.
-///
-/// What the peer still sends is read and thrown away: to close over unread bytes would send a reset,
-/// and the peer could lose what it was sent last.
-fn close(mut connection: TcpStream, wait: Duration) -> io::Result<()> {
-    if wait.is_zero() {
-        return Ok(());
-    }
-    connection.shutdown(Shutdown::Write)?;
-    connection.set_nonblocking(false)?;
-    let mut timed = Timed::within(&mut connection, wait);
-    let mut scratch = [0; 4096];
-    loop {
-        match timed.read(&mut scratch) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

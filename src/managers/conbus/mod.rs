@@ -16,7 +16,7 @@
 //! | data the peer does not acknowledge | `user_timeout` (Linux) | the connection is reset; the next probe sees it |
 //! | a peer that vanished without a word | `keepalive`, then `user_timeout` (Linux); without that, the system's probe interval and count | as above |
 //! | the probe and the drain | nothing: they never wait | – |
-//! | closing | `close_wait`, and above it the pool's `dispose_timeout` | the socket is closed without the peer's answer |
+//! | closing | `close_wait` (250 ms; 4 s with [`single_client`](ConbusSocketManagerBuilder::single_client)), and above it the pool's `dispose_timeout` | the socket is closed without the peer's answer |
 //!
 //! # What the probe says
 //!
@@ -76,8 +76,9 @@ mod builder;
 mod connect;
 mod error;
 mod manager;
-pub(super) mod probe;
 
-pub use builder::{ConbusSocketManagerBuilder, Unread};
+pub use super::socket::Unread;
+pub use builder::ConbusSocketManagerBuilder;
 pub use error::ConbusError;
+pub(super) use error::peer_of;
 pub use manager::ConbusSocketManager;

@@ -41,7 +41,11 @@ use crate::ConnectionManager;
 pub struct R2d2Manager<T: ManageConnection> {
     inner: T,
     customizer: Option<Box<dyn CustomizeConnection<T::Connection, T::Error>>>,
+    transient: Option<Classifier<T::Error>>,
 }
+
+/// Says whether an error of a create is worth another attempt.
+type Classifier<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
 
 impl<T: ManageConnection> R2d2Manager<T> {
     /// Takes an r2d2 manager as it is. Touches no backend.
@@ -49,6 +53,7 @@ impl<T: ManageConnection> R2d2Manager<T> {
         Self {
             inner,
             customizer: None,
+            transient: None,
         }
     }
 
@@ -96,6 +101,44 @@ impl<T: ManageConnection> R2d2Manager<T> {
         self
     }
 
+    /// Sets the classifier, which says whether an error of `connect` or `on_acquire` is worth another
+    /// attempt. The last one given counts. Default: none, and every error is, as in r2d2.
+    ///
+    /// With one, a wrong password or an untrusted certificate fails a build and a caller at once, and they
+    /// go on waiting for a server that starts up. [`docs::recipes`](crate::docs::recipes) has classifiers for
+    /// PostgreSQL, diesel and Redis.
+    ///
+    /// It is [`is_transient`](ConnectionManager::is_transient) of this manager: it must not block, and a panic
+    /// in it is caught, counted and taken for a no.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use conpool::{BuildError, Pool, R2d2Manager};
+    /// use std::io;
+    /// # struct Manager;
+    /// # impl r2d2::ManageConnection for Manager {
+    /// #     type Connection = u32;
+    /// #     type Error = io::Error;
+    /// #     fn connect(&self) -> io::Result<u32> { Err(io::ErrorKind::PermissionDenied.into()) }
+    /// #     fn is_valid(&self, _: &mut u32) -> io::Result<()> { Ok(()) }
+    /// #     fn has_broken(&self, _: &mut u32) -> bool { false }
+    /// # }
+    ///
+    /// // The connect of this manager fails with ErrorKind::PermissionDenied.
+    /// let manager = R2d2Manager::new(Manager)
+    ///     .transient(|error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused);
+    /// let error = Pool::new(manager).unwrap_err(); // at once, and not after get_timeout
+    /// assert!(matches!(error, BuildError::Create { .. }));
+    /// ```
+    pub fn transient(
+        mut self,
+        transient: impl Fn(&T::Error) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.transient = Some(Box::new(transient));
+        self
+    }
+
     /// The r2d2 manager inside, for example `pool.manager().get_ref()`.
     pub fn get_ref(&self) -> &T {
         &self.inner
@@ -105,10 +148,14 @@ impl<T: ManageConnection> R2d2Manager<T> {
 // By hand: few managers are Debug, and those that are may print a password.
 impl<T: ManageConnection> fmt::Debug for R2d2Manager<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("R2d2Manager")
+        let mut manager = f.debug_struct("R2d2Manager");
+        manager
             .field("inner", &format_args!("{}", any::type_name::<T>()))
-            .field("customizer", &self.customizer)
-            .finish()
+            .field("customizer", &self.customizer);
+        if self.transient.is_some() {
+            manager.field("transient", &"custom");
+        }
+        manager.finish()
     }
 }
 
@@ -143,7 +190,10 @@ where
         self.inner.has_broken(connection)
     }
 
-    fn is_transient(&self, _: &T::Error) -> bool {
-        true
+    fn is_transient(&self, error: &T::Error) -> bool {
+        match &self.transient {
+            Some(transient) => transient(error),
+            None => true,
+        }
     }
 }

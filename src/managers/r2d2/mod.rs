@@ -13,12 +13,18 @@
 //! | [`check_aliveness`](crate::ConnectionManager::check_aliveness) | `is_valid` | a thread of the pool |
 //! | [`has_broken`](crate::ConnectionManager::has_broken) | `has_broken` | the thread that drops the guard |
 //! | [`dispose`](crate::ConnectionManager::dispose) | the customizer's `on_release`; without one the connection is dropped | a thread of the pool |
+//! | [`is_transient`](crate::ConnectionManager::is_transient) | the classifier given to [`transient`](R2d2Manager::transient); without one, yes | the thread that ran `connect` |
 //! | `on_checkout`, `on_checkin` | nothing | – |
 //!
-//! As in r2d2, **every error of a create is worth repeating**: r2d2's managers do not tell a server that
-//! is down from a password that is wrong. So a caller waits for the backend until its deadline, and
-//! the timeout then carries the last error as a value, not as text. Whoever would rather hear of it at
-//! once sets [`fail_fast`](crate::PoolBuilder::fail_fast).
+//! As in r2d2, **every error of a create is worth repeating** by default: r2d2's managers do not tell a server
+//! that is down from a password that is wrong. So a build and a caller wait for the backend until their
+//! deadline, and the timeout then carries the last error as a value, not as text. Two settings end that wait
+//! early:
+//!
+//! - [`R2d2Manager::transient`] takes a function that tells the two apart. A wrong password then fails the build
+//!   and the caller at once, and a server that starts up is waited for. [`docs::recipes`](crate::docs::recipes)
+//!   has such functions for PostgreSQL, diesel and Redis.
+//! - [`fail_fast`](crate::PoolBuilder::fail_fast) waits for neither.
 //!
 //! # What bounds what
 //!
@@ -38,9 +44,10 @@
 //!
 //! | fault | what the caller sees | what the pool does |
 //! |---|---|---|
-//! | `connect` or `on_acquire` fails | waits; at its deadline `TimedOut` with the error | tries again after a pause that grows, while somebody wants a connection; what `on_acquire` refused is dropped, without `on_release`, as in r2d2 |
+//! | `connect` or `on_acquire` fails | waits; at its deadline `TimedOut` with the error; `Create` at once where the classifier says no and nothing is open | tries again after a pause that grows, while somebody wants a connection; what `on_acquire` refused is dropped, without `on_release`, as in r2d2 |
 //! | `connect` or `on_acquire` panics | `Panicked` at once when nothing is open, else it waits for what is | catches it; the slot is free |
 //! | `connect` or `on_acquire` hangs | `TimedOut` at its deadline | gives up after `create_timeout` |
+//! | the classifier panics | as if it had said no | catches and counts it |
 //! | `is_valid` fails or panics | another connection | evicts it (`CheckFailed`, `Panicked`) |
 //! | `is_valid` hangs | another connection, or `TimedOut` at its deadline | evicts it after `check_timeout` |
 //! | `has_broken` says yes, or panics | nothing | evicts it (`Broken`, `Panicked`) and wakes whoever waits |

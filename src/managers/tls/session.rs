@@ -10,10 +10,7 @@ use rustls::{ClientConnection, IoState};
 use super::{TlsError, TlsStream, builder::Settings};
 use crate::{
     ConbusError, Unread,
-    managers::{
-        conbus::probe::{is_reset, peer_of},
-        timed::Timed,
-    },
+    managers::{conbus::peer_of, socket::probe::is_reset, timed::Timed},
 };
 
 /// Tickets and keys that one look takes in. A server that sends more of them to an idle connection is
@@ -77,10 +74,7 @@ fn unknown(connection: &TlsStream, source: io::Error) -> TlsError {
 
 /// On a socket that does not block.
 fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
-    let limit = match unread {
-        Unread::Discard { max_bytes } => max_bytes,
-        Unread::Keep | Unread::Reject => 0,
-    };
+    let limit = unread.max_discarded();
     let (mut raw, mut data) = (0, 0);
     loop {
         let state = take_in(connection)?;

@@ -7,7 +7,7 @@ use tungstenite::{Error, error::ProtocolError, protocol::frame::coding::CloseCod
 use super::WebSocketError;
 #[cfg(feature = "tls")]
 use crate::TlsError;
-use crate::{ConbusError, managers::conbus::probe::is_reset};
+use crate::{ConbusError, managers::socket::probe::is_reset};
 
 /// The deadline of the wire was over. Unix has another word for it than for a peer that the system gave
 /// up on, which is the same kind of error but has a number.

@@ -5,10 +5,12 @@
 //! without it; with `CONPOOL_LIVE=required` in the environment it panics instead.
 
 mod folder;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod redis;
 
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use redis::Redis;
 

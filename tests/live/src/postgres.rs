@@ -153,6 +153,29 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{port}/postgres?application_name={name}")
     }
 
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on this user needs a password, which is the role's.
+    pub fn ask_for_password(&self, user: &str) {
+        let rules = self.folder.path().join("data/pg_hba.conf");
+        let old = fs::read_to_string(&rules).expect("the rules of initdb");
+        let rule = format!("host all {user} 127.0.0.1/32 scram-sha-256\n");
+        fs::write(&rules, rule + &old).expect("root or the owner may write them");
+        let reload = self.admin().batch_execute("SELECT pg_reload_conf()");
+        reload.expect("the administrator may");
+    }
+
+    /// Has it refuse new clients, but end only when the last one has gone.
+    pub fn begin_shut_down(&self) {
+        self.process
+            .as_ref()
+            .expect("a server that runs")
+            .signal(Signal::TERM);
+    }
+
     /// A connection beside the pool.
     pub fn admin(&self) -> Client {
         let client = self.config("admin").connect(NoTls);

@@ -46,7 +46,9 @@ impl Redis {
         command
             .args(["--port", &self.port.to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(self.folder.path());
+            .arg(self.folder.path())
+            .arg("--unixsocket")
+            .arg(self.socket());
         let client = self.client();
         let ready = || {
             let limit = Duration::from_secs(1);
@@ -62,6 +64,16 @@ impl Redis {
     /// How to connect to it; this is its r2d2 manager, too.
     pub fn client(&self) -> Client {
         Client::open(("127.0.0.1", self.port)).expect("an address")
+    }
+
+    /// The path of its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A connection beside the pool.

@@ -8,17 +8,16 @@ mod linux;
 #[cfg(any(not(target_os = "linux"), test))]
 mod portable;
 
-use std::{
-    io,
-    net::{SocketAddr, TcpStream},
-};
+use std::io;
+
+use socket2::Socket;
 
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(not(target_os = "linux"))]
 use portable as system;
 
-use super::{ConbusError, Unread};
+use super::Unread;
 
 /// What one look at a connection shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +30,35 @@ enum Look {
     Closed,
     /// Reset by the peer or given up by the system.
     Reset,
+    /// Ended in both directions without a pending error.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "only the look by poll tells it apart")
+    )]
+    HungUp,
+}
+
+/// The meaning of a socket that has ended in both directions and has no pending error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::managers) enum HangUp {
+    /// TCP: the user has already read the error of the reset.
+    IsReset,
+    /// A Unix socket: a peer that closes ends both directions.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "Unix sockets only"))]
+    IsClose,
+}
+
+/// Why a connection is no longer good.
+#[derive(Debug)]
+pub(in crate::managers) enum ProbeError {
+    Closed,
+    Reset,
+    Unread {
+        bytes: usize,
+        limit: usize,
+    },
+    /// The system refused to answer.
+    System(io::Error),
 }
 
 /// Looks, and treats unread bytes as `unread` says.
@@ -38,36 +66,38 @@ enum Look {
 /// # Errors
 ///
 /// The connection is closed, reset, holds more unread bytes than allowed, or cannot be examined.
-pub(super) fn inspect(stream: &TcpStream, unread: Unread) -> Result<(), ConbusError> {
-    let limit = match unread {
-        Unread::Discard { max_bytes } => max_bytes,
-        Unread::Keep | Unread::Reject => 0,
-    };
-    let look = system::look(stream, limit).and_then(|look| match (look, unread) {
+pub(in crate::managers) fn inspect(
+    socket: &Socket,
+    unread: Unread,
+    hang_up: HangUp,
+) -> Result<(), ProbeError> {
+    let limit = unread.max_discarded();
+    let look = system::look(socket, limit).and_then(|look| match (look, unread) {
         (Look::Unread(_), Unread::Keep) => Ok(Look::Quiet),
-        (Look::Unread(bytes), _) if bytes <= limit => system::drain(stream, limit),
+        (Look::Unread(bytes), _) if bytes <= limit => system::drain(socket, limit),
         (look, _) => Ok(look),
     });
-    let peer = || peer_of(stream);
     match look {
         Ok(Look::Quiet) => Ok(()),
-        Ok(Look::Unread(bytes)) => Err(ConbusError::Unread {
-            peer: peer(),
-            bytes,
-            limit,
+        Ok(Look::Unread(bytes)) => Err(ProbeError::Unread { bytes, limit }),
+        Ok(Look::Closed) => Err(ProbeError::Closed),
+        Ok(Look::Reset) => Err(ProbeError::Reset),
+        Ok(Look::HungUp) => Err(match hang_up {
+            HangUp::IsReset => ProbeError::Reset,
+            HangUp::IsClose => ProbeError::Closed,
         }),
-        Ok(Look::Closed) => Err(ConbusError::Closed { peer: peer() }),
-        Ok(Look::Reset) => Err(ConbusError::Reset { peer: peer() }),
-        Err(source) => Err(ConbusError::Probe {
-            peer: peer(),
-            source,
-        }),
+        Err(error) => Err(ProbeError::System(error)),
     }
 }
 
-/// The peer for an error text; the system forgets it after a reset.
-pub(in crate::managers) fn peer_of(stream: &TcpStream) -> Option<SocketAddr> {
-    stream.peer_addr().ok()
+/// Sends no bytes.
+///
+/// # Errors
+///
+/// The sending half was shut down, or the peer has closed (`BrokenPipe`).
+#[cfg(unix)]
+pub(in crate::managers) fn write_nothing(socket: &Socket) -> io::Result<()> {
+    system::write_nothing(socket)
 }
 
 /// Reads with `receive` until nothing is left, and at most slightly more than `limit` bytes.

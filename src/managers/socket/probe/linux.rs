@@ -1,13 +1,13 @@
 //! The look by `poll`, which sees the peer's end behind unread bytes and consumes neither bytes nor
 //! the pending error.
 
-use std::{ffi::c_int, io, mem::MaybeUninit, net::TcpStream};
+use std::{ffi::c_int, io, mem::MaybeUninit};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, ioctl_fionread},
 };
-use socket2::SockRef;
+use socket2::Socket;
 
 use super::{Look, drain_with};
 
@@ -15,27 +15,33 @@ use super::{Look, drain_with};
 /// interface and the same on every architecture.
 const MSG_DONTWAIT: c_int = 0x40;
 
-/// What the system knows about `stream`. Always counts all unread bytes.
-pub(super) fn look(stream: &TcpStream, _limit: usize) -> io::Result<Look> {
+/// No SIGPIPE where nothing can be sent, which would end a program that does not ignore it: a library in
+/// a C program cannot rely on Rust's runtime.
+const MSG_NOSIGNAL: c_int = 0x4000;
+
+/// What the system knows about `socket`. Always counts all unread bytes.
+pub(super) fn look(socket: &Socket, _limit: usize) -> io::Result<Look> {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let mut question = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
+    let mut question = [PollFd::new(socket, PollFlags::IN | PollFlags::RDHUP)];
     while let Err(error) = poll(&mut question, Some(&now)) {
         if error != Errno::INTR {
             return Err(error.into());
         }
     }
     let seen = question[0].revents();
-    if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
+    if seen.contains(PollFlags::ERR) {
         // The reason stays in the socket: to fetch it would clear it, and the next look would see
         // something else.
         Ok(Look::Reset)
+    } else if seen.contains(PollFlags::HUP) {
+        Ok(Look::HungUp)
     } else if seen.contains(PollFlags::RDHUP) {
         Ok(Look::Closed)
     } else if seen.contains(PollFlags::IN) {
-        let bytes = ioctl_fionread(stream)?;
+        let bytes = ioctl_fionread(socket)?;
         Ok(Look::Unread(usize::try_from(bytes).unwrap_or(usize::MAX)))
     } else {
         Ok(Look::Quiet)
@@ -43,8 +49,12 @@ pub(super) fn look(stream: &TcpStream, _limit: usize) -> io::Result<Look> {
 }
 
 /// Throws away what is there.
-pub(super) fn drain(stream: &TcpStream, limit: usize) -> io::Result<Look> {
-    let socket = SockRef::from(stream);
+pub(super) fn drain(socket: &Socket, limit: usize) -> io::Result<Look> {
     let mut scratch = [MaybeUninit::uninit(); 4096];
     drain_with(limit, || socket.recv_with_flags(&mut scratch, MSG_DONTWAIT))
+}
+
+/// Sends no bytes, which fails when nothing can be sent any more.
+pub(super) fn write_nothing(socket: &Socket) -> io::Result<()> {
+    socket.send_with_flags(&[], MSG_NOSIGNAL).map(drop)
 }

@@ -1,0 +1,141 @@
+//! The parts that the managers of TCP and Unix sockets share: the probe, the unread bytes, the timeouts
+//! and the orderly close.
+
+pub(super) mod probe;
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
+use socket2::SockRef;
+
+use super::timed::Timed;
+
+/// What happens to bytes that arrived while nobody held the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unread {
+    /// They are thrown away, by the probe and at every checkout. The default, with 64 KiB.
+    Discard {
+        /// More waiting bytes than this mean that the connection is evicted instead. 0 behaves like
+        /// [`Reject`](Self::Reject).
+        max_bytes: usize,
+    },
+    /// They stay, and the next user of the connection reads them first.
+    Keep,
+    /// A connection with unread bytes is out of step, and is evicted.
+    Reject,
+}
+
+impl Default for Unread {
+    fn default() -> Self {
+        Self::Discard {
+            max_bytes: 64 * 1024,
+        }
+    }
+}
+
+impl Unread {
+    /// How many unread bytes may be thrown away.
+    pub(super) fn max_discarded(self) -> usize {
+        match self {
+            Self::Discard { max_bytes } => max_bytes,
+            Self::Keep | Self::Reject => 0,
+        }
+    }
+}
+
+/// A stream over a socket, with the timeouts of the standard library: those of socket2 take zero for "no
+/// limit".
+pub(super) trait Stream: Read + Write {
+    fn socket(&self) -> SockRef<'_>;
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+}
+
+macro_rules! stream {
+    ($stream:ty) => {
+        impl Stream for $stream {
+            fn socket(&self) -> SockRef<'_> {
+                SockRef::from(self)
+            }
+
+            fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+                <$stream>::set_read_timeout(self, timeout)
+            }
+
+            fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+                <$stream>::set_write_timeout(self, timeout)
+            }
+        }
+    };
+}
+
+stream!(TcpStream);
+#[cfg(unix)]
+stream!(std::os::unix::net::UnixStream);
+
+/// The limit that a setter was given: `Duration::MAX` is the other way to say "no limit".
+pub(super) fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
+    value.into().filter(|value| *value != Duration::MAX)
+}
+
+/// Sets a time limit on a socket; `None` leaves the system's default.
+///
+/// # Errors
+///
+/// The time is zero, which the system would take for "no limit", or the system refuses it.
+pub(super) fn set_limit(
+    value: Option<Duration>,
+    set: impl FnOnce(Duration) -> io::Result<()>,
+) -> io::Result<()> {
+    match value {
+        None => Ok(()),
+        Some(Duration::ZERO) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "must be longer than zero",
+        )),
+        Some(value) => set(value),
+    }
+}
+
+/// Restores the mode and the timeouts that a user may have changed, so that the next user does not get
+/// them.
+pub(super) fn restore_options(
+    stream: &impl Stream,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+) -> io::Result<()> {
+    stream.socket().set_nonblocking(false)?;
+    stream.set_read_timeout(read_timeout)?;
+    stream.set_write_timeout(write_timeout)
+}
+
+/// Ends the sending half, waits at most `wait` for the end of the peer's, and closes the socket.
+///
+/// The bytes that the peer still sends are read and thrown away: to close over unread bytes would send a
+/// reset, and the peer could lose the bytes that it was sent last.
+pub(super) fn close(mut stream: impl Stream, wait: Duration) {
+    if wait.is_zero() {
+        return;
+    }
+    // An error means that there is no peer left to wait for; the drop closes the socket.
+    let _ = wait_for_end(&mut stream, wait);
+}
+
+fn wait_for_end(stream: &mut impl Stream, wait: Duration) -> io::Result<()> {
+    stream.socket().shutdown(Shutdown::Write)?;
+    stream.socket().set_nonblocking(false)?;
+    let mut timed = Timed::within(stream, wait);
+    let mut scratch = [0; 4096];
+    loop {
+        match timed.read(&mut scratch) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! From a path to a connected stream, within one budget.
+
+use std::{
+    io,
+    os::unix::{ffi::OsStrExt, net::UnixStream},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{UnixSocketError, builder::Settings};
+use crate::managers::{
+    limit::{Limit, now},
+    socket::set_limit,
+};
+
+/// The pauses between two tries while the queue of the listener is full: short, because servers accept
+/// within microseconds, then longer, because one that does not may not come back soon.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+pub(super) fn open(settings: &Settings) -> Result<UnixStream, UnixSocketError> {
+    let path = || settings.path.clone();
+    let budget = Limit::of(settings.connect_timeout);
+    let address = address(&settings.path).map_err(|source| UnixSocketError::Path {
+        path: path(),
+        source,
+    })?;
+    if budget.left().is_zero() {
+        return Err(UnixSocketError::OutOfTime {
+            path: path(),
+            budget: settings.connect_timeout,
+        });
+    }
+    let started = now();
+    let socket =
+        Socket::new(Domain::UNIX, Type::STREAM, None).map_err(|source| UnixSocketError::Open {
+            path: path(),
+            source,
+        })?;
+    configure(&socket, settings)?;
+    connect(&socket, &address, budget).map_err(|source| UnixSocketError::Connect {
+        path: path(),
+        after: now().saturating_duration_since(started),
+        source,
+    })?;
+    Ok(socket.into())
+}
+
+fn address(path: &Path) -> io::Result<SockAddr> {
+    let invalid = |rule| Err(io::Error::new(io::ErrorKind::InvalidInput, rule));
+    match path.as_os_str().as_bytes() {
+        [] => invalid("must not be empty"),
+        [0, ..] if !cfg!(any(target_os = "linux", target_os = "android")) => {
+            invalid("abstract names exist on Linux only")
+        }
+        [0, ..] => SockAddr::unix(path),
+        bytes if bytes.contains(&0) => invalid("must not contain a NUL byte"),
+        _ => SockAddr::unix(path),
+    }
+}
+
+fn configure(socket: &Socket, settings: &Settings) -> Result<(), UnixSocketError> {
+    let set = |option, result: io::Result<()>| {
+        result.map_err(|source| UnixSocketError::Configure {
+            option,
+            path: settings.path.clone(),
+            source,
+        })
+    };
+    let read = set_limit(settings.read_timeout, |timeout| {
+        socket.set_read_timeout(Some(timeout))
+    });
+    set("read_timeout", read)?;
+    let write = set_limit(settings.write_timeout, |timeout| {
+        socket.set_write_timeout(Some(timeout))
+    });
+    set("write_timeout", write)
+}
+
+/// Connects without blocking and tries again while the queue of the listener is full: a blocking connect
+/// waits for a place without a limit. `Socket::connect_timeout` polls a socket that is not connected, and
+/// reports an error that is none.
+fn connect(socket: &Socket, address: &SockAddr, budget: Limit) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) = socket.connect(address) {
+        match error.kind() {
+            io::ErrorKind::Interrupted => continue,
+            io::ErrorKind::WouldBlock => {}
+            _ => return Err(error),
+        }
+        let left = budget.left();
+        if left.is_zero() {
+            let queue = "the queue of the listener is full";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, queue));
+        }
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    socket.set_nonblocking(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_path_without_nul_bytes_or_an_abstract_name() {
+        assert!(address(Path::new("")).is_err());
+        assert!(address(Path::new("a\0b")).is_err());
+        assert!(address(Path::new(&"a".repeat(200))).is_err());
+        let plain = address(Path::new("/run/a.sock")).unwrap();
+        assert_eq!(plain.as_pathname(), Some(Path::new("/run/a.sock")));
+        let named = address(Path::new("\0orders"));
+        match cfg!(any(target_os = "linux", target_os = "android")) {
+            true => assert!(named.unwrap().as_pathname().is_none()),
+            false => assert_eq!(named.unwrap_err().kind(), io::ErrorKind::InvalidInput),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The manager itself: which hook does what.
+
+use std::{io, os::unix::net::UnixStream, path::PathBuf};
+
+use super::{UnixSocketError, UnixSocketManagerBuilder, builder::Settings, connect};
+use crate::{
+    ConnectionManager,
+    managers::socket::{
+        Stream, close,
+        probe::{HangUp, inspect, write_nothing},
+        restore_options,
+    },
+};
+
+/// Pools connections to one Unix socket; see the [module](crate::managers::unix) for what bounds what.
+///
+/// # Example
+///
+/// ```no_run
+/// use conpool::{Pool, PooledConnection, UnixSocketManager};
+/// use std::{
+///     io::{Read, Write},
+///     time::Duration,
+/// };
+///
+/// let manager = UnixSocketManager::builder("/run/redis/redis-server.sock")
+///     .read_timeout(Duration::from_secs(2))
+///     .write_timeout(Duration::from_secs(2))
+///     .build();
+/// let pool = Pool::builder().name("redis").max_size(4).build(manager)?;
+///
+/// let mut connection = pool.get()?;
+/// let mut answer = [0; 7];
+/// let exchange = connection
+///     .write_all(b"PING\r\n")
+///     .and_then(|()| connection.read_exact(&mut answer));
+/// if let Err(error) = exchange {
+///     // The answer may still come, and must not reach the next user.
+///     PooledConnection::discard(connection);
+///     return Err(error.into());
+/// }
+/// assert_eq!(&answer, b"+PONG\r\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct UnixSocketManager {
+    settings: Settings,
+}
+
+impl UnixSocketManager {
+    /// A manager for the socket at `path` with the defaults of the builder. Never fails: the path is
+    /// looked up, anew, at each create.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::builder(path).build()
+    }
+
+    /// A builder for the socket at `path`. On Linux a path that begins with a NUL byte is an abstract
+    /// name.
+    pub fn builder(path: impl Into<PathBuf>) -> UnixSocketManagerBuilder {
+        UnixSocketManagerBuilder::new(path.into())
+    }
+
+    pub(super) fn from_settings(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn probe(&self, connection: &UnixStream) -> Result<(), UnixSocketError> {
+        inspect(&connection.socket(), self.settings.unread, HangUp::IsClose)
+            .map_err(|error| UnixSocketError::probed(&self.settings.path, error))
+    }
+}
+
+impl ConnectionManager for UnixSocketManager {
+    type Connection = UnixStream;
+    type Error = UnixSocketError;
+
+    fn create(&self) -> Result<UnixStream, UnixSocketError> {
+        connect::open(&self.settings)
+    }
+
+    fn check_aliveness(&self, connection: &mut UnixStream) -> Result<(), UnixSocketError> {
+        self.probe(connection)
+    }
+
+    fn dispose(&self, connection: UnixStream) {
+        close(connection, self.settings.close_wait);
+    }
+
+    fn on_checkout(&self, connection: &mut UnixStream) -> Result<(), UnixSocketError> {
+        self.probe(connection)
+    }
+
+    fn on_checkin(&self, connection: &mut UnixStream) -> Result<(), UnixSocketError> {
+        let settings = &self.settings;
+        restore_options(connection, settings.read_timeout, settings.write_timeout).map_err(
+            |source| UnixSocketError::Probe {
+                path: settings.path.clone(),
+                source,
+            },
+        )?;
+        // A write of nothing sends nothing, but fails when the sending half is shut down, which the
+        // probe cannot see. It fails, too, when the server has closed, which the probe can name.
+        match write_nothing(&connection.socket()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.probe(connection)?;
+                Err(UnixSocketError::ShutDown {
+                    path: settings.path.clone(),
+                })
+            }
+            // Every other end shows in the probe of the next checkout.
+            _ => Ok(()),
+        }
+    }
+
+    fn is_transient(&self, error: &UnixSocketError) -> bool {
+        error.is_transient()
+    }
+
+    fn check_may_block(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,111 @@
+//! How connections that nobody needs come to idle out, however many threads take turns.
+//!
+//! A thread takes the connection that it used last. Threads that never overlap would so keep one connection
+//! young each, for ever. Four times within `idle_timeout`, the collector therefore puts every idle
+//! connection on *standby*: a checkout takes one on standby only where no other is idle, and takes it off
+//! standby with that. So as many connections come off standby as are in use at once, and the others idle
+//! out.
+//!
+//! A warm checkout does no more work for it: it compares the age of what it takes with a limit anyway, and
+//! on standby the limit that it reads is 0.
+
+use super::tend::{Findings, Notes};
+use super::{PoolLoan, Shared};
+use crate::engine::{Moment, Stamp};
+use crate::{ConnectionManager, EvictReason};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A checkout that met a connection on standby looks at so many others that are not: it costs no more where
+/// thousands are open.
+const RECENT: usize = 32;
+
+impl<M: ConnectionManager> Shared<M> {
+    /// The time from one round of this to the next, in ticks; None where nothing idles out.
+    pub(super) fn standby_interval(&self) -> Option<u64> {
+        self.ages.idle.map(|limit| (limit / 4).max(1))
+    }
+
+    /// Puts every idle connection on standby if it is time, unless min_idle needs them all.
+    pub(super) fn put_on_standby(
+        self: &Arc<Self>,
+        notes: &mut Notes,
+        now: Moment,
+        found: &mut Findings<M>,
+    ) {
+        let Some(interval) = self.standby_interval() else {
+            return;
+        };
+        let needed = self.min_idle.load(Relaxed).max(1);
+        if self.engine.lock().open <= needed {
+            return;
+        }
+        let mut in_use = false;
+        let is_time = now.tick >= notes.standby_at;
+        if is_time {
+            notes.standby_at = now.tick.saturating_add(interval);
+            self.off_standby.lock().clear();
+        }
+        for slot in self.engine.table.all() {
+            match slot.stamp() {
+                Stamp::Vacant => {}
+                Stamp::Idle(_) if slot.is_on_standby() => {}
+                Stamp::Idle(_) if is_time => {
+                    let mark = |loan: &mut PoolLoan<M>| {
+                        loan.entry.expires = 0;
+                        loan.slot.set_on_standby(true);
+                        false
+                    };
+                    self.take_if(slot, now, EvictReason::IdleTimeout, found, mark);
+                }
+                Stamp::Idle(_) => in_use = true,
+                Stamp::InUse(_) => {
+                    in_use = true;
+                    if is_time {
+                        self.off_standby.lock().push(slot.index());
+                    }
+                }
+            }
+        }
+        if in_use {
+            found.next.at_tick(notes.standby_at);
+        }
+    }
+
+    /// What a checkout takes that has found this: one that is not on standby, where there is one.
+    pub(super) fn prefer_off_standby(self: &Arc<Self>, loan: PoolLoan<M>, now: u64) -> PoolLoan<M> {
+        if !loan.slot.is_on_standby() {
+            return loan;
+        }
+        let recent: Vec<_> = {
+            let known = self.off_standby.lock();
+            known.iter().rev().take(RECENT).copied().collect()
+        };
+        let other = recent.into_iter().find_map(|index| {
+            let slot = self.engine.table.get(index)?;
+            let rests = matches!(slot.stamp(), Stamp::Idle(_)) && !slot.is_on_standby();
+            rests.then(|| slot.take(now)).flatten()
+        });
+        // Else the lowest: were it the one that each thread used last, every round would keep another young.
+        let other = other.or_else(|| self.engine.table.find_below(loan.slot.index(), now));
+        let Some(other) = other else {
+            return loan;
+        };
+        self.put_back(loan);
+        other
+    }
+
+    /// A checkout needs this connection.
+    pub(super) fn take_off_standby(&self, loan: &mut PoolLoan<M>) {
+        if !loan.slot.is_on_standby() {
+            return;
+        }
+        loan.slot.set_on_standby(false);
+        self.off_standby.lock().push(loan.slot.index());
+        loan.entry.expires = loan.slot.expires();
+        if let Some(interval) = self.standby_interval() {
+            let now = self.moment();
+            self.call_for(now.tick.saturating_add(interval), now);
+        }
+    }
+}
