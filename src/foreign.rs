@@ -3,7 +3,8 @@
 //!
 //! A panic in it costs nothing but its own message: no slot, no waiter, no thread.
 
-use std::fmt;
+use std::error::Error;
+use std::fmt::{self, Write};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,6 +19,26 @@ pub(crate) fn guarded(work: impl FnOnce()) -> bool {
             false
         }
     }
+}
+
+/// More causes than this are not written: a chain may lead back to itself.
+const MAX_CAUSES: usize = 16;
+
+/// The error and its causes in one line: a subscriber that keeps the first text alone would show "db error"
+/// and not what the server said. What was written before a panic of the user's Display stays.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let whole = guarded(|| {
+        let _ = write!(text, "{error}");
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        for cause in causes.take(MAX_CAUSES) {
+            let _ = write!(text, ": {cause}");
+        }
+    });
+    if !whole {
+        text.push_str("(its Display panicked)");
+    }
+    text
 }
 
 /// A value of the user's whose Drop may panic: it is dropped with panics caught.

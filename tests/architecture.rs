@@ -14,13 +14,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["rounded"]),
     ("info", &["rounded"]),
     ("clock", &["sync"]),
-    ("event", &[]),
+    ("foreign", &[]),
+    ("event", &["foreign"]),
     ("stats", &["event", "health", "rounded"]),
     // As a user's observer: only what is public.
     ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),
     ("engine", &["sync"]),
-    ("foreign", &[]),
     ("workers", &["clock", "foreign", "sync"]),
     (
         "shared",

@@ -15,16 +15,16 @@ use std::{
 ///
 /// Each goes to the [`PoolObserver`], if there is one, and to `tracing`: target `conpool`, level and
 /// message as below, the event's fields under their own names. `since` is left out there, as it says
-/// nothing outside of the process.
+/// nothing outside of the process; `error` is one text, the error and its causes, joined by `: `.
 ///
 /// | event | level | message | fields besides `pool` |
 /// |---|---|---|---|
 /// | `Created` | debug | connection created | `id`, `took` |
-/// | `CreateFailed` | warn | create failed | `error`, `transient`, `took` |
+/// | `CreateFailed` | warn, limited | create failed | `error`, `transient`, `took`, (`more`) |
 /// | `CheckedOut` | trace | connection checked out | `id`, `waited` |
 /// | `CheckedIn` | trace | connection checked in | `id`, `held` |
 /// | `Evicted` | debug | connection evicted | `id`, `reason`, `age`, `uses` |
-/// | `TimedOut` | warn | no connection in time | `waited`, `waiters` |
+/// | `TimedOut` | warn, limited | no connection in time | `waited`, `waiters`, (`more`) |
 /// | `LeakSuspected` | warn | connection held for long | `id`, `file`, `line`, `thread`, `held`, (`since`) |
 /// | `LeakResolved` | debug | connection held for long came back | `id`, `file`, `line`, `thread`, `held`, (`since`) |
 /// | `Panicked` | error | hook panicked | `hook`, `message` (as `panic`) |
@@ -38,9 +38,29 @@ use std::{
 ///
 /// | level | message | fields besides `pool` |
 /// |---|---|---|
+/// | warn, limited | check failed | `id`, `error`, (`more`) |
+/// | warn, limited | connection came back broken (`has_broken` said so) | `id`, (`more`) |
+/// | warn, limited | hook failed (`on_checkout` or `on_checkin`) | `hook`, `error`, (`more`) |
 /// | warn | hook takes too long | `hook`, `after` |
-/// | warn if unhealthy, else info | health changed | `from`, `to` |
+/// | warn if it has become worse, else info | health changed | `from`, `to` |
+/// | warn, about once a second | build waits, creates fail | `error`, `failures` |
 /// | warn | no thread to be had | `error` |
+///
+/// # Limited lines
+///
+/// An outage fails every caller and every create, and an operator needs the cause once. Of each limited kind
+/// one line is written per second at most: the first at once, in full. Those of the second after it are
+/// counted, and at its end one line says how many there were: in a pool with a collector, else with the next
+/// failure of that kind (its field `more`), at the latest when the pool closes. All keys of a keyed pool are
+/// limited together. The observer is told of every event.
+///
+/// | level | message | fields besides `pool` |
+/// |---|---|---|
+/// | warn | creates failed | `count`, `error` (of the last) |
+/// | warn | checks failed | `count`, `error` (of the last) |
+/// | warn | connections came back broken | `count` |
+/// | warn | hooks failed | `count` |
+/// | warn | callers got no connection in time | `count`, `waiters` (now) |
 ///
 /// # Order
 ///

@@ -307,6 +307,7 @@ impl<M: ConnectionManager> Shared<M> {
         for loan in idle {
             self.evict(loan, EvictReason::Closed);
         }
+        self.write_counts(real_now(), true);
         if let Some(crew) = self.own_crew() {
             crew.close();
         }

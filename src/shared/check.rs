@@ -21,6 +21,7 @@ impl<M: ConnectionManager> Shared<M> {
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 self.note_error(self.moment(), &*error);
+                self.log_failed_check(loan.entry.id, &*error);
                 (EvictReason::CheckFailed, Cause::Check(error))
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),

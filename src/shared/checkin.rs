@@ -54,15 +54,14 @@ fn ask<M: ConnectionManager>(
 ) -> Option<EvictReason> {
     match shared.call("has_broken", |manager| manager.has_broken(connection)) {
         Ok(false) => {}
-        Ok(true) => {
-            shared.note_ill();
-            return Some(EvictReason::Broken);
-        }
+        Ok(true) => return Some(EvictReason::Broken),
         Err(_) => return Some(EvictReason::Panicked),
     }
     // The error is dropped inside: its Drop is user code too.
     match shared.call("on_checkin", |manager| {
-        manager.on_checkin(connection).is_ok()
+        let result = manager.on_checkin(connection);
+        let logged = result.map_err(|error| shared.log_failed_hook("on_checkin", &error));
+        logged.is_ok()
     }) {
         Ok(true) => None,
         Ok(false) => Some(EvictReason::HookFailed),
@@ -103,6 +102,10 @@ fn check_in_unusual<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
 fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
     let shared = Arc::clone(&held.node.shared);
     shared.note_return(&held, now);
+    if reason == EvictReason::Broken {
+        shared.log_broken(held.node.id);
+        shared.note_ill();
+    }
     shared.evict(held.into_loan(), reason);
 }
 

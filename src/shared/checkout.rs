@@ -172,10 +172,11 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Result<(), (EvictReason, Option<Caught<Cause<M::Error>>>)> {
         match self.call("on_checkout", |manager| manager.on_checkout(connection)) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err((
-                EvictReason::HookFailed,
-                Some(Caught::new(Cause::Create(Arc::new(error)))),
-            )),
+            Ok(Err(error)) => {
+                self.log_failed_hook("on_checkout", &error);
+                let cause = Caught::new(Cause::Create(Arc::new(error)));
+                Err((EvictReason::HookFailed, Some(cause)))
+            }
             Err(message) => {
                 let hook = "on_checkout";
                 Err((

@@ -3,16 +3,17 @@
 
 use super::bell::{Bell, Desk};
 use super::hooks::{message_of, tell};
+use super::log::{LogLimit, line_of};
+use super::snapshot::with_zeros;
 use super::{Meter, PoolEffects, PoolEngine, PoolTotal, Shared};
 use crate::clock::{Clock, Ticker, real_now};
 use crate::engine::{Elsewhere, Moment, Surplus};
 use crate::error::{GetError, Phase, Timeout};
 use crate::foreign::Caught;
-use crate::stats::Recorder;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::workers::{Crew, Tend};
 use crate::{
-    ConnectionManager, Holder, Latency, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
+    ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
 };
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +35,7 @@ pub(crate) struct Family<M: ConnectionManager> {
     desk: Arc<Desk>,
     roll: Mutex<Roll<M>>,
     next_id: Arc<AtomicU64>,
+    log_limit: Arc<LogLimit>,
     peak_in_use: AtomicUsize,
     peak_waiters: AtomicUsize,
     /// Fields are dropped in their order, so these are the last references.
@@ -81,6 +83,7 @@ impl<M: ConnectionManager> Family<M> {
                 past_latencies: Meter::default(),
             }),
             next_id: Arc::new(AtomicU64::new(1)),
+            log_limit: Arc::default(),
             peak_in_use: AtomicUsize::new(0),
             peak_waiters: AtomicUsize::new(0),
         })
@@ -97,6 +100,10 @@ impl<M: ConnectionManager> Family<M> {
     /// Where the connections of all keys get their numbers.
     pub(super) fn ids(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.next_id)
+    }
+
+    pub(super) fn log_limit(&self) -> Arc<LogLimit> {
+        Arc::clone(&self.log_limit)
     }
 
     pub(super) fn total(&self) -> &Arc<PoolTotal<M>> {
@@ -336,7 +343,13 @@ impl<M: ConnectionManager> Family<M> {
     /// Tells what happened where there is no pool yet.
     fn emit(&self, event: &PoolEvent) {
         let heard = self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF;
-        if heard && !tell(self.observer.as_deref(), event) {
+        if heard
+            && !tell(
+                self.observer.as_deref(),
+                event,
+                line_of(&self.log_limit, event),
+            )
+        {
             self.roll.lock().past.panics += 1;
         }
     }
@@ -396,21 +409,6 @@ impl<M: ConnectionManager> Family<M> {
             last: None,
             held_by_this_thread: 0,
         }))
-    }
-}
-
-/// Of so many samples; those that took no time are in no histogram.
-fn with_zeros(count: u64, times: &Recorder) -> Latency {
-    let recorded = times.snapshot(0).count;
-    times.snapshot(count.saturating_sub(recorded))
-}
-
-impl Meter {
-    /// Adds what has the form of a histogram; the other counts are added as statistics.
-    fn absorb(&self, other: &Self) {
-        self.wait.absorb(&other.wait);
-        self.create.absorb(&other.create);
-        self.held.absorb(&other.held);
     }
 }
 

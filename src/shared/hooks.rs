@@ -1,7 +1,9 @@
 //! Calling user code: hooks and the observer, outside of every lock, with panics caught.
 
+use super::log::{Line, line_of, trace};
 use super::{LastFailure, Shared};
 use crate::engine::Moment;
+use crate::foreign::with_causes;
 use crate::sync::outer::Mutex;
 use crate::{ConnectionManager, PoolEvent, PoolObserver};
 use std::any::Any;
@@ -53,7 +55,11 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn emit_as(&self, name: &Arc<str>, event: impl FnOnce(Arc<str>) -> PoolEvent) {
         if self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF {
             let event = event(Arc::clone(name));
-            if !tell(self.observer.as_deref(), &event) {
+            let line = line_of(&self.log_limit, &event);
+            if let Line::Count { due } = line {
+                self.call_at(due);
+            }
+            if !tell(self.observer.as_deref(), &event, line) {
                 self.meter.panics.fetch_add(1, Relaxed);
             }
         }
@@ -64,10 +70,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.observer.is_some() || self.leaks.is_some() || self.bell.is_none() || is_traced()
     }
 
-    /// Keeps the text of an error for `stats`. Its Display is user code as well.
-    pub(super) fn note_error(&self, now: Moment, error: &dyn Error) {
-        let text = catch_unwind(AssertUnwindSafe(|| error.to_string()));
-        let text = text.unwrap_or_else(message_of);
+    /// Keeps the text of an error and of its causes for `stats`. Its Display is user code as well.
+    pub(super) fn note_error(&self, now: Moment, error: &(dyn Error + 'static)) {
+        let text = with_causes(error);
         *self.last_error.lock() = Some((now.real, text));
     }
 
@@ -92,24 +97,25 @@ impl<M: ConnectionManager> Shared<M> {
 /// Tells whoever listens; false if one of them panicked. That is told once: an observer that panics at
 /// its own panic hears of no more.
 #[cold]
-pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent) -> bool {
-    let tell = |event: &PoolEvent| {
+pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent, line: Line) -> bool {
+    let tell = |event: &PoolEvent, line: Line| {
         catch_unwind(AssertUnwindSafe(|| {
-            event.trace();
+            trace(event, line);
             if let Some(observer) = observer {
                 observer.on_event(event);
             }
         }))
         .map_err(message_of)
     };
-    let Err(message) = tell(event) else {
+    let Err(message) = tell(event, line) else {
         return true;
     };
-    let _ = tell(&PoolEvent::Panicked {
+    let panicked = PoolEvent::Panicked {
         pool: Arc::from(event.pool()),
         hook: "on_event",
         message,
-    });
+    };
+    let _ = tell(&panicked, Line::Write { more: None });
     false
 }
 

@@ -17,6 +17,7 @@ mod evict;
 mod family;
 mod hooks;
 mod leaks;
+mod log;
 mod node;
 mod outcome;
 mod overdue;
@@ -47,6 +48,7 @@ use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, P
 use backoff::Backing;
 use bell::Bell;
 use leaks::Leaks;
+use log::LogLimit;
 use probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,6 +106,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     used_at: AtomicU64,
     wellbeing: Wellbeing,
     probe: Probe,
+    log_limit: Arc<LogLimit>,
     /// While building: creates fail the build at once.
     priming: AtomicBool,
     /// When the log last said that the build waits.
@@ -238,6 +241,7 @@ impl<M: ConnectionManager> Shared<M> {
             used_at: AtomicU64::new(0),
             wellbeing: Wellbeing::default(),
             probe: Probe::default(),
+            log_limit: family.map(|family| family.log_limit()).unwrap_or_default(),
             priming: AtomicBool::new(false),
             build_warned_at: Mutex::new(None),
             observer,

@@ -7,10 +7,9 @@ use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Mail, Ticket, Waited};
 use crate::error::{BuildError, Cause};
-use crate::foreign::guarded;
+use crate::foreign::{guarded, with_causes};
 use crate::{ConnectionManager, EvictReason};
 use std::error::Error;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
@@ -24,9 +23,6 @@ const CLEANING: Duration = Duration::from_millis(100);
 
 /// A build that waits after failures warns at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(1);
-
-/// More causes than this are not written to the log: a chain may lead back to itself.
-const MAX_CAUSES: usize = 16;
 
 impl<M: ConnectionManager> Shared<M> {
     /// While this is on, nobody else looks after min_idle, and a create that fails for good fails
@@ -186,15 +182,4 @@ impl<M: ConnectionManager> Shared<M> {
             crew.wait_gone(Some(real_now() + CLEANING));
         }
     }
-}
-
-/// The error and its causes in one line: a subscriber that keeps the first text alone would show
-/// "db error" and not what the server said.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    for cause in causes.take(MAX_CAUSES) {
-        let _ = write!(text, ": {cause}");
-    }
-    text
 }

@@ -1,10 +1,11 @@
 //! The statistics: gauges in one consistent look, counters gathered from slots and meter.
 
 use super::node::span;
-use super::{PoolCore, Shared};
+use super::{Meter, PoolCore, Shared};
 use crate::engine::Stamp;
+use crate::stats::Recorder;
 use crate::sync::outer::AtomicUsize;
-use crate::{ConnectionManager, EvictReason, PoolConfig, PoolStats};
+use crate::{ConnectionManager, EvictReason, Latency, PoolConfig, PoolStats};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -93,5 +94,20 @@ impl<M: ConnectionManager> Shared<M> {
         config.min_idle = self.min_idle.load(Relaxed);
         config.keepalive_interval = *self.keepalive_interval.lock();
         config
+    }
+}
+
+/// Of so many samples; those that took no time are in no histogram.
+pub(super) fn with_zeros(count: u64, times: &Recorder) -> Latency {
+    let recorded = times.snapshot(0).count;
+    times.snapshot(count.saturating_sub(recorded))
+}
+
+impl Meter {
+    /// Adds what has the form of a histogram; the other counts are added as statistics.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.wait.absorb(&other.wait);
+        self.create.absorb(&other.create);
+        self.held.absorb(&other.held);
     }
 }

@@ -114,6 +114,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(super) fn pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
         let now = self.moment();
+        let counts_due = self.write_counts(now.real, false);
         self.give_up_on_hooks(now.real);
         let effects = self.engine.lose_patience(now.real);
         self.run(effects);
@@ -184,7 +185,7 @@ impl<M: ConnectionManager> Shared<M> {
             creates_started: created,
         };
         let core = self.engine.lock();
-        let next = [next.real, self.next_deadline(&core, now.real)];
+        let next = [next.real, counts_due, self.next_deadline(&core, now.real)];
         (report, next.into_iter().flatten().min())
     }
 

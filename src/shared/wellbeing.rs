@@ -102,11 +102,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let pool = &*self.name;
         let (from, to) = (before.as_str(), after.as_str());
-        guarded(|| match after {
-            HealthState::Unhealthy => {
-                tracing::warn!(target: "conpool", pool, from, to, "health changed");
-            }
-            _ => tracing::info!(target: "conpool", pool, from, to, "health changed"),
+        guarded(|| match after > before {
+            true => tracing::warn!(target: "conpool", pool, from, to, "health changed"),
+            false => tracing::info!(target: "conpool", pool, from, to, "health changed"),
         });
     }
 }

@@ -85,7 +85,7 @@ pub struct PoolStats {
     /// Panics of hooks and of the observer.
     pub panics: u64,
 
-    /// The last error of a create or a check: when, and its text.
+    /// The last error of a create or a check: when, and its text with that of its causes.
     pub last_error: Option<(Instant, String)>,
 
     /// How long callers waited who got a connection; most for no time at all. Those who got none are in
