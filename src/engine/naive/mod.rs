@@ -8,6 +8,7 @@
 //!
 //! `PROPTEST_CASES` sets the number of histories.
 
+mod background;
 mod callers;
 mod hooks;
 mod model;
