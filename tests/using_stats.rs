@@ -2,8 +2,12 @@
 
 mod common;
 
-use common::{SOON, eventually, fill, ms, queued, quick, spawn, take};
-use conpool::{EvictReason, GetError, Hook, ManualClock, MemoryManager, PooledConnection};
+use common::{SOON, Task, close_clean, eventually, fill, ms, queued, quick, spawn, take};
+use conpool::{
+    EvictReason, GetError, Hook, ManualClock, MemoryManager, Pool, PoolEvent, PooledConnection,
+};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
 #[test]
 fn gauges_describe_the_moment() {
@@ -67,6 +71,75 @@ fn waits_and_timeouts_are_counted_and_measured() {
     assert!(stats.wait.p50 <= stats.wait.p90 && stats.wait.p90 <= stats.wait.p99);
     assert!(stats.wait.p99 <= stats.wait.max + ms(1), "{:?}", stats.wait);
     assert!(stats.peak_waiters >= 1);
+}
+
+#[test]
+fn callers_that_still_wait_are_waiters_and_no_gets_yet() {
+    let backend = MemoryManager::new();
+    let pool = quick("still").max_size(1).build(backend.clone()).unwrap();
+    let held = pool.get().unwrap();
+    let users: Vec<_> = (0..5)
+        .map(|_| {
+            let pool = pool.clone();
+            spawn(move || pool.get_timeout(SOON).map(drop).unwrap())
+        })
+        .collect();
+    queued(&pool, 5);
+    let stats = pool.stats();
+    assert_eq!((stats.waiters, stats.gets, stats.gets_waited), (5, 1, 0));
+    let text = stats.to_string();
+    assert!(text.contains("waiters 5; gets 1 (0 waited,"), "{text}");
+    drop(held);
+    users.into_iter().for_each(Task::join_soon);
+    let stats = pool.stats();
+    assert_eq!((stats.waiters, stats.gets, stats.gets_waited), (0, 6, 5));
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn in_every_snapshot_the_parts_are_no_more_than_the_gets() {
+    let backend = MemoryManager::new();
+    let observed = Arc::new(OnceLock::<Pool<MemoryManager>>::new());
+    let pool = quick("parts").max_size(2).max_waiters(3).observer({
+        let observed = Arc::clone(&observed);
+        move |event: &PoolEvent| {
+            if let (PoolEvent::TimedOut { .. }, Some(pool)) = (event, observed.get()) {
+                consistent(pool);
+            }
+        }
+    });
+    let pool = pool.build(backend.clone()).unwrap();
+    observed.set(pool.clone()).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let users: Vec<_> = (0..6)
+        .map(|n| {
+            let (pool, over) = (pool.clone(), Arc::clone(&over));
+            spawn(move || {
+                while !over.load(SeqCst) {
+                    if let Ok(guard) = pool.get_timeout(ms(n % 3)) {
+                        std::thread::sleep(ms(1));
+                        drop(guard);
+                    }
+                }
+            })
+        })
+        .collect();
+    let start = common::now();
+    while start.elapsed() < ms(400) {
+        consistent(&pool);
+    }
+    over.store(true, SeqCst);
+    users.into_iter().for_each(Task::join_soon);
+    let stats = pool.stats();
+    assert!(stats.gets_waited > 0 && stats.timeouts > 0, "{stats}");
+    close_clean(&pool, &backend);
+}
+
+#[track_caller]
+fn consistent(pool: &Pool<MemoryManager>) {
+    let stats = pool.stats();
+    assert!(stats.gets_waited <= stats.gets, "{stats}");
+    assert!(stats.timeouts + stats.saturated <= stats.gets, "{stats}");
 }
 
 #[test]

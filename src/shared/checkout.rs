@@ -10,9 +10,10 @@ use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
 use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
+use std::cell::Cell;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
 /// How long a caller is ready to wait.
@@ -48,6 +49,8 @@ pub(super) struct Errand {
     pub(super) impatient: bool,
     /// It is a `try_get`, which is not counted among the gets.
     tries: bool,
+    /// It has joined the queue.
+    pub(super) has_waited: Cell<bool>,
     at: &'static Location<'static>,
 }
 
@@ -284,6 +287,7 @@ impl<M: ConnectionManager> Shared<M> {
             deadline,
             impatient: deadline.is_some_and(|deadline| deadline <= now),
             tries: false,
+            has_waited: Cell::new(false),
             at,
         };
         let got = self.seek(&errand, found);
@@ -291,6 +295,10 @@ impl<M: ConnectionManager> Shared<M> {
         let gone = self.family.is_some() && matches!(got, Err(GetError::Closed { .. }));
         if got.is_err() && !gone {
             self.meter.failed.fetch_add(1, Relaxed);
+        }
+        if errand.has_waited.get() && !gone {
+            // After it was counted among the gets: whoever sees this sees that.
+            self.meter.gets_waited.fetch_add(1, Release);
         }
         if self.bell.is_none() {
             self.tend_a_little();
@@ -316,6 +324,7 @@ impl<M: ConnectionManager> Shared<M> {
             deadline: Some(since),
             impatient: true,
             tries: true,
+            has_waited: Cell::new(false),
             at,
         };
         self.look(&errand, found).ok()?

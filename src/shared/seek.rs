@@ -149,7 +149,7 @@ impl<M: ConnectionManager> Shared<M> {
             return Err(GetError::Saturated { pool, max_waiters });
         }
         if newcomer {
-            self.meter.gets_waited.fetch_add(1, Relaxed);
+            errand.has_waited.set(true);
         }
         self.meter.peak_waiters.fetch_max(core.queue.len(), Relaxed);
         if check.is_none() && !core.suspended {

@@ -7,7 +7,7 @@ use crate::stats::Recorder;
 use crate::sync::outer::AtomicUsize;
 use crate::{ConnectionManager, EvictReason, Latency, PoolConfig, PoolStats};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn stats(&self) -> PoolStats {
@@ -49,6 +49,9 @@ impl<M: ConnectionManager> Shared<M> {
     /// With what is counted elsewhere, and needs no lock.
     pub(super) fn with_counts(&self, gauges: &PoolStats) -> PoolStats {
         let meter = &self.meter;
+        // First, so that no part is larger than the whole.
+        let gets_waited = meter.gets_waited.load(Acquire);
+        let (timeouts, saturated) = (meter.timeouts.load(Relaxed), meter.saturated.load(Relaxed));
         let (mut held, mut gets, mut uses) = (0, 0, 0);
         for slot in self.engine.table.all() {
             let got = slot.gets();
@@ -56,7 +59,8 @@ impl<M: ConnectionManager> Shared<M> {
             uses += got + slot.tries();
             held += u64::from(slot.holder() != 0);
         }
-        let failed_gets = meter.failed.load(Relaxed);
+        // A get that failed so is on its way back to its caller, who is counted last.
+        let failed_gets = meter.failed.load(Relaxed).max(timeouts + saturated);
         let waited = meter.wait.snapshot(0).count;
         let noted = meter.held.snapshot(0).count;
         // A checkout that is over and left no record was shorter than the clock can tell.
@@ -67,9 +71,9 @@ impl<M: ConnectionManager> Shared<M> {
             peak_in_use: peak(&meter.peak_in_use, gauges.in_use),
             peak_waiters: peak(&meter.peak_waiters, gauges.waiters),
             gets: gets + failed_gets,
-            gets_waited: meter.gets_waited.load(Relaxed),
-            timeouts: meter.timeouts.load(Relaxed),
-            saturated: meter.saturated.load(Relaxed),
+            gets_waited,
+            timeouts,
+            saturated,
             create_errors: meter.create_errors.load(Relaxed),
             check_failures: meter.check_failures.load(Relaxed),
             panics: meter.panics.load(Relaxed),

@@ -62,9 +62,11 @@ pub struct PoolStats {
     /// The age of the oldest connection. `None` without connections.
     pub oldest_age: Option<Duration>,
 
-    /// Calls of `get`, `get_timeout` and `get_deadline` that have returned, whatever came of them.
+    /// Calls of `get`, `get_timeout` and `get_deadline` that have returned, whatever came of them. Those
+    /// that still wait are `waiters`.
     pub gets: u64,
-    /// Those of them that had to wait: for a connection, for a create, for a check that may block.
+    /// Those of `gets` that had to wait: for a connection, for a create, for a check that may block.
+    /// Never more than `gets`, nor are `timeouts` and `saturated` together.
     pub gets_waited: u64,
     /// Those that gave up at their deadline.
     pub timeouts: u64,
