@@ -6,8 +6,11 @@
 //! bounded elsewhere, by `max_creating` and by the number of connections. Other work (disposes) shares
 //! [`FEW`] threads that get on with it: one that has been in the same hook for [`STALL`] counts no
 //! longer and is stood in for, by who submits the next piece or by the collector. So hooks that hang
-//! hold up nobody else's, while a long line of quick ones starts no more threads than a short one,
-//! and one of slow ones only as many as it takes to begin with [`FEW`] of them every [`STALL`].
+//! hold up nobody else's, while a long line of quick ones starts no more threads than a short one.
+//!
+//! Slow hooks are no hung ones, and 300 connections that close in 50 ms each need no 300 threads: at most
+//! [`MANY`] threads do other work as long as it goes on. Only when none of it has begun or ended for
+//! [`PATIENCE`], [`FEW`] more start, and so on.
 //!
 //! A worker ends after [`LINGER`] without work. On close the idle ones end at once. If the system
 //! refuses a thread, the collector does the work, and without it, where no worker is alive, the
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 
 const FEW: usize = 4;
 const STALL: Duration = Duration::from_millis(5);
+const MANY: usize = 16;
+const PATIENCE: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(300);
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -50,6 +55,10 @@ struct State {
     /// When each busy worker began with what it does; the number tells apart those of one instant.
     begun: BTreeSet<(Instant, u64)>,
     pieces: u64,
+    /// Busy workers that do what is not urgent.
+    unhurried: usize,
+    /// When one of those began or ended last.
+    moved: Option<Instant>,
     collecting: bool,
     /// Pieces of pending work that the system refused a thread for.
     refused: usize,
@@ -68,22 +77,58 @@ impl State {
     }
 
     fn next(&mut self) -> Option<Work> {
-        let urgent = self.urgent.pop_front();
-        urgent.or_else(|| self.queue.pop_front())
+        self.next_piece().map(|(work, _)| work)
     }
 
-    fn begin(&mut self) -> (Instant, u64) {
+    /// The next piece of work, and whether it is urgent.
+    fn next_piece(&mut self) -> Option<(Work, bool)> {
+        let urgent = self.urgent.pop_front().map(|work| (work, true));
+        urgent.or_else(|| self.queue.pop_front().map(|work| (work, false)))
+    }
+
+    fn begin(&mut self, urgent: bool) -> (Instant, u64) {
         self.pieces += 1;
-        let piece = (real_now(), self.pieces);
+        let now = real_now();
+        let piece = (now, self.pieces);
         self.begun.insert(piece);
+        if !urgent {
+            self.unhurried += 1;
+            self.moved = Some(now);
+        }
         piece
     }
 
-    /// How many threads to add so that [`FEW`] get on with the queue.
+    fn end(&mut self, piece: (Instant, u64), urgent: bool) {
+        self.begun.remove(&piece);
+        if !urgent {
+            self.unhurried -= 1;
+            self.moved = Some(real_now());
+        }
+    }
+
+    /// How many threads to add so that [`FEW`] get on with the queue, as far as there may be more.
     fn wanting(&self, now: Instant) -> usize {
         let stuck = (self.begun.iter()).take_while(|(since, _)| *since + STALL <= now);
         let getting_on = self.workers.saturating_sub(stuck.count());
-        FEW.saturating_sub(getting_on).min(self.queue.len())
+        let wanted = FEW.saturating_sub(getting_on).min(self.queue.len());
+        let most = match self.stands_still_at() {
+            Some(at) if at <= now => self.unhurried + FEW,
+            _ => MANY,
+        };
+        let free = self.workers.saturating_sub(self.begun.len());
+        wanted.min(most.saturating_sub(self.unhurried + free))
+    }
+
+    /// With as many threads as there may be: when their work stands still, unless it moves before.
+    fn stands_still_at(&self) -> Option<Instant> {
+        let moved = self.moved.filter(|_| self.unhurried >= MANY);
+        moved.map(|moved| moved + PATIENCE)
+    }
+
+    /// When the collector should look at the queue again.
+    fn look_again(&self, now: Instant) -> Instant {
+        let soon = now + STALL;
+        self.stands_still_at().map_or(soon, |at| at.max(soon))
     }
 }
 
@@ -128,7 +173,8 @@ impl Crew {
             drop(state);
             self.hire();
         } else {
-            self.call(&mut state, now + STALL);
+            let due = state.look_again(now);
+            self.call(&mut state, due);
         }
     }
 
@@ -179,12 +225,12 @@ impl Crew {
     fn toil(&self) {
         let mut state = self.state.lock();
         loop {
-            if let Some(work) = state.next() {
-                let piece = state.begin();
+            if let Some((work, urgent)) = state.next_piece() {
+                let piece = state.begin(urgent);
                 drop(state);
                 guarded(work);
                 state = self.state.lock();
-                state.begun.remove(&piece);
+                state.end(piece, urgent);
                 continue;
             }
             if state.closed {
@@ -259,13 +305,18 @@ impl Crew {
             return;
         }
         let now = real_now();
-        self.call(&mut state, now + STALL);
-        if state.idle == 0 {
-            let more = state.wanting(now);
-            state.workers += more;
-            drop(state);
-            (0..more).for_each(|_| self.hire());
-        }
+        let more = match state.idle {
+            0 => state.wanting(now),
+            _ => 0,
+        };
+        let due = match more {
+            0 => state.look_again(now),
+            _ => now + STALL,
+        };
+        self.call(&mut state, due);
+        state.workers += more;
+        drop(state);
+        (0..more).for_each(|_| self.hire());
     }
 
     /// The collector should come at `due`, at the latest.

@@ -3,12 +3,14 @@
 mod common;
 
 use common::{
-    Custom, Gate, SOON, close_clean, eventually, fill, ms, queued, quick, quick_backoff, secs,
-    spawn, take, timed,
+    Custom, Gate, SOON, close_clean, eventually, fill, ms, noise, queued, quick, quick_backoff,
+    secs, spawn, take, threads, timed,
 };
 use conpool::{
     Backoff, EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, Pool, PooledConnection,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 fn steep() -> Backoff {
     Backoff::default()
@@ -287,6 +289,69 @@ fn a_long_line_of_quick_disposes_starts_few_threads() {
     // Four that get on with it, and a few more for the moments in which the machine held them all up.
     let peak = backend.peak_running(Hook::Dispose);
     assert!(peak <= 64, "{peak} at once");
+}
+
+#[test]
+fn three_hundred_slow_disposes_share_a_few_threads() {
+    let backend = MemoryManager::new();
+    let pool = quick("slowly")
+        .max_size(300)
+        .build(backend.clone())
+        .unwrap();
+    fill(&pool, 300);
+    backend.delay(Hook::Dispose, ms(50));
+    let over = Arc::new(AtomicBool::new(false));
+    let watcher = spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut most = 0;
+            while !over.load(SeqCst) {
+                most = most.max(threads("slowly-worker"));
+                std::thread::sleep(ms(2));
+            }
+            most
+        }
+    });
+    let (all, took) = timed(|| {
+        pool.clear();
+        backend.wait_for(|seen| seen.disposed == 300, SOON)
+    });
+    over.store(true, SeqCst);
+    let most = watcher.join_soon();
+    assert!(all, "{:?}", pool.stats());
+    // 16 at a time take 0.95 s.
+    assert!(took <= secs(2) + noise() * 4, "{took:?}");
+    // And a few more, should the machine have held them all up for 100 ms.
+    let peak = backend.peak_running(Hook::Dispose);
+    assert!((8..=32).contains(&peak), "{peak} at once");
+    assert!(most <= 40, "{most} threads");
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn many_disposes_that_hang_do_not_block_the_rest() {
+    let (backend, gate) = (MemoryManager::new(), Gate::default());
+    let manager = Custom::new(&backend, {
+        let gate = gate.clone();
+        move |hook, id| {
+            if hook == Hook::Dispose && id <= 40 {
+                gate.pass();
+            }
+        }
+    });
+    let pool = Pool::builder().max_size(300).build(manager).unwrap();
+    fill(&pool, 300);
+    let (rest, took) = timed(|| {
+        pool.clear();
+        backend.wait_for(|seen| seen.disposed == 260, SOON)
+    });
+    let came = gate.came();
+    gate.open();
+    assert!(rest, "{:?}", pool.stats());
+    assert_eq!(came, 40);
+    // 40 that hang are 24 more than the threads at first: six times four of them.
+    assert!(took <= secs(2) + noise() * 4, "{took:?}");
+    close_clean(&pool, &backend);
 }
 
 #[test]
