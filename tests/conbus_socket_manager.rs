@@ -379,8 +379,9 @@ fn a_single_client_device_never_sees_two_when_dispose_comes_before_create() {
 }
 
 /// A bridge with room for one client, which is frozen for a second after its first request. Returns how
-/// many clients waited when it had come to the end of the first one.
-fn frozen_bridge(listener: TcpListener) -> thread::JoinHandle<usize> {
+/// many clients waited when it had come to the end of the first one, and the next client: it stays
+/// connected until the caller has seen it.
+fn frozen_bridge(listener: TcpListener) -> thread::JoinHandle<(usize, TcpStream)> {
     thread::spawn(move || {
         let mut client = listener.accept().unwrap().0;
         client.read_exact(&mut [0]).unwrap();
@@ -388,13 +389,12 @@ fn frozen_bridge(listener: TcpListener) -> thread::JoinHandle<usize> {
         thread::sleep(Duration::from_secs(1));
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         listener.set_nonblocking(true).unwrap();
-        let waiting = usize::from(listener.accept().is_ok());
+        let early = listener.accept();
         listener.set_nonblocking(false).unwrap();
         drop(client);
-        if waiting == 0 {
-            listener.accept().unwrap();
-        }
-        waiting
+        let waiting = usize::from(early.is_ok());
+        let next = early.or_else(|_| listener.accept());
+        (waiting, next.unwrap().0)
     })
 }
 
@@ -416,7 +416,8 @@ fn the_preset_for_a_single_client_waits_for_a_bridge_that_is_frozen_for_a_second
     PooledConnection::discard(connection);
     // The slot is free when the bridge has answered the end of the first connection.
     drop(pool.get().unwrap());
-    assert_eq!(bridge.join().unwrap(), 0, "a second client came too early");
+    let (early, _next) = bridge.join().unwrap();
+    assert_eq!(early, 0, "a second client came too early");
     assert_eq!(pool.stats().abandoned, 0);
 }
 
