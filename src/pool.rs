@@ -207,12 +207,15 @@ impl<M: ConnectionManager> Pool<M> {
     /// Checks every idle connection now and waits for the answers; those that fail are evicted. A
     /// check that hangs counts as failed after `check_timeout`. Connections in use are not asked.
     ///
+    /// At most four are checked at once, and one stays idle unless it is the only one, so that callers find
+    /// it. No check begins later than `check_timeout` after the call: what is left then is not counted.
+    ///
     /// A pool that has nothing open and has failed before, or whose idle connections all fail now, also
     /// opens one connection, checks it and keeps it idle, so that the answer is what a caller would meet.
     /// During the pause after a failed create it does not: the answer is the failure then. A pool that is
     /// suspended or closed opens nothing.
     ///
-    /// Blocks as long as the checks take, at most `check_timeout` after the last answer; where one is opened,
+    /// Blocks as long as the checks take, at most two times `check_timeout` and some; where one is opened,
     /// at most `create_timeout` and two times `check_timeout` longer. Without a collector checks and create
     /// run here, and nothing bounds them.
     #[must_use = "the answer is the purpose"]

@@ -91,6 +91,10 @@ pub struct PoolConfig {
     pub get_timeout: Duration,
     /// A connection idle longer than this is evicted, but never below `min_idle`. Default 10 min;
     /// above zero, `None` for never.
+    ///
+    /// Connections beyond the most that were in use at once idle out, however many threads take turns: four
+    /// times within this time a checkout may take another idle connection than the one that its thread
+    /// used last.
     pub idle_timeout: Option<Duration>,
     /// A connection older than this is evicted: when idle, at check-in, and instead of being handed
     /// out. Default 30 min; above zero, `None` for never.
@@ -106,6 +110,11 @@ pub struct PoolConfig {
     pub check_timeout: Duration,
     /// A connection idle this long is checked in the background, off every caller's path. Default
     /// `None`, never; above zero.
+    ///
+    /// At most four are checked at once, and one stays idle unless it is the only one. With more than four
+    /// connections open, checks come up to a tenth of the interval early, so that connections that were
+    /// opened together are not checked together. A caller that finds none idle waits up to 100 ms for one
+    /// in such a check before another is opened.
     pub keepalive_interval: Option<Duration>,
     /// A create that takes longer has failed as a transient error: its slot is free, and what it
     /// returns late is disposed. Default 30 s; above zero.

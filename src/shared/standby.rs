@@ -41,9 +41,13 @@ impl<M: ConnectionManager> Shared<M> {
             return;
         }
         let mut in_use = false;
-        let is_time = now.tick >= notes.standby_at;
+        let next_round = now.tick.saturating_add(interval);
+        // The first round comes soon, but not while the first connections find their threads.
+        let first_round = now.tick.saturating_add((interval / 16).max(1));
+        let at = *notes.standby_at.get_or_insert(first_round);
+        let is_time = now.tick >= at;
         if is_time {
-            notes.standby_at = now.tick.saturating_add(interval);
+            notes.standby_at = Some(next_round);
             self.off_standby.lock().clear();
         }
         for slot in self.engine.table.all() {
@@ -68,7 +72,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         if in_use {
-            found.next.at_tick(notes.standby_at);
+            found.next.at_tick(if is_time { next_round } else { at });
         }
     }
 

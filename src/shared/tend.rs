@@ -37,8 +37,8 @@ pub(super) struct Notes {
     /// Since when fewer connections are idle than min_idle says, only because others are in use.
     pub(super) short_since: Option<Instant>,
     pub(super) usage: super::usage::Usage,
-    /// The tick at which idle connections go on standby next.
-    pub(super) standby_at: u64,
+    /// The tick at which idle connections go on standby next; None before the first look.
+    pub(super) standby_at: Option<u64>,
     cursor: usize,
 }
 
@@ -411,7 +411,7 @@ impl<M: ConnectionManager> Shared<M> {
             let Some(mut notes) = self.pass.try_lock() else {
                 return;
             };
-            if now.tick >= notes.standby_at {
+            if notes.standby_at.is_none_or(|at| now.tick >= at) {
                 self.put_on_standby(&mut notes, now, &mut found);
             }
             let min_idle = self.min_idle.load(Relaxed);

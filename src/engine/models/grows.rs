@@ -144,6 +144,34 @@ fn bites_a_create_that_ends_before_its_waiter_is_told() {
     });
 }
 
+/// A create has begun and hangs until everybody else is done; the pool is cleared under the waiter that
+/// counts on it.
+fn the_pool_is_cleared_under_a_waiter(clear: fn(&House)) {
+    explore(move || {
+        let house = House::new(2, Bound::Never);
+        let permit = house.permit(true);
+        let generation = permit.start(house.now(), None, true).expect("it is wanted");
+        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        side_by_side([
+            Box::new(move || clear(&here)),
+            Box::new(move || there.finish(there.line_up(None))),
+        ]);
+        house.created(permit, generation, false);
+        assert!(house.inspect() <= 1);
+    });
+}
+
+#[test]
+fn a_clear_lets_a_waiter_create_in_place_of_an_outdated_create() {
+    the_pool_is_cleared_under_a_waiter(House::clear);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_clear_that_leaves_waiters_counting_on_what_began_before() {
+    the_pool_is_cleared_under_a_waiter(|house| house.lock().generation += 1);
+}
+
 /// Whichever comes first, a check-in or a new connection, serves the waiter; the other rests.
 #[test]
 fn a_new_connection_and_a_check_in_serve_one_waiter() {
