@@ -260,15 +260,21 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         ticket.collect()
     }
 
-    /// Ends the head's wait with a failure.
-    pub(crate) fn fail_head(
+    /// Ends the waits of the head, and of whoever is head then, with what `failure` has for them, until it
+    /// has nothing more. Then it settles.
+    pub(crate) fn fail_waits(
         self: &Arc<Self>,
         core: &mut Core<T, F>,
-        failure: F,
+        mut failure: impl FnMut(&Core<T, F>) -> Option<F>,
         now: Instant,
     ) -> Effects<T, F> {
         let mut effects = Effects::new();
-        effects.wakes.extend(core.queue.serve(Mail::Fail(failure)));
+        while !core.queue.is_empty() {
+            let Some(failure) = failure(core) else {
+                break;
+            };
+            effects.wakes.extend(core.queue.serve(Mail::Fail(failure)));
+        }
         self.settle_into(core, now, &mut effects);
         effects
     }

@@ -94,20 +94,20 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         self.fail_telling(now, |_| None)
     }
 
-    /// The same, and the head's wait ends with what `tell` has for it, under the same lock: between the
-    /// two somebody would find the head uncovered and start another create for it.
+    /// The same, and [waits end](Engine::fail_waits) under the same lock: between the two somebody would
+    /// find the head uncovered and start another create for it.
     pub(crate) fn fail_telling(
         mut self,
         now: Instant,
-        tell: impl FnOnce(&Core<T, F>) -> Option<F>,
+        failure: impl FnMut(&Core<T, F>) -> Option<F>,
     ) -> (bool, Effects<T, F>) {
         self.ended = true;
         let mut core = self.engine.lock();
         let attached = self.engine.release_create(&mut core, self.job);
         self.engine.note_quiet(&core);
-        let effects = match Some(&*core).filter(|_| attached).and_then(tell) {
-            Some(failure) => self.engine.fail_head(&mut core, failure, now),
-            None => self.engine.settle(&mut core, now),
+        let effects = match attached {
+            true => self.engine.fail_waits(&mut core, failure, now),
+            false => self.engine.settle(&mut core, now),
         };
         (attached, effects)
     }

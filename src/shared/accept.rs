@@ -89,10 +89,7 @@ impl<M: ConnectionManager> Shared<M> {
         let failed = Failed { cause, transient };
         self.backing.lock().fails_at_checkout = true;
         match self.failed::<()>(None, since, failed, error) {
-            Err(failed) => {
-                self.spread(&failed);
-                failed
-            }
+            Err(failed) => failed,
             Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),
         }
     }

@@ -2,13 +2,14 @@
 
 use super::evict::PoolRetired;
 use super::node::{Node, Vouched};
-use super::{Failure, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
+use super::{Failure, PoolCore, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::Surplus;
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Instant;
@@ -73,14 +74,10 @@ impl<M: ConnectionManager> Shared<M> {
     /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
     /// to whom it concerns.
     pub(super) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
-        match self.create_loan(permit, purpose) {
-            Ok(Some(loan)) => {
-                // A refill in a pool without threads.
-                let idle_since = loan.idle_since;
-                self.give(loan, idle_since, true);
-            }
-            Ok(None) => {}
-            Err(failed) => self.spread(&failed),
+        if let Ok(Some(loan)) = self.create_loan(permit, purpose) {
+            // A refill in a pool without threads.
+            let idle_since = loan.idle_since;
+            self.give(loan, idle_since, true);
         }
         if let Purpose::Replace(slot) = purpose {
             self.retire_replaced(slot);
@@ -274,17 +271,26 @@ impl<M: ConnectionManager> Shared<M> {
             transient,
             took,
         });
-        let attached = permit.is_none_or(|(permit, purpose)| {
-            // A create on its caller's thread concerns nobody else.
-            let own = purpose == Purpose::Waiter && self.bell.is_none();
-            let hopeless = !transient || ends_build;
-            let failure = (hopeless && !own).then(|| failed.failure());
-            let (attached, effects) = permit.fail_telling(now.real, |core| {
-                failure.filter(|_| core.open == 0 || priming)
-            });
-            self.run(effects);
-            attached
-        });
+        let attached = match permit {
+            None => {
+                self.fail_all_waits(&failed);
+                true
+            }
+            Some((permit, purpose)) => {
+                let all = self.config.fail_fast;
+                // A create on its caller's thread concerns nobody else, unless all are told.
+                let own = purpose == Purpose::Waiter && self.bell.is_none();
+                let mut head = !own && (!transient || ends_build);
+                let (attached, effects) = permit.fail_telling(now.real, |core| {
+                    if !(all || mem::take(&mut head)) {
+                        return None;
+                    }
+                    self.concerns_waiters(core, priming, &failed)
+                });
+                self.run(effects);
+                attached
+            }
+        };
         if !attached {
             // One abandoned hook less: another may be given up on now.
             self.nudge();
@@ -292,23 +298,28 @@ impl<M: ConnectionManager> Shared<M> {
         if attached { Err(failed) } else { Ok(None) }
     }
 
-    /// With `fail_fast`: tells all who wait of a failure. A builder is told even if some connections are
-    /// open, because nobody else can give one back to it.
-    pub(super) fn spread(self: &Arc<Self>, failed: &Failed<M::Error>) {
+    /// With `fail_fast`: all who wait are told of a failure that no permit ends.
+    pub(super) fn fail_all_waits(self: &Arc<Self>, failed: &Failed<M::Error>) {
         if !self.config.fail_fast {
             return;
         }
         let priming = self.priming.load(Acquire);
-        loop {
-            let now = real_now();
-            let mut core = self.engine.lock();
-            if (core.open > 0 && !priming) || core.queue.is_empty() {
-                return;
-            }
-            let effects = self.engine.fail_head(&mut core, failed.failure(), now);
-            drop(core);
-            self.run(effects);
-        }
+        let failure = |core: &PoolCore<M>| self.concerns_waiters(core, priming, failed);
+        let mut core = self.engine.lock();
+        let effects = self.engine.fail_waits(&mut core, failure, real_now());
+        drop(core);
+        self.run(effects);
+    }
+
+    /// While a connection is open somebody may give it back. A builder is told all the same, because nobody
+    /// gives one back to it.
+    fn concerns_waiters(
+        &self,
+        core: &PoolCore<M>,
+        priming: bool,
+        failed: &Failed<M::Error>,
+    ) -> Option<Failure<M::Error>> {
+        (core.open == 0 || priming).then(|| failed.failure())
     }
 
     /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head

@@ -63,7 +63,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn end_waits_in_outage(self: &Arc<Self>) {
         if self.config.fail_fast {
             if let Some(failed) = self.out(real_now()) {
-                self.spread(&failed);
+                self.fail_all_waits(&failed);
             }
         }
     }

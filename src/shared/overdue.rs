@@ -39,9 +39,8 @@ impl<M: ConnectionManager> Shared<M> {
                 JobKind::Create => {
                     let transient = true;
                     let failed = Failed { cause, transient };
-                    if let Err(failed) = self.failed::<()>(None, job.since, failed, error) {
-                        self.spread(&failed);
-                    }
+                    // Without a permit nothing is given back that could have been given up on.
+                    let _ = self.failed::<()>(None, job.since, failed, error);
                 }
                 JobKind::Check => {
                     let reason = EvictReason::CheckFailed;

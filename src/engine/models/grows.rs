@@ -3,6 +3,7 @@
 use super::house::{Bound, Creates, Failure, Got, House, Leave, Lent};
 use super::{explore, side_by_side};
 use crate::engine::Core;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -81,8 +82,10 @@ fn failed_or_served(house: &House) {
 
 /// Ends a create, and the head's wait with it.
 fn fail_for_good(house: &House, permit: Leave) {
-    let tell = |core: &Core<_, _>| (core.open == 0).then_some(Failure::Create);
-    house.run(permit.fail_telling(house.now(), tell).1);
+    let mut head = true;
+    let failure =
+        |core: &Core<_, _>| (mem::take(&mut head) && core.open == 0).then_some(Failure::Create);
+    house.run(permit.fail_telling(house.now(), failure).1);
 }
 
 /// A permanent failure ends the head's wait, the other one's create goes on.
@@ -138,8 +141,10 @@ fn whoever_counted_on_a_create_is_told_of_its_failure() {
 fn bites_a_create_that_ends_before_its_waiter_is_told() {
     a_create_fails_for_good_under_a_waiter(|house, permit| {
         house.run(permit.fail(house.now()).1);
+        let mut once = Some(Failure::Create);
+        let failure = |_: &_| once.take();
         let engine = &house.engine;
-        let effects = engine.fail_head(&mut house.lock(), Failure::Create, house.now());
+        let effects = engine.fail_waits(&mut house.lock(), failure, house.now());
         house.run(effects);
     });
 }

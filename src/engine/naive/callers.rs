@@ -240,7 +240,11 @@ impl World {
 
     fn fail_head(&mut self) {
         let now = self.now();
-        let effects = self.engine.fail_head(&mut self.engine.lock(), (), now);
+        let mut once = Some(());
+        let failure = |_: &_| once.take();
+        let effects = self
+            .engine
+            .fail_waits(&mut self.engine.lock(), failure, now);
         if !self.model.line.is_empty() {
             self.model.serve(super::model::Letter::Failure);
         }

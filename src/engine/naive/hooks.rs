@@ -187,14 +187,19 @@ impl World {
             return;
         };
         let job = self.model.end(permit.job());
-        // Every other one for good, which the head is told.
-        let for_good = which % 2 == 1;
-        if for_good && !job.abandoned && !self.model.line.is_empty() {
-            self.model.serve(super::model::Letter::Failure);
+        // The head is told of every third one, and all are told of every third one.
+        let mut told = [0, 1, u32::MAX][usize::from(which % 3)];
+        for _ in 0..told.min(self.model.line.len() as u32) {
+            if !job.abandoned {
+                self.model.serve(super::model::Letter::Failure);
+            }
         }
         self.model.settle();
-        let tell = |_: &_| for_good.then_some(());
-        let (attached, effects) = permit.fail_telling(self.now(), tell);
+        let failure = |_: &_| {
+            told = told.checked_sub(1)?;
+            Some(())
+        };
+        let (attached, effects) = permit.fail_telling(self.now(), failure);
         assert_eq!(attached, !job.abandoned, "given up on?");
         self.run(effects);
         self.settled = true;
