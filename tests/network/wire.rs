@@ -98,7 +98,7 @@ fn again(isolation: &[&str], test: &str, role: &str) -> Command {
     command
         .args(isolation)
         .arg(env::current_exe().expect("the path of this test"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args([test, "--nocapture", "--test-threads=1"])
         .env(ROLE, role);
     command
 }

@@ -43,7 +43,7 @@ pub(crate) fn argument(test: &str) -> Option<String> {
 #[track_caller]
 pub(crate) fn run(test: &str, argument: &str) -> String {
     let output = Command::new(env::current_exe().expect("the path of this program"))
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--nocapture", "--test-threads=1"])
         .env(TEST, test)
         .env(ARGUMENT, argument)
         // With one heap for all threads, its size tells more of what is used than of who asked.

@@ -52,7 +52,7 @@ impl PoolConfig {
     /// ```
     /// use conpool::PoolConfig;
     ///
-    /// let file: PoolConfig = toml::from_str("max_size = 20")?;
+    /// let file: PoolConfig = serde_json::from_str(r#"{ "max_size": 20 }"#)?;
     /// let config = file.with_env("MYAPP_DB_")?;
     /// assert_eq!(config.max_size, 20);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -26,7 +26,7 @@ impl PoolConfig {
     /// use conpool::PoolConfig;
     /// use serde_json::json;
     ///
-    /// let base: PoolConfig = toml::from_str("max_size = 20\nmin_idle = 2")?;
+    /// let base: PoolConfig = serde_json::from_str(r#"{ "max_size": 20, "min_idle": 2 }"#)?;
     /// let config = base.overlay(json!({ "max_connections": 50 }))?;
     /// assert_eq!((config.max_size, config.min_idle), (50, 2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,0 +1,25 @@
+//! Pools over sockets: the Conbus manager, Unix sockets, proxies, and networks that fail.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "mod.rs"]
+mod network;
+#[path = "../scenario/mod.rs"]
+mod scenario;
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(target_os = "linux")]
+mod wire;
+
+mod conbus_emulator;
+mod conbus_socket_manager;
+mod conbus_socket_probe;
+mod conbus_telegrams;
+mod network_connect;
+mod network_faults;
+mod network_namespaces;
+mod network_proxy;
+mod network_restart;
+mod network_stale;
+mod scenario_conbus;
+mod unix_socket;

@@ -1,0 +1,261 @@
+//! Servers that cannot be reached, or are no use when they are: what callers of a pool see, by when,
+//! and that nothing of it stays.
+
+use crate::common;
+use crate::network;
+#[allow(dead_code, reason = "only the counting of sockets is used")]
+use crate::scenario;
+use crate::support;
+
+use common::{SOON, eventually, ms, noise, now, spawn, timed};
+use conpool::{Backoff, Cause, ConbusError, EvictReason, Phase, PooledConnection};
+use network::{
+    MILD, Site, TICK, assert_at, bridge, connect_error, copies, found_dead, pool, read,
+    sees_the_end, timeout, told,
+};
+use std::{
+    io::{ErrorKind, Read},
+    time::Duration,
+};
+use support::{
+    client::ClientError,
+    emulator::Ending,
+    proxy::{Direction::Downstream, Toxic},
+};
+
+/// Pauses of always the same length.
+fn every(pause: Duration) -> Backoff {
+    let mut backoff = common::quick_backoff();
+    backoff.initial = pause;
+    backoff.max = pause;
+    backoff
+}
+
+#[test]
+fn while_connects_are_refused_each_caller_learns_it_at_its_own_deadline_and_the_server_has_peace() {
+    let pause = ms(20);
+    let site = Site::with(
+        bridge(),
+        pool("nc-refused", 4).backoff(every(pause)),
+        |manager| manager,
+    );
+    let lines = site.everybody();
+    let witnesses = copies(&lines);
+    drop(lines);
+    let before = site.pool.stats();
+    site.proxy.down().unwrap();
+    witnesses.iter().for_each(sees_the_end);
+    drop(witnesses);
+    let start = now();
+    let callers: Vec<_> = [60, 120, 180, 180]
+        .map(|deadline| {
+            let pool = site.pool.clone();
+            spawn(move || {
+                let (got, took) = timed(|| pool.get_timeout(ms(deadline)));
+                (deadline, got.map(drop), took)
+            })
+        })
+        .into();
+    for caller in callers {
+        let (deadline, got, took) = caller.join_soon();
+        let error = got.unwrap_err();
+        assert_at(took, ms(deadline));
+        if error.last_create_error().is_some() {
+            assert_eq!(connect_error(&error), ErrorKind::ConnectionRefused);
+        }
+    }
+    let error = told(&site.pool, ms(60));
+    assert_eq!(connect_error(&error), ErrorKind::ConnectionRefused);
+    let stats = site.pool.stats();
+    assert!(stats.timeouts - before.timeouts > 4, "{stats}");
+    // Each may start one at first; from then on the pause is everybody's.
+    let most = 4 + start.elapsed().as_millis() / pause.as_millis();
+    assert!(u128::from(stats.create_errors) <= most, "{stats}");
+    assert_eq!(found_dead(&stats), 4, "{stats}");
+    site.leave();
+}
+
+#[test]
+fn a_connect_that_is_not_answered_costs_its_budget_and_its_caller_hears_of_it_at_the_deadline() {
+    let budget = ms(50);
+    let site = Site::with(bridge(), pool("nc-hole", 2), |manager| {
+        manager.connect_timeout(budget)
+    });
+    site.proxy.dig().unwrap();
+    let error = told(&site.pool, ms(200));
+    assert_eq!(connect_error(&error), ErrorKind::TimedOut);
+    match error.last_create_error() {
+        Some(ConbusError::Connect { after, peer, .. }) => {
+            assert_eq!(*peer, site.proxy.addr());
+            assert!(
+                *after >= budget - ms(5) && *after <= budget + noise(),
+                "{after:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    site.leave();
+}
+
+#[test]
+fn a_connect_that_outlives_its_caller_goes_on_and_serves_the_next() {
+    let site = Site::open("nc-late", 1);
+    site.proxy.dig().unwrap();
+    site.pool.clear();
+    eventually(|| site.pool.stats().disposed == 1);
+    let before = site.pool.stats();
+    let (got, took) = timed(|| site.pool.get_timeout(ms(50)));
+    let error = got.unwrap_err();
+    assert_at(took, ms(50));
+    let details = timeout(&error);
+    assert_eq!(details.phase, Phase::Creating, "{error}");
+    assert_eq!(details.creating, 1, "{error}");
+    site.proxy.up().unwrap();
+    // The system knocks again by itself, a second after the first time.
+    let mut line = site.pool.get_timeout(SOON).unwrap();
+    assert_eq!(read(&mut line, SOON).unwrap(), MILD);
+    drop(line);
+    let stats = site.pool.stats();
+    assert_eq!(stats.created, before.created + 1, "{stats}");
+    assert_eq!(stats.create_errors, before.create_errors, "{stats}");
+    site.leave();
+}
+
+#[test]
+fn connects_past_the_create_timeout_are_given_up_and_closed_when_they_come_through() {
+    let limit = ms(60);
+    let site = Site::with(
+        bridge(),
+        pool("nc-given", 2).create_timeout(limit),
+        |manager| manager,
+    );
+    site.proxy.dig().unwrap();
+    let error = told(&site.pool, ms(200));
+    match timeout(&error).last {
+        Some(Cause::TimedOut { hook, after, .. }) => {
+            assert_eq!((hook, after), ("create", limit));
+        }
+        ref other => panic!("{other:?}"),
+    }
+    let stats = site.pool.stats();
+    assert!((1..=4).contains(&stats.abandoned), "{stats}");
+    site.proxy.up().unwrap();
+    eventually(|| site.pool.stats().abandoned == 0);
+    assert!(site.pool.stats().evicted(EvictReason::Late) > 0);
+    site.leave();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn closing_waits_no_longer_than_told_for_a_connect_that_is_not_answered() {
+    let Site {
+        bridge,
+        proxy,
+        pool,
+    } = Site::open("nc-close", 1);
+    proxy.dig().unwrap();
+    pool.clear();
+    eventually(|| pool.stats().disposed == 1);
+    let fillers = scenario::sockets_to(proxy.addr());
+    let caller = {
+        let pool = pool.clone();
+        spawn(move || pool.get_timeout(SOON).map(drop))
+    };
+    // The connect is under way.
+    eventually(|| scenario::sockets_to(proxy.addr()) > fillers);
+    let (closed, took) = timed(|| pool.close_timeout(ms(60)));
+    let left = closed.unwrap_err();
+    assert_at(took, ms(60));
+    assert_eq!((left.in_use, left.hooks_running), (0, 1), "{left}");
+    assert!(caller.join_soon().unwrap_err().is_closed());
+    proxy.up().unwrap();
+    // The connection comes, finds the pool closed and is closed itself.
+    pool.close_timeout(SOON).unwrap();
+    let stats = pool.stats();
+    assert_eq!(stats.created, stats.disposed, "{stats}");
+    assert!(proxy.wait_for(|seen| seen.open == 0, SOON));
+    drop(bridge);
+}
+
+/// Callers of a server that lets nobody in for good: nobody is served, nobody waits too long, and
+/// every one of them learns why.
+#[track_caller]
+fn nobody_is_let_in(site: &Site) {
+    let deadline = ms(40);
+    for _ in 0..5 {
+        let (got, took) = timed(|| site.pool.get_timeout(deadline));
+        assert_at(took.max(deadline), deadline);
+        match got {
+            // The end has not come yet, and meets the user.
+            Ok(mut line) => {
+                let error = read(&mut line, SOON).unwrap_err();
+                assert!(
+                    matches!(error, ClientError::Io(_) | ClientError::Closed),
+                    "{error}"
+                );
+                PooledConnection::discard(line);
+            }
+            // It had come when the new connection was looked at.
+            Err(error) => match error.last_create_error() {
+                Some(ConbusError::Closed { .. } | ConbusError::Reset { .. }) => {}
+                // A reset can be so fast that the connect itself fails.
+                Some(ConbusError::Connect { source, .. })
+                    if source.kind() == ErrorKind::ConnectionReset => {}
+                // The first connect was not over yet.
+                None if error.is_timeout() && took >= deadline => {}
+                other => panic!("{error}: {other:?}"),
+            },
+        }
+    }
+}
+
+#[test]
+fn a_server_that_takes_clients_and_resets_them_serves_nobody_and_blocks_nobody() {
+    for (name, after) in [("nc-rst0", 0), ("nc-rst5", 5)] {
+        let site = Site::open(name, 2);
+        let after = ms(after);
+        site.proxy.add(Downstream, Toxic::ResetPeer { after });
+        site.proxy
+            .add(Downstream, Toxic::Timeout { close_after: None });
+        nobody_is_let_in(&site);
+        site.leave();
+    }
+}
+
+#[test]
+fn a_server_that_takes_clients_and_closes_them_serves_nobody_and_blocks_nobody() {
+    let site = Site::open("nc-shut", 2);
+    // The proxy still accepts, and finds nobody behind it.
+    site.bridge.stop();
+    nobody_is_let_in(&site);
+    assert!(site.proxy.counters().unreached > 0);
+    site.bridge.restart().unwrap();
+    site.leave();
+}
+
+#[test]
+fn a_server_that_takes_clients_and_says_nothing_costs_each_user_the_read_timeout() {
+    let patience = ms(40);
+    let site = Site::with(bridge(), pool("nc-silent", 2), |manager| {
+        manager.read_timeout(patience)
+    });
+    site.proxy.cut(Ending::Fin);
+    site.proxy.add_both(Toxic::Timeout { close_after: None });
+    let before = site.pool.stats();
+    for _ in 0..3 {
+        let mut line = site.pool.get_timeout(SOON).unwrap();
+        let (answer, took) = timed(|| line.read(&mut [0]));
+        assert!(took >= patience - TICK, "{took:?}");
+        let kind = answer.unwrap_err().kind();
+        assert!(
+            matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            "{kind}"
+        );
+        PooledConnection::discard(line);
+    }
+    let stats = site.pool.stats();
+    assert_eq!(stats.created - before.created, 3, "{stats}");
+    assert_eq!(stats.evicted(EvictReason::Discarded), 3, "{stats}");
+    assert_eq!(stats.create_errors, 0, "{stats}");
+    site.leave();
+}

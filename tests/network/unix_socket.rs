@@ -1,0 +1,555 @@
+//! The manager of Unix sockets: how it opens, probes, restores and closes a connection, and a pool of it.
+
+#![cfg(unix)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test of real sockets measures real time"
+)]
+
+use crate::common;
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{self, ErrorKind, Read, Write},
+    mem::MaybeUninit,
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{SOON, eventually, ms, noise, now, spawn};
+use conpool::{ConnectionManager, EvictReason, Pool, UnixSocketError, UnixSocketManager, Unread};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder for the sockets of one test, removed with all that is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("conpool-unix-{}-{number}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// A manager, a connection it made and the peer's end of it.
+fn connected(unread: Unread) -> (UnixSocketManager, UnixStream, UnixStream) {
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path()).unwrap();
+    let manager = UnixSocketManager::builder(folder.path())
+        .unread(unread)
+        .close_wait(PATIENCE)
+        .build();
+    let near = manager.create().unwrap();
+    let far = listener.accept().unwrap().0;
+    (manager, near, far)
+}
+
+/// Sends bytes and waits until `to` has them.
+fn deliver(mut from: &UnixStream, to: &UnixStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    let mut seen = vec![MaybeUninit::uninit(); bytes.len()];
+    eventually(|| SockRef::from(to).peek(&mut seen).unwrap() == bytes.len());
+}
+
+/// A listener that accepts nothing and has no place left for one more connection.
+#[cfg(target_os = "linux")]
+fn full_listener(path: &Path) -> (UnixListener, Vec<Socket>) {
+    let address = SockAddr::unix(path).unwrap();
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&address).unwrap();
+    listener.listen(0).unwrap();
+    let mut queue = Vec::new();
+    loop {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        match socket.connect(&address) {
+            Ok(()) => queue.push(socket),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(queue.len() < 64, "the queue does not fill");
+    }
+    (listener.into(), queue)
+}
+
+/// Both questions give this answer, each of them twice.
+fn stays_good(manager: &UnixSocketManager, connection: &mut UnixStream) {
+    for _ in 0..2 {
+        manager.check_aliveness(connection).unwrap();
+        manager.on_checkout(connection).unwrap();
+    }
+}
+
+/// The connection is bad, and stays bad in the same way.
+fn stays_bad(manager: &UnixSocketManager, connection: &mut UnixStream) -> UnixSocketError {
+    let first = manager.check_aliveness(connection).unwrap_err();
+    for _ in 0..2 {
+        let again = manager.check_aliveness(connection).unwrap_err();
+        assert_eq!(again.to_string(), first.to_string());
+        let again = manager.on_checkout(connection).unwrap_err();
+        assert_eq!(again.to_string(), first.to_string());
+    }
+    first
+}
+
+fn policies() -> [Unread; 3] {
+    [Unread::default(), Unread::Keep, Unread::Reject]
+}
+
+/// Whether the probe sees the end behind unread bytes without reading them.
+const SEES_BEHIND_BYTES: bool = cfg!(target_os = "linux");
+
+#[test]
+fn a_path_that_does_not_exist_is_transient_because_a_server_may_be_restarting() {
+    let folder = Folder::new();
+    let manager = UnixSocketManager::new(folder.path());
+    let error = manager.create().unwrap_err();
+    let UnixSocketError::Connect { path, source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((path, source.kind()), (&folder.path(), ErrorKind::NotFound));
+    assert!(manager.is_transient(&error) && error.source().is_some());
+}
+
+#[test]
+fn a_refusal_is_transient() {
+    let folder = Folder::new();
+    // The file of a server that was killed stays behind.
+    drop(UnixListener::bind(folder.path()).unwrap());
+    let manager = UnixSocketManager::new(folder.path());
+    let error = manager.create().unwrap_err();
+    let UnixSocketError::Connect { source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(source.kind(), ErrorKind::ConnectionRefused);
+    assert!(manager.is_transient(&error));
+}
+
+#[test]
+fn a_path_that_cannot_be_one_is_permanent() {
+    for path in [String::new(), "a\0b".to_owned(), "a".repeat(200)] {
+        let manager = UnixSocketManager::new(&path);
+        let error = manager.create().unwrap_err();
+        assert!(
+            matches!(&error, UnixSocketError::Path { path: p, .. } if *p == Path::new(&path)),
+            "{path:?}: {error}"
+        );
+        assert!(!manager.is_transient(&error) && error.source().is_some());
+    }
+}
+
+#[test]
+fn errors_are_transient_exactly_when_the_server_may_come_back() {
+    let connect = |kind: ErrorKind| -> bool {
+        // The variants are open for reading only; an attempt is the way to one.
+        let folder = Folder::new();
+        match UnixSocketManager::new(folder.path()).create().unwrap_err() {
+            UnixSocketError::Connect { path, after, .. } => UnixSocketError::Connect {
+                path,
+                after,
+                source: io::Error::from(kind),
+            }
+            .is_transient(),
+            other => panic!("{other}"),
+        }
+    };
+    for kind in [
+        ErrorKind::ConnectionRefused,
+        ErrorKind::ConnectionReset,
+        ErrorKind::ConnectionAborted,
+        ErrorKind::NotFound,
+        ErrorKind::TimedOut,
+    ] {
+        assert!(connect(kind), "{kind:?}");
+    }
+    for kind in [
+        ErrorKind::PermissionDenied,
+        ErrorKind::InvalidInput,
+        ErrorKind::NotADirectory,
+    ] {
+        assert!(!connect(kind), "{kind:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_queue_costs_the_connect_timeout_and_is_transient() {
+    let folder = Folder::new();
+    let _full = full_listener(&folder.path());
+    let budget = ms(80);
+    let manager = UnixSocketManager::builder(folder.path())
+        .connect_timeout(budget)
+        .build();
+    let start = now();
+    let error = manager.create().unwrap_err();
+    let took = start.elapsed();
+    assert!(took >= budget && took < budget + noise(), "{took:?}");
+    let UnixSocketError::Connect { source, after, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(source.kind(), ErrorKind::TimedOut);
+    assert!(source.to_string().contains("queue"), "{source}");
+    assert!(*after >= budget && manager.is_transient(&error));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_waits_for_a_place_in_the_queue_and_the_stream_then_blocks() {
+    let folder = Folder::new();
+    let (listener, queue) = full_listener(&folder.path());
+    let manager = UnixSocketManager::builder(folder.path())
+        .connect_timeout(PATIENCE)
+        .read_timeout(ms(20))
+        .build();
+    let create = spawn(move || manager.create());
+    thread::sleep(ms(30));
+    assert!(!create.is_finished());
+    let accepted: Vec<_> = queue.iter().map(|_| listener.accept().unwrap()).collect();
+    let mut near = create.join_soon().unwrap();
+    assert_eq!(accepted.len(), queue.len());
+    let start = Instant::now();
+    let error = near.read(&mut [0]).unwrap_err();
+    assert!(start.elapsed() >= ms(15), "does not block: {error}");
+}
+
+#[test]
+fn a_zero_budget_is_out_of_time_and_an_unlimited_one_connects() {
+    let folder = Folder::new();
+    let _listener = UnixListener::bind(folder.path()).unwrap();
+    let manager = UnixSocketManager::builder(folder.path())
+        .connect_timeout(Duration::ZERO)
+        .build();
+    let error = manager.create().unwrap_err();
+    assert!(matches!(&error, UnixSocketError::OutOfTime { path, .. } if *path == folder.path()));
+    assert!(manager.is_transient(&error));
+    let manager = UnixSocketManager::builder(folder.path())
+        .connect_timeout(Duration::MAX)
+        .read_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX)
+        .build();
+    let near = manager.create().unwrap();
+    assert_eq!(near.read_timeout().unwrap(), None);
+    assert_eq!(near.write_timeout().unwrap(), None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_begins_with_a_nul_byte_is_an_abstract_name() {
+    use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    let name = format!("conpool-unix-{}", process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    let manager = UnixSocketManager::new(format!("\0{name}"));
+    let mut near = manager.create().unwrap();
+    let far = listener.accept().unwrap().0;
+    deliver(&far, &near, b"x");
+    stays_good(&manager, &mut near);
+    drop((far, listener));
+    let error = stays_bad(&manager, &mut near);
+    assert!(error.to_string().contains(&format!("\"@{name}\"")));
+}
+
+#[test]
+fn timeouts_are_set_and_set_again_at_check_in() {
+    let folder = Folder::new();
+    let _listener = UnixListener::bind(folder.path()).unwrap();
+    let manager = UnixSocketManager::builder(folder.path())
+        .read_timeout(ms(1200))
+        .write_timeout(ms(1600))
+        .build();
+    let mut near = manager.create().unwrap();
+    for _ in 0..2 {
+        assert_eq!(near.read_timeout().unwrap(), Some(ms(1200)));
+        assert_eq!(near.write_timeout().unwrap(), Some(ms(1600)));
+        near.set_read_timeout(None).unwrap();
+        near.set_write_timeout(Some(ms(4))).unwrap();
+        near.set_nonblocking(true).unwrap();
+        manager.on_checkin(&mut near).unwrap();
+        assert!(!SockRef::from(&near).nonblocking().unwrap());
+    }
+}
+
+#[test]
+fn a_timeout_of_zero_is_an_error_that_names_the_setting() {
+    let folder = Folder::new();
+    let _listener = UnixListener::bind(folder.path()).unwrap();
+    let builder = || UnixSocketManager::builder(folder.path());
+    let zero = Duration::ZERO;
+    for (setting, manager) in [
+        ("read_timeout", builder().read_timeout(zero).build()),
+        ("write_timeout", builder().write_timeout(zero).build()),
+    ] {
+        let error = manager.create().unwrap_err();
+        assert!(
+            matches!(error, UnixSocketError::Configure { option, .. } if option == setting),
+            "{error}"
+        );
+        assert!(!manager.is_transient(&error));
+    }
+}
+
+#[test]
+fn an_idle_connection_is_good() {
+    for unread in policies() {
+        let (manager, mut near, _far) = connected(unread);
+        stays_good(&manager, &mut near);
+        assert!(!manager.check_may_block());
+    }
+}
+
+#[test]
+fn a_closed_connection_is_seen_and_names_its_path() {
+    for unread in policies() {
+        let (manager, mut near, far) = connected(unread);
+        let path = near.peer_addr().unwrap();
+        drop(far);
+        let error = stays_bad(&manager, &mut near);
+        assert!(
+            matches!(&error, UnixSocketError::Closed { path: p } if Some(&**p) == path.as_pathname()),
+            "{error}"
+        );
+        assert!(error.is_transient());
+    }
+}
+
+#[test]
+fn a_half_closed_connection_is_seen() {
+    for unread in policies() {
+        let (manager, mut near, far) = connected(unread);
+        far.shutdown(Shutdown::Write).unwrap();
+        let error = stays_bad(&manager, &mut near);
+        assert!(matches!(error, UnixSocketError::Closed { .. }), "{error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reset_connection_is_seen() {
+    for unread in policies() {
+        let (manager, mut near, far) = connected(unread);
+        deliver(&near, &far, b"never read");
+        drop(far);
+        let error = stays_bad(&manager, &mut near);
+        assert!(matches!(error, UnixSocketError::Reset { .. }), "{error}");
+        assert!(error.is_transient());
+        // The user who reads the error takes it away; the connection stays bad.
+        near.read(&mut [0]).unwrap_err();
+        stays_bad(&manager, &mut near);
+    }
+}
+
+#[test]
+fn unread_bytes_are_thrown_away_kept_or_a_reason_to_evict() {
+    let (manager, mut near, mut far) = connected(Unread::default());
+    deliver(&far, &near, &[7; 9000]);
+    stays_good(&manager, &mut near);
+    far.write_all(b"new").unwrap();
+    let mut bytes = [0; 16];
+    assert_eq!(near.read(&mut bytes).unwrap(), 3);
+    assert_eq!(&bytes[..3], b"new");
+
+    let (manager, mut near, far) = connected(Unread::Keep);
+    deliver(&far, &near, b"old");
+    stays_good(&manager, &mut near);
+    assert_eq!(near.read(&mut bytes).unwrap(), 3);
+
+    let (manager, mut near, far) = connected(Unread::Reject);
+    deliver(&far, &near, b"old");
+    let error = stays_bad(&manager, &mut near);
+    assert!(matches!(error, UnixSocketError::Unread { limit: 0, .. }));
+}
+
+#[test]
+fn more_unread_bytes_than_allowed_are_a_reason_to_evict() {
+    for max_bytes in [0, 99] {
+        let (manager, mut near, far) = connected(Unread::Discard { max_bytes });
+        deliver(&far, &near, &[7; 100]);
+        let error = stays_bad(&manager, &mut near);
+        assert!(
+            matches!(error, UnixSocketError::Unread { bytes, limit, .. } if bytes > limit && limit == max_bytes),
+            "{error}"
+        );
+    }
+    let (manager, mut near, far) = connected(Unread::Discard { max_bytes: 100 });
+    deliver(&far, &near, &[7; 100]);
+    stays_good(&manager, &mut near);
+}
+
+#[test]
+fn a_close_behind_unread_bytes_is_seen() {
+    for unread in policies() {
+        if unread != Unread::default() && !SEES_BEHIND_BYTES {
+            continue;
+        }
+        let (manager, mut near, far) = connected(unread);
+        deliver(&far, &near, &[7; 100]);
+        drop(far);
+        let error = stays_bad(&manager, &mut near);
+        assert!(matches!(error, UnixSocketError::Closed { .. }), "{error}");
+    }
+}
+
+#[test]
+fn the_probe_does_not_wait_and_leaves_the_mode_alone() {
+    let (manager, mut near, _far) = connected(Unread::default());
+    let start = now();
+    for _ in 0..1000 {
+        manager.check_aliveness(&mut near).unwrap();
+    }
+    assert!(start.elapsed() < ms(200) + noise(), "{:?}", start.elapsed());
+    near.set_read_timeout(Some(ms(20))).unwrap();
+    let start = Instant::now();
+    let error = near.read(&mut [0]).unwrap_err();
+    assert!(start.elapsed() >= ms(15), "{error}");
+}
+
+#[test]
+fn a_connection_shut_down_by_its_user_is_seen_at_check_in() {
+    let (manager, mut near, _far) = connected(Unread::default());
+    manager.on_checkin(&mut near).unwrap();
+    near.shutdown(Shutdown::Write).unwrap();
+    let error = manager.on_checkin(&mut near).unwrap_err();
+    assert!(matches!(error, UnixSocketError::ShutDown { .. }), "{error}");
+}
+
+#[test]
+fn a_connection_closed_by_the_server_is_called_so_at_check_in() {
+    let (manager, mut near, far) = connected(Unread::default());
+    drop(far);
+    let error = manager.on_checkin(&mut near).unwrap_err();
+    assert!(matches!(error, UnixSocketError::Closed { .. }), "{error}");
+}
+
+#[test]
+fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
+    let (manager, near, mut far) = connected(Unread::default());
+    // Sent before the end and never read by anybody: must not turn the end into a reset.
+    deliver(&far, &near, b"late");
+    let peer = thread::spawn(move || {
+        let mut rest = Vec::new();
+        let seen = far.read_to_end(&mut rest).map(|_| Instant::now());
+        thread::sleep(ms(30));
+        (seen, Instant::now())
+    });
+    // The user may have left it in any mode.
+    near.set_nonblocking(true).unwrap();
+    manager.dispose(near);
+    let returned = Instant::now();
+    let (seen, answered) = peer.join().unwrap();
+    assert!(seen.unwrap() < returned);
+    assert!(answered < returned);
+}
+
+#[test]
+fn dispose_waits_at_most_close_wait_even_for_a_peer_that_never_stops_sending() {
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path()).unwrap();
+    let wait = ms(60);
+    let manager = UnixSocketManager::builder(folder.path())
+        .close_wait(wait)
+        .build();
+    let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
+    let start = now();
+    manager.dispose(near);
+    let took = start.elapsed();
+    assert!(took >= wait && took < wait + noise(), "{took:?}");
+    drop(far);
+
+    let (near, mut far) = (manager.create().unwrap(), listener.accept().unwrap().0);
+    let sender = thread::spawn(move || {
+        while far.write_all(b"more").is_ok() {
+            thread::sleep(ms(1));
+        }
+    });
+    let start = now();
+    manager.dispose(near);
+    let took = start.elapsed();
+    assert!(took >= wait && took < wait + noise(), "{took:?}");
+    sender.join().unwrap();
+}
+
+#[test]
+fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
+    for gone in [true, false] {
+        let folder = Folder::new();
+        let listener = UnixListener::bind(folder.path()).unwrap();
+        let manager = UnixSocketManager::builder(folder.path())
+            .close_wait(if gone { PATIENCE } else { Duration::ZERO })
+            .build();
+        let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
+        let far = if gone {
+            drop(far);
+            None
+        } else {
+            Some(far)
+        };
+        let start = now();
+        manager.dispose(near);
+        assert!(start.elapsed() < ms(100) + noise(), "{:?}", start.elapsed());
+        if let Some(mut far) = far {
+            assert_eq!(far.read(&mut [0]).unwrap(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_pool_waits_for_a_server_that_restarts_and_replaces_what_it_closed() {
+    let folder = Folder::new();
+    // The greeting may come before the first checkout, which must not throw it away.
+    let manager = UnixSocketManager::builder(folder.path())
+        .unread(Unread::Keep)
+        .read_timeout(SOON)
+        .build();
+    let pool = Pool::builder()
+        .max_size(1)
+        .get_timeout(SOON)
+        .build_lazy(manager)
+        .unwrap();
+    let path = folder.path();
+    // The file of the socket appears only now, and again after a restart.
+    let server = spawn(move || {
+        for greeting in [b"1", b"2"] {
+            thread::sleep(ms(30));
+            let listener = UnixListener::bind(&path).unwrap();
+            let mut peer = listener.accept().unwrap().0;
+            peer.write_all(greeting).unwrap();
+            // The client answers when it has read the greeting.
+            peer.read_exact(&mut [0]).unwrap();
+            fs::remove_file(&path).unwrap();
+        }
+    });
+    for greeting in [b"1", b"2"] {
+        let mut connection = pool.get().unwrap();
+        let mut byte = [0];
+        connection.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, greeting);
+        connection.write_all(b"x").unwrap();
+        // The end of the connection has come before it is given back.
+        assert_eq!(connection.read(&mut byte).unwrap(), 0);
+    }
+    server.join_soon();
+    let stats = pool.stats();
+    assert_eq!(stats.created, 2);
+    eventually(|| pool.stats().evicted(EvictReason::HookFailed) == 2);
+}

@@ -1,0 +1,66 @@
+//! The promises of a pool and of keyed pools, a module each.
+
+mod chaos;
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+#[path = "../keyed/mod.rs"]
+mod keyed;
+mod model;
+
+mod background_checks;
+mod events_order;
+mod fault_product;
+mod foreign_code;
+mod hostile_corners;
+mod hostile_failure;
+mod hostile_no_collector;
+mod hostile_races;
+mod hostile_refill;
+mod keyed_faults;
+mod keyed_keys;
+mod keyed_min_idle;
+mod keyed_pool;
+mod keyed_settings;
+mod keyed_total;
+mod model_based;
+mod model_regressions;
+mod peers_closing;
+mod peers_counting;
+mod peers_failing;
+mod peers_growing;
+mod peers_lifetime;
+mod peers_settings;
+mod peers_waiting;
+mod promise_1_deadline;
+mod promise_2_order;
+mod promise_3_growth;
+mod promise_4_failure;
+mod promise_5_never_stale;
+mod promise_6_cap;
+mod promise_7_conservation;
+mod recovery;
+mod registry;
+mod rest_spike;
+mod rest_sweep;
+mod stress;
+mod using_builder;
+mod using_clear_retain_add;
+mod using_close;
+mod using_debug;
+mod using_errors;
+mod using_events;
+mod using_fail_fast;
+mod using_guard;
+mod using_handles;
+mod using_health;
+mod using_health_state;
+mod using_leaks;
+mod using_manual_clock;
+mod using_max_waiters;
+mod using_no_collector;
+mod using_resize;
+mod using_stats;
+mod using_suspend;
+mod using_traits;
+mod using_zero_waits;

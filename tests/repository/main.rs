@@ -1,0 +1,10 @@
+//! The pages, the examples and the layout of the sources.
+
+mod pages;
+
+mod architecture;
+mod comparison_page;
+mod docs_promises;
+mod front_page;
+mod peers_page;
+mod r2d2_page;

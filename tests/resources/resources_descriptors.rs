@@ -1,0 +1,191 @@
+//! Descriptors: what a pool does when there are no more, and who inherits those it has.
+
+#![cfg(target_os = "linux")]
+
+use crate::common;
+use crate::resources;
+use crate::support;
+
+use common::{SOON, assert_at, eventually, ms, quick_backoff, take, timed};
+use conpool::{BuildError, ConbusSocketManager, GetError, Pool, PoolBuilder, PooledConnection};
+use resources::{limits::FewDescriptors, process, usage::Usage};
+use std::{
+    error::Error, fs, io, net::TcpStream, os::fd::OwnedFd, os::unix::net::UnixStream,
+    process::Command,
+};
+use support::{client, emulator::Emulator};
+
+const SERIAL: u64 = 1_013_010_000;
+
+/// The bridge is in another process, so that a limit here does not meet it.
+fn with_a_bridge_next_door(test: &str, body: impl FnOnce(&str)) {
+    if let Some(address) = process::argument(test) {
+        return body(&address);
+    }
+    let bridge = Emulator::builder().max_clients(64).start().unwrap();
+    process::run(test, &bridge.addr().to_string());
+    assert!(bridge.wait_for(|seen| seen.open == 0, SOON));
+    assert_eq!(bridge.counters().refused, 0);
+}
+
+fn sockets(name: &str) -> PoolBuilder<ConbusSocketManager> {
+    Pool::builder()
+        .name(name)
+        .max_size(4)
+        .backoff(quick_backoff())
+}
+
+/// The error of the system at the end of the chain.
+fn system_error(error: &(dyn Error + 'static)) -> Option<i32> {
+    let deeper = error.source().and_then(system_error);
+    let here = error.downcast_ref::<io::Error>();
+    deeper.or_else(|| here.and_then(io::Error::raw_os_error))
+}
+
+#[track_caller]
+fn too_many_files(error: &(dyn Error + 'static)) {
+    let wanted = rustix::io::Errno::MFILE.raw_os_error();
+    assert_eq!(system_error(error), Some(wanted), "{error:?}");
+}
+
+fn works(connection: &mut TcpStream) {
+    client::read_temperature(connection, SERIAL, SOON).unwrap();
+}
+
+#[test]
+fn without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there_are_some() {
+    const NAME: &str =
+        "without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there_are_some";
+    with_a_bridge_next_door(NAME, |address| {
+        let _ = common::noise();
+        let before = Usage::now();
+        let pool = sockets("emfile")
+            .build(ConbusSocketManager::new(address))
+            .unwrap();
+        let few = FewDescriptors::begin(1);
+        // One is open, one more can be.
+        let mut held = take(&pool, 2);
+        let (result, took) = timed(|| pool.get_timeout(ms(60)));
+        assert_at(took, ms(60));
+        let error = result.unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        too_many_files(error.last_create_error().unwrap());
+        let stats = pool.stats();
+        assert_eq!((stats.in_use, stats.max_size), (2, 4), "{stats}");
+        assert!(stats.create_errors >= 1, "{stats}");
+        held.iter_mut().for_each(|connection| works(connection));
+
+        // The size it has serves on, and what is discarded can be replaced.
+        drop(held.pop());
+        works(&mut pool.get_timeout(SOON).unwrap());
+        PooledConnection::discard(held.pop().unwrap());
+        held = take(&pool, 2);
+        held.iter_mut().for_each(|connection| works(connection));
+
+        // The one who waits is served by the next create after the limit is gone.
+        let ((), waited) = timed(|| {
+            std::thread::scope(|scope| {
+                let waiter = scope.spawn(|| works(&mut pool.get_timeout(SOON).unwrap()));
+                common::queued(&pool, 1);
+                drop(few);
+                waiter.join().unwrap();
+            });
+        });
+        assert!(waited < SOON, "{waited:?}");
+        held.extend(take(&pool, 2));
+        assert_eq!(pool.stats().in_use, 4);
+        held.iter_mut().for_each(|connection| works(connection));
+        drop(held);
+        pool.close_timeout(SOON).unwrap();
+        drop(pool);
+        before.is_restored("the limit is gone");
+    });
+}
+
+#[test]
+fn with_nothing_open_the_want_of_a_descriptor_is_told_at_once() {
+    const NAME: &str = "with_nothing_open_the_want_of_a_descriptor_is_told_at_once";
+    with_a_bridge_next_door(NAME, |address| {
+        let _ = common::noise();
+        let before = Usage::now();
+        let few = FewDescriptors::begin(0);
+        let manager = || ConbusSocketManager::new(address);
+        let error = sockets("nofiles").build(manager()).unwrap_err();
+        assert!(matches!(error, BuildError::Create { .. }), "{error:?}");
+        too_many_files(&error);
+
+        let pool = sockets("nofiles").build_lazy(manager()).unwrap();
+        let (result, took) = timed(|| pool.get_timeout(SOON));
+        let error = result.unwrap_err();
+        assert!(took < SOON / 2, "{took:?}");
+        assert!(matches!(error, GetError::Create { .. }), "{error:?}");
+        too_many_files(&error);
+        assert_eq!(pool.stats().size, 0, "{}", pool.stats());
+
+        drop(few);
+        works(&mut pool.get_timeout(SOON).unwrap());
+        pool.close_timeout(SOON).unwrap();
+        drop(pool);
+        before.is_restored("the limit is gone");
+    });
+}
+
+#[test]
+fn a_name_that_could_not_be_looked_up_without_a_descriptor_is_looked_up_again() {
+    const NAME: &str = "a_name_that_could_not_be_looked_up_without_a_descriptor_is_looked_up_again";
+    with_a_bridge_next_door(NAME, |address| {
+        let _ = common::noise();
+        let before = Usage::now();
+        let port = address.rsplit(':').next().unwrap();
+        // All on this thread: what the resolver keeps of a failure, it keeps for the thread.
+        let pool = sockets("nonames")
+            .background_collector(false)
+            .build_lazy(ConbusSocketManager::new(format!("localhost:{port}")))
+            .unwrap();
+        let few = FewDescriptors::begin(0);
+        let error = pool.get_timeout(SOON).unwrap_err();
+        assert!(matches!(error, GetError::Create { .. }), "{error:?}");
+        drop(few);
+        works(&mut pool.get_timeout(SOON).unwrap());
+        pool.close_timeout(SOON).unwrap();
+        drop(pool);
+        before.is_restored("the limit is gone");
+    });
+}
+
+/// The sockets among the descriptors of this process, as `socket:[inode]`.
+fn my_sockets() -> Vec<String> {
+    let entries = fs::read_dir("/proc/self/fd").unwrap();
+    entries
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .map(|link| link.to_string_lossy().into_owned())
+        .filter(|link| link.starts_with("socket:"))
+        .collect()
+}
+
+#[test]
+fn a_program_that_is_started_inherits_no_connection() {
+    let bridge = Emulator::builder().max_clients(8).start().unwrap();
+    let pool = sockets("heir")
+        .build(ConbusSocketManager::new(bridge.addr().to_string()))
+        .unwrap();
+    let held = take(&pool, 3);
+    let mine = my_sockets();
+    assert!(mine.len() >= 3, "{mine:?}");
+
+    // One socket it is given on purpose, to show that it would tell of the others.
+    let (given, _other) = UnixStream::pair().unwrap();
+    let listing = Command::new("ls")
+        .args(["-l", "/proc/self/fd"])
+        .stdin(OwnedFd::from(given))
+        .output()
+        .unwrap();
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    assert_eq!(listing.matches("socket:").count(), 1, "{listing}");
+    for socket in &mine {
+        assert!(!listing.contains(socket.as_str()), "{socket} in {listing}");
+    }
+    drop(held);
+    pool.close_timeout(SOON).unwrap();
+    eventually(|| bridge.counters().open == 0);
+}
