@@ -598,6 +598,8 @@ fn pgbouncer_tells_of_a_server_that_is_down_and_of_an_unknown_user_with_one_code
     // One that has asked for nothing yet is taken; a statement shows that there is no server.
     let mut client = bouncer.config("postgres").connect(NoTls).unwrap();
     let error = client.batch_execute("SELECT 1").unwrap_err();
+    assert!(code::postgres::is_transient(&error), "{error:?}");
+    // PgBouncer sends the error and closes. A client that sees both at once may tell of the end alone.
     let code = error.code().map(|state| state.code().to_owned());
-    assert_eq!((code, code::postgres::is_transient(&error)), class_08);
+    assert!(code.is_none() || code == class_08.0, "{error:?}");
 }
