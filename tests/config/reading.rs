@@ -225,3 +225,27 @@ fn a_file_can_hold_several_pools() {
     let sizes: Vec<_> = pools.values().map(|config| config.max_size).collect();
     assert_eq!(sizes, [4, 3]);
 }
+
+/// The page's block of `language`.
+fn block(language: &str) -> &'static str {
+    let page = include_str!("../../src/docs/settings.md");
+    let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_examples_of_the_page_are_read_as_they_say() {
+    let config = toml(block("toml"));
+    assert_eq!((config.max_size, config.min_idle), (20, 5));
+    assert_eq!(config.max_lifetime, None);
+    assert_eq!(config.health_check, HealthCheck::AfterIdle(ms(500)));
+    assert_eq!(config.backoff.initial, ms(100));
+    assert_eq!(config.backoff.max, Duration::from_secs(90));
+    assert_eq!(config.backoff.factor, 2.0);
+
+    let config = yaml(block("yaml"));
+    assert_eq!((config.max_size, config.min_idle), (10, 2));
+    assert_eq!(config.idle_timeout, Some(Duration::from_secs(300)));
+    assert_eq!(config.keepalive_interval, Some(Duration::from_secs(60)));
+    assert_eq!(config.backoff.jitter, 0.0);
+}

@@ -4,7 +4,10 @@
 mod common;
 #[path = "mod.rs"]
 mod http;
-#[allow(dead_code, reason = "of what the scenarios share only the sockets are looked at here")]
+#[allow(
+    dead_code,
+    reason = "of what the scenarios share only the sockets are looked at here"
+)]
 #[path = "../scenario/mod.rs"]
 mod scenario;
 #[path = "../support/mod.rs"]

@@ -355,7 +355,7 @@ fn the_manager_inside_is_at_hand_and_debug_names_only_its_type() {
     let plain = format!("{:?}", R2d2Manager::new(peer.clone()));
     assert_eq!(
         plain,
-        "R2d2Manager { inner: r2d2_manager::r2d2::Peer, customizer: None }"
+        "R2d2Manager { inner: r2d2::r2d2::Peer, customizer: None }"
     );
     assert!(format!("{manager:?}").contains("customizer: Some(Peer("));
     let boxed = R2d2Manager::new(peer.clone()).customizer(Box::new(peer));

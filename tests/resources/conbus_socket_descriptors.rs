@@ -1,4 +1,4 @@
-//! A failed connect leaves no descriptor behind. Alone in its process, because it counts them.
+//! A failed connect leaves no descriptor behind.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -6,7 +6,7 @@
     reason = "a test of real sockets measures real time"
 )]
 
-use crate::support;
+use crate::{resources::process::alone, support};
 
 use std::{fs, time::Duration};
 
@@ -19,6 +19,10 @@ fn descriptors() -> usize {
 
 #[test]
 fn no_descriptor_is_left_behind() {
+    alone("no_descriptor_is_left_behind", count);
+}
+
+fn count() {
     let closed = ClosedPort::new().unwrap();
     let hole = BlackHole::new().unwrap();
     let listener = listener();
