@@ -91,7 +91,7 @@ impl<M: ConnectionManager> Pool<M> {
         Self {
             handle: Arc::new(Handle(Arc::clone(&shared))),
             engine: Arc::clone(&shared.engine),
-            near: shared.engine.table.near(),
+            near: shared.engine.table.slot_cache(),
             shared,
         }
     }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 const FEW: usize = 4;
 const STALL: Duration = Duration::from_millis(5);
 const MANY: usize = 16;
-const PATIENCE: Duration = Duration::from_millis(100);
+const DISPOSE_SOFT_LIMIT: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(300);
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -122,7 +122,7 @@ impl State {
     /// With as many threads as there may be: when their work stands still, unless it moves before.
     fn stands_still_at(&self) -> Option<Instant> {
         let moved = self.moved.filter(|_| self.unhurried >= MANY);
-        moved.map(|moved| moved + PATIENCE)
+        moved.map(|moved| moved + DISPOSE_SOFT_LIMIT)
     }
 
     /// When the collector should look at the queue again.

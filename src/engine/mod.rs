@@ -37,33 +37,33 @@
 //! - An idle entry has its ready bit set (see [`table`]), or its storer is about to set it.
 //! - Lock order: the engine's lock, then one letter box. Nothing of type `T` is dropped under either.
 
-mod hint;
-mod ledger;
+mod thread_cache;
+mod counts;
 mod moves;
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod naive;
-mod permit;
-mod queue;
-mod settle;
-mod sharing;
+mod permits;
+mod wait_queue;
+mod handoff;
+mod limit_member;
 mod slot;
 mod table;
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests;
-mod ticket;
-mod total;
+mod waiter;
+mod shared_limit;
 mod wait;
 
-pub(crate) use hint::this_thread;
-pub(crate) use ledger::{BACKGROUND_CHECKS, Birth, CHECK_PATIENCE, CheckFor, Job, JobKind, Ledger};
+pub(crate) use thread_cache::this_thread;
+pub(crate) use counts::{BACKGROUND_CHECKS, Opened, CHECK_SOFT_LIMIT, CheckFor, Job, JobKind, Counts};
 pub(crate) use moves::CheckId;
-pub(crate) use permit::{Leaving, Permit};
-pub(crate) use queue::{Effects, Queue};
-pub(crate) use sharing::Need;
-pub(crate) use slot::{Loan, Slot, Stamp};
-pub(crate) use table::{Near, Table};
-pub(crate) use ticket::{Mail, Ticket};
-pub(crate) use total::{Elsewhere, Share, Total};
+pub(crate) use permits::{DisposePermit, Permit};
+pub(crate) use wait_queue::{Actions, WaitQueue};
+pub(crate) use limit_member::CreateReason;
+pub(crate) use slot::{Checkout, Slot, Stamp};
+pub(crate) use table::{SlotCache, Table};
+pub(crate) use waiter::{Outcome, Waiter};
+pub(crate) use shared_limit::{Followup, Member, SharedLimit};
 
 use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crossbeam_utils::CachePadded;
@@ -73,57 +73,57 @@ use std::time::{Duration, Instant};
 
 const CLOSED: u32 = 1;
 const SUSPENDED: u32 = 2;
-const YOUNG: u32 = 4;
-const DUE: u32 = 8;
+const HEAD_WAITING: u32 = 4;
+const HEAD_DUE: u32 = 8;
 /// Somebody waits and does not know of what comes back from now on.
-const TELL: u32 = 64;
+const NOTIFY_HEAD: u32 = 64;
 /// The collector wants to hear of the next checkout.
-const LISTENING: u32 = 16;
+const WAKE_COLLECTOR: u32 = 16;
 /// No checkout of this pool is silent.
-const LOUD: u32 = 32;
+const INSTRUMENTED: u32 = 32;
 /// A check-in must ask the [`Total`] as well.
 const SHARED: u32 = 128;
 /// What does not stand in the way of a checkout.
-const PASSABLE: u32 = YOUNG | TELL | SHARED;
+const FAST_PATH_OK: u32 = HEAD_WAITING | NOTIFY_HEAD | SHARED;
 /// What is not the regime's to change.
-const KEPT: u32 = LISTENING | LOUD | SHARED;
+const STICKY: u32 = WAKE_COLLECTOR | INSTRUMENTED | SHARED;
 
 /// Now, in both reckonings: the tick of the pool's clock for ages, and real time for waits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
+pub(crate) struct Now {
     pub(crate) tick: u64,
     pub(crate) real: Instant,
 }
 
 /// What the lock protects.
-pub(crate) struct Core<T: Send + 'static, F: Send + 'static> {
-    pub(crate) ledger: Ledger,
-    pub(crate) queue: Queue<T, F>,
+pub(crate) struct State<T: Send + 'static, F: Send + 'static> {
+    pub(crate) counts: Counts,
+    pub(crate) queue: WaitQueue<T, F>,
     /// Engines that slots of this one went to, not yet told.
-    elsewhere: Vec<Elsewhere>,
+    elsewhere: Vec<Followup>,
 }
 
-impl<T: Send + 'static, F: Send + 'static> Deref for Core<T, F> {
-    type Target = Ledger;
-    fn deref(&self) -> &Ledger {
-        &self.ledger
+impl<T: Send + 'static, F: Send + 'static> Deref for State<T, F> {
+    type Target = Counts;
+    fn deref(&self) -> &Counts {
+        &self.counts
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> DerefMut for Core<T, F> {
-    fn deref_mut(&mut self) -> &mut Ledger {
-        &mut self.ledger
+impl<T: Send + 'static, F: Send + 'static> DerefMut for State<T, F> {
+    fn deref_mut(&mut self) -> &mut Counts {
+        &mut self.counts
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
+impl<T: Send + 'static, F: Send + 'static> State<T, F> {
     /// Waiters that no create and no check is under way for.
-    pub(crate) fn uncovered(&self) -> usize {
-        self.queue.len().saturating_sub(self.covering())
+    pub(crate) fn waiters_without_job(&self) -> usize {
+        self.queue.len().saturating_sub(self.jobs_with_waiter())
     }
 
     /// When the pause after a failed create ends. It is shorter while somebody waits.
-    pub(crate) fn pause(&self) -> Option<Instant> {
+    pub(crate) fn backoff_until(&self) -> Option<Instant> {
         match self.queue.is_empty() {
             true => self.paused_until,
             false => self.paused_for_waiters_until,
@@ -131,7 +131,7 @@ impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
     }
 
     pub(crate) fn is_paused(&self, now: Instant) -> bool {
-        self.pause().is_some_and(|until| until > now)
+        self.backoff_until().is_some_and(|until| until > now)
     }
 
     /// May a create start now?
@@ -144,20 +144,20 @@ impl<T: Send + 'static, F: Send + 'static> Core<T, F> {
     }
 
     /// The backend is down, as far as is known, and it is not yet time to try again, or another tries.
-    pub(crate) fn is_out(&self, now: Instant) -> bool {
+    pub(crate) fn is_in_outage(&self, now: Instant) -> bool {
         let tried = self.is_paused(now) || self.creating > 0;
         self.failing && self.open == 0 && !self.closed && tried
     }
 
     /// Nothing is open or under way, and nobody waits.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.is_quiet() && self.queue.is_empty()
+    pub(crate) fn is_empty_and_unused(&self) -> bool {
+        self.is_drained() && self.queue.is_empty()
     }
 }
 
 /// Why an entry cannot go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Surplus {
+pub(crate) enum RejectReason {
     Closed,
     Cleared,
     Shrunk,
@@ -167,112 +167,112 @@ pub(crate) enum Surplus {
 
 /// What comes of handing an entry back: something to do, or the entry again, retired under the same
 /// lock, where the pool has no place for it any more.
-pub(crate) type Handed<T, F> = Result<Effects<T, F>, (Retired<T, F>, Surplus)>;
+pub(crate) type ReturnResult<T, F> = Result<Actions<T, F>, (Evicted<T, F>, RejectReason)>;
 
 /// An entry on its way out.
 #[must_use = "it has to be disposed"]
-pub(crate) struct Retired<T: Send + 'static, F: Send + 'static> {
+pub(crate) struct Evicted<T: Send + 'static, F: Send + 'static> {
     pub(crate) entry: Box<T>,
     /// The count of uses of the slot it leaves.
     pub(crate) uses: u64,
-    pub(crate) leaving: Leaving<T, F>,
+    pub(crate) leaving: DisposePermit<T, F>,
 }
 
 /// How a wait ended.
-pub(crate) enum Waited<T: Send + 'static, F: Send + 'static> {
-    Mail(Mail<T, F>),
+pub(crate) enum WaitResult<T: Send + 'static, F: Send + 'static> {
+    Mail(Outcome<T, F>),
     /// Found by the waiter itself, in a slot.
-    Found(Loan<T>),
+    Found(Checkout<T>),
     TimedOut,
 }
 
 pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     gate: CachePadded<AtomicU32>,
     /// When the head that was told is due, in nanoseconds after `epoch`.
-    due_at: AtomicU64,
+    head_due_at: AtomicU64,
     epoch: Instant,
     pub(crate) table: Table<T>,
-    core: Mutex<Core<T, F>>,
-    quiet: Condvar,
+    state: Mutex<State<T, F>>,
+    drained: Condvar,
     /// How long the head may be overtaken; None for as long as it likes.
-    bound: Option<Duration>,
+    fairness_bound: Option<Duration>,
     /// True where waiters run their creates themselves.
     inline: bool,
     /// Where the slots are shared with other engines.
-    share: Option<Share<T, F>>,
+    member: Option<Member<T, F>>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     pub(crate) fn new(
         max_size: usize,
         max_creating: usize,
-        bound: Option<Duration>,
+        fairness_bound: Option<Duration>,
         inline: bool,
         now: Instant,
-        total: Option<&Arc<Total<T, F>>>,
+        total: Option<&Arc<SharedLimit<T, F>>>,
     ) -> Arc<Self> {
-        let share = total.map(Total::share);
-        let gate = if share.is_some() { SHARED } else { 0 };
+        let member = total.map(SharedLimit::join);
+        let gate = if member.is_some() { SHARED } else { 0 };
         let engine = Arc::new(Self {
             gate: CachePadded::new(AtomicU32::new(gate)),
-            due_at: AtomicU64::new(0),
+            head_due_at: AtomicU64::new(0),
             epoch: now,
-            table: Table::new(hint::Tag::next_pool(), max_size),
-            core: Mutex::new(Core {
-                ledger: Ledger::new(max_size, max_creating),
-                queue: Queue::new(),
+            table: Table::new(thread_cache::Tag::next_pool(), max_size),
+            state: Mutex::new(State {
+                counts: Counts::new(max_size, max_creating),
+                queue: WaitQueue::new(),
                 elsewhere: Vec::new(),
             }),
-            quiet: Condvar::new(),
-            bound,
+            drained: Condvar::new(),
+            fairness_bound,
             inline,
-            share,
+            member,
         });
-        if let Some(share) = &engine.share {
-            share.present(&engine);
+        if let Some(member) = &engine.member {
+            member.attach(&engine);
         }
         engine
     }
 
-    pub(crate) fn share(&self) -> Option<&Share<T, F>> {
-        self.share.as_ref()
+    pub(crate) fn member(&self) -> Option<&Member<T, F>> {
+        self.member.as_ref()
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Core<T, F>> {
-        self.core.lock()
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T, F>> {
+        self.state.lock()
     }
 
     // ---- the fast side -------------------------------------------------------------------------
 
     /// Nothing stands in the way of a checkout: nobody waits, or the head may still be overtaken.
     #[inline]
-    pub(crate) fn is_open_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !PASSABLE == 0
+    pub(crate) fn fast_path_open(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & !FAST_PATH_OK == 0
     }
 
     /// Somebody waits, or may do so elsewhere.
     #[inline]
-    pub(crate) fn has_line(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & PASSABLE != 0
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & FAST_PATH_OK != 0
     }
 
     /// Whoever waits knows that something may come back, and is not due yet; and nobody waits for a slot
     /// elsewhere. When it is due, its own alarm may come late, where those that pass the connections
     /// round leave it no core.
-    pub(crate) fn may_pass_line(&self, now: impl FnOnce() -> Instant) -> bool {
+    pub(crate) fn may_skip_handoff(&self, now: impl FnOnce() -> Instant) -> bool {
         let gate = self.gate.load(Ordering::Acquire);
-        if gate & SHARED != 0 && self.is_hungry() {
+        if gate & SHARED != 0 && self.limit_has_waiters() {
             return false;
         }
-        match gate & (YOUNG | TELL) {
+        match gate & (HEAD_WAITING | NOTIFY_HEAD) {
             0 => true,
-            YOUNG => self.nanos(now()) < self.due_at.load(Ordering::Relaxed),
+            YOUNG => self.nanos(now()) < self.head_due_at.load(Ordering::Relaxed),
             _ => false,
         }
     }
 
-    fn is_hungry(&self) -> bool {
-        (self.share.as_ref()).is_some_and(|share| share.total().is_hungry())
+    fn limit_has_waiters(&self) -> bool {
+        (self.member.as_ref()).is_some_and(|member| member.limit().has_waiters())
     }
 
     fn nanos(&self, moment: Instant) -> u64 {
@@ -280,104 +280,104 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// From now on there is always something to do at a checkout: the road is never open.
-    pub(crate) fn close_road(&self) {
-        self.gate.fetch_or(LOUD, Ordering::AcqRel);
+    pub(crate) fn disable_fast_path(&self) {
+        self.gate.fetch_or(INSTRUMENTED, Ordering::AcqRel);
     }
 
     /// Nothing stands in the way of a checkout but what there is to do at each.
-    pub(crate) fn is_loud_road(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !PASSABLE == LOUD
+    pub(crate) fn is_instrumented(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & !FAST_PATH_OK == INSTRUMENTED
     }
 
     /// May a caller take an idle entry without queueing?
-    pub(crate) fn may_overtake(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & (CLOSED | SUSPENDED | DUE) == 0
+    pub(crate) fn may_barge(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & (CLOSED | SUSPENDED | HEAD_DUE) == 0
     }
 
     /// Asks the next checkout to ring the collector, or stops asking. True if it was asked before.
-    pub(crate) fn listen(&self, on: bool) -> bool {
+    pub(crate) fn set_wake_collector(&self, on: bool) -> bool {
         let before = if on {
-            self.gate.fetch_or(LISTENING, Ordering::AcqRel)
+            self.gate.fetch_or(WAKE_COLLECTOR, Ordering::AcqRel)
         } else {
-            self.gate.fetch_and(!LISTENING, Ordering::AcqRel)
+            self.gate.fetch_and(!WAKE_COLLECTOR, Ordering::AcqRel)
         };
-        before & LISTENING != 0
+        before & WAKE_COLLECTOR != 0
     }
 
-    pub(crate) fn is_listening(&self) -> bool {
-        self.gate.load(Ordering::Relaxed) & LISTENING != 0
+    pub(crate) fn has_wake_collector(&self) -> bool {
+        self.gate.load(Ordering::Relaxed) & WAKE_COLLECTOR != 0
     }
 
     /// Any idle entry, lowest slot first. Misses none that was at rest when the search began.
-    pub(crate) fn take_any(&self, now: u64) -> Option<Loan<T>> {
-        let hinted = self.table.hinted();
+    pub(crate) fn take_idle(&self, now: u64) -> Option<Checkout<T>> {
+        let hinted = self.table.last_used_slot();
         hinted
             .and_then(|slot| slot.take(now))
-            .or_else(|| self.table.find(now))
-            .or_else(|| self.table.watch_all(now))
+            .or_else(|| self.table.find_idle(now))
+            .or_else(|| self.table.take_or_mark_all(now))
     }
 
     // ---- check-in, the slow way ----------------------------------------------------------------
 
     /// Brings an entry back through the lock. `fresh`: it was just created, checked or added, and
     /// goes to the head waiter however young. A surplus entry comes back, retired under the same lock.
-    pub(crate) fn give(
+    pub(crate) fn return_entry(
         self: &Arc<Self>,
-        loan: Loan<T>,
+        checkout: Checkout<T>,
         idle_since: u64,
         generation: u64,
         fresh: bool,
         now: Instant,
-    ) -> Handed<T, F> {
-        let mut core = self.lock();
-        self.give_locked(&mut core, loan, idle_since, generation, fresh, now)
+    ) -> ReturnResult<T, F> {
+        let mut state = self.lock();
+        self.return_locked(&mut state, checkout, idle_since, generation, fresh, now)
     }
 
     /// Why an entry of this generation cannot go back, if it cannot.
-    pub(crate) fn surplus(&self, core: &Core<T, F>, generation: u64) -> Option<Surplus> {
-        if core.closed {
-            return Some(Surplus::Closed);
+    pub(crate) fn reject_reason(&self, state: &State<T, F>, generation: u64) -> Option<RejectReason> {
+        if state.closed {
+            return Some(RejectReason::Closed);
         }
-        if generation != core.generation {
-            return Some(Surplus::Cleared);
+        if generation != state.generation {
+            return Some(RejectReason::Cleared);
         }
-        core.is_over().then_some(Surplus::Shrunk)
+        state.is_over_limit().then_some(RejectReason::Shrunk)
     }
 
-    pub(crate) fn give_locked(
+    pub(crate) fn return_locked(
         self: &Arc<Self>,
-        core: &mut Core<T, F>,
-        loan: Loan<T>,
+        state: &mut State<T, F>,
+        checkout: Checkout<T>,
         idle_since: u64,
         generation: u64,
         fresh: bool,
         now: Instant,
-    ) -> Handed<T, F> {
-        if let Some(surplus) = self.surplus(core, generation) {
-            return Err((self.retire_locked(core, loan, now), surplus));
+    ) -> ReturnResult<T, F> {
+        if let Some(surplus) = self.reject_reason(state, generation) {
+            return Err((self.begin_dispose_locked(state, checkout, now), surplus));
         }
-        if self.is_claimed(core, fresh, now) {
-            let retired = self.retire_locked(core, loan, now);
-            return Err((retired, Surplus::MadeRoom));
+        if self.is_owed_to_peer(state, fresh, now) {
+            let evicted = self.begin_dispose_locked(state, checkout, now);
+            return Err((evicted, RejectReason::MadeRoom));
         }
-        if !core.queue.is_empty() && !core.suspended && (fresh || self.head_is_due(core, now)) {
-            let mut effects = Effects::new();
-            let loan = Loan { idle_since, ..loan };
-            effects.wakes.extend(core.queue.serve(Mail::Loan(loan)));
-            self.settle_into(core, now, &mut effects);
-            return Ok(effects);
+        if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
+            let mut actions = Actions::new();
+            let checkout = Checkout { idle_since, ..checkout };
+            actions.wakes.extend(state.queue.hand_off(Outcome::Loan(checkout)));
+            self.settle_into(state, now, &mut actions);
+            return Ok(actions);
         }
-        let mut effects = Effects::new();
-        if !core.queue.is_empty() && !core.suspended {
+        let mut actions = Actions::new();
+        if !state.queue.is_empty() && !state.suspended {
             // The head is young. Tell it once that there is something to look for; when it comes,
             // others may have been faster, and then its alarm is set for when it is due.
-            effects.wakes.extend(core.queue.poke_head(false));
-            self.set_gate(core, now);
+            actions.wakes.extend(state.queue.notify_head(false));
+            self.update_gate(state, now);
         }
-        core.queue.unseen |= !core.queue.is_empty();
-        let tell = self.gate.load(Ordering::Relaxed) & TELL != 0;
-        self.table.store_locked(loan, idle_since, tell);
-        Ok(effects)
+        state.queue.has_unseen_return |= !state.queue.is_empty();
+        let tell = self.gate.load(Ordering::Relaxed) & NOTIFY_HEAD != 0;
+        self.table.store_locked(checkout, idle_since, tell);
+        Ok(actions)
     }
 
     /// How many connections this thread checked out and has not given back.

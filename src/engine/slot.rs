@@ -13,7 +13,7 @@
 //! The same atomic step that returns a connection thus tells that somebody waits for it, with no
 //! fence and no shared flag on the warm path.
 
-use super::hint::{Tag, remember};
+use super::thread_cache::{Tag, cache_slot};
 use crate::sync::{AtomicU64, Ordering::Relaxed, SwapCell};
 
 /// One place for an entry. Slots live as long as the process and are handed from a finished pool to
@@ -37,7 +37,7 @@ pub(crate) struct Slot<T> {
     tag: AtomicU64,
 }
 
-const WATCHED: u64 = 1 << 63;
+const RETURN_SLOW: u64 = 1 << 63;
 const VACANT: u64 = u64::MAX;
 const STANDBY: u64 = 1 << 63;
 
@@ -66,7 +66,7 @@ impl<T> Slot<T> {
     }
 
     /// Makes a vacant slot ready for its next pool.
-    pub(super) fn adopt(&self, tag: Tag) {
+    pub(super) fn assign(&self, tag: Tag) {
         debug_assert_eq!(
             self.stamp(),
             Stamp::Vacant,
@@ -85,7 +85,7 @@ impl<T> Slot<T> {
 
     /// Lets the calling thread look here first next time.
     pub(crate) fn remember(&self) {
-        remember(Tag(self.tag.load(Relaxed) & !WATCHED));
+        cache_slot(Tag(self.tag.load(Relaxed) & !RETURN_SLOW));
     }
 
     #[inline]
@@ -99,27 +99,27 @@ impl<T> Slot<T> {
 
     /// Since when the entry is out. Only its holder should ask.
     #[inline]
-    pub(crate) fn out_since(&self) -> u64 {
+    pub(crate) fn in_use_since(&self) -> u64 {
         self.stamp.load(Relaxed) >> 1
     }
 
     /// Whether it went out at this very tick.
     #[inline]
-    pub(crate) fn is_out_since(&self, tick: u64) -> bool {
+    pub(crate) fn is_in_use_since(&self, tick: u64) -> bool {
         self.stamp.load(Relaxed) == in_use(tick)
     }
 
     /// All checkouts.
     #[inline]
     pub(crate) fn uses(&self) -> u64 {
-        self.gets() + self.tries()
+        self.gets() + self.try_gets()
     }
 
     pub(crate) fn gets(&self) -> u64 {
         self.gets.load(Relaxed)
     }
 
-    pub(crate) fn tries(&self) -> u64 {
+    pub(crate) fn try_gets(&self) -> u64 {
         self.tries.load(Relaxed)
     }
 
@@ -148,11 +148,11 @@ impl<T> Slot<T> {
 
     /// Takes the entry, if one is here. The slot then counts as in use since `now`.
     #[inline]
-    pub(crate) fn take(&'static self, now: u64) -> Option<Loan<T>> {
+    pub(crate) fn take(&'static self, now: u64) -> Option<Checkout<T>> {
         let entry = self.cell.swap(None)?;
         let idle_since = self.stamp.load(Relaxed) >> 1;
         self.stamp.store(in_use(now), Relaxed);
-        Some(Loan {
+        Some(Checkout {
             slot: self,
             entry,
             idle_since,
@@ -162,16 +162,16 @@ impl<T> Slot<T> {
     /// Puts the entry back as idle since `now` and remembers the slot, unless somebody watches it: then
     /// the entry comes back and has to go the slow way, through the lock.
     #[inline]
-    pub(crate) fn put_back(&self, entry: Box<T>, now: u64) -> Result<(), Box<T>> {
+    pub(crate) fn try_return(&self, entry: Box<T>, now: u64) -> Result<(), Box<T>> {
         let tag = self.tag.load(Relaxed);
-        if tag & WATCHED != 0 {
+        if tag & RETURN_SLOW != 0 {
             return Err(entry);
         }
         self.store(entry, now);
-        if self.is_watched() {
+        if self.returns_slow() {
             return self.take_back(now);
         }
-        remember(Tag(tag));
+        cache_slot(Tag(tag));
         Ok(())
     }
 
@@ -200,31 +200,31 @@ impl<T> Slot<T> {
     }
 
     /// Like [`take`](Self::take), and if the slot is empty, whoever brings its entry back will notice.
-    pub(super) fn watch(&'static self, now: u64) -> Option<Loan<T>> {
+    pub(super) fn take_or_mark(&'static self, now: u64) -> Option<Checkout<T>> {
         // Before the swap: a check-in that does not see this has its entry found by the swap.
-        self.set_watched(true);
+        self.set_return_slow(true);
         self.take(now)
     }
 
-    pub(super) fn is_watched(&self) -> bool {
-        self.tag.load(Relaxed) & WATCHED != 0
+    pub(super) fn returns_slow(&self) -> bool {
+        self.tag.load(Relaxed) & RETURN_SLOW != 0
     }
 
-    pub(super) fn set_watched(&self, on: bool) {
+    pub(super) fn set_return_slow(&self, on: bool) {
         match on {
-            true => self.tag.fetch_or(WATCHED, Relaxed),
-            false => self.tag.fetch_and(!WATCHED, Relaxed),
+            true => self.tag.fetch_or(RETURN_SLOW, Relaxed),
+            false => self.tag.fetch_and(!RETURN_SLOW, Relaxed),
         };
     }
 
     /// Marks a reserved slot as holding a connection that is in use.
-    pub(super) fn occupy(&'static self, entry: Box<T>, now: u64, expires: u64) -> Loan<T> {
+    pub(super) fn occupy(&'static self, entry: Box<T>, now: u64, expires: u64) -> Checkout<T> {
         self.expires.store(expires, Relaxed);
         self.checked.store(now, Relaxed);
         // The first check-in goes the slow way: waiters may have queued while this slot was vacant.
-        self.set_watched(true);
+        self.set_return_slow(true);
         self.stamp.store(in_use(now), Relaxed);
-        Loan {
+        Checkout {
             slot: self,
             entry,
             idle_since: now,
@@ -247,18 +247,18 @@ const fn idle(tick: u64) -> u64 {
 
 /// An entry on its way between places, together with the slot it belongs to. Whoever has it must put
 /// it somewhere: losing one loses a slot.
-#[must_use = "a loan that is dropped loses a slot"]
-pub(crate) struct Loan<T: 'static> {
+#[must_use = "a checkout that is dropped loses a slot"]
+pub(crate) struct Checkout<T: 'static> {
     pub(crate) slot: &'static Slot<T>,
     pub(crate) entry: Box<T>,
     /// The tick at which it came to rest, before it was taken.
     pub(crate) idle_since: u64,
 }
 
-impl<T> Loan<T> {
+impl<T> Checkout<T> {
     /// Counts a checkout by this thread.
     #[inline]
-    pub(crate) fn count_use(&self, thread: u64) {
+    pub(crate) fn count_get(&self, thread: u64) {
         // A load and a store, no read-modify-write: only the holder of the entry writes these.
         self.slot.gets.store(self.slot.gets() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
@@ -266,13 +266,13 @@ impl<T> Loan<T> {
 
     /// The same for a checkout by `try_get`.
     #[inline]
-    pub(crate) fn count_try(&self, thread: u64) {
-        self.slot.tries.store(self.slot.tries() + 1, Relaxed);
+    pub(crate) fn count_try_get(&self, thread: u64) {
+        self.slot.tries.store(self.slot.try_gets() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
     }
 
     /// It goes to its holder at this tick, after it was handed over or checked.
-    pub(crate) fn set_out_since(&self, tick: u64) {
+    pub(crate) fn set_in_use_since(&self, tick: u64) {
         self.slot.stamp.store(in_use(tick), Relaxed);
     }
 
@@ -286,6 +286,6 @@ impl<T> Loan<T> {
     pub(super) fn store_locked(self, now: u64) -> bool {
         let slot = self.slot;
         slot.store(self.entry, now);
-        slot.is_watched()
+        slot.returns_slow()
     }
 }

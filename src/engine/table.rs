@@ -23,8 +23,8 @@
 //! segments (64 bytes a slot) to the next pool of the same type, and a process keeps as many as it
 //! used at its peak. That is the price of a `'static` guard without a count and without `unsafe`.
 
-use super::hint::{Tag, recall};
-use super::slot::{Loan, Slot, Stamp};
+use super::thread_cache::{Tag, cached_slot};
+use super::slot::{Checkout, Slot, Stamp};
 use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::OnceLock;
 
@@ -44,24 +44,24 @@ pub(crate) struct Table<T: Send + 'static> {
 
 /// What of a table never changes, for every handle to have a copy: between its two swaps a warm cycle
 /// waits for every load that needs another load first.
-pub(crate) struct Near<T: 'static> {
+pub(crate) struct SlotCache<T: 'static> {
     tag: Tag,
     slots: &'static [Slot<T>],
 }
 
-impl<T> Clone for Near<T> {
+impl<T> Clone for SlotCache<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Near<T> {}
+impl<T> Copy for SlotCache<T> {}
 
-impl<T> Near<T> {
+impl<T> SlotCache<T> {
     /// The slot that this thread used last here, if it is one of the first segment.
     #[inline]
-    pub(crate) fn hinted(self) -> Option<&'static Slot<T>> {
-        self.slots.get(recall(self.tag) as usize)
+    pub(crate) fn last_used_slot(self) -> Option<&'static Slot<T>> {
+        self.slots.get(cached_slot(self.tag) as usize)
     }
 }
 
@@ -81,15 +81,15 @@ impl<T: Send + 'static> Table<T> {
         }
     }
 
-    pub(crate) fn near(&self) -> Near<T> {
+    pub(crate) fn slot_cache(&self) -> SlotCache<T> {
         let (tag, slots) = (self.tag, self.first.slots);
-        Near { tag, slots }
+        SlotCache { tag, slots }
     }
 
     /// The slot that this thread used last here.
     #[inline(never)]
-    pub(crate) fn hinted(&self) -> Option<&'static Slot<T>> {
-        self.get(u32::try_from(recall(self.tag)).ok()?)
+    pub(crate) fn last_used_slot(&self) -> Option<&'static Slot<T>> {
+        self.get(u32::try_from(cached_slot(self.tag)).ok()?)
     }
 
     /// The slot with this index, if there ever was one.
@@ -100,7 +100,7 @@ impl<T: Send + 'static> Table<T> {
     }
 
     fn find_segment(&self, index: u32) -> Option<(&Segment<T>, usize)> {
-        match place(index as usize, self.first.slots.len()) {
+        match locate(index as usize, self.first.slots.len()) {
             (0, offset) => Some((&self.first, offset)),
             (segment, offset) => Some((self.more[segment - 1].get()?, offset)),
         }
@@ -109,7 +109,7 @@ impl<T: Send + 'static> Table<T> {
     /// The slot with this index, made now if need be.
     pub(super) fn get_or_make(&self, index: u32) -> &'static Slot<T> {
         let first = self.first.slots.len();
-        let (segment, offset) = match place(index as usize, first) {
+        let (segment, offset) = match locate(index as usize, first) {
             (0, offset) => (&self.first, offset),
             (number, offset) => {
                 let len = first << (number - 1);
@@ -163,17 +163,17 @@ impl<T: Send + 'static> Table<T> {
 
     /// Takes the lowest idle entry it finds, without disturbing the slots in use. May miss one when
     /// many slots are in use; [`watch_all`](Self::watch_all) does not.
-    pub(super) fn find(&self, now: u64) -> Option<Loan<T>> {
+    pub(super) fn find_idle(&self, now: u64) -> Option<Checkout<T>> {
         self.find_below(u32::MAX, now)
     }
 
     /// Takes the lowest idle entry it finds in a slot below this one.
-    pub(crate) fn find_below(&self, end: u32, now: u64) -> Option<Loan<T>> {
+    pub(crate) fn find_below(&self, end: u32, now: u64) -> Option<Checkout<T>> {
         let mut passed = 0;
         for slot in self.ready().take_while(|slot| slot.index() < end) {
             if let Stamp::Idle(_) = slot.stamp() {
-                if let Some(loan) = slot.take(now) {
-                    return Some(loan);
+                if let Some(checkout) = slot.take(now) {
+                    return Some(checkout);
                 }
             }
             passed += 1;
@@ -185,30 +185,30 @@ impl<T: Send + 'static> Table<T> {
     }
 
     /// How many entries seem to be idle, counted up to `enough`.
-    pub(super) fn seems_idle(&self, enough: usize) -> usize {
+    pub(super) fn count_idle(&self, enough: usize) -> usize {
         let idle = |slot: &&'static Slot<T>| matches!(slot.stamp(), Stamp::Idle(_));
         self.ready().filter(idle).take(enough).count()
     }
 
     /// Takes the lowest idle entry; every slot passed on the way is watched from now on.
-    pub(super) fn watch_all(&self, now: u64) -> Option<Loan<T>> {
-        self.ready().find_map(|slot| self.watch(slot, now))
+    pub(super) fn take_or_mark_all(&self, now: u64) -> Option<Checkout<T>> {
+        self.ready().find_map(|slot| self.take_or_mark(slot, now))
     }
 
     /// Watches every slot and leaves the entries where they are. Under the pool's lock.
-    pub(super) fn watch_and_leave(&self, now: u64) {
+    pub(super) fn mark_all(&self, now: u64) {
         for slot in self.ready() {
-            if let Some(loan) = self.watch(slot, now) {
-                let idle_since = loan.idle_since;
-                self.store_locked(loan, idle_since, true);
+            if let Some(checkout) = self.take_or_mark(slot, now) {
+                let idle_since = checkout.idle_since;
+                self.store_locked(checkout, idle_since, true);
             }
         }
     }
 
     /// Takes the entry of this slot or watches the slot.
-    pub(super) fn watch(&self, slot: &'static Slot<T>, now: u64) -> Option<Loan<T>> {
+    pub(super) fn take_or_mark(&self, slot: &'static Slot<T>, now: u64) -> Option<Checkout<T>> {
         self.clear_ready(slot.index());
-        let found = slot.watch(now);
+        let found = slot.take_or_mark(now);
         if found.is_some() {
             // Still watched: its next check-in takes the slow way and settles both.
             self.set_ready(slot.index());
@@ -217,13 +217,13 @@ impl<T: Send + 'static> Table<T> {
     }
 
     /// Stores an entry under the pool's lock. `watched`: its next check-in must go the slow way too.
-    pub(super) fn store_locked(&self, loan: Loan<T>, now: u64, watched: bool) {
-        let index = loan.slot.index();
+    pub(super) fn store_locked(&self, checkout: Checkout<T>, now: u64, watched: bool) {
+        let index = checkout.slot.index();
         // In this order: a watcher that clears the bit after it was set here has not yet set `watched`
         // then, so what it sets is not undone, and is seen after the swap.
-        loan.slot.set_watched(watched);
+        checkout.slot.set_return_slow(watched);
         self.set_ready(index);
-        if loan.store_locked(now) {
+        if checkout.store_locked(now) {
             self.set_ready(index);
         }
     }
@@ -232,9 +232,9 @@ impl<T: Send + 'static> Table<T> {
 impl<T: Send + 'static> Segment<T> {
     /// The slots from this index on.
     fn new(tag: Tag, start: usize, len: usize) -> Self {
-        let slots = spare::take(len);
+        let slots = free_list::take(len);
         for (index, slot) in (start as u32..).zip(slots) {
-            slot.adopt(tag.with_slot(index));
+            slot.assign(tag.with_slot(index));
         }
         Self {
             slots,
@@ -245,7 +245,7 @@ impl<T: Send + 'static> Segment<T> {
 
 /// Segment and offset of an index, where the first segment has so many slots.
 #[inline]
-const fn place(index: usize, first: usize) -> (usize, usize) {
+const fn locate(index: usize, first: usize) -> (usize, usize) {
     if index < first {
         return (0, index);
     }
@@ -261,7 +261,7 @@ impl<T: Send + 'static> Drop for Table<T> {
             let vacant = |slot: &Slot<T>| slot.stamp() == Stamp::Vacant;
             segment.slots.iter().all(vacant)
         });
-        whole.for_each(|segment| spare::put(segment.slots));
+        whole.for_each(|segment| free_list::put(segment.slots));
     }
 }
 
@@ -277,19 +277,19 @@ fn leak<T>(len: usize) -> &'static [Slot<T>] {
 
 /// Slots that finished pools left, by type and number.
 #[cfg(not(any(conpool_loom, conpool_shuttle)))]
-mod spare {
+mod free_list {
     use super::Slot;
     use parking_lot::Mutex;
     use std::any::{Any, TypeId};
     use std::collections::HashMap;
     use std::sync::LazyLock;
 
-    type Shelf = HashMap<(TypeId, usize), Box<dyn Any + Send>>;
+    type FreeLists = HashMap<(TypeId, usize), Box<dyn Any + Send>>;
     type Kept<T> = Vec<&'static [Slot<T>]>;
-    static SHELF: LazyLock<Mutex<Shelf>> = LazyLock::new(Mutex::default);
+    static FREE_LISTS: LazyLock<Mutex<FreeLists>> = LazyLock::new(Mutex::default);
 
     pub(super) fn take<T: Send + 'static>(len: usize) -> &'static [Slot<T>] {
-        let mut shelf = SHELF.lock();
+        let mut shelf = FREE_LISTS.lock();
         let kept = shelf.get_mut(&(TypeId::of::<T>(), len));
         let kept = kept.and_then(|kept| kept.downcast_mut::<Kept<T>>());
         let spare = kept.and_then(Vec::pop);
@@ -298,7 +298,7 @@ mod spare {
     }
 
     pub(super) fn put<T: Send + 'static>(slots: &'static [Slot<T>]) {
-        let mut shelf = SHELF.lock();
+        let mut shelf = FREE_LISTS.lock();
         let kept = shelf.entry((TypeId::of::<T>(), slots.len()));
         let kept = kept.or_insert_with(|| Box::new(Kept::<T>::new()));
         if let Some(kept) = kept.downcast_mut::<Kept<T>>() {
@@ -309,7 +309,7 @@ mod spare {
 
 /// Loom's atomics live for one execution only, so a model hands nothing on.
 #[cfg(any(conpool_loom, conpool_shuttle))]
-mod spare {
+mod free_list {
     use super::Slot;
 
     pub(super) use super::leak as take;
@@ -326,14 +326,14 @@ mod tests {
         for first in [1, 2, 16, FIRST] {
             let (mut segment, mut offset, mut len) = (0, 0, first);
             for index in 0..100_000 {
-                assert_eq!(place(index, first), (segment, offset), "index {index}");
+                assert_eq!(locate(index, first), (segment, offset), "index {index}");
                 offset += 1;
                 if offset == len {
                     len = first << segment;
                     (segment, offset) = (segment + 1, 0);
                 }
             }
-            assert!(place(u32::MAX as usize, first).0 <= SEGMENTS);
+            assert!(locate(u32::MAX as usize, first).0 <= SEGMENTS);
         }
     }
 
@@ -347,7 +347,7 @@ mod tests {
         let all: Vec<_> = table.all().map(Slot::index).collect();
         assert_eq!(all, (0..1024).collect::<Vec<_>>());
         table.get_or_make(700).remember();
-        assert_eq!(table.hinted().map(Slot::index), Some(700));
+        assert_eq!(table.last_used_slot().map(Slot::index), Some(700));
     }
 
     #[test]

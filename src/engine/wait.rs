@@ -1,7 +1,7 @@
 //! Waiting: joining the line, sleeping until there is an outcome, leaving.
 
 use super::{
-    CLOSED, Core, DUE, Effects, Engine, KEPT, Loan, Moment, SUSPENDED, TELL, Ticket, Waited, YOUNG,
+    CLOSED, State, HEAD_DUE, Actions, Engine, STICKY, Checkout, Now, SUSPENDED, NOTIFY_HEAD, Waiter, WaitResult, HEAD_WAITING,
 };
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -9,144 +9,144 @@ use std::time::Instant;
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// Joins the line. The caller must then [`search`](Self::search), all under one lock.
-    pub(crate) fn join(&self, core: &mut Core<T, F>, ticket: &Arc<Ticket<T, F>>, now: Instant) {
-        core.queue.join(ticket);
-        self.set_gate(core, now);
+    pub(crate) fn enqueue(&self, state: &mut State<T, F>, waiter: &Arc<Waiter<T, F>>, now: Instant) {
+        state.queue.push(waiter);
+        self.update_gate(state, now);
     }
 
     /// Looks for an idle entry on behalf of a waiter in line, watching every slot it passes. The
     /// first waiter's search is what makes every later check-in go through the lock.
     pub(crate) fn search(
         &self,
-        core: &mut Core<T, F>,
-        ticket: &Ticket<T, F>,
+        state: &mut State<T, F>,
+        waiter: &Waiter<T, F>,
         now: u64,
-    ) -> Option<Loan<T>> {
-        if !core.queue.is_head(ticket) && !self.may_overtake() {
+    ) -> Option<Checkout<T>> {
+        if !state.queue.is_head(waiter) && !self.may_barge() {
             return None;
         }
-        let found = self.table.watch_all(now);
+        let found = self.table.take_or_mark_all(now);
         if found.is_none() {
-            core.queue.unseen = false;
-            core.queue.heed(ticket);
+            state.queue.has_unseen_return = false;
+            state.queue.searched(waiter);
         }
         found
     }
 
     /// Watches every slot without taking anything, for a waiter that will not search now.
-    pub(crate) fn publish(&self, core: &mut Core<T, F>, now: u64) {
-        debug_assert!(!core.queue.is_empty(), "bug: nobody to publish");
-        self.table.watch_and_leave(now);
+    pub(crate) fn mark_all_slots(&self, state: &mut State<T, F>, now: u64) {
+        debug_assert!(!state.queue.is_empty(), "bug: nobody waits");
+        self.table.mark_all(now);
     }
 
     /// Leaves the line; None if there is mail instead.
-    pub(crate) fn leave(
+    pub(crate) fn dequeue(
         self: &Arc<Self>,
-        core: &mut Core<T, F>,
-        ticket: &Ticket<T, F>,
+        state: &mut State<T, F>,
+        waiter: &Waiter<T, F>,
         now: Instant,
-    ) -> Option<Effects<T, F>> {
-        core.queue.leave(ticket).then(|| self.settle(core, now))
+    ) -> Option<Actions<T, F>> {
+        state.queue.remove(waiter).then(|| self.settle(state, now))
     }
 
     /// Sleeps until the ticket ends or its deadline passes. `settled` runs the effects of what this
     /// waiter itself sets going on the way.
     pub(crate) fn wait(
         self: &Arc<Self>,
-        ticket: &Arc<Ticket<T, F>>,
+        waiter: &Arc<Waiter<T, F>>,
         deadline: Option<Instant>,
-        moment: impl Fn() -> Moment,
-        settled: impl Fn(Effects<T, F>),
-    ) -> Waited<T, F> {
-        let mut alarm = self.alarm(&self.lock(), ticket, moment().real);
+        moment: impl Fn() -> Now,
+        settled: impl Fn(Actions<T, F>),
+    ) -> WaitResult<T, F> {
+        let mut alarm = self.next_look(&self.lock(), waiter, moment().real);
         loop {
             let until = [alarm, deadline].into_iter().flatten().min();
-            if let Some(mail) = ticket.sleep(until) {
-                return Waited::Mail(mail);
+            if let Some(mail) = waiter.sleep(until) {
+                return WaitResult::Mail(mail);
             }
             let now = moment();
-            let mut core = self.lock();
-            if let Some(mail) = ticket.collect() {
-                return Waited::Mail(mail);
+            let mut state = self.lock();
+            if let Some(mail) = waiter.take_outcome() {
+                return WaitResult::Mail(mail);
             }
             if deadline.is_some_and(|deadline| deadline <= now.real) {
-                let effects = self.leave(&mut core, ticket, now.real);
-                drop(core);
-                effects.map(settled);
-                return Waited::TimedOut;
+                let actions = self.dequeue(&mut state, waiter, now.real);
+                drop(state);
+                actions.map(settled);
+                return WaitResult::TimedOut;
             }
-            let head = core.queue.is_head(ticket) && !core.suspended;
+            let head = state.queue.is_head(waiter) && !state.suspended;
             let found = head
-                .then(|| self.search(&mut core, ticket, now.tick))
+                .then(|| self.search(&mut state, waiter, now.tick))
                 .flatten();
-            if let Some(loan) = found {
-                let effects = self.leave(&mut core, ticket, now.real);
-                drop(core);
-                effects.map(settled);
-                return Waited::Found(loan);
+            if let Some(checkout) = found {
+                let actions = self.dequeue(&mut state, waiter, now.real);
+                drop(state);
+                actions.map(settled);
+                return WaitResult::Found(checkout);
             }
-            if self.bound.is_none() || !head {
+            if self.fairness_bound.is_none() || !head {
                 // No alarm will come, either because there is no bound or because an older waiter has
                 // taken its place at the head meanwhile: the next thing to come back is worth telling.
-                core.queue.forget_poke(ticket);
+                state.queue.forget_notify(waiter);
             }
-            let effects = self.settle(&mut core, now.real);
+            let actions = self.settle(&mut state, now.real);
             // Whatever it was just told, it has looked, and its alarm knows the rest.
-            ticket.unpoke();
-            alarm = self.alarm(&core, ticket, now.real);
-            drop(core);
-            settled(effects);
+            waiter.clear_notify();
+            alarm = self.next_look(&state, waiter, now.real);
+            drop(state);
+            settled(actions);
         }
     }
 
     /// When this waiter should look for itself: the head, when it becomes due after it was told of
     /// something that another then took; and where waiters create for themselves, when they may again.
-    fn alarm(&self, core: &Core<T, F>, ticket: &Ticket<T, F>, now: Instant) -> Option<Instant> {
-        if !core.queue.is_head(ticket) {
+    fn next_look(&self, state: &State<T, F>, waiter: &Waiter<T, F>, now: Instant) -> Option<Instant> {
+        if !state.queue.is_head(waiter) {
             return None;
         }
-        let poked = core.queue.head_is_poked();
+        let poked = state.queue.head_notified();
         let due = self
-            .bound
+            .fairness_bound
             .filter(|_| poked)
-            .and_then(|bound| ticket.since().checked_add(bound));
-        let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & DUE == 0);
-        let resumes = core.pause().filter(|until| *until > now);
-        let resumes = resumes.filter(|_| self.inline && core.has_room());
+            .and_then(|bound| waiter.since().checked_add(bound));
+        let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & HEAD_DUE == 0);
+        let resumes = state.backoff_until().filter(|until| *until > now);
+        let resumes = resumes.filter(|_| self.inline && state.has_room());
         due.into_iter().chain(resumes).min()
     }
 
-    pub(super) fn head_is_due(&self, core: &mut Core<T, F>, now: Instant) -> bool {
-        let Some((head, bound)) = core.queue.head().zip(self.bound) else {
+    pub(super) fn head_is_due(&self, state: &mut State<T, F>, now: Instant) -> bool {
+        let Some((head, bound)) = state.queue.head().zip(self.fairness_bound) else {
             return false;
         };
         let late = now.saturating_duration_since(head.since()) >= bound;
-        core.queue.head_is_due(late)
+        state.queue.head_is_due(late)
     }
 
     /// Makes the gate tell the truth.
-    pub(super) fn set_gate(&self, core: &mut Core<T, F>, now: Instant) {
-        let mut gate = self.gate.load(Ordering::Relaxed) & KEPT;
-        gate |= if core.closed { CLOSED } else { 0 };
-        gate |= if core.suspended { SUSPENDED } else { 0 };
+    pub(super) fn update_gate(&self, state: &mut State<T, F>, now: Instant) {
+        let mut gate = self.gate.load(Ordering::Relaxed) & STICKY;
+        gate |= if state.closed { CLOSED } else { 0 };
+        gate |= if state.suspended { SUSPENDED } else { 0 };
         // Without a bound it has no alarm to look again.
-        let due = core.queue.head().zip(self.bound);
+        let due = state.queue.head().zip(self.fairness_bound);
         let due = due.and_then(|(head, bound)| head.since().checked_add(bound));
-        let told = core.queue.head_is_poked() && !core.suspended && due.is_some();
+        let report = state.queue.head_notified() && !state.suspended && due.is_some();
         if let Some(due) = due {
-            self.due_at.store(self.nanos(due), Ordering::Relaxed);
+            self.head_due_at.store(self.nanos(due), Ordering::Relaxed);
         }
-        gate |= match core.queue.is_empty() {
+        gate |= match state.queue.is_empty() {
             true => 0,
-            false if self.head_is_due(core, now) => DUE | TELL,
-            false if told => YOUNG,
-            false => YOUNG | TELL,
+            false if self.head_is_due(state, now) => HEAD_DUE | NOTIFY_HEAD,
+            false if report => HEAD_WAITING,
+            false => HEAD_WAITING | NOTIFY_HEAD,
         };
         let before = self.gate.load(Ordering::Relaxed);
-        core.queue.note_told(gate & (YOUNG | TELL) == YOUNG);
+        state.queue.update_search_owed(gate & (HEAD_WAITING | NOTIFY_HEAD) == HEAD_WAITING);
         if before != gate {
             // LISTENING changes outside the lock: keep whatever it is by now.
-            let keep = |now: u32| Some((gate & !KEPT) | (now & KEPT));
+            let keep = |now: u32| Some((gate & !STICKY) | (now & STICKY));
             let _ = self
                 .gate
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, keep);

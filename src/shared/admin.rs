@@ -4,7 +4,7 @@ use super::node::Vouched;
 use super::tend::Tended;
 use super::{Failure, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::{CheckFor, Slot, Stamp, Surplus};
+use crate::engine::{CheckFor, Slot, Stamp, RejectReason};
 use crate::error::{AddError, StillInUse};
 use crate::sync::outer::{Condvar, Mutex};
 use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, PoolEvent};
@@ -64,7 +64,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn begin_generation(self: &Arc<Self>, generation: u64) {
         let effects = self.engine.begin_generation(generation, real_now());
         self.run(effects);
-        let idle: Vec<_> = self.engine.drain(self.ticker.tick()).collect();
+        let idle: Vec<_> = self.engine.take_all(self.ticker.tick()).collect();
         for loan in idle {
             if loan.entry.generation < generation {
                 self.evict(loan, EvictReason::Cleared);
@@ -89,7 +89,7 @@ impl<M: ConnectionManager> Shared<M> {
             if !matches!(slot.stamp(), Stamp::Idle(_)) {
                 continue;
             }
-            let Some((look, mut loan)) = self.take_to_check(slot, now, CheckFor::Look, || true)
+            let Some((look, mut loan)) = self.take_to_check(slot, now, CheckFor::Inspect, || true)
             else {
                 continue;
             };
@@ -99,7 +99,7 @@ impl<M: ConnectionManager> Shared<M> {
             if let Ok(true) = kept {
                 loan.entry.vouched = Vouched::Not;
                 let generation = loan.entry.generation;
-                self.handed(self.engine.end_look(look, loan, generation, real_now()));
+                self.handed(self.engine.end_inspection(look, loan, generation, real_now()));
                 continue;
             }
             self.engine.end_check(look);
@@ -128,7 +128,7 @@ impl<M: ConnectionManager> Shared<M> {
         // Nobody vouches for it, and a failing on_checkout is not a failed create.
         node.vouched = Vouched::Not;
         let expires = node.expires;
-        match self.engine.adopt(&mut core, node, now, expires) {
+        match self.engine.add(&mut core, node, now, expires) {
             Ok(mut loan) => {
                 drop(core);
                 loan.entry.begin(loan.slot.uses());
@@ -160,8 +160,8 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.moment();
         let effects = self.engine.resize(max_size, now.real);
         self.run(effects);
-        for retired in self.engine.drain_surplus(now) {
-            self.evict_surplus(retired, Surplus::Shrunk);
+        for retired in self.engine.evict_excess(now) {
+            self.evict_surplus(retired, RejectReason::Shrunk);
         }
         self.nudge();
         Ok(())
@@ -303,7 +303,7 @@ impl<M: ConnectionManager> Shared<M> {
             self.emit(|pool| PoolEvent::Closed { pool });
         }
         self.run(effects);
-        let idle: Vec<PoolLoan<M>> = self.engine.drain(self.ticker.tick()).collect();
+        let idle: Vec<PoolLoan<M>> = self.engine.take_all(self.ticker.tick()).collect();
         for loan in idle {
             self.evict(loan, EvictReason::Closed);
         }
@@ -320,7 +320,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// The same with a deadline; None waits for ever.
     pub(crate) fn close_by(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), StillInUse> {
         self.close();
-        let quiet = self.engine.wait_quiet(deadline);
+        let quiet = self.engine.wait_drained(deadline);
         let gone = quiet && self.own_crew().is_none_or(|crew| crew.wait_gone(deadline));
         if gone {
             return Ok(());

@@ -84,7 +84,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut core = self.engine.lock();
         core.paused_until = now.checked_add(pause);
         core.paused_for_waiters_until = now.checked_add(pause.min(longest));
-        let until = core.pause();
+        let until = core.backoff_until();
         core.failing = true;
         core.max_creating = 1;
         drop(core);

@@ -3,7 +3,7 @@
 use super::node::{Node, Vouched};
 use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::{CheckFor, CheckId, Loan, Moment, Slot};
+use crate::engine::{CheckFor, CheckId, Checkout, Now, Slot};
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason};
@@ -61,7 +61,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn take_to_check(
         &self,
         slot: &'static Slot<Of<M>>,
-        now: Moment,
+        now: Now,
         purpose: CheckFor,
         due: impl FnOnce() -> bool,
     ) -> Option<(CheckId, PoolLoan<M>)> {
@@ -114,7 +114,7 @@ impl<M: ConnectionManager> Shared<M> {
         let generation = loan.entry.generation;
         match self
             .engine
-            .end_check_well(check, loan, generation, proven, real_now())
+            .finish_check(check, loan, generation, proven, real_now())
         {
             Ok(handed) => self.handed(handed),
             Err(loan) => {
@@ -138,9 +138,9 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The pool gave up on this check meanwhile, and counted that: the connection has no slot any more.
     fn end_stray(&self, loan: PoolLoan<M>) {
-        let Loan { entry, .. } = loan;
+        let Checkout { entry, .. } = loan;
         self.run_dispose(entry);
-        self.engine.end_stray();
+        self.engine.end_abandoned();
         self.nudge();
     }
 

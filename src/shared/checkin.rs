@@ -17,7 +17,7 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     let node = &mut *held.node;
     let panicked = std::thread::panicking();
     // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
-    if panicked || node.odd != 0 || !held.slot.is_out_since(now) {
+    if panicked || node.odd != 0 || !held.slot.is_in_use_since(now) {
         return check_in_unusual(held, panicked);
     }
     if let Some(reason) = ask(&node.shared, &mut node.connection) {
@@ -33,9 +33,9 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
 fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
     let Held { slot, node } = held;
     let engine = &node.shared.engine;
-    let put = match engine.has_line() && has_to_tell(engine) {
+    let put = match engine.has_waiters() && has_to_tell(engine) {
         true => Err(node),
-        false => slot.put_back(node, now),
+        false => slot.try_return(node, now),
     };
     put.map_err(|node| Held { slot, node })
 }
@@ -43,7 +43,7 @@ fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>
 #[cold]
 #[inline(never)]
 fn has_to_tell<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
-    !engine.may_pass_line(real_now)
+    !engine.may_skip_handoff(real_now)
 }
 
 /// Asks the hooks whether this connection may go back.
@@ -137,7 +137,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// The end of a checkout, whatever becomes of the connection.
     fn note_return(&self, held: &Held<M>, now: u64) {
         self.note_use_end(now);
-        let span = span(held.slot.out_since(), now);
+        let span = span(held.slot.in_use_since(), now);
         if !span.is_zero() {
             // Holds shorter than the clock can tell are counted by the slots.
             self.meter.held.record(span);
@@ -164,7 +164,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// This one is the caller's now: its slot is free, dispose is not called.
     pub(crate) fn detach(self: &Arc<Self>, held: Held<M>) -> M::Connection {
         self.note_return(&held, self.ticker.tick());
-        let (node, effects) = self.engine.release(held.into_loan(), real_now());
+        let (node, effects) = self.engine.detach(held.into_loan(), real_now());
         self.run(effects);
         self.note_closed_connection();
         self.end_waits_in_outage();

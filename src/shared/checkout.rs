@@ -82,11 +82,11 @@ impl<M: ConnectionManager> Shared<M> {
         engine: &PoolEngine<M>,
         near: PoolNear<M>,
     ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
-        if !engine.is_open_road() || is_traced() {
+        if !engine.fast_path_open() || is_traced() {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let hinted = near.hinted().or_else(|| engine.table.hinted());
+        let hinted = near.last_used_slot().or_else(|| engine.table.last_used_slot());
         let loan = self.take_fresh(hinted, now)?;
         Ok(Self::hand_out(loan, TRIES))
     }
@@ -98,11 +98,11 @@ impl<M: ConnectionManager> Shared<M> {
         at: &'static Location<'static>,
     ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
         // Without a collector a checkout also tends a little.
-        if !self.engine.is_loud_road() || self.bell.is_none() {
+        if !self.engine.is_instrumented() || self.bell.is_none() {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let loan = self.take_fresh(self.engine.table.hinted(), now)?;
+        let loan = self.take_fresh(self.engine.table.last_used_slot(), now)?;
         Ok(self.hand_out_loudly(loan, tries, at, now, || Duration::ZERO))
     }
 
@@ -132,10 +132,10 @@ impl<M: ConnectionManager> Shared<M> {
     /// else's code, the clock's included.
     #[inline]
     pub(crate) fn find_fresh(&self, now: u64) -> Found<M> {
-        if !self.engine.is_open_road() || is_traced() {
+        if !self.engine.fast_path_open() || is_traced() {
             return Found::Nothing;
         }
-        let hinted = self.engine.table.hinted().and_then(|slot| slot.take(now));
+        let hinted = self.engine.table.last_used_slot().and_then(|slot| slot.take(now));
         // Connections rest in the lowest slots, so the first is worth a look where no hint is left.
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
         match hinted.or_else(first) {
@@ -194,8 +194,8 @@ impl<M: ConnectionManager> Shared<M> {
     #[inline]
     fn hand_out(mut loan: PoolLoan<M>, tries: bool) -> PoolLoan<M> {
         match tries {
-            true => loan.count_try(this_thread()),
-            false => loan.count_use(this_thread()),
+            true => loan.count_try_get(this_thread()),
+            false => loan.count_get(this_thread()),
         }
         loan.entry.until_notable -= 1;
         if loan.entry.until_notable == 0 {
@@ -233,7 +233,7 @@ impl<M: ConnectionManager> Shared<M> {
         now: u64,
     ) -> PoolLoan<M> {
         // Handed over, it still bears the tick of the checkout before.
-        loan.set_out_since(now);
+        loan.set_in_use_since(now);
         let waited = || real_now().saturating_duration_since(errand.since);
         self.hand_out_loudly(loan, errand.tries, errand.at, now, waited)
     }
@@ -262,7 +262,7 @@ impl<M: ConnectionManager> Shared<M> {
             id,
             waited: waited(),
         });
-        if self.engine.is_listening() {
+        if self.engine.has_wake_collector() {
             self.wake_up();
         }
         loan
@@ -342,8 +342,8 @@ impl<M: ConnectionManager> Shared<M> {
         let result = loop {
             let now = self.ticker.tick();
             let next = found.take().or_else(|| {
-                let free = self.engine.may_overtake();
-                free.then(|| self.engine.take_any(now)).flatten()
+                let free = self.engine.may_barge();
+                free.then(|| self.engine.take_idle(now)).flatten()
             });
             let Some(loan) = next else { break Ok(None) };
             let loan = self.prefer_off_standby(loan, now);

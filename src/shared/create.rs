@@ -4,7 +4,7 @@ use super::evict::PoolRetired;
 use super::node::{Node, Vouched};
 use super::{Failure, PoolCore, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
 use crate::clock::real_now;
-use crate::engine::Surplus;
+use crate::engine::RejectReason;
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -58,7 +58,7 @@ enum Installed<M: ConnectionManager> {
     Here(PoolLoan<M>, PoolEffects<M>),
     /// The head waiter has it, or it rests.
     Given(PoolEffects<M>),
-    Surplus(PoolRetired<M>, Surplus),
+    RejectReason(PoolRetired<M>, RejectReason),
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -170,12 +170,12 @@ impl<M: ConnectionManager> Shared<M> {
             // Before anybody can have the connection: its holder finds the pool healed.
             healed = self.wellbeing.succeed(false);
             loan.entry.begin(loan.slot.uses());
-            if here && engine.surplus(core, generation).is_none() {
+            if here && engine.reject_reason(core, generation).is_none() {
                 return Installed::Here(loan, engine.settle(core, now.real));
             }
-            match engine.give_locked(core, loan, now.tick, generation, true, now.real) {
+            match engine.return_locked(core, loan, now.tick, generation, true, now.real) {
                 Ok(effects) => Installed::Given(effects),
-                Err((retired, surplus)) => Installed::Surplus(retired, surplus),
+                Err((retired, surplus)) => Installed::RejectReason(retired, surplus),
             }
         });
         let installed = match installed {
@@ -203,7 +203,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return Some(loan);
             }
             Installed::Given(effects) => self.run(effects),
-            Installed::Surplus(retired, surplus) => self.evict_surplus(retired, surplus),
+            Installed::RejectReason(retired, surplus) => self.evict_surplus(retired, surplus),
         }
         None
     }
@@ -281,7 +281,7 @@ impl<M: ConnectionManager> Shared<M> {
                 // A create on its caller's thread concerns nobody else, unless all are told.
                 let own = purpose == Purpose::Waiter && self.bell.is_none();
                 let mut head = !own && (!transient || ends_build);
-                let (attached, effects) = permit.fail_telling(now.real, |core| {
+                let (attached, effects) = permit.fail_and_notify(now.real, |core| {
                     if !(all || mem::take(&mut head)) {
                         return None;
                     }
@@ -306,7 +306,7 @@ impl<M: ConnectionManager> Shared<M> {
         let priming = self.priming.load(Acquire);
         let failure = |core: &PoolCore<M>| self.concerns_waiters(core, priming, failed);
         let mut core = self.engine.lock();
-        let effects = self.engine.fail_waits(&mut core, failure, real_now());
+        let effects = self.engine.fail_waiters(&mut core, failure, real_now());
         drop(core);
         self.run(effects);
     }
@@ -327,7 +327,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn give(self: &Arc<Self>, loan: PoolLoan<M>, idle_since: u64, fresh: bool) {
         let generation = loan.entry.generation;
         let engine = &self.engine;
-        self.handed(engine.give(loan, idle_since, generation, fresh, real_now()));
+        self.handed(engine.return_entry(loan, idle_since, generation, fresh, real_now()));
     }
 
     /// Does what handing a connection back left to be done.

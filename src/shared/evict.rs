@@ -3,13 +3,13 @@
 use super::node::{Node, span};
 use super::{Of, PoolLoan, Shared};
 use crate::clock::real_now;
-use crate::engine::{Leaving, Retired, Surplus};
+use crate::engine::{DisposePermit, Evicted, RejectReason};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(super) type PoolRetired<M> = Retired<Of<M>, super::Err<M>>;
-type PoolLeaving<M> = Leaving<Of<M>, super::Err<M>>;
+pub(super) type PoolRetired<M> = Evicted<Of<M>, super::Err<M>>;
+type PoolLeaving<M> = DisposePermit<Of<M>, super::Err<M>>;
 
 impl<M: ConnectionManager> Shared<M> {
     /// Ends a connection that is out of its slot.
@@ -25,18 +25,18 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Like [`evict`](Self::evict), for one that is counted already.
     pub(super) fn evict_counted(self: &Arc<Self>, loan: PoolLoan<M>, reason: EvictReason) {
-        self.send_off(self.engine.retire(loan, real_now()), reason);
+        self.send_off(self.engine.begin_dispose(loan, real_now()), reason);
     }
 
     /// Ends a connection that the engine would not take back. Whoever counted on it looks for something
     /// else.
     #[cold]
-    pub(super) fn evict_surplus(self: &Arc<Self>, retired: PoolRetired<M>, surplus: Surplus) {
+    pub(super) fn evict_surplus(self: &Arc<Self>, retired: PoolRetired<M>, surplus: RejectReason) {
         let reason = match surplus {
-            Surplus::Closed => EvictReason::Closed,
-            Surplus::Cleared => EvictReason::Cleared,
-            Surplus::Shrunk => EvictReason::Shrunk,
-            Surplus::MadeRoom => EvictReason::MadeRoom,
+            RejectReason::Closed => EvictReason::Closed,
+            RejectReason::Cleared => EvictReason::Cleared,
+            RejectReason::Shrunk => EvictReason::Shrunk,
+            RejectReason::MadeRoom => EvictReason::MadeRoom,
         };
         self.count_reason(reason);
         self.send_off(retired, reason);
@@ -44,7 +44,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     fn send_off(self: &Arc<Self>, retired: PoolRetired<M>, reason: EvictReason) {
-        let Retired {
+        let Evicted {
             entry: node,
             uses,
             leaving,

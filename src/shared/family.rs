@@ -7,7 +7,7 @@ use super::log::{LogLimit, line_of};
 use super::snapshot::with_zeros;
 use super::{Meter, PoolEffects, PoolEngine, PoolTotal, Shared};
 use crate::clock::{Clock, Ticker, real_now};
-use crate::engine::{Elsewhere, Moment, Surplus};
+use crate::engine::{Followup, Now, RejectReason};
 use crate::error::{GetError, Phase, Timeout};
 use crate::foreign::Caught;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
@@ -149,7 +149,7 @@ impl<M: ConnectionManager> Family<M> {
     }
 
     pub(super) fn bell(&self, engine: &PoolEngine<M>) -> Option<Bell> {
-        let (crew, share) = self.crew.as_ref().zip(engine.share())?;
+        let (crew, share) = self.crew.as_ref().zip(engine.member())?;
         let desk = Arc::clone(&self.desk);
         Some(Bell::shared(Arc::clone(crew), desk, share.id()))
     }
@@ -176,7 +176,7 @@ impl<M: ConnectionManager> Family<M> {
         if at_rest && !shared.is_at_rest() {
             return false;
         }
-        if !shared.engine.retire_if_empty(real_now()) {
+        if !shared.engine.close_if_empty(real_now()) {
             return false;
         }
         let id = shared.id_in_family();
@@ -194,7 +194,7 @@ impl<M: ConnectionManager> Family<M> {
 
     /// Nothing is open and nobody waits, and that has been so for long: it may be removed.
     pub(crate) fn is_done_with(&self, shared: &Arc<Shared<M>>) -> bool {
-        shared.engine.lock().is_deserted() && shared.is_at_rest()
+        shared.engine.lock().is_empty_and_unused() && shared.is_at_rest()
     }
 
     fn member(&self, id: u64) -> Option<Arc<Shared<M>>> {
@@ -212,8 +212,8 @@ impl<M: ConnectionManager> Family<M> {
         self.ticker.tick()
     }
 
-    fn moment(&self) -> Moment {
-        Moment {
+    fn moment(&self) -> Now {
+        Now {
             tick: self.ticker.tick(),
             real: real_now(),
         }
@@ -222,16 +222,16 @@ impl<M: ConnectionManager> Family<M> {
     /// Does what an event in one of the pools left to be done in others.
     pub(super) fn follow(&self, rest: PoolEffects<M>) {
         let mut lacks_room = rest.lacks_room;
-        let mut todo = VecDeque::from(rest.elsewhere);
+        let mut todo = VecDeque::from(rest.followups);
         while let Some(next) = todo.pop_front() {
             match next {
-                Elsewhere::Refill(id) => self.nudge(id),
-                Elsewhere::Waiter(id) => {
+                Followup::Refill(id) => self.nudge(id),
+                Followup::Waiter(id) => {
                     if let Some(member) = self.member(id) {
                         let effects = member.engine.settle(&mut member.engine.lock(), real_now());
                         let rest = member.run_here(effects);
                         lacks_room |= rest.lacks_room;
-                        todo.extend(rest.elsewhere);
+                        todo.extend(rest.followups);
                     }
                 }
             }
@@ -244,11 +244,11 @@ impl<M: ConnectionManager> Family<M> {
     /// Retires idle connections for those who wait for a slot.
     pub(super) fn make_room(&self) {
         let now = self.moment();
-        for retired in self.total.make_room(now) {
+        for retired in self.total.evict_for_waiters(now) {
             let shared = Arc::clone(&retired.entry.shared);
-            shared.evict_surplus(retired, Surplus::MadeRoom);
+            shared.evict_surplus(retired, RejectReason::MadeRoom);
         }
-        if let Some((end, id)) = self.total.patience_ends(now.real) {
+        if let Some((end, id)) = self.total.next_soft_deadline(now.real) {
             self.call_by(id, end);
         }
     }
@@ -415,7 +415,7 @@ impl<M: ConnectionManager> Family<M> {
 impl<M: ConnectionManager> Shared<M> {
     /// Its number among the pools of a keyed pool.
     pub(crate) fn id_in_family(&self) -> u64 {
-        self.engine.share().map_or(0, |share| share.id())
+        self.engine.member().map_or(0, |share| share.id())
     }
 
     pub(super) fn is_one_of_many_and_empty(&self) -> bool {
@@ -424,7 +424,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(super) fn make_room_for_others(&self) {
         if let Some(family) = &self.family {
-            if family.total.is_hungry() {
+            if family.total.has_waiters() {
                 family.make_room();
             }
         }
@@ -432,10 +432,10 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// In a keyed pool, after a refill: what it left free may be wanted by the next.
     pub(super) fn pass_on_spare(&self) {
-        let (Some(family), Some(share)) = (&self.family, self.engine.share()) else {
+        let (Some(family), Some(share)) = (&self.family, self.engine.member()) else {
             return;
         };
-        if let Some(Elsewhere::Refill(id)) = share.pass_on() {
+        if let Some(Followup::Refill(id)) = share.next_refill() {
             family.nudge(id);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::log::{Line, line_of, trace};
 use super::{LastFailure, Shared};
-use crate::engine::Moment;
+use crate::engine::Now;
 use crate::foreign::with_causes;
 use crate::sync::outer::Mutex;
 use crate::{ConnectionManager, PoolEvent, PoolObserver};
@@ -71,7 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Keeps the text of an error and of its causes for `stats`. Its Display is user code as well.
-    pub(super) fn note_error(&self, now: Moment, error: &(dyn Error + 'static)) {
+    pub(super) fn note_error(&self, now: Now, error: &(dyn Error + 'static)) {
         let text = with_causes(error);
         *self.last_error.lock() = Some((now.real, text));
     }

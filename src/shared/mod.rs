@@ -38,7 +38,7 @@ pub(crate) use node::{Held, Node};
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
-use crate::engine::{Core, Effects, Engine, Handed, Loan, Moment, Near, Permit, Ticket, Total};
+use crate::engine::{State, Actions, Engine, ReturnResult, Checkout, Now, SlotCache, Permit, Waiter, SharedLimit};
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::stats::Recorder;
@@ -74,15 +74,15 @@ type Of<M> = Node<M>;
 type Err<M> = Failure<<M as ConnectionManager>::Error>;
 /// The engine of a pool with this manager.
 pub(crate) type PoolEngine<M> = Engine<Of<M>, Err<M>>;
-type PoolTicket<M> = Ticket<Of<M>, Err<M>>;
-type PoolEffects<M> = Effects<Of<M>, Err<M>>;
+type PoolTicket<M> = Waiter<Of<M>, Err<M>>;
+type PoolEffects<M> = Actions<Of<M>, Err<M>>;
 type PoolPermit<M> = Permit<Of<M>, Err<M>>;
-type PoolCore<M> = Core<Of<M>, Err<M>>;
-type PoolTotal<M> = Total<Of<M>, Err<M>>;
-type PoolHanded<M> = Handed<Of<M>, Err<M>>;
+type PoolCore<M> = State<Of<M>, Err<M>>;
+type PoolTotal<M> = SharedLimit<Of<M>, Err<M>>;
+type PoolHanded<M> = ReturnResult<Of<M>, Err<M>>;
 /// A connection of such a pool on its way between places.
-pub(crate) type PoolLoan<M> = Loan<Of<M>>;
-pub(crate) type PoolNear<M> = Near<Of<M>>;
+pub(crate) type PoolLoan<M> = Checkout<Of<M>>;
+pub(crate) type PoolNear<M> = SlotCache<Of<M>>;
 /// When something failed last, and how.
 type LastFailure<M> = (Instant, Caught<Cause<<M as ConnectionManager>::Error>>);
 
@@ -218,7 +218,7 @@ impl<M: ConnectionManager> Shared<M> {
         let asked = hooks::check_may_block(&manager);
         if observer.is_some() || leaks.is_some() || inline {
             // A checkout has somebody to tell or something to tend.
-            engine.close_road();
+            engine.disable_fast_path();
         }
         let manager = Arc::new(manager);
         let shared = Arc::new(Self {
@@ -263,8 +263,8 @@ impl<M: ConnectionManager> Shared<M> {
         shared
     }
 
-    pub(crate) fn moment(&self) -> Moment {
-        Moment {
+    pub(crate) fn moment(&self) -> Now {
+        Now {
             tick: self.ticker.tick(),
             real: real_now(),
         }

@@ -59,7 +59,7 @@ impl<M: ConnectionManager> Held<M> {
 
     /// What a user may know of it.
     pub(crate) fn info(&self) -> ConnectionInfo {
-        let out_since = self.slot.out_since();
+        let out_since = self.slot.in_use_since();
         let node = &*self.node;
         let mut info = node.info(self.slot.uses(), node.idle_since, out_since);
         info.age = span(node.created, node.shared.ticker.tick());

@@ -71,7 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// The failure of the last create, while nothing is open and no other has succeeded.
     fn out(&self, now: Instant) -> Option<Failed<M::Error>> {
         let core = self.engine.lock();
-        if core.closed || !core.is_out(now) {
+        if core.closed || !core.is_in_outage(now) {
             return None;
         }
         drop(core);
@@ -118,16 +118,16 @@ impl<M: ConnectionManager> Shared<M> {
             creating: core.creating,
             disposing: core.disposing,
             waiters: core.queue.len(),
-            max_total: (self.engine.share())
+            max_total: (self.engine.member())
                 .filter(|share| !share.has_room())
                 .map(|share| share.max()),
             last: None,
             held_by_this_thread: self.engine.held_by(me),
         };
         drop(core);
-        if let Some(share) = self.engine.share().filter(|_| timeout.max_total.is_some()) {
+        if let Some(share) = self.engine.member().filter(|_| timeout.max_total.is_some()) {
             // Any of them is in its own way.
-            timeout.held_by_this_thread = share.total().held_by(me);
+            timeout.held_by_this_thread = share.limit().held_by(me);
         }
         let failing = self.backing.lock().failures() > 0;
         let last = self.last_failure.lock();

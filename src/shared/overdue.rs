@@ -3,7 +3,7 @@
 use super::create::Failed;
 use super::node::span;
 use super::{PoolCore, Shared};
-use crate::engine::{Birth, Job, JobKind};
+use crate::engine::{Opened, Job, JobKind};
 use crate::error::Cause;
 use crate::foreign::{Caught, guarded};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -65,11 +65,11 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The job, and how its connection began and how often it was used since.
-    fn abandon(&self, id: u64) -> Option<(Job, Birth, u64)> {
+    fn abandon(&self, id: u64) -> Option<(Job, Opened, u64)> {
         let mut core = self.engine.lock();
         let job = self.engine.abandon(&mut core, id)?;
         // Under the same lock: the slot is free now, and the next connection may be put there.
-        let birth = core.birth(job.slot);
+        let birth = core.opened_in(job.slot);
         let slot = self.engine.table.get(job.slot);
         let uses = slot.map_or(0, |slot| slot.uses() - birth.uses);
         Some((job, birth, uses))
@@ -81,10 +81,10 @@ impl<M: ConnectionManager> Shared<M> {
         let deadlines = core.jobs().filter_map(|(_, job)| job.deadline);
         let patience = core
             .jobs()
-            .filter_map(|(_, job)| job.patience.filter(|_| job.covers));
+            .filter_map(|(_, job)| job.soft_deadline.filter(|_| job.has_waiter));
         // Even if nobody wants a connection now: somebody may before the pause is over. Who comes and waits
         // makes the pause shorter, and calls the collector.
-        let pause = core.pause().filter(|_| !core.closed);
+        let pause = core.backoff_until().filter(|_| !core.closed);
         deadlines
             .chain(patience)
             .chain(pause)

@@ -5,7 +5,7 @@ use super::outcome::set_last_cause;
 use super::{Failure, PoolLoan, PoolTicket, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::{Mail, Ticket, Waited};
+use crate::engine::{Outcome, Waiter, WaitResult};
 use crate::error::{BuildError, Cause};
 use crate::foreign::{guarded, with_causes};
 use crate::{ConnectionManager, EvictReason};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Nobody waits but the builder, who has asked for so many connections and for no more: a create that
 /// another one has overtaken gets longer here before one is opened in its place.
-const GRACE: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_millis(500);
 
 /// Threads that have nothing left to do end within this.
 const CLEANING: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn rejoin(self: &Arc<Self>, ticket: &Arc<PoolTicket<M>>) {
         let now = real_now();
         let mut core = self.engine.lock();
-        self.engine.join(&mut core, ticket, now);
+        self.engine.enqueue(&mut core, ticket, now);
         let effects = self.engine.settle(&mut core, now);
         drop(core);
         self.run(effects);
@@ -86,14 +86,14 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let deadline = since.checked_add(budget).filter(|_| !is_unlimited(budget));
         // Like so many callers, all queued before the first wait: their creates run side by side.
-        let tickets: Vec<_> = (0..target).map(|_| Ticket::new(since)).collect();
+        let tickets: Vec<_> = (0..target).map(|_| Waiter::new(since)).collect();
         let usual = {
             let mut core = self.engine.lock();
-            let usual = core.grace;
+            let usual = core.slack;
             // Of a small budget enough must be left for the other one.
-            core.grace = (budget / 4).clamp(usual, GRACE);
+            core.slack = (budget / 4).clamp(usual, SLACK);
             for ticket in &tickets {
-                self.engine.join(&mut core, ticket, since);
+                self.engine.enqueue(&mut core, ticket, since);
             }
             let effects = self.engine.settle(&mut core, since);
             drop(core);
@@ -107,11 +107,11 @@ impl<M: ConnectionManager> Shared<M> {
                 let moment = || self.moment();
                 let run = |effects| self.run(effects);
                 error = match self.engine.wait(ticket, deadline, moment, run) {
-                    Waited::Found(loan) | Waited::Mail(Mail::Loan(loan)) => {
+                    WaitResult::Found(loan) | WaitResult::Mail(Outcome::Loan(loan)) => {
                         loans.push(loan);
                         break;
                     }
-                    Waited::Mail(Mail::Permit(permit)) => {
+                    WaitResult::Mail(Outcome::Permit(permit)) => {
                         match self.create_loan(permit, Purpose::Waiter) {
                             Ok(Some(loan)) => {
                                 loans.push(loan);
@@ -126,16 +126,16 @@ impl<M: ConnectionManager> Shared<M> {
                             }
                         }
                     }
-                    Waited::Mail(Mail::Fail(Failure::TimedOut { hook, after })) => {
+                    WaitResult::Mail(Outcome::Fail(Failure::TimedOut { hook, after })) => {
                         // The builder has waited, where a caller may be told of an older failure.
                         let mut timeout = self.timeout(since, Some(real_now()), true);
                         set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }
-                    Waited::Mail(Mail::Fail(failure)) => {
+                    WaitResult::Mail(Outcome::Fail(failure)) => {
                         Some(BuildError::from_get(self.fail(failure)))
                     }
-                    Waited::TimedOut => {
+                    WaitResult::TimedOut => {
                         let timeout = self.timeout(since, deadline, true);
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }
@@ -143,13 +143,13 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let Some(error) = error else {
-            self.engine.lock().grace = usual;
+            self.engine.lock().slack = usual;
             return Ok(loans);
         };
         // Closing first, so that what still arrives is disposed and not kept.
         self.close();
         for ticket in &tickets {
-            if let Some(Mail::Loan(loan)) = self.engine.withdraw(ticket) {
+            if let Some(Outcome::Loan(loan)) = self.engine.cancel(ticket) {
                 loans.push(loan);
             }
         }
@@ -167,7 +167,7 @@ impl<M: ConnectionManager> Shared<M> {
         loop {
             let now = real_now();
             let step = now + CLEANING / 10;
-            if self.engine.wait_quiet(Some(step)) {
+            if self.engine.wait_drained(Some(step)) {
                 break;
             }
             let over = match self.engine.lock().disposing {

@@ -6,7 +6,7 @@ use super::tend::Findings;
 use super::{PoolCore, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::{Moment, Need};
+use crate::engine::{Now, CreateReason};
 use crate::sync::outer::{AtomicBool, AtomicUsize, Condvar, Mutex};
 use crate::{ConnectionManager, Health, HealthState};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Part of a pass: the create that `health` has asked for.
-    pub(super) fn find_probe(&self, now: Moment, found: &mut Findings<M>) {
+    pub(super) fn find_probe(&self, now: Now, found: &mut Findings<M>) {
         if !self.probe.wanted.load(Acquire) {
             return;
         }
@@ -57,7 +57,7 @@ impl<M: ConnectionManager> Shared<M> {
         if !(self.is_to_probe(&core) && self.wellbeing.is_failing()) {
             self.probe.wanted.store(false, Release);
         } else if core.may_create(now.real) {
-            if let Some(permit) = self.engine.reserve(&mut core, Need::Spare, now.real) {
+            if let Some(permit) = self.engine.reserve_create(&mut core, CreateReason::Spare, now.real) {
                 self.probe.wanted.store(false, Release);
                 found.creates.push((permit, Purpose::Probe));
             }
@@ -120,7 +120,7 @@ impl<M: ConnectionManager> Shared<M> {
                 if core.is_paused(now) {
                     break;
                 }
-                permit = self.engine.reserve(&mut core, Need::Spare, now);
+                permit = self.engine.reserve_create(&mut core, CreateReason::Spare, now);
             }
             drop(core);
             opened = true;

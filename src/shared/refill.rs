@@ -10,7 +10,7 @@
 use super::create::Purpose;
 use super::tend::{Findings, Next, Notes};
 use super::{PoolCore, PoolLoan, Shared};
-use crate::engine::{Moment, Need, Stamp};
+use crate::engine::{Now, CreateReason, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -41,7 +41,7 @@ impl<M: ConnectionManager> Shared<M> {
             return false;
         }
         if core.may_create(now) {
-            let Some(permit) = self.engine.reserve(&mut core, Need::Spare, now) else {
+            let Some(permit) = self.engine.reserve_create(&mut core, CreateReason::Spare, now) else {
                 // What several pools share has been used up.
                 return false;
             };
@@ -88,7 +88,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// How many are idle, of those that min_idle needs, or on their way there from a create or a check.
     /// Counted under one lock, under which each of them goes from the one to the other.
     pub(super) fn coming(&self, core: &PoolCore<M>, now: u64) -> usize {
-        self.live_idle(now, self.min_idle.load(Relaxed)) + core.spare_jobs()
+        self.live_idle(now, self.min_idle.load(Relaxed)) + core.jobs_without_waiter()
     }
 
     /// Too few are idle, but only because others are in use, and only since a moment ago. Most checkouts
@@ -96,7 +96,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn may_return_by_itself(
         &self,
         notes: &mut Notes,
-        now: Moment,
+        now: Now,
         next: &mut Next,
     ) -> bool {
         let core = self.engine.lock();
@@ -113,11 +113,11 @@ impl<M: ConnectionManager> Shared<M> {
         early
     }
 
-    pub(super) fn refill(&self, now: Moment, found: &mut Findings<M>) {
+    pub(super) fn refill(&self, now: Now, found: &mut Findings<M>) {
         let mut core = self.engine.lock();
         let mut missing = self.refill_deficit(&core, now.tick);
         while missing > 0 && core.may_create(now.real) {
-            let Some(permit) = self.engine.reserve(&mut core, Need::Spare, now.real) else {
+            let Some(permit) = self.engine.reserve_create(&mut core, CreateReason::Spare, now.real) else {
                 break;
             };
             found.creates.push((permit, Purpose::Refill));
@@ -127,7 +127,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(super) fn listen(&self, notes: &mut Notes, now: Instant, next: &mut Next) {
         if self.min_idle.load(Relaxed) == 0 || self.bell.is_none() {
-            self.engine.listen(false);
+            self.engine.set_wake_collector(false);
             return;
         }
         let uses = self.engine.table.all().map(|slot| slot.uses()).sum();
@@ -135,9 +135,9 @@ impl<M: ConnectionManager> Shared<M> {
         notes.uses_seen = uses;
         // After the bit is set, one more look: a checkout may have read the gate before.
         if active {
-            self.engine.listen(false);
+            self.engine.set_wake_collector(false);
             next.at(now + ROUND);
-        } else if !self.engine.listen(true) {
+        } else if !self.engine.set_wake_collector(true) {
             next.at(now + ROUND);
         }
     }
@@ -145,7 +145,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// A checkout in a pool whose collector asked to hear of it.
     #[cold]
     pub(super) fn wake_up(&self) {
-        if self.engine.listen(false) {
+        if self.engine.set_wake_collector(false) {
             self.nudge();
         }
     }

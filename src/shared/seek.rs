@@ -4,7 +4,7 @@ use super::accept::Accepted;
 use super::checkout::{Errand, Got};
 use super::create::{Failed, Purpose};
 use super::{Failure, PoolLoan, PoolTicket, Shared};
-use crate::engine::{CHECK_PATIENCE, CheckFor, Mail, Ticket, Waited};
+use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, Waiter, WaitResult};
 use crate::error::GetError;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -54,14 +54,14 @@ impl<M: ConnectionManager> Shared<M> {
                 .engine
                 .wait(ticket, errand.deadline, moment, |effects| self.run(effects));
             let mailed = match waited {
-                Waited::TimedOut => return Err(self.give_up(errand, true)),
-                Waited::Found(loan) => {
+                WaitResult::TimedOut => return Err(self.give_up(errand, true)),
+                WaitResult::Found(loan) => {
                     found = Some(loan);
                     continue;
                 }
-                Waited::Mail(Mail::Fail(failure)) => return Err(self.fail(failure)),
-                Waited::Mail(Mail::Loan(loan)) => loan,
-                Waited::Mail(Mail::Permit(permit)) => {
+                WaitResult::Mail(Outcome::Fail(failure)) => return Err(self.fail(failure)),
+                WaitResult::Mail(Outcome::Loan(loan)) => loan,
+                WaitResult::Mail(Outcome::Permit(permit)) => {
                     match self.create_loan(permit, Purpose::Waiter) {
                         Ok(Some(loan)) => loan,
                         Ok(None) => continue,
@@ -99,7 +99,7 @@ impl<M: ConnectionManager> Shared<M> {
         unproven: Option<PoolLoan<M>>,
     ) -> Result<Queued<M>, GetError<M::Error>> {
         let newcomer = ticket.is_none();
-        let ticket = ticket.get_or_insert_with(|| Ticket::new(errand.since));
+        let ticket = ticket.get_or_insert_with(|| Waiter::new(errand.since));
         let now = self.moment();
         if self.config.fail_fast && newcomer && unproven.is_none() {
             if let Some(error) = self.outage(now.real) {
@@ -114,28 +114,28 @@ impl<M: ConnectionManager> Shared<M> {
             }
             return Err(self.fail(Failure::Closed));
         }
-        self.engine.join(&mut core, ticket, now.real);
+        self.engine.enqueue(&mut core, ticket, now.real);
         let check = unproven.map(|loan| {
-            let patience = now.real.checked_add(CHECK_PATIENCE);
+            let patience = now.real.checked_add(CHECK_SOFT_LIMIT);
             let (of, purpose) = (loan.entry.numbers(), CheckFor::Waiter(patience));
             let check = (self.engine).begin_check(&mut core, &loan, of, now.real, purpose);
             (check, loan, patience)
         });
         if core.suspended {
             // It takes nothing now, but what comes back from now on must not pass it by.
-            self.engine.publish(&mut core, now.tick);
+            self.engine.mark_all_slots(&mut core, now.tick);
         } else if check.is_some() {
             // It looks again when the check has failed or takes long. What comes back before sees in the
             // gate that somebody waits; a mark in every slot would cost a walk over all that are idle.
         } else if let Some(loan) = self.engine.search(&mut core, ticket, now.tick) {
-            let effects = self.engine.leave(&mut core, ticket, now.real);
+            let effects = self.engine.dequeue(&mut core, ticket, now.real);
             drop(core);
             effects.into_iter().for_each(|effects| self.run(effects));
             return Ok(Queued::Found(loan));
         }
         let effects = self.engine.settle(&mut core, now.real);
         if newcomer && self.is_crowded(&core) {
-            let after = self.engine.leave(&mut core, ticket, now.real);
+            let after = self.engine.dequeue(&mut core, ticket, now.real);
             drop(core);
             self.run(effects);
             after.into_iter().for_each(|effects| self.run(effects));
@@ -156,7 +156,7 @@ impl<M: ConnectionManager> Shared<M> {
             // It has found none at rest: all are in use.
             self.meter.peak_in_use.fetch_max(core.open, Relaxed);
         }
-        let pause = core.pause().filter(|until| *until > now.real);
+        let pause = core.backoff_until().filter(|until| *until > now.real);
         drop(core);
         self.run(effects);
         // Shorter than it was while nobody waited.

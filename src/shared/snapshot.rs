@@ -23,7 +23,7 @@ impl<M: ConnectionManager> Shared<M> {
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
             if stamp != Stamp::Vacant {
-                let born = core.birth(slot.index()).tick;
+                let born = core.opened_in(slot.index()).tick;
                 oldest = Some(oldest.map_or(born, |oldest| oldest.min(born)));
             }
         }
@@ -56,7 +56,7 @@ impl<M: ConnectionManager> Shared<M> {
         for slot in self.engine.table.all() {
             let got = slot.gets();
             gets += got;
-            uses += got + slot.tries();
+            uses += got + slot.try_gets();
             held += u64::from(slot.holder() != 0);
         }
         // A get that failed so is on its way back to its caller, who is counted last.

@@ -11,7 +11,7 @@
 
 use super::tend::{Findings, Notes};
 use super::{PoolLoan, Shared};
-use crate::engine::{Moment, Stamp};
+use crate::engine::{Now, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +30,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn put_on_standby(
         self: &Arc<Self>,
         notes: &mut Notes,
-        now: Moment,
+        now: Now,
         found: &mut Findings<M>,
     ) {
         let Some(interval) = self.standby_interval() else {

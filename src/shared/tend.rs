@@ -8,7 +8,7 @@
 use super::create::Purpose;
 use super::node::{Vouched, span};
 use super::{PoolHanded, PoolLoan, PoolPermit, Shared};
-use crate::engine::{BACKGROUND_CHECKS, CheckFor, Moment, Slot, Stamp};
+use crate::engine::{BACKGROUND_CHECKS, CheckFor, Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
 use crate::workers::Tend;
 use crate::{ConnectionManager, EvictReason, SweepReport};
@@ -116,7 +116,7 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.moment();
         let counts_due = self.write_counts(now.real, false);
         self.give_up_on_hooks(now.real);
-        let effects = self.engine.lose_patience(now.real);
+        let effects = self.engine.expire_soft_deadlines(now.real);
         self.run(effects);
         self.make_room_for_others();
         let mut findings = Findings::new();
@@ -206,12 +206,12 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The real time at which the pool's clock will show this tick, if it runs.
-    fn real_of(&self, tick: u64, now: Moment) -> Option<Instant> {
+    fn real_of(&self, tick: u64, now: Now) -> Option<Instant> {
         now.real.checked_add(span(now.tick, tick))?.checked_add(LAG)
     }
 
     /// Asks the collector to come when the pool's clock shows this tick.
-    pub(super) fn call_for(&self, tick: u64, now: Moment) {
+    pub(super) fn call_for(&self, tick: u64, now: Now) {
         if let Some((bell, due)) = self.bell.as_ref().zip(self.real_of(tick, now)) {
             bell.call_by(due);
         }
@@ -223,7 +223,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A new connection: the collector must not sleep through what becomes due with it.
-    pub(super) fn call_for_newcomer(&self, expires: u64, now: Moment) {
+    pub(super) fn call_for_newcomer(&self, expires: u64, now: Now) {
         let ages = [self.standby_interval(), self.keepalive()];
         let ages = ages
             .into_iter()
@@ -245,7 +245,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn scan(
         self: &Arc<Self>,
         notes: &mut Notes,
-        now: Moment,
+        now: Now,
         coming: &mut usize,
         found: &mut Findings<M>,
     ) {
@@ -296,7 +296,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// each calls the collector, which starts the next.
     fn check_due(
         self: &Arc<Self>,
-        now: Moment,
+        now: Now,
         next: &mut Next,
         failed: &Arc<AtomicUsize>,
     ) -> usize {
@@ -341,7 +341,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn take_if(
         self: &Arc<Self>,
         slot: &'static Slot<super::Of<M>>,
-        now: Moment,
+        now: Now,
         reason: EvictReason,
         found: &mut Findings<M>,
         due: impl FnOnce(&mut PoolLoan<M>) -> bool,
@@ -357,14 +357,14 @@ impl<M: ConnectionManager> Shared<M> {
         }
         loan.entry.vouched = Vouched::Not;
         let (idle_since, generation) = (loan.idle_since, loan.entry.generation);
-        let handed = engine.give_locked(&mut core, loan, idle_since, generation, false, now.real);
+        let handed = engine.return_locked(&mut core, loan, idle_since, generation, false, now.real);
         found.handed.push(handed);
         false
     }
 
     /// In a pool without a collector, at the end of a sweep: those that stayed because max_creating let
     /// no replacement start yet. It has come since, or could not.
-    fn evict_expired(self: &Arc<Self>, now: Moment) -> usize {
+    fn evict_expired(self: &Arc<Self>, now: Now) -> usize {
         let mut found = Findings::new();
         {
             let _one_pass_at_a_time = self.pass.lock();

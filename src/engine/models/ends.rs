@@ -65,8 +65,8 @@ fn a_closed_pool_keeps_nothing() {
 fn bites_a_close_that_drains_first() {
     one_comes_back_meanwhile(|house| {
         house.evict_all();
-        let effects = house.engine.close(house.now(), || Failure::Closed);
-        effects.into_iter().for_each(|effects| house.run(effects));
+        let actions = house.engine.close(house.now(), || Failure::Closed);
+        actions.into_iter().for_each(|actions| house.run(actions));
     });
 }
 
@@ -88,7 +88,7 @@ fn somebody_waits_for_the_end(evict: fn(&House, Lent)) {
             Box::new(move || there.detach(two)),
             Box::new(move || {
                 closing.close();
-                assert!(closing.engine.wait_quiet(None));
+                assert!(closing.engine.wait_drained(None));
             }),
         ]);
         assert_eq!(house.inspect(), 0);

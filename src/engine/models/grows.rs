@@ -2,7 +2,7 @@
 
 use super::house::{Bound, Creates, Failure, Got, House, Leave, Lent};
 use super::{explore, side_by_side};
-use crate::engine::Core;
+use crate::engine::State;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -84,8 +84,8 @@ fn failed_or_served(house: &House) {
 fn fail_for_good(house: &House, permit: Leave) {
     let mut head = true;
     let failure =
-        |core: &Core<_, _>| (mem::take(&mut head) && core.open == 0).then_some(Failure::Create);
-    house.run(permit.fail_telling(house.now(), failure).1);
+        |state: &State<_, _>| (mem::take(&mut head) && state.open == 0).then_some(Failure::Create);
+    house.run(permit.fail_and_notify(house.now(), failure).1);
 }
 
 /// A permanent failure ends the head's wait, the other one's create goes on.
@@ -110,8 +110,8 @@ fn a_create_fails_for_good_under_a_waiter(end: fn(&House, Leave)) {
         let permit = house.permit(true);
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));
         let counted_on = Arc::new(AtomicBool::new(false));
-        let told = Arc::new(AtomicBool::new(false));
-        let (waits, hears) = (Arc::clone(&counted_on), Arc::clone(&told));
+        let report = Arc::new(AtomicBool::new(false));
+        let (waits, hears) = (Arc::clone(&counted_on), Arc::clone(&report));
         side_by_side([
             Box::new(move || {
                 waits.store(!here.lock().queue.is_empty(), Relaxed);
@@ -124,7 +124,7 @@ fn a_create_fails_for_good_under_a_waiter(end: fn(&House, Leave)) {
             }),
         ]);
         assert!(
-            told.load(Relaxed) || !counted_on.load(Relaxed),
+            report.load(Relaxed) || !counted_on.load(Relaxed),
             "another create in place of the failure"
         );
         house.inspect();
@@ -144,8 +144,8 @@ fn bites_a_create_that_ends_before_its_waiter_is_told() {
         let mut once = Some(Failure::Create);
         let failure = |_: &_| once.take();
         let engine = &house.engine;
-        let effects = engine.fail_waits(&mut house.lock(), failure, house.now());
-        house.run(effects);
+        let actions = engine.fail_waiters(&mut house.lock(), failure, house.now());
+        house.run(actions);
     });
 }
 
@@ -211,14 +211,14 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
                 here.created(permit, generation, false);
             }),
             Box::new(move || {
-                let mut core = there.lock();
-                let id = core.jobs().map(|(id, _)| id).next();
+                let mut state = there.lock();
+                let id = state.jobs().map(|(id, _)| id).next();
                 if let Some(id) = id {
-                    there.engine.abandon(&mut core, id);
+                    there.engine.abandon(&mut state, id);
                 }
-                let effects = there.engine.settle(&mut core, there.now());
-                drop(core);
-                there.run(effects);
+                let actions = there.engine.settle(&mut state, there.now());
+                drop(state);
+                there.run(actions);
             }),
             Box::new(move || behind.finish(behind.line_up(None))),
         ]);
@@ -251,11 +251,11 @@ fn an_added_connection_reaches_a_waiter() {
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));
         side_by_side([
             Box::new(move || {
-                let mut core = here.lock();
+                let mut state = here.lock();
                 let adopted = here
                     .engine
-                    .adopt(&mut core, here.entry(0), here.moment(), u64::MAX);
-                drop(core);
+                    .add(&mut state, here.entry(0), here.moment(), u64::MAX);
+                drop(state);
                 let Ok(added) = adopted else {
                     unreachable!("there is room")
                 };
@@ -315,9 +315,9 @@ fn a_resumed_pool_serves_who_waited() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_resume_that_settles_nothing() {
     a_pool_is_resumed(|house| {
-        let mut core = house.lock();
-        core.suspended = false;
-        house.engine.set_gate(&mut core, house.now());
+        let mut state = house.lock();
+        state.suspended = false;
+        house.engine.update_gate(&mut state, house.now());
     });
 }
 
@@ -352,15 +352,15 @@ fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_waiter_that_watches_nothing_while_suspended() {
     a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |house| {
-        let ticket = house.ticket();
+        let waiter = house.waiter();
         let now = house.moment();
-        let mut core = house.lock();
-        house.engine.join(&mut core, &ticket, now.real);
-        let effects = house.engine.settle(&mut core, now.real);
-        drop(core);
-        house.run(effects);
+        let mut state = house.lock();
+        house.engine.enqueue(&mut state, &waiter, now.real);
+        let actions = house.engine.settle(&mut state, now.real);
+        drop(state);
+        house.run(actions);
         house
-            .wait(&ticket, None)
+            .wait(&waiter, None)
             .expect("it does not have to create")
     });
 }

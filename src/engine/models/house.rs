@@ -1,7 +1,7 @@
 //! A pool without hooks: the sequences of engine moves that the rest of the crate makes.
 
 use super::super::{
-    Core, Effects, Engine, Leaving, Loan, Mail, Moment, Need, Permit, Retired, Ticket, Waited,
+    State, Actions, Engine, DisposePermit, Checkout, Outcome, Now, CreateReason, Permit, Evicted, Waiter, WaitResult,
 };
 use super::shares::Street;
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 const BOUND: Duration = Duration::from_secs(3600);
 pub(super) const TICK: u64 = 1;
 
-pub(super) type Lent = Loan<Entry>;
-pub(super) type Outcomes = Effects<Entry, Failure>;
+pub(super) type Lent = Checkout<Entry>;
+pub(super) type Outcomes = Actions<Entry, Failure>;
 pub(super) type Leave = Permit<Entry, Failure>;
-pub(super) type Waiter = Arc<Ticket<Entry, Failure>>;
+pub(super) type WaiterRef = Arc<Waiter<Entry, Failure>>;
 
 /// What the slots hold. Whoever has it touches it; two that do so without an order between them end
 /// the model.
@@ -145,9 +145,9 @@ impl House {
     }
 
     pub(super) fn permit(&self, covers: bool) -> Leave {
-        let need = if covers { Need::Waiter } else { Need::Spare };
-        let mut core = self.engine.lock();
-        let permit = self.engine.reserve(&mut core, need, at(0));
+        let need = if covers { CreateReason::Waiter } else { CreateReason::Spare };
+        let mut state = self.engine.lock();
+        let permit = self.engine.reserve_create(&mut state, need, at(0));
         permit.expect("there is room")
     }
 
@@ -159,8 +159,8 @@ impl House {
         at(self.hour.load(Relaxed))
     }
 
-    pub(super) fn moment(&self) -> Moment {
-        Moment {
+    pub(super) fn moment(&self) -> Now {
+        Now {
             tick: TICK,
             real: self.now(),
         }
@@ -172,11 +172,11 @@ impl House {
     }
 
     /// The ticket of a caller that came when the models begin.
-    pub(super) fn ticket(&self) -> Waiter {
-        Ticket::new(at(0))
+    pub(super) fn waiter(&self) -> WaiterRef {
+        Waiter::new(at(0))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core<Entry, Failure>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<Entry, Failure>> {
         self.engine.lock()
     }
 
@@ -184,8 +184,8 @@ impl House {
 
     /// An idle one without queueing.
     pub(super) fn look(&self) -> Option<Lent> {
-        let free = self.engine.may_overtake();
-        let lent = free.then(|| self.engine.take_any(TICK)).flatten()?;
+        let free = self.engine.may_barge();
+        let lent = free.then(|| self.engine.take_idle(TICK)).flatten()?;
         lent.entry.touch();
         Some(lent)
     }
@@ -200,34 +200,34 @@ impl House {
 
     /// The part of a checkout that begins when nothing was found.
     pub(super) fn line_up(&self, deadline: Option<Instant>) -> Got {
-        let ticket = self.ticket();
+        let waiter = self.waiter();
         loop {
             let now = self.moment();
-            let mut core = self.lock();
-            if core.closed {
+            let mut state = self.lock();
+            if state.closed {
                 return Got::Failed(Failure::Closed);
             }
-            self.engine.join(&mut core, &ticket, now.real);
-            if core.suspended {
-                self.engine.publish(&mut core, now.tick);
-            } else if let Some(lent) = self.engine.search(&mut core, &ticket, now.tick) {
-                let effects = self.engine.leave(&mut core, &ticket, now.real);
-                drop(core);
-                effects.into_iter().for_each(|effects| self.run(effects));
+            self.engine.enqueue(&mut state, &waiter, now.real);
+            if state.suspended {
+                self.engine.mark_all_slots(&mut state, now.tick);
+            } else if let Some(lent) = self.engine.search(&mut state, &waiter, now.tick) {
+                let actions = self.engine.dequeue(&mut state, &waiter, now.real);
+                drop(state);
+                actions.into_iter().for_each(|actions| self.run(actions));
                 lent.entry.touch();
                 return Got::Lent(lent);
             }
-            let effects = self.engine.settle(&mut core, now.real);
-            drop(core);
-            self.run(effects);
-            if let Some(got) = self.wait(&ticket, deadline) {
+            let actions = self.engine.settle(&mut state, now.real);
+            drop(state);
+            self.run(actions);
+            if let Some(got) = self.wait(&waiter, deadline) {
                 return got;
             }
         }
     }
 
     /// Waits with a ticket in line. None: it has to queue again.
-    pub(super) fn wait(&self, ticket: &Waiter, deadline: Option<Instant>) -> Option<Got> {
+    pub(super) fn wait(&self, waiter: &WaiterRef, deadline: Option<Instant>) -> Option<Got> {
         let looks = Cell::new(0);
         let moment = || {
             // The first look is at the begin. Woken for the second time it is later by now.
@@ -238,12 +238,12 @@ impl House {
         };
         let waited = self
             .engine
-            .wait(ticket, deadline, moment, |effects| self.run(effects));
+            .wait(waiter, deadline, moment, |actions| self.run(actions));
         let lent = match waited {
-            Waited::TimedOut => return Some(Got::TimedOut),
-            Waited::Mail(Mail::Fail(failure)) => return Some(Got::Failed(failure)),
-            Waited::Mail(Mail::Permit(permit)) => self.create(permit)?,
-            Waited::Mail(Mail::Loan(lent)) | Waited::Found(lent) => lent,
+            WaitResult::TimedOut => return Some(Got::TimedOut),
+            WaitResult::Mail(Outcome::Fail(failure)) => return Some(Got::Failed(failure)),
+            WaitResult::Mail(Outcome::Permit(permit)) => self.create(permit)?,
+            WaitResult::Mail(Outcome::Loan(lent)) | WaitResult::Found(lent) => lent,
         };
         lent.entry.touch();
         Some(Got::Lent(lent))
@@ -254,9 +254,9 @@ impl House {
     pub(super) fn check_in(&self, lent: Lent) {
         lent.entry.touch();
         let (slot, engine) = (lent.slot, &self.engine);
-        let put = match engine.has_line() && !engine.may_pass_line(|| self.now()) {
+        let put = match engine.has_waiters() && !engine.may_skip_handoff(|| self.now()) {
             true => Err(lent.entry),
-            false => slot.put_back(lent.entry, TICK),
+            false => slot.try_return(lent.entry, TICK),
         };
         if let Err(entry) = put {
             let idle_since = TICK;
@@ -279,9 +279,9 @@ impl House {
     /// Back through the lock.
     pub(super) fn give(&self, lent: Lent, fresh: bool) {
         let generation = lent.entry.generation;
-        match self.engine.give(lent, TICK, generation, fresh, self.now()) {
-            Ok(effects) => self.run(effects),
-            Err((retired, _)) => self.run(self.dispose(retired).finish(self.now())),
+        match self.engine.return_entry(lent, TICK, generation, fresh, self.now()) {
+            Ok(actions) => self.run(actions),
+            Err((evicted, _)) => self.run(self.dispose(evicted).finish(self.now())),
         }
     }
 
@@ -291,12 +291,12 @@ impl House {
     }
 
     /// The first half of an eviction, the hook included.
-    pub(super) fn retire(&self, lent: Lent) -> Leaving<Entry, Failure> {
-        self.dispose(self.engine.retire(lent, self.now()))
+    pub(super) fn retire(&self, lent: Lent) -> DisposePermit<Entry, Failure> {
+        self.dispose(self.engine.begin_dispose(lent, self.now()))
     }
 
-    pub(super) fn dispose(&self, retired: Retired<Entry, Failure>) -> Leaving<Entry, Failure> {
-        let Retired { entry, leaving, .. } = retired;
+    pub(super) fn dispose(&self, evicted: Evicted<Entry, Failure>) -> DisposePermit<Entry, Failure> {
+        let Evicted { entry, leaving, .. } = evicted;
         leaving.start(self.now(), None);
         entry.touch();
         drop(entry);
@@ -304,20 +304,20 @@ impl House {
     }
 
     pub(super) fn detach(&self, lent: Lent) {
-        let (entry, effects) = self.engine.release(lent, self.now());
+        let (entry, actions) = self.engine.detach(lent, self.now());
         entry.touch();
-        self.run(effects);
+        self.run(actions);
     }
 
     // ---- creates -------------------------------------------------------------------------------
 
-    pub(super) fn run(&self, mut effects: Outcomes) {
-        effects.wake();
-        for permit in std::mem::take(&mut effects.permits) {
+    pub(super) fn run(&self, mut actions: Outcomes) {
+        actions.wake();
+        for permit in std::mem::take(&mut actions.permits) {
             self.create(permit);
         }
         if let Some(street) = &self.street {
-            street.follow(self, effects);
+            street.follow(self, actions);
         }
     }
 
@@ -341,23 +341,23 @@ impl House {
     pub(super) fn created(&self, permit: Leave, generation: u64, here: bool) -> Option<Lent> {
         let now = self.moment();
         let entry = self.entry(generation);
-        let installed = permit.install(entry, now, u64::MAX, |engine, core, lent| {
+        let installed = permit.install(entry, now, u64::MAX, |engine, state, lent| {
             if !here {
-                let given = engine.give_locked(core, lent, TICK, generation, true, now.real);
-                return given.map(|effects| (None, effects));
+                let given = engine.return_locked(state, lent, TICK, generation, true, now.real);
+                return given.map(|actions| (None, actions));
             }
-            match engine.surplus(core, generation) {
-                None => Ok((Some(lent), engine.settle(core, now.real))),
-                Some(surplus) => Err((engine.retire_locked(core, lent, now.real), surplus)),
+            match engine.reject_reason(state, generation) {
+                None => Ok((Some(lent), engine.settle(state, now.real))),
+                Some(surplus) => Err((engine.begin_dispose_locked(state, lent, now.real), surplus)),
             }
         });
         match installed {
-            Ok(Ok((lent, effects))) => {
-                self.run(effects);
+            Ok(Ok((lent, actions))) => {
+                self.run(actions);
                 return lent;
             }
             // The end of the eviction settles what the waiter who counted on it needs.
-            Ok(Err((retired, _))) => self.run(self.dispose(retired).finish(self.now())),
+            Ok(Err((evicted, _))) => self.run(self.dispose(evicted).finish(self.now())),
             Err((entry, stray)) => {
                 entry.touch();
                 drop(entry);
@@ -379,14 +379,14 @@ impl House {
     // ---- the whole pool ------------------------------------------------------------------------
 
     pub(super) fn close(&self) {
-        if let Some(effects) = self.engine.close(self.now(), || Failure::Closed) {
-            self.run(effects);
+        if let Some(actions) = self.engine.close(self.now(), || Failure::Closed) {
+            self.run(actions);
             self.evict_all();
         }
     }
 
     pub(super) fn evict_all(&self) {
-        let idle: Vec<_> = self.engine.drain(TICK).collect();
+        let idle: Vec<_> = self.engine.take_all(TICK).collect();
         idle.into_iter().for_each(|lent| self.evict(lent));
     }
 
@@ -397,8 +397,8 @@ impl House {
     }
 
     fn settle(&self) {
-        let effects = self.engine.settle(&mut self.engine.lock(), self.now());
-        self.run(effects);
+        let actions = self.engine.settle(&mut self.engine.lock(), self.now());
+        self.run(actions);
     }
 
     pub(super) fn next_generation(&self) -> u64 {
@@ -408,7 +408,7 @@ impl House {
     }
 
     pub(super) fn drain_older(&self, generation: u64) {
-        let idle: Vec<_> = self.engine.drain(TICK).collect();
+        let idle: Vec<_> = self.engine.take_all(TICK).collect();
         for lent in idle {
             if lent.entry.generation < generation {
                 self.evict(lent);
@@ -421,14 +421,14 @@ impl House {
     pub(super) fn resize(&self, max_size: usize) {
         let now = self.moment();
         self.run(self.engine.resize(max_size, now.real));
-        for retired in self.engine.drain_surplus(now) {
-            self.run(self.dispose(retired).finish(self.now()));
+        for evicted in self.engine.evict_excess(now) {
+            self.run(self.dispose(evicted).finish(self.now()));
         }
     }
 
     pub(super) fn suspend(&self, on: bool) {
-        if let Some(effects) = self.engine.suspend(on, self.now()) {
-            self.run(effects);
+        if let Some(actions) = self.engine.suspend(on, self.now()) {
+            self.run(actions);
         }
     }
 }

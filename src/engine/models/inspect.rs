@@ -8,25 +8,25 @@ impl House {
     /// To be called when all threads of the model have ended and nothing is lent out: every entry is
     /// in exactly one place, the counts say so, and nobody is in line. Returns how many are idle.
     pub(super) fn inspect(&self) -> usize {
-        let core = self.lock();
-        assert_eq!(core.queue.len(), 0, "somebody is still in line");
-        assert_eq!(core.jobs().count(), 0, "a job has not ended");
-        let jobs = core.creating + core.checking + core.disposing + core.covering();
-        assert_eq!(jobs + core.abandoned, 0, "a count of jobs has drifted");
-        let open = core.created + core.added - core.disposed - core.detached;
-        assert_eq!(core.open as u64, open, "conservation");
-        assert!(core.taken() <= core.max_size, "more than there may be");
+        let state = self.lock();
+        assert_eq!(state.queue.len(), 0, "somebody is still in line");
+        assert_eq!(state.jobs().count(), 0, "a job has not ended");
+        let jobs = state.creating + state.checking + state.disposing + state.jobs_with_waiter();
+        assert_eq!(jobs + state.abandoned, 0, "a count of jobs has drifted");
+        let open = state.created + state.added - state.disposed - state.detached;
+        assert_eq!(state.open as u64, open, "conservation");
+        assert!(state.taken() <= state.max_size, "more than there may be");
         let slots = || self.engine.table.all();
         let idle = slots().filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
-        assert_eq!(idle.count(), core.open, "an entry is lost");
-        let ready = self.engine.table.seems_idle(usize::MAX);
-        assert_eq!(ready, core.open, "an idle entry has lost its ready bit");
-        let mut gate = if core.closed { CLOSED } else { 0 };
-        gate |= if core.suspended { SUSPENDED } else { 0 };
-        let told = self.engine.gate.load(Relaxed) & !SHARED;
-        assert_eq!(told, gate, "the gate does not tell the truth");
-        let (open, generation, closed) = (core.open, core.generation, core.closed);
-        drop(core);
+        assert_eq!(idle.count(), state.open, "an entry is lost");
+        let ready = self.engine.table.count_idle(usize::MAX);
+        assert_eq!(ready, state.open, "an idle entry has lost its ready bit");
+        let mut gate = if state.closed { CLOSED } else { 0 };
+        gate |= if state.suspended { SUSPENDED } else { 0 };
+        let report = self.engine.gate.load(Relaxed) & !SHARED;
+        assert_eq!(report, gate, "the gate does not tell the truth");
+        let (open, generation, closed) = (state.open, state.generation, state.closed);
+        drop(state);
         assert_eq!(self.alive.load(Relaxed), open, "an entry was dropped");
         let idle: Vec<_> = slots().filter_map(|slot| slot.take(TICK)).collect();
         assert_eq!(idle.len(), open, "a slot says it is idle and is empty");

@@ -60,7 +60,7 @@ fn a_thorough_search_meets_a_return_under_the_lock(waiters: bool, store: fn(&Hou
         let (house, [lent]) = House::lending(Bound::Never);
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));
         let search = move || {
-            if let Some(lent) = there.engine.table.watch_all(1) {
+            if let Some(lent) = there.engine.table.take_or_mark_all(1) {
                 there.check_in(lent);
             }
         };
@@ -89,7 +89,7 @@ fn a_newcomer_gets_what_comes_back_while_it_queues() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_check_in_that_does_not_see_the_watcher() {
     let blind = |_: &House, lent: Lent| {
-        lent.slot.set_watched(false);
+        lent.slot.set_return_slow(false);
         lent.store_locked(1);
     };
     a_check_in_meets_a_newcomer(Bound::Never, blind, |house| house.get(None));
@@ -100,13 +100,13 @@ fn bites_a_check_in_that_does_not_see_the_watcher() {
 fn bites_a_check_in_that_wakes_nobody() {
     let silent = |house: &House, lent: Lent| {
         let slot = lent.slot;
-        let given = slot.put_back(lent.entry, 1).or_else(|entry| {
+        let given = slot.try_return(lent.entry, 1).or_else(|entry| {
             let lent = Lent {
                 slot,
                 entry,
                 idle_since: 1,
             };
-            let given = house.engine.give(lent, 1, 0, false, house.now());
+            let given = house.engine.return_entry(lent, 1, 0, false, house.now());
             given.map(drop)
         });
         assert!(given.is_ok());
@@ -121,10 +121,10 @@ fn bites_a_waiter_that_does_not_search_once_it_is_in_line() {
         if let Some(lent) = house.look() {
             return Got::Lent(lent);
         }
-        let ticket = house.ticket();
-        house.engine.join(&mut house.lock(), &ticket, house.now());
+        let waiter = house.waiter();
+        house.engine.enqueue(&mut house.lock(), &waiter, house.now());
         house
-            .wait(&ticket, None)
+            .wait(&waiter, None)
             .expect("it does not have to create")
     });
 }
@@ -196,10 +196,10 @@ fn a_resting_entry_keeps_its_ready_bit() {
 #[should_panic(expected = "ready bit")]
 fn bites_a_store_that_does_not_look_for_watchers_again() {
     a_thorough_search_meets_a_return_under_the_lock(false, |house, lent| {
-        let core = house.lock();
-        lent.slot.set_watched(false);
+        let state = house.lock();
+        lent.slot.set_return_slow(false);
         house.engine.table.set_ready(lent.slot.index());
         lent.store_locked(1);
-        drop(core);
+        drop(state);
     });
 }

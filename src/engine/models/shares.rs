@@ -1,13 +1,13 @@
 //! Engines that share a total of slots.
 
-use super::super::{Elsewhere, Total};
+use super::super::{Followup, SharedLimit};
 use super::house::{Bound, Creates, Entry, Failure, Got, House, Outcomes};
 use super::{explore, explore_within, side_by_side};
 use std::sync::{Arc, Mutex, Weak};
 
 /// The engines that share one total, as a keyed pool's.
 pub(super) struct Street {
-    pub(super) total: Arc<Total<Entry, Failure>>,
+    pub(super) total: Arc<SharedLimit<Entry, Failure>>,
     houses: Mutex<Vec<Weak<House>>>,
     /// Done wrong: nobody looks for what comes to rest just now.
     blind: bool,
@@ -17,7 +17,7 @@ impl Street {
     /// So many houses with room for one each, and one slot for all of them.
     fn with_one_slot<const N: usize>(bound: Bound, blind: bool) -> (Arc<Self>, [Arc<House>; N]) {
         let street = Arc::new(Self {
-            total: Total::new(1),
+            total: SharedLimit::new(1),
             houses: Mutex::default(),
             blind,
         });
@@ -28,24 +28,24 @@ impl Street {
     }
 
     pub(super) fn follow(&self, house: &House, rest: Outcomes) {
-        for next in rest.elsewhere {
-            if let Elsewhere::Waiter(id) = next {
+        for next in rest.followups {
+            if let Followup::Waiter(id) = next {
                 let number = usize::try_from(id).unwrap() - 1;
                 let there = self.houses.lock().unwrap()[number].upgrade();
                 let there = there.expect("a house stands as long as the model");
                 let now = there.now();
-                let effects = there.engine.settle(&mut there.lock(), now);
-                there.run(effects);
+                let actions = there.engine.settle(&mut there.lock(), now);
+                there.run(actions);
             }
         }
         if rest.lacks_room {
             let now = house.moment();
-            let retired = match self.blind {
-                true => self.total.retire_idle(now),
-                false => self.total.make_room(now),
+            let evicted = match self.blind {
+                true => self.total.evict_idle(now),
+                false => self.total.evict_for_waiters(now),
             };
-            for retired in retired {
-                house.run(house.dispose(retired).finish(now.real));
+            for evicted in evicted {
+                house.run(house.dispose(evicted).finish(now.real));
             }
         }
     }
@@ -55,7 +55,7 @@ impl Street {
         houses[0].finish(houses[0].get(None));
         let idle: usize = houses.iter().map(|house| house.inspect()).sum();
         assert_eq!(idle, 1, "of one slot");
-        assert!(!self.total.is_hungry(), "nobody is in line");
+        assert!(!self.total.has_waiters(), "nobody is in line");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::house::{Bound, Got, House};
 use super::{explore, explore_within, side_by_side};
-use crate::engine::{CheckFor, Mail};
+use crate::engine::{CheckFor, Outcome};
 use std::sync::Arc;
 
 fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&House) -> Got) {
@@ -28,19 +28,19 @@ fn a_hand_off_that_races_a_timeout_is_not_lost() {
 #[should_panic(expected = "an entry is lost")]
 fn bites_a_timeout_that_leaves_its_mail() {
     a_hand_off_races_a_timeout(Bound::Always, |house| {
-        let ticket = house.ticket();
-        let mut core = house.lock();
-        house.engine.join(&mut core, &ticket, house.now());
-        if let Some(lent) = house.engine.search(&mut core, &ticket, 1) {
-            core.queue.leave(&ticket);
-            house.engine.set_gate(&mut core, house.now());
+        let waiter = house.waiter();
+        let mut state = house.lock();
+        house.engine.enqueue(&mut state, &waiter, house.now());
+        if let Some(lent) = house.engine.search(&mut state, &waiter, 1) {
+            state.queue.remove(&waiter);
+            house.engine.update_gate(&mut state, house.now());
             return Got::Lent(lent);
         }
-        drop(core);
+        drop(state);
         // The time is up at once.
-        let mut core = house.lock();
-        core.queue.leave(&ticket);
-        house.engine.set_gate(&mut core, house.now());
+        let mut state = house.lock();
+        state.queue.remove(&waiter);
+        house.engine.update_gate(&mut state, house.now());
         Got::TimedOut
     });
 }
@@ -70,22 +70,22 @@ fn a_head_that_times_out_leaves_no_successor_asleep() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_head_that_leaves_without_settling() {
     the_head_times_out(Bound::Never, |house| {
-        let ticket = house.ticket();
-        let mut core = house.lock();
-        house.engine.join(&mut core, &ticket, house.now());
-        if let Some(lent) = house.engine.search(&mut core, &ticket, 1) {
-            let effects = house.engine.leave(&mut core, &ticket, house.now());
-            drop(core);
-            effects.into_iter().for_each(|effects| house.run(effects));
+        let waiter = house.waiter();
+        let mut state = house.lock();
+        house.engine.enqueue(&mut state, &waiter, house.now());
+        if let Some(lent) = house.engine.search(&mut state, &waiter, 1) {
+            let actions = house.engine.dequeue(&mut state, &waiter, house.now());
+            drop(state);
+            actions.into_iter().for_each(|actions| house.run(actions));
             return Got::Lent(lent);
         }
-        drop(core);
-        let mut core = house.lock();
-        core.queue.leave(&ticket);
-        house.engine.set_gate(&mut core, house.now());
-        drop(core);
-        match ticket.collect() {
-            Some(Mail::Loan(lent)) => Got::Lent(lent),
+        drop(state);
+        let mut state = house.lock();
+        state.queue.remove(&waiter);
+        house.engine.update_gate(&mut state, house.now());
+        drop(state);
+        match waiter.take_outcome() {
+            Some(Outcome::Loan(lent)) => Got::Lent(lent),
             _ => Got::TimedOut,
         }
     });
@@ -120,19 +120,19 @@ fn what_a_head_was_told_of_reaches_the_next_when_it_leaves() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_told_head_that_leaves_in_silence() {
     a_told_head_leaves(|house| {
-        let ticket = house.ticket();
-        let mut core = house.lock();
-        house.engine.join(&mut core, &ticket, house.now());
-        drop(core);
-        let mut core = house.lock();
-        let here = core.queue.leave(&ticket);
-        house.engine.set_gate(&mut core, house.now());
-        core.queue.take_unheard();
-        let effects = house.engine.settle(&mut core, house.now());
-        drop(core);
-        house.run(effects);
-        match ticket.collect() {
-            Some(Mail::Loan(lent)) if !here => Got::Lent(lent),
+        let waiter = house.waiter();
+        let mut state = house.lock();
+        house.engine.enqueue(&mut state, &waiter, house.now());
+        drop(state);
+        let mut state = house.lock();
+        let here = state.queue.remove(&waiter);
+        house.engine.update_gate(&mut state, house.now());
+        state.queue.take_search_owed();
+        let actions = house.engine.settle(&mut state, house.now());
+        drop(state);
+        house.run(actions);
+        match waiter.take_outcome() {
+            Some(Outcome::Loan(lent)) if !here => Got::Lent(lent),
             _ => Got::TimedOut,
         }
     });
@@ -143,20 +143,20 @@ fn bites_a_told_head_that_leaves_in_silence() {
 fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
     explore(|| {
         let (house, [lent]) = House::lending(Bound::Always);
-        let ticket = house.ticket();
-        let mut core = house.lock();
-        house.engine.join(&mut core, &ticket, house.now());
-        assert!(house.engine.search(&mut core, &ticket, 1).is_none());
-        drop(core);
+        let waiter = house.waiter();
+        let mut state = house.lock();
+        house.engine.enqueue(&mut state, &waiter, house.now());
+        assert!(house.engine.search(&mut state, &waiter, 1).is_none());
+        drop(state);
         let (here, there) = (Arc::clone(&house), Arc::clone(&house));
         side_by_side([
             Box::new(move || here.check_in(lent)),
             Box::new(move || {
-                if let Some(Mail::Loan(lent)) = there.engine.withdraw(&ticket) {
+                if let Some(Outcome::Loan(lent)) = there.engine.cancel(&waiter) {
                     there.check_in(lent);
                 }
-                let mut core = there.lock();
-                there.engine.set_gate(&mut core, there.now());
+                let mut state = there.lock();
+                there.engine.update_gate(&mut state, there.now());
             }),
         ]);
         assert_eq!(house.inspect(), 1);
@@ -174,34 +174,34 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
         let one = house.look().expect("it rests");
         let two = house.look().expect("it rests");
         // The head: its connection is being checked.
-        let head = house.ticket();
-        let mut core = house.lock();
+        let head = house.waiter();
+        let mut state = house.lock();
         let now = house.now();
-        house.engine.join(&mut core, &head, now);
+        house.engine.enqueue(&mut state, &head, now);
         let check = house.engine.begin_check(
-            &mut core,
+            &mut state,
             &one,
             (1, 0),
             now,
             CheckFor::Waiter(Some(house.soon())),
         );
-        house.engine.publish(&mut core, 1);
-        house.run(house.engine.settle(&mut core, now));
-        drop(core);
+        house.engine.mark_all_slots(&mut state, 1);
+        house.run(house.engine.settle(&mut state, now));
+        drop(state);
         let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
         side_by_side([
             Box::new(move || here.check_in(two)),
             Box::new(move || {
-                let ended = there.engine.end_check_well(check, one, 0, 1, there.now());
-                let Ok(Ok(effects)) = ended else {
+                let ended = there.engine.finish_check(check, one, 0, 1, there.now());
+                let Ok(Ok(actions)) = ended else {
                     unreachable!("nobody gives up on the check");
                 };
-                there.run(effects);
+                there.run(actions);
             }),
             Box::new(move || behind.finish(behind.line_up(None))),
         ]);
         // The head holds its connection all the while.
-        let Some(Mail::Loan(one)) = head.collect() else {
+        let Some(Outcome::Loan(one)) = head.take_outcome() else {
             unreachable!("the head was served");
         };
         house.check_in(one);

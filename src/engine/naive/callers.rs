@@ -1,6 +1,6 @@
 //! What callers do: take, give back, stand in line; and what is done to the pool as a whole.
 
-use super::super::{CheckFor, Loan, Mail, Waited};
+use super::super::{CheckFor, Checkout, Outcome, WaitResult};
 use super::operation::Op;
 use super::world::{CALLERS, Caller, State, World};
 use std::cell::RefCell;
@@ -49,21 +49,21 @@ impl World {
     // ---- without waiting -----------------------------------------------------------------------
 
     fn take(&mut self) {
-        if !self.engine.may_overtake() {
+        if !self.engine.may_barge() {
             return;
         }
-        match self.engine.take_any(self.tick()) {
-            Some(loan) => self.found(loan),
+        match self.engine.take_idle(self.tick()) {
+            Some(checkout) => self.found(checkout),
             None => assert_eq!(self.model.idle(), 0, "an idle entry is not found"),
         }
     }
 
     fn check_in(&mut self, which: u8) {
-        let Some(Loan { slot, entry, .. }) = self.hand(which) else {
+        let Some(Checkout { slot, entry, .. }) = self.hand(which) else {
             return;
         };
         let (id, now, tick) = (entry.0, self.now(), self.tick());
-        let passes = !self.engine.has_line() || self.engine.may_pass_line(|| now);
+        let passes = !self.engine.has_waiters() || self.engine.may_skip_handoff(|| now);
         let model = &self.model;
         let deaf = model.suspended || model.bound.is_none() || model.is_due() || model.is_late();
         assert!(
@@ -71,7 +71,7 @@ impl World {
             "{id} passes a head that needs it"
         );
         let put = match passes {
-            true => slot.put_back(entry, tick),
+            true => slot.try_return(entry, tick),
             false => Err(entry),
         };
         let Err(entry) = put else {
@@ -79,18 +79,18 @@ impl World {
             return self.model.rest(id, tick);
         };
         let idle_since = tick;
-        let loan = Loan {
+        let checkout = Checkout {
             slot,
             entry,
             idle_since,
         };
-        self.give(loan, idle_since, false);
+        self.give(checkout, idle_since, false);
     }
 
     fn give_one(&mut self, which: u8, fresh: bool) {
-        if let Some(loan) = self.hand(which) {
+        if let Some(checkout) = self.hand(which) {
             let tick = self.tick();
-            self.give(loan, tick, fresh);
+            self.give(checkout, tick, fresh);
         }
     }
 
@@ -109,27 +109,27 @@ impl World {
             self.callers[at] = Caller::new(now.real);
         }
         let unproven = unproven.and_then(|hand| self.hand(hand));
-        let ticket = Arc::clone(&self.callers[at].ticket);
+        let waiter = Arc::clone(&self.callers[at].waiter);
         let engine = Arc::clone(&self.engine);
-        let before = ticket.number();
-        let number = self.model.join(at, before, ticket.since());
-        let mut core = engine.lock();
-        engine.join(&mut core, &ticket, now.real);
-        assert_eq!(ticket.number(), number, "its place in line");
+        let before = waiter.number();
+        let number = self.model.join(at, before, waiter.since());
+        let mut state = engine.lock();
+        engine.enqueue(&mut state, &waiter, now.real);
+        assert_eq!(waiter.number(), number, "its place in line");
         let mut found = None;
         let checks = unproven.is_some();
-        if let Some(loan) = unproven {
+        if let Some(checkout) = unproven {
             let patience = self.later(Some(1));
             let purpose = CheckFor::Waiter(patience);
-            let of = (7, self.model.entry(loan.entry.0).generation);
-            let id = engine.begin_check(&mut core, &loan, of, now.real, purpose);
-            self.note_check(id, loan, purpose);
+            let of = (7, self.model.entry(checkout.entry.0).generation);
+            let id = engine.begin_check(&mut state, &checkout, of, now.real, purpose);
+            self.note_check(id, checkout, purpose);
         }
         if self.model.suspended {
-            engine.publish(&mut core, now.tick);
+            engine.mark_all_slots(&mut state, now.tick);
             self.model.await_all();
         } else if !checks {
-            found = engine.search(&mut core, &ticket, now.tick);
+            found = engine.search(&mut state, &waiter, now.tick);
             let may = self.model.is_head(at) || self.model.may_overtake();
             let expected = may && self.model.idle() > 0;
             assert_eq!(found.is_some(), expected, "what a newcomer finds");
@@ -137,21 +137,21 @@ impl World {
                 self.model.await_all();
             }
         }
-        let effects = match found {
-            Some(loan) => {
-                self.found(loan);
+        let actions = match found {
+            Some(checkout) => {
+                self.found(checkout);
                 self.model.leave(at);
-                let effects = engine.leave(&mut core, &ticket, now.real);
-                effects.expect("it stood in line")
+                let actions = engine.dequeue(&mut state, &waiter, now.real);
+                actions.expect("it stood in line")
             }
             None => {
                 self.callers[at].state = State::InLine;
                 self.model.settle();
-                engine.settle(&mut core, now.real)
+                engine.settle(&mut state, now.real)
             }
         };
-        drop(core);
-        self.run(effects);
+        drop(state);
+        self.run(actions);
         self.settled = true;
         if self.callers[at].state == State::InLine {
             self.set_alarm(at);
@@ -164,44 +164,44 @@ impl World {
         let Some(at) = self.caller(which, woken) else {
             return;
         };
-        let ticket = Arc::clone(&self.callers[at].ticket);
+        let waiter = Arc::clone(&self.callers[at].waiter);
         let (engine, now) = (Arc::clone(&self.engine), self.moment());
         let never = now.real + 1000 * super::world::STEP;
         let outcome = RefCell::new(None);
         // A false letter ends the wait after the first look. A true one comes before it.
-        let settled = |effects| {
-            *outcome.borrow_mut() = Some(effects);
-            ticket.post(ticket.collect().unwrap_or(Mail::Fail(())));
+        let settled = |actions| {
+            *outcome.borrow_mut() = Some(actions);
+            waiter.complete(waiter.take_outcome().unwrap_or(Outcome::Fail(())));
         };
-        let waited = engine.wait(&ticket, Some(never), || now, settled);
-        let effects = outcome.into_inner().expect("it has looked");
+        let waited = engine.wait(&waiter, Some(never), || now, settled);
+        let actions = outcome.into_inner().expect("it has looked");
         let looks = self.model.is_head(at) && !self.model.suspended;
         let expected = looks && self.model.idle() > 0;
         match waited {
-            Waited::Found(loan) => {
-                drop(ticket.collect());
+            WaitResult::Found(checkout) => {
+                drop(waiter.take_outcome());
                 assert!(expected, "found out of turn");
-                self.found(loan);
+                self.found(checkout);
                 let caller = &mut self.callers[at];
                 (caller.state, caller.awake, caller.alarm) = (State::Outside, false, None);
                 self.model.leave(at);
-                self.run(effects);
+                self.run(actions);
             }
-            Waited::Mail(mail) => {
+            WaitResult::Mail(mail) => {
                 assert!(!expected, "an idle entry is not found by the head");
                 if looks {
                     self.model.await_all();
                 }
                 self.model.settle();
-                self.run(effects);
-                if !matches!(mail, Mail::Fail(())) {
+                self.run(actions);
+                if !matches!(mail, Outcome::Fail(())) {
                     // Found again by the comparison.
-                    ticket.post(mail);
+                    waiter.complete(mail);
                 }
                 self.callers[at].awake = false;
                 self.set_alarm(at);
             }
-            Waited::TimedOut => panic!("it had all the time"),
+            WaitResult::TimedOut => panic!("it had all the time"),
         }
         self.settled = true;
     }
@@ -211,12 +211,12 @@ impl World {
         let Some(at) = self.caller(which, |caller| caller.state == State::InLine) else {
             return;
         };
-        let ticket = Arc::clone(&self.callers[at].ticket);
+        let waiter = Arc::clone(&self.callers[at].waiter);
         let (engine, now) = (Arc::clone(&self.engine), self.moment());
         let outcome = RefCell::new(None);
-        let settled = |effects| *outcome.borrow_mut() = Some(effects);
-        let waited = engine.wait(&ticket, Some(now.real), || now, settled);
-        assert!(matches!(waited, Waited::TimedOut), "it ends twice");
+        let settled = |actions| *outcome.borrow_mut() = Some(actions);
+        let waited = engine.wait(&waiter, Some(now.real), || now, settled);
+        assert!(matches!(waited, WaitResult::TimedOut), "it ends twice");
         self.model.leave(at);
         self.run(outcome.into_inner().expect("it stood in line"));
         self.callers[at] = Caller::new(now.real);
@@ -232,9 +232,9 @@ impl World {
         let caller = &mut self.callers[at];
         (caller.state, caller.alarm) = (State::Outside, None);
         match caller.mail.take().expect("there is a letter") {
-            Mail::Loan(loan) => self.hands.push(loan),
-            Mail::Permit(permit) => self.permits.push(permit),
-            Mail::Fail(()) => *caller = Caller::new(self.model.now),
+            Outcome::Loan(checkout) => self.hands.push(checkout),
+            Outcome::Permit(permit) => self.permits.push(permit),
+            Outcome::Fail(()) => *caller = Caller::new(self.model.now),
         }
     }
 
@@ -242,14 +242,14 @@ impl World {
         let now = self.now();
         let mut once = Some(());
         let failure = |_: &_| once.take();
-        let effects = self
+        let actions = self
             .engine
-            .fail_waits(&mut self.engine.lock(), failure, now);
+            .fail_waiters(&mut self.engine.lock(), failure, now);
         if !self.model.line.is_empty() {
             self.model.serve(super::model::Letter::Failure);
         }
         self.model.settle();
-        self.run(effects);
+        self.run(actions);
         self.settled = true;
     }
 
@@ -257,9 +257,9 @@ impl World {
 
     fn resize(&mut self, max_size: usize) {
         self.model.max_size = max_size;
-        let effects = self.engine.resize(max_size, self.now());
+        let actions = self.engine.resize(max_size, self.now());
         self.model.settle();
-        self.run(effects);
+        self.run(actions);
         self.settled = true;
     }
 
@@ -277,24 +277,24 @@ impl World {
             self.model.take(id);
             expected.push((id, self.model.retire(id)));
         }
-        let retired = self.engine.drain_surplus(self.moment());
-        let ids: Vec<_> = retired.iter().map(|retired| retired.entry.0).collect();
+        let evicted = self.engine.evict_excess(self.moment());
+        let ids: Vec<_> = evicted.iter().map(|evicted| evicted.entry.0).collect();
         let wanted: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, wanted, "the highest idle slots go");
-        for (retired, (_, job)) in retired.into_iter().zip(expected) {
-            self.depart(retired, job);
+        for (evicted, (_, job)) in evicted.into_iter().zip(expected) {
+            self.depart(evicted, job);
         }
         self.settle();
     }
 
     fn suspend(&mut self, on: bool) {
-        let effects = self.engine.suspend(on, self.now());
+        let actions = self.engine.suspend(on, self.now());
         let expected = !self.model.closed && self.model.suspended != on;
-        assert_eq!(effects.is_some(), expected, "suspend({on}) is news");
-        if let Some(effects) = effects {
+        assert_eq!(actions.is_some(), expected, "suspend({on}) is news");
+        if let Some(actions) = actions {
             self.model.suspended = on;
             self.model.settle();
-            self.run(effects);
+            self.run(actions);
             self.settled = true;
         }
     }
@@ -308,8 +308,8 @@ impl World {
         self.model.generation += 1;
         self.model.uncover_outdated();
         self.model.settle();
-        let effects = (self.engine).begin_generation(self.model.generation, self.now());
-        self.run(effects);
+        let actions = (self.engine).begin_generation(self.model.generation, self.now());
+        self.run(actions);
         self.settled = true;
     }
 
@@ -317,33 +317,33 @@ impl World {
     pub(super) fn drain(&mut self) {
         self.model.await_all();
         let idle = self.model.idle();
-        let drained: Vec<_> = self.engine.drain(self.tick()).collect();
+        let drained: Vec<_> = self.engine.take_all(self.tick()).collect();
         assert_eq!(drained.len(), idle, "everything idle is drained");
         // All are out before the first goes back: a waiter may want a create in the place of the next.
         let held = self.hands.len();
-        for loan in drained {
-            self.found(loan);
+        for checkout in drained {
+            self.found(checkout);
         }
-        for loan in self.hands.split_off(held) {
-            let generation = self.model.entry(loan.entry.0).generation;
+        for checkout in self.hands.split_off(held) {
+            let generation = self.model.entry(checkout.entry.0).generation;
             if self.model.closed || generation != self.model.generation {
-                self.retire(loan);
+                self.retire(checkout);
             } else {
-                let idle_since = loan.idle_since;
-                self.give(loan, idle_since, false);
+                let idle_since = checkout.idle_since;
+                self.give(checkout, idle_since, false);
             }
         }
     }
 
     pub(super) fn close(&mut self) {
-        let effects = self.engine.close(self.now(), || ());
-        assert_eq!(effects.is_some(), !self.model.closed, "closed twice");
+        let actions = self.engine.close(self.now(), || ());
+        assert_eq!(actions.is_some(), !self.model.closed, "closed twice");
         self.model.closed = true;
         while !self.model.line.is_empty() {
             self.model.serve(super::model::Letter::Failure);
         }
-        if let Some(effects) = effects {
-            self.run(effects);
+        if let Some(actions) = actions {
+            self.run(actions);
         }
     }
 
@@ -372,7 +372,7 @@ impl World {
         }
         self.finish_hooks();
         assert!(self.model.entries.is_empty(), "{:?}", self.model.entries);
-        assert!(self.engine.wait_quiet(Some(self.now())), "not quiet");
+        assert!(self.engine.wait_drained(Some(self.now())), "not quiet");
     }
 
     pub(super) fn step(&mut self, operation: Op) {

@@ -1,6 +1,6 @@
 //! What hooks do: creates, checks and disposes begin, end, and are given up on.
 
-use super::super::{CheckFor, CheckId, JobKind, Need};
+use super::super::{CheckFor, CheckId, JobKind, CreateReason};
 use super::model::{Model, Place};
 use super::operation::{End, Op};
 use super::world::{Check, Departure, Lent, Lost, Sent, World, pick};
@@ -25,8 +25,8 @@ impl World {
         match operation {
             Op::Pause(steps) => self.pause(steps),
             Op::Retire(which) => {
-                if let Some(loan) = self.hand(which) {
-                    self.retire(loan);
+                if let Some(checkout) = self.hand(which) {
+                    self.retire(checkout);
                 }
             }
             Op::Release(which) => self.release(which),
@@ -62,22 +62,22 @@ impl World {
         let now = self.moment();
         let adopted = self
             .engine
-            .adopt(&mut self.engine.lock(), entry, now, u64::MAX);
+            .add(&mut self.engine.lock(), entry, now, u64::MAX);
         assert_eq!(adopted.is_ok(), expected, "room to adopt");
-        if let Ok(loan) = adopted {
+        if let Ok(checkout) = adopted {
             self.model.added += 1;
-            self.model.arrive(id, loan.slot.index(), generation);
-            self.hands.push(loan);
+            self.model.arrive(id, checkout.slot.index(), generation);
+            self.hands.push(checkout);
         }
     }
 
     fn release(&mut self, which: u8) {
-        let Some(loan) = self.hand(which) else { return };
-        self.model.forget(loan.entry.0);
+        let Some(checkout) = self.hand(which) else { return };
+        self.model.forget(checkout.entry.0);
         self.model.detached += 1;
         self.model.settle();
-        let (_, effects) = self.engine.release(loan, self.now());
-        self.run(effects);
+        let (_, actions) = self.engine.detach(checkout, self.now());
+        self.run(actions);
         self.settled = true;
     }
 
@@ -88,10 +88,10 @@ impl World {
         let for_waiters = self.later(steps.map(|steps| steps / 2));
         self.model.paused_until = until;
         self.model.paused_for_waiters_until = for_waiters;
-        let mut core = self.engine.lock();
-        core.paused_until = until;
-        core.paused_for_waiters_until = for_waiters;
-        drop(core);
+        let mut state = self.engine.lock();
+        state.paused_until = until;
+        state.paused_for_waiters_until = for_waiters;
+        drop(state);
         self.settle();
     }
 
@@ -100,7 +100,7 @@ impl World {
         let now = self.now();
         let permit = self
             .engine
-            .reserve(&mut self.engine.lock(), Need::Spare, now);
+            .reserve_create(&mut self.engine.lock(), CreateReason::Spare, now);
         assert_eq!(permit.is_some(), expected, "room to create");
         if let Some(permit) = permit {
             let job = self.model.begin(JobKind::Create, None, false);
@@ -146,13 +146,13 @@ impl World {
         let (id, inline) = (entry.0, self.model.inline);
         let job = self.model.job(number).clone();
         let generation = job.generation;
-        let installed = permit.install(entry, now, u64::MAX, |engine, core, loan| -> Sent {
-            assert_eq!(Some(loan.slot.index()), job.slot, "the slot of {id}");
-            if inline && engine.surplus(core, generation).is_none() {
-                return Ok((Some(loan), engine.settle(core, now.real)));
+        let installed = permit.install(entry, now, u64::MAX, |engine, state, checkout| -> Sent {
+            assert_eq!(Some(checkout.slot.index()), job.slot, "the slot of {id}");
+            if inline && engine.reject_reason(state, generation).is_none() {
+                return Ok((Some(checkout), engine.settle(state, now.real)));
             }
-            let given = engine.give_locked(core, loan, now.tick, generation, true, now.real);
-            given.map(|effects| (None, effects))
+            let given = engine.return_locked(state, checkout, now.tick, generation, true, now.real);
+            given.map(|actions| (None, actions))
         });
         self.model.created += 1;
         let slot = job.slot.expect("every create has one");
@@ -174,7 +174,7 @@ impl World {
             }
             Err((entry, stray)) => {
                 assert!(job.abandoned, "given up on?");
-                self.model.entry(id).place = Place::Stray;
+                self.model.entry(id).place = Place::AbandonedConnection;
                 let create = Some(stray);
                 let job = number;
                 self.lost.push(Lost { create, job, entry });
@@ -188,20 +188,20 @@ impl World {
         };
         let job = self.model.end(permit.job());
         // The head is told of every third one, and all are told of every third one.
-        let mut told = [0, 1, u32::MAX][usize::from(which % 3)];
-        for _ in 0..told.min(self.model.line.len() as u32) {
+        let mut report = [0, 1, u32::MAX][usize::from(which % 3)];
+        for _ in 0..report.min(self.model.line.len() as u32) {
             if !job.abandoned {
                 self.model.serve(super::model::Letter::Failure);
             }
         }
         self.model.settle();
         let failure = |_: &_| {
-            told = told.checked_sub(1)?;
+            report = report.checked_sub(1)?;
             Some(())
         };
-        let (attached, effects) = permit.fail_telling(self.now(), failure);
+        let (attached, actions) = permit.fail_and_notify(self.now(), failure);
         assert_eq!(attached, !job.abandoned, "given up on?");
-        self.run(effects);
+        self.run(actions);
         self.settled = true;
     }
 
@@ -217,29 +217,29 @@ impl World {
     // ---- checks --------------------------------------------------------------------------------
 
     /// A check began.
-    pub(super) fn note_check(&mut self, id: CheckId, loan: Lent, purpose: CheckFor) {
-        let slot = Some(loan.slot.index());
+    pub(super) fn note_check(&mut self, id: CheckId, checkout: Lent, purpose: CheckFor) {
+        let slot = Some(checkout.slot.index());
         let patience = match purpose {
             CheckFor::Waiter(patience) => patience,
-            CheckFor::Pool | CheckFor::Look => None,
+            CheckFor::Pool | CheckFor::Inspect => None,
         };
-        let generation = self.model.entry(loan.entry.0).generation;
+        let generation = self.model.entry(checkout.entry.0).generation;
         let covers = patience.is_some() && generation == self.model.generation;
         let number = self.model.begin(JobKind::Check, slot, covers);
         let job = self.model.job(number);
         (job.patience, job.generation) = (patience, generation);
         job.background = purpose == CheckFor::Pool;
         let job = number;
-        self.checks.push(Check { id, job, loan });
+        self.checks.push(Check { id, job, checkout });
     }
 
     fn begin_check(&mut self, which: u8) {
-        let Some(loan) = self.hand(which) else { return };
+        let Some(checkout) = self.hand(which) else { return };
         let (now, engine) = (self.now(), Arc::clone(&self.engine));
-        let of = (7, self.model.entry(loan.entry.0).generation);
+        let of = (7, self.model.entry(checkout.entry.0).generation);
         let purpose = CheckFor::Pool;
-        let id = engine.begin_check(&mut engine.lock(), &loan, of, now, purpose);
-        self.note_check(id, loan, purpose);
+        let id = engine.begin_check(&mut engine.lock(), &checkout, of, now, purpose);
+        self.note_check(id, checkout, purpose);
         // A waiter may count on it from the next event on.
         self.settle();
     }
@@ -254,9 +254,9 @@ impl World {
         if !matches!(place, Place::Idle(_)) {
             return;
         }
-        let purpose = [CheckFor::Pool, CheckFor::Look][usize::from(which) % 2];
+        let purpose = [CheckFor::Pool, CheckFor::Inspect][usize::from(which) % 2];
         let generation = self.model.entry(expected).generation;
-        let may = purpose == CheckFor::Look || self.model.may_check();
+        let may = purpose == CheckFor::Inspect || self.model.may_check();
         let taken =
             (self.engine).take_to_check(slot, |_| (7, generation), self.moment(), purpose, || true);
         assert_eq!(
@@ -264,11 +264,11 @@ impl World {
             may,
             "a few at a time, and never the last that is idle"
         );
-        let Some((id, loan)) = taken else { return };
-        assert_eq!(loan.entry.0, expected, "in another slot");
-        self.found(loan);
-        let loan = self.hands.pop().expect("it was just found");
-        self.note_check(id, loan, purpose);
+        let Some((id, checkout)) = taken else { return };
+        assert_eq!(checkout.entry.0, expected, "in another slot");
+        self.found(checkout);
+        let checkout = self.hands.pop().expect("it was just found");
+        self.note_check(id, checkout, purpose);
         self.settle();
     }
 
@@ -286,10 +286,10 @@ impl World {
     }
 
     fn end_check(&mut self, which: u8, end: End) {
-        let Some(Check { id, job, loan }) = pick(&mut self.checks, which) else {
+        let Some(Check { id, job, checkout }) = pick(&mut self.checks, which) else {
             return;
         };
-        let (entry, idle_since) = (loan.entry.0, loan.idle_since);
+        let (entry, idle_since) = (checkout.entry.0, checkout.idle_since);
         let generation = self.model.entry(entry).generation;
         let begun = self.model.job(job).clone();
         let abandoned = begun.abandoned;
@@ -303,31 +303,31 @@ impl World {
             end => end,
         };
         match end {
-            End::Well => match self.engine.end_check_well(id, loan, generation, tick, now) {
-                Ok(handed) => {
+            End::Well => match self.engine.finish_check(id, checkout, generation, tick, now) {
+                Ok(returned) => {
                     assert!(!abandoned, "well though given up on");
                     let expected = self.model.give(entry, idle_since, true);
-                    self.handed(handed, expected);
+                    self.returned(returned, expected);
                 }
-                Err(loan) => self.lose(loan, job, abandoned),
+                Err(checkout) => self.lose(checkout, job, abandoned),
             },
             End::Looked => {
-                let handed = self.engine.end_look(id, loan, generation, now);
+                let returned = self.engine.end_inspection(id, checkout, generation, now);
                 let expected = self.model.give(entry, idle_since, false);
-                self.handed(handed, expected);
+                self.returned(returned, expected);
             }
             End::Badly if self.engine.end_check(id) => {
                 assert!(!abandoned, "ended though given up on");
-                self.retire(loan);
+                self.retire(checkout);
                 self.settle();
             }
-            End::Badly => self.lose(loan, job, abandoned),
+            End::Badly => self.lose(checkout, job, abandoned),
         }
     }
 
-    fn lose(&mut self, loan: Lent, job: u64, abandoned: bool) {
+    fn lose(&mut self, checkout: Lent, job: u64, abandoned: bool) {
         assert!(abandoned, "given up on?");
-        let (create, entry) = (None, loan.entry);
+        let (create, entry) = (None, checkout.entry);
         self.lost.push(Lost { create, job, entry });
     }
 
@@ -358,8 +358,8 @@ impl World {
         self.model.forget(entry.0);
         self.model.disposed += 1;
         self.model.settle();
-        let effects = leaving.finish(self.now());
-        self.run(effects);
+        let actions = leaving.finish(self.now());
+        self.run(actions);
         self.settled = true;
     }
 
@@ -372,7 +372,7 @@ impl World {
         self.model.disposed += 1;
         match create {
             Some(stray) => drop(stray),
-            None => self.engine.end_stray(),
+            None => self.engine.end_abandoned(),
         }
     }
 
@@ -408,8 +408,8 @@ impl World {
             }
         }
         self.model.settle();
-        let effects = self.engine.lose_patience(now);
-        self.run(effects);
+        let actions = self.engine.expire_soft_deadlines(now);
+        self.run(actions);
         self.settled = true;
     }
 

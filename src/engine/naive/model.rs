@@ -1,6 +1,6 @@
 //! The engine as a list of entries, a list of jobs and a line. Every number is counted when asked for.
 
-use super::super::{JobKind, Surplus};
+use super::super::{JobKind, RejectReason};
 use std::time::{Duration, Instant};
 
 /// Where an entry is.
@@ -11,9 +11,9 @@ pub(super) enum Place {
     /// With a caller, in a letter or in a check.
     Out,
     /// On its way to dispose, in its slot's place.
-    Leaving,
+    DisposePermit,
     /// The pool gave up on its hook: without a slot, not disposed yet.
-    Stray,
+    AbandonedConnection,
 }
 
 #[derive(Debug)]
@@ -289,17 +289,17 @@ impl Model {
         }
     }
 
-    pub(super) fn surplus(&self, generation: u64) -> Option<Surplus> {
+    pub(super) fn surplus(&self, generation: u64) -> Option<RejectReason> {
         match () {
-            () if self.closed => Some(Surplus::Closed),
-            () if generation != self.generation => Some(Surplus::Cleared),
-            () if self.is_over() => Some(Surplus::Shrunk),
+            () if self.closed => Some(RejectReason::Closed),
+            () if generation != self.generation => Some(RejectReason::Cleared),
+            () if self.is_over() => Some(RejectReason::Shrunk),
             () => None,
         }
     }
 
     /// An entry comes back through the lock.
-    pub(super) fn give(&mut self, id: u64, since: u64, fresh: bool) -> Result<(), Surplus> {
+    pub(super) fn give(&mut self, id: u64, since: u64, fresh: bool) -> Result<(), RejectReason> {
         if let Some(surplus) = self.surplus(self.entries_generation(id)) {
             self.retire(id);
             return Err(surplus);
@@ -326,7 +326,7 @@ impl Model {
     pub(super) fn retire(&mut self, id: u64) -> u64 {
         let entry = self.entry(id);
         assert_eq!(entry.place, Place::Out, "{id} was not out");
-        entry.place = Place::Leaving;
+        entry.place = Place::DisposePermit;
         let slot = entry.slot;
         self.begin(JobKind::Dispose, Some(slot), false)
     }
@@ -398,11 +398,11 @@ impl Model {
         let place = match kind {
             JobKind::Create => return true,
             JobKind::Check => Place::Out,
-            JobKind::Dispose => Place::Leaving,
+            JobKind::Dispose => Place::DisposePermit,
         };
         let its = |entry: &&mut Entry| entry.place == place && Some(entry.slot) == slot;
         let entry = self.entries.iter_mut().find(its);
-        entry.expect("it is in the hook").place = Place::Stray;
+        entry.expect("it is in the hook").place = Place::AbandonedConnection;
         true
     }
 }

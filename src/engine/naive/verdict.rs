@@ -1,6 +1,6 @@
 //! The comparison: everything that can be seen of the engine against what the model counts.
 
-use super::super::{JobKind, Mail, Stamp, TELL};
+use super::super::{JobKind, Outcome, Stamp, NOTIFY_HEAD};
 use super::model::{Job, Letter, Place};
 use super::world::{State, World};
 use std::collections::BTreeSet;
@@ -29,11 +29,11 @@ impl World {
             if caller.state != State::InLine {
                 continue;
             }
-            let mail = caller.ticket.collect();
+            let mail = caller.waiter.take_outcome();
             let letter = mail.as_ref().map(|mail| match mail {
-                Mail::Loan(loan) => Letter::Entry(loan.entry.0),
-                Mail::Permit(permit) => Letter::Permit(permit.job()),
-                Mail::Fail(()) => Letter::Failure,
+                Outcome::Loan(checkout) => Letter::Entry(checkout.entry.0),
+                Outcome::Permit(permit) => Letter::Permit(permit.job()),
+                Outcome::Fail(()) => Letter::Failure,
             });
             let expected = served.iter().find(|(served, _)| *served == at);
             assert_eq!(
@@ -51,14 +51,14 @@ impl World {
     }
 
     fn compare_jobs(&mut self) {
-        let core = self.engine.lock();
+        let state = self.engine.lock();
         let working = |job: &&mut Job| !job.abandoned;
         let mut expected = self.model.jobs.iter_mut().filter(working);
-        for (number, job) in core.jobs() {
+        for (number, job) in state.jobs() {
             let expected = expected.next().expect("a job that should have ended");
             let slot = *expected.slot.get_or_insert(job.slot);
             assert_eq!(
-                (number, job.kind, job.slot, job.covers, job.started),
+                (number, job.kind, job.slot, job.has_waiter, job.started),
                 (
                     expected.number,
                     expected.kind,
@@ -69,7 +69,7 @@ impl World {
                 "number, kind, slot, covers, started"
             );
             assert_eq!(
-                (job.since, job.deadline, job.patience, job.generation),
+                (job.since, job.deadline, job.soft_deadline, job.generation),
                 (
                     expected.since,
                     expected.deadline,
@@ -84,56 +84,56 @@ impl World {
     }
 
     fn compare_counts(&mut self) {
-        let (core, model) = (self.engine.lock(), &self.model);
+        let (state, model) = (self.engine.lock(), &self.model);
         let jobs = |kind| model.working(kind);
-        assert_eq!(core.open, model.idle() + model.out(), "open");
-        assert_eq!(core.creating, jobs(JobKind::Create), "creating");
-        assert_eq!(core.checking, jobs(JobKind::Check), "checking");
-        assert_eq!(core.disposing, jobs(JobKind::Dispose), "disposing");
-        assert_eq!(core.abandoned, model.abandoned(), "abandoned");
-        assert_eq!(core.covering(), model.covering(), "covering");
-        assert_eq!(core.size(), model.size(), "size");
-        assert_eq!(core.taken(), model.taken(), "taken");
-        assert_eq!(core.is_quiet(), model.taken() + model.abandoned() == 0);
-        let passed = (core.created, core.added, core.disposed, core.detached);
+        assert_eq!(state.open, model.idle() + model.out(), "open");
+        assert_eq!(state.creating, jobs(JobKind::Create), "creating");
+        assert_eq!(state.checking, jobs(JobKind::Check), "checking");
+        assert_eq!(state.disposing, jobs(JobKind::Dispose), "disposing");
+        assert_eq!(state.abandoned, model.abandoned(), "abandoned");
+        assert_eq!(state.jobs_with_waiter(), model.covering(), "covering");
+        assert_eq!(state.size(), model.size(), "size");
+        assert_eq!(state.taken(), model.taken(), "taken");
+        assert_eq!(state.is_drained(), model.taken() + model.abandoned() == 0);
+        let passed = (state.created, state.added, state.disposed, state.detached);
         let expected = (model.created, model.added, model.disposed, model.detached);
         assert_eq!(passed, expected, "created, added, disposed, detached");
-        assert_eq!(core.max_size, model.max_size, "max_size");
-        assert_eq!(core.generation, model.generation, "generation");
+        assert_eq!(state.max_size, model.max_size, "max_size");
+        assert_eq!(state.generation, model.generation, "generation");
         assert_eq!(
-            (core.closed, core.suspended),
+            (state.closed, state.suspended),
             (model.closed, model.suspended)
         );
-        assert_eq!(core.may_create(model.now), model.may_create(), "may_create");
+        assert_eq!(state.may_create(model.now), model.may_create(), "may_create");
         let uncovered = model.line.len().saturating_sub(model.covering());
-        assert_eq!(core.uncovered(), uncovered, "uncovered");
+        assert_eq!(state.waiters_without_job(), uncovered, "uncovered");
         // After a shrink there may be too many, but never more than there were.
-        let taken = core.taken();
+        let taken = state.taken();
         assert!(
-            taken <= core.max_size.max(self.taken_before),
+            taken <= state.max_size.max(self.taken_before),
             "{taken} of {} taken",
-            core.max_size
+            state.max_size
         );
         self.taken_before = taken;
     }
 
     /// Each entry is in one place, and no two of anything share a slot.
     fn compare_slots(&self) {
-        let (core, model) = (self.engine.lock(), &self.model);
-        assert_eq!(self.engine.in_use(&core), model.out(), "in use");
-        drop(core);
-        let ready = self.engine.table.seems_idle(usize::MAX);
+        let (state, model) = (self.engine.lock(), &self.model);
+        assert_eq!(self.engine.in_use(&state), model.out(), "in use");
+        drop(state);
+        let ready = self.engine.table.count_idle(usize::MAX);
         assert_eq!(ready, model.idle(), "idle entries that a search finds");
         let mut taken = BTreeSet::new();
         for entry in &model.entries {
-            if entry.place == Place::Stray {
+            if entry.place == Place::AbandonedConnection {
                 continue;
             }
             assert!(taken.insert(entry.slot), "two in slot {}", entry.slot);
             let slot = self.engine.table.get(entry.slot).expect("it was made");
             match (entry.place, slot.stamp()) {
                 (Place::Idle(since), stamp) => assert_eq!(stamp, Stamp::Idle(since)),
-                (Place::Out, Stamp::InUse(_)) | (Place::Leaving, Stamp::Vacant) => {}
+                (Place::Out, Stamp::InUse(_)) | (Place::DisposePermit, Stamp::Vacant) => {}
                 (place, stamp) => panic!("{place:?} in a slot that says {stamp:?}"),
             }
         }
@@ -148,21 +148,21 @@ impl World {
     }
 
     fn compare_line(&self) {
-        let (core, model) = (self.engine.lock(), &self.model);
-        assert_eq!(core.queue.len(), model.line.len(), "waiters");
-        let head = core.queue.head().map(|head| head.number());
+        let (state, model) = (self.engine.lock(), &self.model);
+        assert_eq!(state.queue.len(), model.line.len(), "waiters");
+        let head = state.queue.head().map(|head| head.number());
         let expected = model.line.first().map(|head| head.number);
         assert_eq!(head, expected, "the head");
-        drop(core);
+        drop(state);
         let engine = &self.engine;
-        assert_eq!(engine.has_line(), expected.is_some(), "the gate on a line");
+        assert_eq!(engine.has_waiters(), expected.is_some(), "the gate on a line");
         let may = model.may_overtake();
-        assert_eq!(engine.may_overtake(), may, "the gate on a head that is due");
-        assert_eq!(engine.is_open_road(), may, "the open road");
+        assert_eq!(engine.may_barge(), may, "the gate on a head that is due");
+        assert_eq!(engine.fast_path_open(), may, "the open road");
         let Some(head) = model.line.first() else {
             return;
         };
-        if engine.gate.load(Relaxed) & TELL == 0 {
+        if engine.gate.load(Relaxed) & NOTIFY_HEAD == 0 {
             // Check-ins rely on it.
             let head = &self.callers[head.caller];
             assert!(

@@ -1,8 +1,8 @@
 //! An engine with everything that is out of it, beside the model.
 
-use super::super::permit::Stray;
+use super::super::permits::AbandonedConnection;
 use super::super::{
-    CheckId, DUE, Effects, Handed, Leaving, Loan, Mail, Moment, Permit, Retired, Surplus, Ticket,
+    CheckId, HEAD_DUE, Actions, ReturnResult, DisposePermit, Checkout, Outcome, Now, Permit, Evicted, RejectReason, Waiter,
 };
 use super::model::{Job, Model, Place};
 use super::operation::Settings;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 pub(super) struct Entry(pub(super) u64);
 
 pub(super) type Engine = super::super::Engine<Entry, ()>;
-pub(super) type Lent = Loan<Entry>;
-pub(super) type Outcomes = Effects<Entry, ()>;
-pub(super) type Sent = Result<(Option<Lent>, Outcomes), (Retired<Entry, ()>, Surplus)>;
+pub(super) type Lent = Checkout<Entry>;
+pub(super) type Outcomes = Actions<Entry, ()>;
+pub(super) type Sent = Result<(Option<Lent>, Outcomes), (Evicted<Entry, ()>, RejectReason)>;
 
 pub(super) const STEP: Duration = Duration::from_secs(1200);
 pub(super) const CALLERS: usize = 6;
@@ -36,7 +36,7 @@ pub(super) enum State {
 }
 
 pub(super) struct Caller {
-    pub(super) ticket: Arc<Ticket<Entry, ()>>,
+    pub(super) waiter: Arc<Waiter<Entry, ()>>,
     pub(super) state: State,
     /// It was told to look and has not looked yet.
     pub(super) awake: bool,
@@ -44,24 +44,24 @@ pub(super) struct Caller {
     pub(super) notified: bool,
     /// When it will look of its own accord.
     pub(super) alarm: Option<Instant>,
-    pub(super) mail: Option<Mail<Entry, ()>>,
+    pub(super) mail: Option<Outcome<Entry, ()>>,
 }
 
 pub(super) struct Check {
     pub(super) id: CheckId,
     pub(super) job: u64,
-    pub(super) loan: Lent,
+    pub(super) checkout: Lent,
 }
 
 pub(super) struct Departure {
-    pub(super) leaving: Leaving<Entry, ()>,
+    pub(super) leaving: DisposePermit<Entry, ()>,
     pub(super) job: u64,
     pub(super) entry: Box<Entry>,
 }
 
 /// An entry whose hook was given up on, with the token of a create.
 pub(super) struct Lost {
-    pub(super) create: Option<Stray<Entry, ()>>,
+    pub(super) create: Option<AbandonedConnection<Entry, ()>>,
     pub(super) job: u64,
     pub(super) entry: Box<Entry>,
 }
@@ -84,7 +84,7 @@ pub(super) struct World {
 impl Caller {
     pub(super) fn new(since: Instant) -> Self {
         Self {
-            ticket: Ticket::new(since),
+            waiter: Waiter::new(since),
             state: State::Outside,
             awake: false,
             notified: false,
@@ -151,9 +151,9 @@ impl World {
         self.now().saturating_duration_since(*START).as_secs()
     }
 
-    pub(super) fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Now {
         let (tick, real) = (self.tick(), self.now());
-        Moment { tick, real }
+        Now { tick, real }
     }
 
     pub(super) fn later(&self, steps: Option<u8>) -> Option<Instant> {
@@ -178,9 +178,9 @@ impl World {
     // ---- what follows from an event ------------------------------------------------------------
 
     /// Wakes whom the engine says, and takes the creates that it wants started.
-    pub(super) fn run(&mut self, mut effects: Outcomes) {
-        for woken in &effects.wakes {
-            let ours = |caller: &Caller| Arc::ptr_eq(&caller.ticket, woken);
+    pub(super) fn run(&mut self, mut actions: Outcomes) {
+        for woken in &actions.wakes {
+            let ours = |caller: &Caller| Arc::ptr_eq(&caller.waiter, woken);
             let at = self.callers.iter().position(ours).expect("one of ours");
             let mut served = self.model.served.iter();
             match served.any(|(caller, _)| *caller == at) {
@@ -188,8 +188,8 @@ impl World {
                 false => self.callers[at].awake = true,
             }
         }
-        effects.wake();
-        let permits = effects.permits;
+        actions.wake();
+        let permits = actions.permits;
         let begun: Vec<_> = permits.iter().map(|permit| permit.job()).collect();
         assert_eq!(begun, self.model.to_start, "creates to start");
         self.model.to_start.clear();
@@ -197,37 +197,37 @@ impl World {
     }
 
     pub(super) fn settle(&mut self) {
-        let effects = self.engine.settle(&mut self.engine.lock(), self.now());
+        let actions = self.engine.settle(&mut self.engine.lock(), self.now());
         self.model.settle();
-        self.run(effects);
+        self.run(actions);
         self.settled = true;
     }
 
     /// An entry goes back through the lock.
-    pub(super) fn give(&mut self, loan: Lent, idle_since: u64, fresh: bool) {
-        let id = loan.entry.0;
+    pub(super) fn give(&mut self, checkout: Lent, idle_since: u64, fresh: bool) {
+        let id = checkout.entry.0;
         let generation = self.model.entry(id).generation;
         let now = self.now();
-        let handed = self.engine.give(loan, idle_since, generation, fresh, now);
+        let returned = self.engine.return_entry(checkout, idle_since, generation, fresh, now);
         let expected = self.model.give(id, idle_since, fresh);
-        self.handed(handed, expected);
+        self.returned(returned, expected);
     }
 
-    pub(super) fn handed(&mut self, handed: Handed<Entry, ()>, expected: Result<(), Surplus>) {
-        let sent = handed.map(|effects| (None, effects));
+    pub(super) fn returned(&mut self, returned: ReturnResult<Entry, ()>, expected: Result<(), RejectReason>) {
+        let sent = returned.map(|actions| (None, actions));
         self.sent(sent, expected);
     }
 
-    pub(super) fn sent(&mut self, sent: Sent, expected: Result<(), Surplus>) {
+    pub(super) fn sent(&mut self, sent: Sent, expected: Result<(), RejectReason>) {
         match (sent, expected) {
-            (Ok((loan, effects)), Ok(())) => {
-                self.run(effects);
-                self.hands.extend(loan);
+            (Ok((checkout, actions)), Ok(())) => {
+                self.run(actions);
+                self.hands.extend(checkout);
             }
-            (Err((retired, surplus)), Err(expected)) => {
+            (Err((evicted, surplus)), Err(expected)) => {
                 assert_eq!(surplus, expected);
                 let job = self.model.jobs_ever;
-                self.depart(retired, job);
+                self.depart(evicted, job);
                 self.settle();
             }
             (Ok(_), Err(expected)) => panic!("taken back though {expected:?}"),
@@ -235,9 +235,9 @@ impl World {
         }
     }
 
-    pub(super) fn depart(&mut self, retired: Retired<Entry, ()>, job: u64) {
-        let Retired { entry, leaving, .. } = retired;
-        assert_eq!(self.model.entry(entry.0).place, Place::Leaving);
+    pub(super) fn depart(&mut self, evicted: Evicted<Entry, ()>, job: u64) {
+        let Evicted { entry, leaving, .. } = evicted;
+        assert_eq!(self.model.entry(entry.0).place, Place::DisposePermit);
         self.departures.push(Departure {
             leaving,
             job,
@@ -245,35 +245,35 @@ impl World {
         });
     }
 
-    pub(super) fn retire(&mut self, loan: Lent) {
-        let job = self.model.retire(loan.entry.0);
-        let retired = self.engine.retire(loan, self.now());
-        self.depart(retired, job);
+    pub(super) fn retire(&mut self, checkout: Lent) {
+        let job = self.model.retire(checkout.entry.0);
+        let evicted = self.engine.begin_dispose(checkout, self.now());
+        self.depart(evicted, job);
     }
 
     /// An entry was found at rest.
-    pub(super) fn found(&mut self, loan: Lent) {
-        let id = loan.entry.0;
+    pub(super) fn found(&mut self, checkout: Lent) {
+        let id = checkout.entry.0;
         let entry = self.model.entry(id);
-        assert_eq!(entry.place, Place::Idle(loan.idle_since), "found {id}");
-        assert_eq!(entry.slot, loan.slot.index(), "the slot of {id}");
+        assert_eq!(entry.place, Place::Idle(checkout.idle_since), "found {id}");
+        assert_eq!(entry.slot, checkout.slot.index(), "the slot of {id}");
         self.model.take(id);
-        self.hands.push(loan);
+        self.hands.push(checkout);
     }
 
     /// The waiter goes to sleep, with an alarm if it is one that looks of its own accord.
     pub(super) fn set_alarm(&mut self, at: usize) {
-        let core = self.engine.lock();
-        let ticket = &self.callers[at].ticket;
-        let head = core.queue.is_head(ticket);
-        let told = core.queue.head_is_poked();
-        let due = self.engine.gate.load(std::sync::atomic::Ordering::Relaxed) & DUE != 0;
-        let since = ticket.since();
-        let turn = self.model.bound.filter(|_| told && !due);
+        let state = self.engine.lock();
+        let waiter = &self.callers[at].waiter;
+        let head = state.queue.is_head(waiter);
+        let report = state.queue.head_notified();
+        let due = self.engine.gate.load(std::sync::atomic::Ordering::Relaxed) & HEAD_DUE != 0;
+        let since = waiter.since();
+        let turn = self.model.bound.filter(|_| report && !due);
         let turn = turn.map(|bound| since + bound);
-        let pause = core.pause().filter(|_| self.model.is_paused());
-        let pause = pause.filter(|_| self.model.inline && core.has_room());
-        drop(core);
+        let pause = state.backoff_until().filter(|_| self.model.is_paused());
+        let pause = pause.filter(|_| self.model.inline && state.has_room());
+        drop(state);
         let alarm = turn.into_iter().chain(pause).min();
         self.callers[at].alarm = alarm.filter(|_| head);
         self.ring_alarms();
@@ -308,7 +308,7 @@ impl Drop for World {
                 .for_each(std::mem::forget);
             for caller in &mut self.callers {
                 std::mem::forget(caller.mail.take());
-                std::mem::forget(caller.ticket.collect());
+                std::mem::forget(caller.waiter.take_outcome());
             }
         }
     }

@@ -15,7 +15,7 @@ type Tcp = Arc<dyn Fn(ConbusSocketManagerBuilder) -> ConbusSocketManagerBuilder 
 const MAX_PER_HOST: usize = 30;
 
 /// After a create of its own limits has failed, the pool need not end it too.
-const GRACE: Duration = Duration::from_millis(100);
+const SLACK: Duration = Duration::from_millis(100);
 
 /// What every request and every create reads.
 #[derive(Clone)]
@@ -217,7 +217,7 @@ impl HttpPoolBuilder {
             .max_total(max_total)
             .max_per_key(most)
             .max_creating(most)
-            .create_timeout(settings.connect_timeout.saturating_add(GRACE))
+            .create_timeout(settings.connect_timeout.saturating_add(SLACK))
             .get_timeout(settings.total_timeout);
         let settings = Arc::new(settings);
         let for_managers = Arc::clone(&settings);

@@ -44,7 +44,7 @@ enum Mark {
     /// A file: the name under which SQLite has it, and which file that was.
     File { name: Option<String>, file: FileId },
     /// Memory has no name that SQLite would tell. A switch that means nothing there is the mark.
-    Memory,
+    ThreadCache,
 }
 
 /// As many as SQLite can have attached, and the two that are always there.
@@ -64,7 +64,7 @@ impl SqliteConnection {
             connection
                 .set_db_config(MEMORY_MARK, true)
                 .map_err(|source| SqliteError::Open { path, source })?;
-            Mark::Memory
+            Mark::ThreadCache
         } else {
             Mark::File {
                 name: connection.path().map(str::to_owned),
@@ -93,7 +93,7 @@ impl SqliteConnection {
     pub(super) fn is_the_same(&self) -> bool {
         match &self.mark {
             Mark::File { name, .. } => self.connection.path() == name.as_deref(),
-            Mark::Memory => {
+            Mark::ThreadCache => {
                 self.connection.path().is_none_or(str::is_empty)
                     && matches!(self.connection.db_config(MEMORY_MARK), Ok(true))
             }

@@ -177,7 +177,7 @@ impl SqliteManager {
 
     /// Opens the connection that keeps a database in memory, unless it is there.
     fn keep(&self) -> Result<(), SqliteError> {
-        let Place::Memory(name) = &self.settings.place else {
+        let Place::ThreadCache(name) = &self.settings.place else {
             return Ok(());
         };
         let mut kept = self.keeper.lock();

@@ -61,7 +61,7 @@ fn raw(settings: &Settings) -> Result<Connection, SqliteError> {
                 })
             })
         }
-        Place::Memory(name) => keeper(name, settings),
+        Place::ThreadCache(name) => keeper(name, settings),
         Place::Unusable(_, rule) => Err(SqliteError::Name {
             path: Arc::clone(&settings.label),
             rule,

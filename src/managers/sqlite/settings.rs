@@ -94,7 +94,7 @@ pub(super) enum Place {
     /// An absolute path: the current directory may change between two creates.
     File(PathBuf),
     /// The name of a database in memory.
-    Memory(String),
+    ThreadCache(String),
     /// What was given, and the rule that it breaks. Creates say so; constructors never fail.
     Unusable(PathBuf, &'static str),
 }
@@ -126,19 +126,19 @@ impl Place {
         if name.contains('\0') {
             return Self::Unusable(name.into(), "must be a name without a zero byte");
         }
-        Self::Memory(name)
+        Self::ThreadCache(name)
     }
 
     /// As errors name it: the path, or `:memory:` and the name.
     fn label(&self) -> PathBuf {
         match self {
             Self::File(path) | Self::Unusable(path, _) => path.clone(),
-            Self::Memory(name) => format!(":memory:{name}").into(),
+            Self::ThreadCache(name) => format!(":memory:{name}").into(),
         }
     }
 
     pub(super) fn is_memory(&self) -> bool {
-        matches!(self, Self::Memory(_))
+        matches!(self, Self::ThreadCache(_))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Permission as a value: whoever has a token holds a slot, and gives it back on every way out.
 
-use super::ledger::Job;
-use super::slot::Loan;
-use super::{Core, Effects, Engine, Moment};
+use super::counts::Job;
+use super::slot::Checkout;
+use super::{State, Actions, Engine, Now};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,13 +18,13 @@ pub(crate) struct Permit<T: Send + 'static, F: Send + 'static> {
 /// A connection whose create was given up on before it returned: it holds no slot and must be
 /// disposed. Dropping this says that it is.
 #[must_use = "dropping this says that the stray connection is disposed"]
-pub(crate) struct Stray<T: Send + 'static, F: Send + 'static> {
+pub(crate) struct AbandonedConnection<T: Send + 'static, F: Send + 'static> {
     engine: Arc<Engine<T, F>>,
 }
 
 /// A connection on its way out: its slot stays taken until its dispose has returned.
 #[must_use = "the slot stays taken until this is finished"]
-pub(crate) struct Leaving<T: Send + 'static, F: Send + 'static> {
+pub(crate) struct DisposePermit<T: Send + 'static, F: Send + 'static> {
     engine: Arc<Engine<T, F>>,
     job: u64,
 }
@@ -50,11 +50,11 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         deadline: Option<Instant>,
         wanted: bool,
     ) -> Option<u64> {
-        let mut ledger = self.engine.lock();
-        let stopped = ledger.closed || ledger.suspended;
-        let generation = ledger.generation;
-        let job = ledger.job_mut(self.job)?;
-        if stopped || !(job.covers || wanted) {
+        let mut state = self.engine.lock();
+        let stopped = state.closed || state.suspended;
+        let generation = state.generation;
+        let job = state.job_mut(self.job)?;
+        if stopped || !(job.has_waiter || wanted) {
             return None;
         }
         job.started = true;
@@ -71,45 +71,45 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
     pub(crate) fn install<R>(
         mut self,
         entry: Box<T>,
-        now: Moment,
+        now: Now,
         expires: u64,
-        then: impl FnOnce(&Arc<Engine<T, F>>, &mut Core<T, F>, Loan<T>) -> R,
-    ) -> Result<R, (Box<T>, Stray<T, F>)> {
+        then: impl FnOnce(&Arc<Engine<T, F>>, &mut State<T, F>, Checkout<T>) -> R,
+    ) -> Result<R, (Box<T>, AbandonedConnection<T, F>)> {
         self.ended = true;
         let engine = Arc::clone(&self.engine);
-        let mut core = engine.lock();
-        core.created += 1;
-        let Some(job) = core.end(self.job) else {
-            drop(core);
-            return Err((entry, Stray { engine }));
+        let mut state = engine.lock();
+        state.created += 1;
+        let Some(job) = state.end(self.job) else {
+            drop(state);
+            return Err((entry, AbandonedConnection { engine }));
         };
-        core.overtake(job.since, now.real);
-        core.open += 1;
-        let loan = engine.occupy(&mut core, job.slot, entry, now, expires);
-        Ok(then(&engine, &mut core, loan))
+        state.note_faster_create(job.since, now.real);
+        state.open += 1;
+        let checkout = engine.occupy(&mut state, job.slot, entry, now, expires);
+        Ok(then(&engine, &mut state, checkout))
     }
 
     /// Ends a create that made nothing. False if the pool had given up on it before.
-    pub(crate) fn fail(self, now: Instant) -> (bool, Effects<T, F>) {
-        self.fail_telling(now, |_| None)
+    pub(crate) fn fail(self, now: Instant) -> (bool, Actions<T, F>) {
+        self.fail_and_notify(now, |_| None)
     }
 
     /// The same, and [waits end](Engine::fail_waits) under the same lock: between the two somebody would
     /// find the head uncovered and start another create for it.
-    pub(crate) fn fail_telling(
+    pub(crate) fn fail_and_notify(
         mut self,
         now: Instant,
-        failure: impl FnMut(&Core<T, F>) -> Option<F>,
-    ) -> (bool, Effects<T, F>) {
+        failure: impl FnMut(&State<T, F>) -> Option<F>,
+    ) -> (bool, Actions<T, F>) {
         self.ended = true;
-        let mut core = self.engine.lock();
-        let attached = self.engine.release_create(&mut core, self.job);
-        self.engine.note_quiet(&core);
-        let effects = match attached {
-            true => self.engine.fail_waits(&mut core, failure, now),
-            false => self.engine.settle(&mut core, now),
+        let mut state = self.engine.lock();
+        let attached = self.engine.release_create(&mut state, self.job);
+        self.engine.notify_if_drained(&state);
+        let actions = match attached {
+            true => self.engine.fail_waiters(&mut state, failure, now),
+            false => self.engine.settle(&mut state, now),
         };
-        (attached, effects)
+        (attached, actions)
     }
 }
 
@@ -118,22 +118,22 @@ impl<T: Send + 'static, F: Send + 'static> Drop for Permit<T, F> {
         if !self.ended {
             // Reached only by a permit in a letter box that nobody opened. The next event settles
             // who gets the slot.
-            let mut core = self.engine.lock();
-            self.engine.release_create(&mut core, self.job);
+            let mut state = self.engine.lock();
+            self.engine.release_create(&mut state, self.job);
         }
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> Drop for Stray<T, F> {
+impl<T: Send + 'static, F: Send + 'static> Drop for AbandonedConnection<T, F> {
     fn drop(&mut self) {
-        let mut core = self.engine.lock();
-        core.abandoned -= 1;
-        core.disposed += 1;
-        self.engine.note_quiet(&core);
+        let mut state = self.engine.lock();
+        state.abandoned -= 1;
+        state.disposed += 1;
+        self.engine.notify_if_drained(&state);
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> Leaving<T, F> {
+impl<T: Send + 'static, F: Send + 'static> DisposePermit<T, F> {
     pub(super) fn new(engine: Arc<Engine<T, F>>, job: u64) -> Self {
         Self { engine, job }
     }
@@ -148,14 +148,14 @@ impl<T: Send + 'static, F: Send + 'static> Leaving<T, F> {
     }
 
     /// The dispose has returned.
-    pub(crate) fn finish(self, now: Instant) -> Effects<T, F> {
-        let mut core = self.engine.lock();
-        core.disposed += 1;
-        match core.end(self.job) {
-            Some(Job { slot, .. }) => self.engine.free_slot(&mut core, slot, self.job),
-            None => core.abandoned -= 1,
+    pub(crate) fn finish(self, now: Instant) -> Actions<T, F> {
+        let mut state = self.engine.lock();
+        state.disposed += 1;
+        match state.end(self.job) {
+            Some(Job { slot, .. }) => self.engine.free_slot(&mut state, slot, self.job),
+            None => state.abandoned -= 1,
         }
-        self.engine.note_quiet(&core);
-        self.engine.settle(&mut core, now)
+        self.engine.notify_if_drained(&state);
+        self.engine.settle(&mut state, now)
     }
 }

@@ -25,17 +25,17 @@
 //! whose dispose takes longer than [`PATIENCE`] is not counted on: a hook that hangs costs other keys no
 //! more than the slot it holds.
 
-use super::{Engine, Moment, Retired, Stamp};
+use super::{Engine, Now, Evicted, Stamp};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_millis(100);
+const DISPOSE_SOFT_LIMIT: Duration = Duration::from_millis(100);
 
-pub(crate) struct Total<T: Send + 'static, F: Send + 'static> {
+pub(crate) struct SharedLimit<T: Send + 'static, F: Send + 'static> {
     /// Whether somebody is in line. Read by every check-in.
-    hungry: AtomicU32,
+    has_waiters: AtomicU32,
     state: Mutex<State<T, F>>,
 }
 
@@ -43,34 +43,34 @@ struct State<T: Send + 'static, F: Send + 'static> {
     max: usize,
     /// Tokens that members hold or were granted.
     taken: usize,
-    joined: u64,
-    members: BTreeMap<u64, Member<T, F>>,
+    last_id: u64,
+    members: BTreeMap<u64, MemberState<T, F>>,
     /// Since when, who, and for how many slots.
-    line: BTreeMap<(Instant, u64), usize>,
+    waiting: BTreeMap<(Instant, u64), usize>,
     /// Members whose spare create found no token.
-    thin: BTreeSet<u64>,
+    refill_wanted: BTreeSet<u64>,
     /// What is on its way out, by member and job, and since when.
-    leaving: BTreeMap<(u64, u64), Instant>,
+    disposing: BTreeMap<(u64, u64), Instant>,
     /// Every slot in use has been watched since the line was last empty.
-    watched: bool,
+    marked: bool,
 }
 
-struct Member<T: Send + 'static, F: Send + 'static> {
+struct MemberState<T: Send + 'static, F: Send + 'static> {
     engine: Weak<Engine<T, F>>,
     held: usize,
     granted: usize,
-    in_line: Option<Instant>,
+    waiting_since: Option<Instant>,
 }
 
 /// One engine's part in a total.
-pub(crate) struct Share<T: Send + 'static, F: Send + 'static> {
-    total: Arc<Total<T, F>>,
+pub(crate) struct Member<T: Send + 'static, F: Send + 'static> {
+    total: Arc<SharedLimit<T, F>>,
     id: u64,
 }
 
 /// Who has to look, now that there is a slot to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Elsewhere {
+pub(crate) enum Followup {
     /// A waiter of this member was granted one.
     Waiter(u64),
     /// One is free, and this member could use a spare connection.
@@ -78,86 +78,86 @@ pub(crate) enum Elsewhere {
 }
 
 /// What came of telling the total what an engine lacks.
-pub(super) struct Told {
+pub(super) struct ReportResult {
     /// There is a token after all.
-    pub(super) again: bool,
+    pub(super) retry: bool,
     /// More waiters are in line than slots are about to come free.
     pub(super) lacks_room: bool,
 }
 
 impl<T: Send + 'static, F: Send + 'static> State<T, F> {
-    fn member(&mut self, id: u64) -> &mut Member<T, F> {
+    fn member(&mut self, id: u64) -> &mut MemberState<T, F> {
         self.members.get_mut(&id).expect("bug: no such member")
     }
 
     /// Slots that come free by themselves before long.
     fn coming(&self, now: Instant) -> usize {
-        let young = |since: &&Instant| now.saturating_duration_since(**since) < PATIENCE;
-        self.leaving.values().filter(young).count()
+        let young = |since: &&Instant| now.saturating_duration_since(**since) < DISPOSE_SOFT_LIMIT;
+        self.disposing.values().filter(young).count()
     }
 
     /// The longest waiting for whom nothing comes free by itself: since when, and who.
-    fn first_in_need(&self, now: Instant) -> Option<(Instant, u64)> {
-        if self.line.is_empty() {
+    fn first_without_slot(&self, now: Instant) -> Option<(Instant, u64)> {
+        if self.waiting.is_empty() {
             return None;
         }
         let mut coming = self.coming(now);
-        self.line.iter().find_map(|(first, slots)| {
+        self.waiting.iter().find_map(|(first, slots)| {
             let needy = *slots > coming;
             coming = coming.saturating_sub(*slots);
             needy.then_some(*first)
         })
     }
 
-    fn leave_line(&mut self, id: u64) {
-        if let Some(since) = self.member(id).in_line.take() {
-            self.line.remove(&(since, id));
+    fn stop_waiting(&mut self, id: u64) {
+        if let Some(since) = self.member(id).waiting_since.take() {
+            self.waiting.remove(&(since, id));
         }
     }
 
     /// A token has come free.
-    fn hand_on(&mut self) -> Option<Elsewhere> {
-        if let Some((_, id)) = self.line.first_key_value().map(|(first, _)| *first) {
+    fn grant_next(&mut self) -> Option<Followup> {
+        if let Some((_, id)) = self.waiting.first_key_value().map(|(first, _)| *first) {
             // If it waits for more, it says so when it has got this one.
-            self.leave_line(id);
+            self.stop_waiting(id);
             self.member(id).granted += 1;
-            return Some(Elsewhere::Waiter(id));
+            return Some(Followup::Waiter(id));
         }
         self.taken -= 1;
-        self.thin.pop_first().map(Elsewhere::Refill)
+        self.refill_wanted.pop_first().map(Followup::Refill)
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
+impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
-            hungry: AtomicU32::new(0),
+            has_waiters: AtomicU32::new(0),
             state: Mutex::new(State {
                 max,
                 taken: 0,
-                joined: 0,
+                last_id: 0,
                 members: BTreeMap::new(),
-                line: BTreeMap::new(),
-                thin: BTreeSet::new(),
-                leaving: BTreeMap::new(),
-                watched: false,
+                waiting: BTreeMap::new(),
+                refill_wanted: BTreeSet::new(),
+                disposing: BTreeMap::new(),
+                marked: false,
             }),
         })
     }
 
     /// A part for an engine that is about to be made.
-    pub(super) fn share(self: &Arc<Self>) -> Share<T, F> {
+    pub(super) fn join(self: &Arc<Self>) -> Member<T, F> {
         let mut state = self.state.lock();
-        state.joined += 1;
-        let id = state.joined;
-        let member = Member {
+        state.last_id += 1;
+        let id = state.last_id;
+        let member = MemberState {
             engine: Weak::new(),
             held: 0,
             granted: 0,
-            in_line: None,
+            waiting_since: None,
         };
         state.members.insert(id, member);
-        Share {
+        Member {
             total: Arc::clone(self),
             id,
         }
@@ -165,14 +165,14 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
 
     /// Somebody waits for a slot.
     #[inline]
-    pub(crate) fn is_hungry(&self) -> bool {
-        self.hungry.load(Ordering::Acquire) != 0
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.has_waiters.load(Ordering::Acquire) != 0
     }
 
-    fn note_hunger(&self, state: &mut State<T, F>) {
-        let hungry = !state.line.is_empty();
-        state.watched &= hungry;
-        self.hungry.swap(u32::from(hungry), Ordering::AcqRel);
+    fn update_has_waiters(&self, state: &mut State<T, F>) {
+        let hungry = !state.waiting.is_empty();
+        state.marked &= hungry;
+        self.has_waiters.swap(u32::from(hungry), Ordering::AcqRel);
     }
 
     /// Members that hold slots, apart from this one; their numbers begin with 1.
@@ -186,30 +186,30 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
 
     /// Retires idle connections, the longest idle first, as long as somebody waits for whom nothing
     /// comes free by itself. They are still to be disposed. Call without any engine's lock.
-    pub(crate) fn make_room(&self, now: Moment) -> Vec<Retired<T, F>> {
-        let mut retired = self.retire_idle(now);
+    pub(crate) fn evict_for_waiters(&self, now: Now) -> Vec<Evicted<T, F>> {
+        let mut evicted = self.evict_idle(now);
         let holders = {
             let mut state = self.state.lock();
-            match state.first_in_need(now.real) {
-                Some((_, id)) if !std::mem::replace(&mut state.watched, true) => {
+            match state.first_without_slot(now.real) {
+                Some((_, id)) if !std::mem::replace(&mut state.marked, true) => {
                     Self::holders(&state, id)
                 }
-                _ => return retired,
+                _ => return evicted,
             }
         };
         for engine in &holders {
-            let in_need = || self.state.lock().first_in_need(now.real);
-            retired.extend(engine.make_way_as_they_come(now, in_need));
+            let in_need = || self.state.lock().first_without_slot(now.real);
+            evicted.extend(engine.evict_on_return_for_peer(now, in_need));
         }
-        retired
+        evicted
     }
 
     /// The first half: what seems to be idle.
-    pub(super) fn retire_idle(&self, now: Moment) -> Vec<Retired<T, F>> {
-        let mut retired = Vec::new();
-        let in_need = || self.state.lock().first_in_need(now.real);
+    pub(super) fn evict_idle(&self, now: Now) -> Vec<Evicted<T, F>> {
+        let mut evicted = Vec::new();
+        let in_need = || self.state.lock().first_without_slot(now.real);
         let Some((_, id)) = in_need() else {
-            return retired;
+            return evicted;
         };
         let holders = Self::holders(&self.state.lock(), id);
         let mut idle: Vec<_> = holders
@@ -225,11 +225,11 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
         idle.sort_by_key(|(since, ..)| *since);
         for (_, engine, slot) in idle {
             let Some((since, _)) = in_need() else {
-                return retired;
+                return evicted;
             };
-            retired.extend(engine.make_way(slot, since, now));
+            evicted.extend(engine.evict_for_peer(slot, since, now));
         }
-        retired
+        evicted
     }
 
     /// How many connections of all engines this thread has checked out and not given back.
@@ -239,26 +239,26 @@ impl<T: Send + 'static, F: Send + 'static> Total<T, F> {
     }
 
     /// When something on its way out has taken too long to be counted on, and who should look then.
-    pub(crate) fn patience_ends(&self, now: Instant) -> Option<(Instant, u64)> {
+    pub(crate) fn next_soft_deadline(&self, now: Instant) -> Option<(Instant, u64)> {
         let state = self.state.lock();
-        let ((_, first), _) = state.line.first_key_value()?;
-        let ends = state.leaving.values().map(|since| *since + PATIENCE);
+        let ((_, first), _) = state.waiting.first_key_value()?;
+        let ends = state.disposing.values().map(|since| *since + DISPOSE_SOFT_LIMIT);
         let end = ends.filter(|end| *end > now).min();
         end.map(|end| (end, *first))
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> Share<T, F> {
+impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    pub(crate) fn total(&self) -> &Arc<Total<T, F>> {
+    pub(crate) fn limit(&self) -> &Arc<SharedLimit<T, F>> {
         &self.total
     }
 
     /// The engine is made.
-    pub(super) fn present(&self, engine: &Arc<Engine<T, F>>) {
+    pub(super) fn attach(&self, engine: &Arc<Engine<T, F>>) {
         let mut state = self.total.state.lock();
         state.member(self.id).engine = Arc::downgrade(engine);
     }
@@ -276,7 +276,7 @@ impl<T: Send + 'static, F: Send + 'static> Share<T, F> {
             state.taken += 1;
         } else {
             if !waits {
-                state.thin.insert(self.id);
+                state.refill_wanted.insert(self.id);
             }
             return false;
         }
@@ -295,78 +295,78 @@ impl<T: Send + 'static, F: Send + 'static> Share<T, F> {
     }
 
     /// A slot is free, and this engine does not want it: somebody else may.
-    pub(crate) fn pass_on(&self) -> Option<Elsewhere> {
+    pub(crate) fn next_refill(&self) -> Option<Followup> {
         let mut state = self.total.state.lock();
         let free = state.taken < state.max;
-        let next = if free { state.thin.pop_first() } else { None };
-        next.map(Elsewhere::Refill)
+        let next = if free { state.refill_wanted.pop_first() } else { None };
+        next.map(Followup::Refill)
     }
 
     /// A slot is free; `job`: what emptied it. The engine itself settles in any case.
-    pub(super) fn release(&self, job: u64) -> Option<Elsewhere> {
+    pub(super) fn release(&self, job: u64) -> Option<Followup> {
         let mut state = self.total.state.lock();
-        state.leaving.remove(&(self.id, job));
+        state.disposing.remove(&(self.id, job));
         state.member(self.id).held -= 1;
-        let next = state.hand_on();
-        self.total.note_hunger(&mut state);
-        next.filter(|next| *next != Elsewhere::Waiter(self.id))
+        let next = state.grant_next();
+        self.total.update_has_waiters(&mut state);
+        next.filter(|next| *next != Followup::Waiter(self.id))
     }
 
     /// This job will end with a free slot.
     pub(super) fn note_leaving(&self, job: u64, since: Instant) {
         let mut state = self.total.state.lock();
-        state.leaving.insert((self.id, job), since);
+        state.disposing.insert((self.id, job), since);
     }
 
     /// Tells how many slots the engine's waiters lack, and since when the first of them has waited.
     /// Grants that it did not use go to the next in line.
-    pub(super) fn tell(
+    pub(super) fn report(
         &self,
-        lacking: usize,
+        missing: usize,
         since: Option<Instant>,
         now: Instant,
-        elsewhere: &mut Vec<Elsewhere>,
-    ) -> Told {
-        let mut told = Told {
-            again: false,
+        elsewhere: &mut Vec<Followup>,
+    ) -> ReportResult {
+        let mut report = ReportResult {
+            retry: false,
             lacks_room: false,
         };
         let mut state = self.total.state.lock();
-        state.leave_line(self.id);
+        state.stop_waiting(self.id);
         let granted = state.member(self.id).granted;
-        match since.filter(|_| lacking > 0) {
+        match since.filter(|_| missing > 0) {
             None => {
                 state.member(self.id).granted = 0;
-                elsewhere.extend((0..granted).filter_map(|_| state.hand_on()));
+                elsewhere.extend((0..granted).filter_map(|_| state.grant_next()));
             }
-            Some(_) if granted > 0 || state.taken < state.max => told.again = true,
+            Some(_) if granted > 0 || state.taken < state.max => report.retry = true,
             Some(since) => {
-                state.member(self.id).in_line = Some(since);
-                state.line.insert((since, self.id), lacking);
-                told.lacks_room = state.first_in_need(now).is_some();
+                state.member(self.id).waiting_since = Some(since);
+                state.waiting.insert((since, self.id), missing);
+                report.lacks_room = state.first_without_slot(now).is_some();
             }
         }
-        self.total.note_hunger(&mut state);
-        told
+        self.total.update_has_waiters(&mut state);
+        report
     }
 
     /// Whether a connection of this engine should make room for a waiter of another, who has waited
     /// longer than its own head (`own`), if there is one.
     pub(super) fn is_claimed(&self, own: Option<Instant>, now: Instant) -> bool {
-        let first = self.total.state.lock().first_in_need(now);
+        let first = self.total.state.lock().first_without_slot(now);
         first.is_some_and(|(since, id)| id != self.id && own.is_none_or(|own| since < own))
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> Drop for Share<T, F> {
+impl<T: Send + 'static, F: Send + 'static> Drop for Member<T, F> {
     fn drop(&mut self) {
         let mut state = self.total.state.lock();
-        state.leave_line(self.id);
-        state.thin.remove(&self.id);
+        state.stop_waiting(self.id);
+        state.refill_wanted.remove(&self.id);
         if let Some(member) = state.members.remove(&self.id) {
             debug_assert_eq!(member.held + member.granted, 0, "bug: slots lost");
             state.taken -= member.held + member.granted;
         }
-        self.total.note_hunger(&mut state);
+        self.total.update_has_waiters(&mut state);
     }
 }

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// What a busy machine may take to give a thread its turn, and a little more: a create that is late by less
 /// is not given up on for another, which would be opened in vain.
-const GRACE: Duration = Duration::from_millis(50);
+const SLACK: Duration = Duration::from_millis(50);
 
 /// So many checks that no caller asked for run at once, and each has a thread.
 pub(crate) const BACKGROUND_CHECKS: usize = 4;
 
 /// A check that takes longer than this is not counted on any longer: its waiter looks for something else
 /// meanwhile.
-pub(crate) const CHECK_PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const CHECK_SOFT_LIMIT: Duration = Duration::from_millis(100);
 
 /// What a check is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) enum CheckFor {
     /// The pool itself. A waiter that comes meanwhile counts on it, instead of opening a connection.
     Pool,
     /// A closure of the user's looks at the connection. No waiter counts on it.
-    Look,
+    Inspect,
 }
 
 /// A hook at work, or about to be, with the slot it keeps.
@@ -42,9 +42,9 @@ pub(crate) struct Job {
     pub(crate) deadline: Option<Instant>,
     pub(crate) started: bool,
     /// True while a waiter counts on it.
-    pub(crate) covers: bool,
+    pub(crate) has_waiter: bool,
     /// From then on nobody should count on it: it takes suspiciously long.
-    pub(crate) patience: Option<Instant>,
+    pub(crate) soft_deadline: Option<Instant>,
     /// A create's is the pool's when it began, a check's that of its connection.
     pub(crate) generation: u64,
     /// A check that no caller asked for.
@@ -53,7 +53,7 @@ pub(crate) struct Job {
 
 /// What must be known of a connection while its box is in a hook.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Birth {
+pub(crate) struct Opened {
     pub(crate) tick: u64,
     /// The slot's count of uses when it came.
     pub(crate) uses: u64,
@@ -67,7 +67,7 @@ pub(crate) enum JobKind {
 }
 
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct Counts {
     pub(crate) max_size: usize,
     /// Idle and in use.
     pub(crate) open: usize,
@@ -94,7 +94,7 @@ pub(crate) struct Ledger {
     /// Creates have failed, and none has succeeded since.
     pub(crate) failing: bool,
     /// How long a create that was overtaken is waited for, beyond twice the time of the other one.
-    pub(crate) grace: Duration,
+    pub(crate) slack: Duration,
     /// Jobs that cover a waiter.
     covering: usize,
     /// Checks that no caller asked for.
@@ -102,12 +102,12 @@ pub(crate) struct Ledger {
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
     vacant: BinaryHeap<Reverse<u32>>,
-    fresh: u32,
+    next_slot: u32,
     /// By slot: how its present or last connection began.
-    births: Vec<Birth>,
+    opened: Vec<Opened>,
 }
 
-impl Ledger {
+impl Counts {
     pub(super) fn new(max_size: usize, max_creating: usize) -> Self {
         Self {
             max_size,
@@ -128,14 +128,14 @@ impl Ledger {
             paused_until: None,
             paused_for_waiters_until: None,
             failing: false,
-            grace: GRACE,
+            slack: SLACK,
             covering: 0,
             background: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
             vacant: BinaryHeap::new(),
-            fresh: 0,
-            births: Vec::new(),
+            next_slot: 0,
+            opened: Vec::new(),
         }
     }
 
@@ -155,12 +155,12 @@ impl Ledger {
 
     /// After a shrink: more connections than there may be. Those already on their way out do not
     /// count here; they only keep new ones from starting.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_over_limit(&self) -> bool {
         self.size() > self.max_size
     }
 
     /// Nothing of the pool's connections is left anywhere.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.taken() + self.abandoned == 0
     }
 
@@ -171,29 +171,29 @@ impl Ledger {
 
     /// How many slots were ever taken: those behind them are vacant.
     pub(crate) fn slots(&self) -> usize {
-        self.fresh as usize
+        self.next_slot as usize
     }
 
     pub(super) fn claim_slot(&mut self) -> u32 {
         if let Some(Reverse(slot)) = self.vacant.pop() {
             return slot;
         }
-        let slot = self.fresh;
-        self.fresh += 1;
+        let slot = self.next_slot;
+        self.next_slot += 1;
         slot
     }
 
-    pub(super) fn note_birth(&mut self, slot: u32, birth: Birth) {
+    pub(super) fn record_opened(&mut self, slot: u32, birth: Opened) {
         let slot = slot as usize;
-        if self.births.len() <= slot {
-            self.births.resize(slot + 1, Birth::default());
+        if self.opened.len() <= slot {
+            self.opened.resize(slot + 1, Opened::default());
         }
-        self.births[slot] = birth;
+        self.opened[slot] = birth;
     }
 
     /// How the connection in this slot began.
-    pub(crate) fn birth(&self, slot: u32) -> Birth {
-        self.births.get(slot as usize).copied().unwrap_or_default()
+    pub(crate) fn opened_in(&self, slot: u32) -> Opened {
+        self.opened.get(slot as usize).copied().unwrap_or_default()
     }
 
     /// See [`Engine::free_slot`](super::Engine::free_slot).
@@ -208,7 +208,7 @@ impl Ledger {
             JobKind::Check => self.checking += 1,
             JobKind::Dispose => self.disposing += 1,
         }
-        self.covering += usize::from(job.covers);
+        self.covering += usize::from(job.has_waiter);
         self.background += usize::from(job.background);
         self.jobs.insert(self.next_job, job);
         self.next_job
@@ -222,7 +222,7 @@ impl Ledger {
             JobKind::Check => self.checking -= 1,
             JobKind::Dispose => self.disposing -= 1,
         }
-        self.covering -= usize::from(job.covers);
+        self.covering -= usize::from(job.has_waiter);
         self.background -= usize::from(job.background);
         Some(job)
     }
@@ -254,13 +254,13 @@ impl Ledger {
     }
 
     /// Creates and checks under way that no waiter counts on: they end as idle connections.
-    pub(crate) fn spare_jobs(&self) -> usize {
-        let spare = |job: &&Job| job.kind != JobKind::Dispose && !job.covers;
+    pub(crate) fn jobs_without_waiter(&self) -> usize {
+        let spare = |job: &&Job| job.kind != JobKind::Dispose && !job.has_waiter;
         self.jobs.values().filter(spare).count()
     }
 
     /// Jobs that a waiter counts on.
-    pub(crate) fn covering(&self) -> usize {
+    pub(crate) fn jobs_with_waiter(&self) -> usize {
         self.covering
     }
 
@@ -271,42 +271,42 @@ impl Ledger {
 
     /// Lets a waiter count on a check that began for the pool itself; returns until when. None: there is
     /// none that can serve one.
-    pub(super) fn cover_by_check(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn assign_check(&mut self, now: Instant) -> Option<Instant> {
         if self.background == 0 {
             return None;
         }
         let generation = self.generation;
         self.jobs.values_mut().find_map(|job| {
-            if !job.background || job.covers || job.generation < generation {
+            if !job.background || job.has_waiter || job.generation < generation {
                 return None;
             }
             let since = if job.started { job.since } else { now };
-            let until = *job.patience.get_or_insert(since + CHECK_PATIENCE);
-            job.covers = until > now;
-            self.covering += usize::from(job.covers);
-            job.covers.then_some(until)
+            let until = *job.soft_deadline.get_or_insert(since + CHECK_SOFT_LIMIT);
+            job.has_waiter = until > now;
+            self.covering += usize::from(job.has_waiter);
+            job.has_waiter.then_some(until)
         })
     }
 
     /// Takes the cover off one job: a waiter that counted on it is gone. Jobs that have not started
     /// go first (they need not start at all), then the oldest.
-    pub(super) fn uncover_one(&mut self) {
+    pub(super) fn release_one_waiter(&mut self) {
         let waiting = self
             .jobs
             .iter()
             .rev()
-            .find(|(_, job)| job.covers && !job.started);
-        let oldest = || self.jobs.iter().find(|(_, job)| job.covers);
+            .find(|(_, job)| job.has_waiter && !job.started);
+        let oldest = || self.jobs.iter().find(|(_, job)| job.has_waiter);
         if let Some(id) = waiting.or_else(oldest).map(|(id, _)| *id) {
-            self.uncover(id);
+            self.release_waiter(id);
         }
     }
 
     /// Lets nobody count any longer on jobs whose patience has run out.
-    pub(super) fn uncover_overdue(&mut self, now: Instant) {
+    pub(super) fn release_overdue(&mut self, now: Instant) {
         for job in self.jobs.values_mut() {
-            if job.covers && job.patience.is_some_and(|until| until <= now) {
-                job.covers = false;
+            if job.has_waiter && job.soft_deadline.is_some_and(|until| until <= now) {
+                job.has_waiter = false;
                 self.covering -= 1;
             }
         }
@@ -314,11 +314,11 @@ impl Ledger {
 
     /// Lets nobody count any longer on jobs whose connection belongs to an earlier generation. A create that
     /// has not started belongs to none yet.
-    pub(super) fn uncover_outdated(&mut self) {
+    pub(super) fn release_outdated(&mut self) {
         for job in self.jobs.values_mut() {
             let outdated = job.started || job.kind == JobKind::Check;
-            if job.covers && outdated && job.generation < self.generation {
-                job.covers = false;
+            if job.has_waiter && outdated && job.generation < self.generation {
+                job.has_waiter = false;
                 self.covering -= 1;
             }
         }
@@ -326,18 +326,18 @@ impl Ledger {
 
     /// A create that began at `since` has ended: older ones still at work were overtaken, and get as
     /// long again as that one took, and a little, before their waiters look for something else.
-    pub(super) fn overtake(&mut self, since: Instant, now: Instant) {
-        let patience = now.saturating_duration_since(since) * 2 + self.grace;
+    pub(super) fn note_faster_create(&mut self, since: Instant, now: Instant) {
+        let patience = now.saturating_duration_since(since) * 2 + self.slack;
         let older =
             |job: &&mut Job| job.kind == JobKind::Create && job.started && job.since < since;
         for job in self.jobs.values_mut().filter(older) {
-            job.patience.get_or_insert(job.since + patience);
+            job.soft_deadline.get_or_insert(job.since + patience);
         }
     }
 
-    pub(super) fn uncover(&mut self, id: u64) {
-        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.covers) {
-            job.covers = false;
+    pub(super) fn release_waiter(&mut self, id: u64) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.has_waiter) {
+            job.has_waiter = false;
             self.covering -= 1;
         }
     }

@@ -1,23 +1,23 @@
 //! A waiter's ticket: its place in the queue, and the letter box in which its outcome arrives.
 
-use super::permit::Permit;
-use super::slot::Loan;
+use super::permits::Permit;
+use super::slot::Checkout;
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// What a waiter finds in its letter box. Posted under the pool's lock by whoever takes the ticket
 /// off the queue, so a ticket ends exactly once.
-pub(crate) enum Mail<T: Send + 'static, F: Send + 'static> {
+pub(crate) enum Outcome<T: Send + 'static, F: Send + 'static> {
     /// A connection, handed over.
-    Loan(Loan<T>),
+    Loan(Checkout<T>),
     /// Leave to create one (only in pools without threads).
     Permit(Permit<T, F>),
     /// The end, for a reason that is no timeout.
     Fail(F),
 }
 
-pub(crate) struct Ticket<T: Send + 'static, F: Send + 'static> {
+pub(crate) struct Waiter<T: Send + 'static, F: Send + 'static> {
     /// The place in line: given at the first enqueue and kept when a waiter has to queue again.
     number: AtomicU64,
     since: Instant,
@@ -26,17 +26,17 @@ pub(crate) struct Ticket<T: Send + 'static, F: Send + 'static> {
 }
 
 struct State<T: Send + 'static, F: Send + 'static> {
-    mail: Option<Mail<T, F>>,
+    outcome: Option<Outcome<T, F>>,
     poked: bool,
 }
 
-impl<T: Send + 'static, F: Send + 'static> Ticket<T, F> {
+impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
     pub(crate) fn new(since: Instant) -> Arc<Self> {
         Arc::new(Self {
             number: AtomicU64::new(0),
             since,
             state: Mutex::new(State {
-                mail: None,
+                outcome: None,
                 poked: false,
             }),
             wake: Condvar::new(),
@@ -57,17 +57,17 @@ impl<T: Send + 'static, F: Send + 'static> Ticket<T, F> {
     }
 
     /// Leaves the outcome. The waiter is woken afterwards, by [`wake`](Self::wake), outside the lock.
-    pub(super) fn post(&self, mail: Mail<T, F>) {
-        let before = self.state.lock().mail.replace(mail);
-        debug_assert!(before.is_none(), "bug: a ticket ends twice");
+    pub(super) fn complete(&self, mail: Outcome<T, F>) {
+        let before = self.state.lock().outcome.replace(mail);
+        debug_assert!(before.is_none(), "bug: a waiter ends twice");
     }
 
     /// Asks the waiter to look for itself.
-    pub(super) fn poke(&self) {
+    pub(super) fn notify(&self) {
         self.state.lock().poked = true;
     }
 
-    pub(super) fn unpoke(&self) {
+    pub(super) fn clear_notify(&self) {
         self.state.lock().poked = false;
     }
 
@@ -75,15 +75,15 @@ impl<T: Send + 'static, F: Send + 'static> Ticket<T, F> {
         self.wake.notify_one();
     }
 
-    pub(super) fn collect(&self) -> Option<Mail<T, F>> {
-        self.state.lock().mail.take()
+    pub(super) fn take_outcome(&self) -> Option<Outcome<T, F>> {
+        self.state.lock().outcome.take()
     }
 
     /// Sleeps until there is mail, a poke, or it is `until`.
-    pub(super) fn sleep(&self, until: Option<Instant>) -> Option<Mail<T, F>> {
+    pub(super) fn sleep(&self, until: Option<Instant>) -> Option<Outcome<T, F>> {
         let mut state = self.state.lock();
         loop {
-            if let Some(mail) = state.mail.take() {
+            if let Some(mail) = state.outcome.take() {
                 return Some(mail);
             }
             if std::mem::take(&mut state.poked) {
@@ -92,7 +92,7 @@ impl<T: Send + 'static, F: Send + 'static> Ticket<T, F> {
             match until {
                 None => self.wake.wait(&mut state),
                 Some(until) if self.wake.wait_until(&mut state, until).timed_out() => {
-                    return state.mail.take();
+                    return state.outcome.take();
                 }
                 Some(_) => {}
             }
@@ -100,7 +100,7 @@ impl<T: Send + 'static, F: Send + 'static> Ticket<T, F> {
     }
 }
 
-impl<T: Send + 'static, F: Send + 'static> std::fmt::Debug for Ticket<T, F> {
+impl<T: Send + 'static, F: Send + 'static> std::fmt::Debug for Waiter<T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ticket")
             .field("number", &self.number())

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const POOLS: usize = 8;
 
-struct Memory {
+struct ThreadCache {
     thread: Cell<u64>,
     tags: [Cell<Tag>; POOLS],
 }
 
 crate::sync::thread_local! {
-    static MEMORY: Memory = const {
-        Memory { thread: Cell::new(0), tags: [const { Cell::new(Tag(0)) }; POOLS] }
+    static CACHE: ThreadCache = const {
+        ThreadCache { thread: Cell::new(0), tags: [const { Cell::new(Tag(0)) }; POOLS] }
     };
 }
 
@@ -54,20 +54,20 @@ impl Tag {
 
 /// The index of the slot this thread used last in this pool; beyond every index if there is none.
 #[inline]
-pub(super) fn recall(pool: Tag) -> u64 {
-    let known = MEMORY.with(|memory| memory.tags[pool.place()].get());
+pub(super) fn cached_slot(pool: Tag) -> u64 {
+    let known = CACHE.with(|memory| memory.tags[pool.place()].get());
     known.0.wrapping_sub(pool.0)
 }
 
 #[inline]
-pub(super) fn remember(tag: Tag) {
-    MEMORY.with(|memory| memory.tags[tag.place()].set(tag));
+pub(super) fn cache_slot(tag: Tag) {
+    CACHE.with(|memory| memory.tags[tag.place()].set(tag));
 }
 
 /// A number for the calling thread, never 0, never used again in this process.
 #[inline]
 pub(crate) fn this_thread() -> u64 {
-    match MEMORY.with(|memory| memory.thread.get()) {
+    match CACHE.with(|memory| memory.thread.get()) {
         0 => number_this_thread(),
         number => number,
     }
@@ -77,7 +77,7 @@ pub(crate) fn this_thread() -> u64 {
 fn number_this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Relaxed);
-    MEMORY.with(|memory| memory.thread.set(number));
+    CACHE.with(|memory| memory.thread.set(number));
     number
 }
 
@@ -92,13 +92,13 @@ mod tests {
             .map(|n| Tag(first + (n << SLOT_BITS)))
             .collect();
         for (slot, pool) in pools.iter().enumerate() {
-            remember(pool.with_slot(slot as u32));
+            cache_slot(pool.with_slot(slot as u32));
         }
         for (slot, pool) in pools.iter().enumerate() {
-            assert_eq!(recall(*pool), slot as u64);
+            assert_eq!(cached_slot(*pool), slot as u64);
         }
         let stranger = Tag(first + (8 << SLOT_BITS));
-        assert!(recall(stranger) > u64::from(u32::MAX));
+        assert!(cached_slot(stranger) > u64::from(u32::MAX));
     }
 
     #[test]
