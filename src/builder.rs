@@ -141,7 +141,7 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// it took longer than `create_timeout`.
     pub fn build(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
         let shared = self.start(manager, true)?;
-        shared.prime()?;
+        shared.open_initial()?;
         Ok(Pool::open(shared))
     }
 
@@ -163,7 +163,7 @@ impl<M: ConnectionManager> PoolBuilder<M> {
             return Err(ConfigError::new("max_total", total, rule).into());
         }
         let shared = Shared::new(manager, self.config, self.clock, self.observer);
-        shared.set_priming(eager);
+        shared.set_building(eager);
         shared.start().map_err(BuildError::Thread)?;
         Ok(shared)
     }

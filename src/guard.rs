@@ -1,6 +1,6 @@
 //! The RAII guard of one checked-out connection.
 
-use crate::shared::{Held, PoolLoan, check_in};
+use crate::shared::{Held, PoolCheckout, check_in};
 use crate::{ConnectionInfo, ConnectionManager};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -55,7 +55,7 @@ pub struct PooledConnection<M: ConnectionManager> {
 
 impl<M: ConnectionManager> PooledConnection<M> {
     #[inline]
-    pub(crate) fn new(loan: PoolLoan<M>) -> Self {
+    pub(crate) fn new(loan: PoolCheckout<M>) -> Self {
         Self {
             held: Some(Held::new(loan)),
         }

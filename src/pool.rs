@@ -1,7 +1,7 @@
 //! The handle.
 
 use crate::error::{AddError, GetError, StillInUse};
-use crate::shared::{Budget, PoolEngine, PoolLoan, PoolNear, Shared};
+use crate::shared::{GetTimeout, PoolEngine, PoolCheckout, PoolSlotCache, Shared};
 use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, HealthState, Holder, PoolConfig,
     PoolStats, PooledConnection, SweepReport,
@@ -73,7 +73,7 @@ pub struct Pool<M: ConnectionManager> {
     shared: Arc<Shared<M>>,
     /// Also in `shared`, and here to be reached with one step less.
     engine: Arc<PoolEngine<M>>,
-    near: PoolNear<M>,
+    near: PoolSlotCache<M>,
     handle: Arc<Handle<M>>,
 }
 
@@ -129,7 +129,7 @@ impl<M: ConnectionManager> Pool<M> {
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         match self.get_warm::<false>() {
             Ok(loan) => Ok(PooledConnection::new(loan)),
-            Err(found) => self.get_cold(Some(Budget::For(timeout)), found),
+            Err(found) => self.get_cold(Some(GetTimeout::For(timeout)), found),
         }
     }
 
@@ -146,13 +146,13 @@ impl<M: ConnectionManager> Pool<M> {
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         match self.get_warm::<false>() {
             Ok(loan) => Ok(PooledConnection::new(loan)),
-            Err(found) => self.get_cold(Some(Budget::Until(deadline)), found),
+            Err(found) => self.get_cold(Some(GetTimeout::Until(deadline)), found),
         }
     }
 
     #[inline]
-    fn get_warm<const TRIES: bool>(&self) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
-        self.shared.get_warm::<TRIES>(&self.engine, self.near)
+    fn get_warm<const TRIES: bool>(&self) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
+        self.shared.get_fast::<TRIES>(&self.engine, self.near)
     }
 
     /// Everything but the warm way. `found`: what the warm way took and could not vouch for.
@@ -161,11 +161,11 @@ impl<M: ConnectionManager> Pool<M> {
     #[track_caller]
     fn get_cold(
         &self,
-        budget: Option<Budget>,
-        found: Option<PoolLoan<M>>,
+        budget: Option<GetTimeout>,
+        found: Option<PoolCheckout<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let budget = budget.unwrap_or_else(|| self.shared.default_budget());
-        let got = self.shared.get_cold(budget, Location::caller(), found);
+        let budget = budget.unwrap_or_else(|| self.shared.default_timeout());
+        let got = self.shared.get_slow(budget, Location::caller(), found);
         got.map(PooledConnection::new)
     }
 
@@ -186,8 +186,8 @@ impl<M: ConnectionManager> Pool<M> {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn try_cold(&self, found: Option<PoolLoan<M>>) -> Option<PooledConnection<M>> {
-        let got = self.shared.try_cold(Location::caller(), found);
+    fn try_cold(&self, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
+        let got = self.shared.try_get_slow(Location::caller(), found);
         got.map(PooledConnection::new)
     }
 

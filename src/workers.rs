@@ -34,11 +34,11 @@ const LINGER: Duration = Duration::from_millis(300);
 type Work = Box<dyn FnOnce() + Send>;
 
 /// What the collector tends: does what is due and says when to come again.
-pub(crate) trait Tend: Send + Sync + 'static {
+pub(crate) trait Collector: Send + Sync + 'static {
     fn tend(&self) -> Option<Instant>;
 }
 
-pub(crate) struct Crew {
+pub(crate) struct WorkerPool {
     name: Arc<str>,
     state: Mutex<State>,
     work: Condvar,
@@ -132,7 +132,7 @@ impl State {
     }
 }
 
-impl Crew {
+impl WorkerPool {
     pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
         Arc::new(Self {
             name,
@@ -144,7 +144,7 @@ impl Crew {
     }
 
     /// Starts the collector.
-    pub(crate) fn start(self: &Arc<Self>, pool: Arc<dyn Tend>) -> io::Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, pool: Arc<dyn Collector>) -> io::Result<()> {
         self.state.lock().collecting = true;
         let crew = Arc::clone(self);
         let started = self.spawn("collector", move || crew.collect(&*pool));
@@ -171,7 +171,7 @@ impl Crew {
             // Counted before the lock is free, so that the collector does not think the work is its own.
             state.workers += 1;
             drop(state);
-            self.hire();
+            self.spawn_worker();
         } else {
             let due = state.look_again(now);
             self.call(&mut state, due);
@@ -179,9 +179,9 @@ impl Crew {
     }
 
     /// Starts a worker that is counted already; if the system refuses, the work goes to who is there.
-    fn hire(self: &Arc<Self>) {
+    fn spawn_worker(self: &Arc<Self>) {
         let crew = Arc::clone(self);
-        let Err(error) = self.spawn("worker", move || crew.toil()) else {
+        let Err(error) = self.spawn("worker", move || crew.run_worker()) else {
             return;
         };
         guarded(|| {
@@ -222,7 +222,7 @@ impl Crew {
         Ok(())
     }
 
-    fn toil(&self) {
+    fn run_worker(&self) {
         let mut state = self.state.lock();
         loop {
             if let Some((work, urgent)) = state.next_piece() {
@@ -263,11 +263,11 @@ impl Crew {
         }
     }
 
-    fn collect(self: &Arc<Self>, pool: &dyn Tend) {
+    fn collect(self: &Arc<Self>, pool: &dyn Collector) {
         loop {
             let mut next = None;
             guarded(|| next = pool.tend());
-            self.relieve();
+            self.run_stranded();
             let mut state = self.state.lock();
             if state.closed && state.pending() == 0 {
                 state.collecting = false;
@@ -291,7 +291,7 @@ impl Crew {
     }
 
     /// Looks after work that got no thread.
-    fn relieve(self: &Arc<Self>) {
+    fn run_stranded(self: &Arc<Self>) {
         let mut state = self.state.lock();
         while state.workers == 0 || state.refused > 0 {
             let Some(work) = state.next() else { break };
@@ -316,7 +316,7 @@ impl Crew {
         self.call(&mut state, due);
         state.workers += more;
         drop(state);
-        (0..more).for_each(|_| self.hire());
+        (0..more).for_each(|_| self.spawn_worker());
     }
 
     /// The collector should come at `due`, at the latest.
@@ -384,7 +384,7 @@ fn join(handles: Vec<JoinHandle<()>>) {
     }
 }
 
-impl std::fmt::Debug for Crew {
+impl std::fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Crew")
             .field("name", &self.name)

@@ -180,7 +180,7 @@ pub(crate) struct Evicted<T: Send + 'static, F: Send + 'static> {
 
 /// How a wait ended.
 pub(crate) enum WaitResult<T: Send + 'static, F: Send + 'static> {
-    Mail(Outcome<T, F>),
+    Outcome(Outcome<T, F>),
     /// Found by the waiter itself, in a slot.
     Found(Checkout<T>),
     TimedOut,
@@ -363,7 +363,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
             let mut actions = Actions::new();
             let checkout = Checkout { idle_since, ..checkout };
-            actions.wakes.extend(state.queue.hand_off(Outcome::Loan(checkout)));
+            actions.wakes.extend(state.queue.hand_off(Outcome::Checkout(checkout)));
             self.settle_into(state, now, &mut actions);
             return Ok(actions);
         }

@@ -62,12 +62,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         loop {
             let until = [alarm, deadline].into_iter().flatten().min();
             if let Some(mail) = waiter.sleep(until) {
-                return WaitResult::Mail(mail);
+                return WaitResult::Outcome(mail);
             }
             let now = moment();
             let mut state = self.lock();
             if let Some(mail) = waiter.take_outcome() {
-                return WaitResult::Mail(mail);
+                return WaitResult::Outcome(mail);
             }
             if deadline.is_some_and(|deadline| deadline <= now.real) {
                 let actions = self.dequeue(&mut state, waiter, now.real);

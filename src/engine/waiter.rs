@@ -10,7 +10,7 @@ use std::time::Instant;
 /// off the queue, so a ticket ends exactly once.
 pub(crate) enum Outcome<T: Send + 'static, F: Send + 'static> {
     /// A connection, handed over.
-    Loan(Checkout<T>),
+    Checkout(Checkout<T>),
     /// Leave to create one (only in pools without threads).
     Permit(Permit<T, F>),
     /// The end, for a reason that is no timeout.

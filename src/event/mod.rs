@@ -321,12 +321,12 @@ mod tests {
             seen.fetch_add(1, Ordering::Relaxed);
         };
         let shared: Arc<dyn PoolObserver> = Arc::new(closure);
-        tell(&shared);
-        tell(&Arc::new(shared.clone()));
+        notify(&shared);
+        notify(&Arc::new(shared.clone()));
         assert_eq!(count.load(Ordering::Relaxed), 2);
     }
 
-    fn tell(observer: &impl PoolObserver) {
+    fn notify(observer: &impl PoolObserver) {
         let pool = "orders".into();
         observer.on_event(&PoolEvent::Closed { pool });
     }

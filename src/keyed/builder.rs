@@ -1,10 +1,10 @@
 //! From settings to a keyed pool.
 
 use super::KeyedPool;
-use super::keys::{Keys, Tended};
+use super::keys::{Keys, PoolCollector};
 use crate::builder::setters;
 use crate::error::BuildError;
-use crate::shared::Family;
+use crate::shared::PoolGroup;
 use crate::{
     Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, PoolConfig, PoolObserver,
 };
@@ -81,9 +81,9 @@ where
         factory: impl Fn(&K) -> M + Send + Sync + 'static,
     ) -> Result<KeyedPool<K, M>, BuildError<M::Error>> {
         let config = self.checked()?;
-        let family = Family::new(config, self.max_total, self.clock, self.observer);
+        let family = PoolGroup::new(config, self.max_total, self.clock, self.observer);
         let keys = Keys::new(family, Box::new(factory));
-        let tended = Arc::new(Tended(Arc::clone(&keys)));
+        let tended = Arc::new(PoolCollector(Arc::clone(&keys)));
         keys.family.start(tended).map_err(BuildError::Thread)?;
         Ok(KeyedPool::open(keys))
     }

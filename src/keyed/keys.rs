@@ -11,9 +11,9 @@
 
 use crate::clock::real_now;
 use crate::foreign::{Caught, guarded};
-use crate::shared::{Family, Shared};
+use crate::shared::{PoolGroup, Shared};
 use crate::sync::outer::{AtomicU64, Condvar, Mutex};
-use crate::workers::Tend;
+use crate::workers::Collector;
 use crate::{ConnectionManager, GetError};
 use crossbeam_utils::sync::ShardedLock;
 use std::borrow::Borrow;
@@ -27,7 +27,7 @@ use std::time::Instant;
 type Factory<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;
 
 pub(super) struct Keys<K, M: ConnectionManager> {
-    pub(super) family: Arc<Family<M>>,
+    pub(super) family: Arc<PoolGroup<M>>,
     pools: ShardedLock<Pools<K, M>>,
     /// Keys whose manager is being made, with a number each: one is removed without asking the key.
     making: Mutex<Vec<(u64, Caught<K>)>>,
@@ -79,7 +79,7 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    pub(super) fn new(family: Arc<Family<M>>, factory: Factory<K, M>) -> Arc<Self> {
+    pub(super) fn new(family: Arc<PoolGroup<M>>, factory: Factory<K, M>) -> Arc<Self> {
         Arc::new(Self {
             family,
             pools: ShardedLock::new(Pools {
@@ -190,7 +190,7 @@ where
             self.drop_outside_lock([pool]);
             resume_unwind(payload);
         }
-        pools.keys.insert(pool.id_in_family(), by_number);
+        pools.keys.insert(pool.id_in_group(), by_number);
         let crowded = pools.by_key.len() > pools.enough;
         drop(pools);
         if crowded {
@@ -211,7 +211,7 @@ where
         pools.by_key.retain(|_, pool| {
             let goes = !is_kept(pool) && self.family.remove(pool, false);
             if goes {
-                pools.keys.remove(&pool.id_in_family());
+                pools.keys.remove(&pool.id_in_group());
                 removed.push(Arc::clone(pool));
             }
             !goes
@@ -243,7 +243,7 @@ where
 
     /// Removes this pool if its key is not used any more.
     fn let_go(&self, pool: &Arc<Shared<M>>) {
-        if !self.family.is_done_with(pool) {
+        if !self.family.may_remove(pool) {
             return;
         }
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +253,7 @@ where
         if !self.family.remove(pool, true) {
             return;
         }
-        let key = pools.keys.remove(&pool.id_in_family());
+        let key = pools.keys.remove(&pool.id_in_group());
         let mut gone = None;
         guarded(|| gone = key.and_then(|key| pools.by_key.remove(&*key)));
         if gone.is_none() {
@@ -286,9 +286,9 @@ where
 }
 
 /// What the collector of a keyed pool tends.
-pub(super) struct Tended<K, M: ConnectionManager>(pub(super) Arc<Keys<K, M>>);
+pub(super) struct PoolCollector<K, M: ConnectionManager>(pub(super) Arc<Keys<K, M>>);
 
-impl<K, M> Tend for Tended<K, M>
+impl<K, M> Collector for PoolCollector<K, M>
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,

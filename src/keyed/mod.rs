@@ -7,7 +7,7 @@ pub use builder::KeyedPoolBuilder;
 
 use crate::clock::real_now;
 use crate::error::{GetError, StillInUse};
-use crate::shared::{Budget, Found, PoolLoan, Shared};
+use crate::shared::{GetTimeout, Found, PoolCheckout, Shared};
 use crate::{
     ConnectionManager, HealthState, Holder, PoolConfig, PoolStats, PooledConnection, SweepReport,
 };
@@ -146,7 +146,7 @@ where
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         match self.get_warm(key, false) {
             Ok(guard) => Ok(guard),
-            Err(found) => self.get_cold(key, Some(Budget::For(timeout)), found),
+            Err(found) => self.get_cold(key, Some(GetTimeout::For(timeout)), found),
         }
     }
 
@@ -164,7 +164,7 @@ where
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         match self.get_warm(key, false) {
             Ok(guard) => Ok(guard),
-            Err(found) => self.get_cold(key, Some(Budget::Until(deadline)), found),
+            Err(found) => self.get_cold(key, Some(GetTimeout::Until(deadline)), found),
         }
     }
 
@@ -182,14 +182,14 @@ where
 
     /// What lies ready for this key. Err with what it took and could not vouch for.
     #[inline]
-    fn get_warm(&self, key: &K, tries: bool) -> Result<PooledConnection<M>, Option<PoolLoan<M>>> {
+    fn get_warm(&self, key: &K, tries: bool) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
         let now = self.keys.family.tick();
-        let found = self.keys.with(key, |pool| pool.find_fresh(now));
+        let found = self.keys.with(key, |pool| pool.try_fast(now));
         match found {
             None | Some(Found::Nothing) => Err(None),
             Some(Found::Stale(loan)) => Err(Some(loan)),
             Some(Found::Fresh(loan)) => {
-                let loan = Shared::finish_warm(loan, tries);
+                let loan = Shared::finish_fast(loan, tries);
                 loan.map(PooledConnection::new).ok_or(None)
             }
         }
@@ -201,20 +201,20 @@ where
     fn get_cold(
         &self,
         key: &K,
-        budget: Option<Budget>,
-        mut found: Option<PoolLoan<M>>,
+        budget: Option<GetTimeout>,
+        mut found: Option<PoolCheckout<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let at = Location::caller();
         let family = &self.keys.family;
-        let budget = budget.unwrap_or(Budget::For(family.config().get_timeout));
+        let budget = budget.unwrap_or(GetTimeout::For(family.config().get_timeout));
         let (since, deadline) = budget.from(real_now());
         loop {
             let pool = match &found {
                 Some(loan) => Arc::clone(&loan.entry.shared),
                 None => self.keys.find_or_make(key, since, deadline)?,
             };
-            let budget = Budget::Since(since, deadline);
-            match pool.get_cold(budget, at, found.take()) {
+            let budget = GetTimeout::Since(since, deadline);
+            match pool.get_slow(budget, at, found.take()) {
                 Ok(loan) => return Ok(PooledConnection::new(loan)),
                 // The pool of this key was removed between the look for it and the look into it.
                 Err(GetError::Closed { .. }) if !self.keys.is_closed() => {}
@@ -227,13 +227,13 @@ where
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn try_cold(&self, key: &K, found: Option<PoolLoan<M>>) -> Option<PooledConnection<M>> {
+    fn try_cold(&self, key: &K, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
         let at = Location::caller();
         let pool = match &found {
             Some(loan) => Arc::clone(&loan.entry.shared),
             None => self.keys.find(key)?,
         };
-        pool.try_cold(at, found).map(PooledConnection::new)
+        pool.try_get_slow(at, found).map(PooledConnection::new)
     }
 
     /// The sums over all keys, in one consistent look: `size` + `disposing` ≤ `max_total`, which is what

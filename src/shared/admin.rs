@@ -1,8 +1,8 @@
 //! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
 
-use super::node::Vouched;
-use super::tend::Tended;
-use super::{Failure, PoolLoan, Shared};
+use super::node::Freshness;
+use super::tend::PoolCollector;
+use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, Slot, Stamp, RejectReason};
 use crate::error::{AddError, StillInUse};
@@ -20,10 +20,10 @@ const OTHERS_PAUSE: Duration = Duration::from_millis(5);
 impl<M: ConnectionManager> Shared<M> {
     /// Starts the collector, if this pool has one.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
-        let Some(crew) = self.own_crew() else {
+        let Some(crew) = self.own_workers() else {
             return Ok(());
         };
-        crew.start(Arc::new(Tended(Arc::clone(self))))?;
+        crew.start(Arc::new(PoolCollector(Arc::clone(self))))?;
         if let Some(clock) = self.ticker.custom() {
             let crew = Arc::downgrade(crew);
             clock.on_jump(Box::new(move || {
@@ -75,14 +75,14 @@ impl<M: ConnectionManager> Shared<M> {
         // The idle connections that a waiter could have had are gone, and their slots may take long to be
         // free: another slot may be free now.
         self.settle();
-        self.nudge();
+        self.wake_collector();
     }
 
     pub(crate) fn retain(
         self: &Arc<Self>,
         mut keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool,
     ) -> usize {
-        let now = self.moment();
+        let now = self.now();
         let mut evicted = 0;
         let slots: Vec<_> = self.engine.table.all().collect();
         for slot in slots {
@@ -97,9 +97,9 @@ impl<M: ConnectionManager> Shared<M> {
             let connection = &mut loan.entry.connection;
             let kept = catch_unwind(AssertUnwindSafe(|| keep(connection, &info)));
             if let Ok(true) = kept {
-                loan.entry.vouched = Vouched::Not;
+                loan.entry.freshness = Freshness::Not;
                 let generation = loan.entry.generation;
-                self.handed(self.engine.end_inspection(look, loan, generation, real_now()));
+                self.run_returned(self.engine.end_inspection(look, loan, generation, real_now()));
                 continue;
             }
             self.engine.end_check(look);
@@ -122,18 +122,18 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         connection: M::Connection,
     ) -> Result<(), AddError<M::Connection>> {
-        let now = self.moment();
+        let now = self.now();
         let mut core = self.engine.lock();
         let mut node = self.node(connection, now.tick, core.generation);
         // Nobody vouches for it, and a failing on_checkout is not a failed create.
-        node.vouched = Vouched::Not;
+        node.freshness = Freshness::Not;
         let expires = node.expires;
         match self.engine.add(&mut core, node, now, expires) {
             Ok(mut loan) => {
                 drop(core);
-                loan.entry.begin(loan.slot.uses());
-                self.call_for_newcomer(expires, now);
-                self.give(loan, now.tick, true);
+                loan.entry.install(loan.slot.uses());
+                self.wake_for_new(expires, now);
+                self.return_connection(loan, now.tick, true);
                 Ok(())
             }
             Err(node) => {
@@ -157,13 +157,13 @@ impl<M: ConnectionManager> Shared<M> {
         let min_idle = self.min_idle.load(Relaxed);
         self.check_sizes(max_size, min_idle)?;
         self.report_resize(max_size, min_idle);
-        let now = self.moment();
+        let now = self.now();
         let effects = self.engine.resize(max_size, now.real);
         self.run(effects);
         for retired in self.engine.evict_excess(now) {
-            self.evict_surplus(retired, RejectReason::Shrunk);
+            self.evict_rejected(retired, RejectReason::Shrunk);
         }
-        self.nudge();
+        self.wake_collector();
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.check_sizes(max_size, min_idle)?;
         self.report_resize(max_size, min_idle);
         self.min_idle.store(min_idle, Relaxed);
-        self.nudge();
+        self.wake_collector();
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl<M: ConnectionManager> Shared<M> {
         config.keepalive_interval = interval;
         config.validate()?;
         *self.keepalive_interval.lock() = interval;
-        self.nudge();
+        self.wake_collector();
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl<M: ConnectionManager> Shared<M> {
             false => PoolEvent::Resumed { pool },
         });
         self.run(effects);
-        self.nudge();
+        self.wake_collector();
     }
 
     // ---- health --------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ impl<M: ConnectionManager> Shared<M> {
             failed: usize,
             moved: Instant,
         }
-        let now = self.moment();
+        let now = self.now();
         let slots = self.engine.table.all();
         let idle = |slot: &&'static Slot<_>| matches!(slot.stamp(), Stamp::Idle(_));
         let mut idle: Vec<_> = slots.filter(idle).collect();
@@ -303,12 +303,12 @@ impl<M: ConnectionManager> Shared<M> {
             self.emit(|pool| PoolEvent::Closed { pool });
         }
         self.run(effects);
-        let idle: Vec<PoolLoan<M>> = self.engine.take_all(self.ticker.tick()).collect();
+        let idle: Vec<PoolCheckout<M>> = self.engine.take_all(self.ticker.tick()).collect();
         for loan in idle {
             self.evict(loan, EvictReason::Closed);
         }
         self.write_counts(real_now(), true);
-        if let Some(crew) = self.own_crew() {
+        if let Some(crew) = self.own_workers() {
             crew.close();
         }
     }
@@ -321,7 +321,7 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn close_by(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), StillInUse> {
         self.close();
         let quiet = self.engine.wait_drained(deadline);
-        let gone = quiet && self.own_crew().is_none_or(|crew| crew.wait_gone(deadline));
+        let gone = quiet && self.own_workers().is_none_or(|crew| crew.wait_gone(deadline));
         if gone {
             return Ok(());
         }

@@ -31,7 +31,7 @@ fn longest_for_waiters(get_timeout: Duration) -> Duration {
     }
 }
 
-pub(super) struct Backing {
+pub(super) struct BackoffState {
     rule: Backoff,
     longest_for_waiters: Duration,
     failures: u32,
@@ -43,7 +43,7 @@ pub(super) struct Backing {
     pub(super) fails_at_checkout: bool,
 }
 
-impl Backing {
+impl BackoffState {
     pub(super) fn new(rule: Backoff, get_timeout: Duration) -> Self {
         Self {
             rule,
@@ -69,9 +69,9 @@ pub(super) fn random_unit() -> f64 {
 
 impl<M: ConnectionManager> Shared<M> {
     /// A create that began at `since` has failed: nobody tries again before the pause is over.
-    pub(super) fn back_off(&self, since: Instant, now: Instant) {
+    pub(super) fn start_backoff(&self, since: Instant, now: Instant) {
         // The engine's lock inside this one: a success at the same moment must not mix with it.
-        let mut backing = self.backing.lock();
+        let mut backing = self.backoff.lock();
         let known = backing.decided.max(backing.succeeded);
         if known.is_some_and(|known| since < known) {
             return;
@@ -89,13 +89,13 @@ impl<M: ConnectionManager> Shared<M> {
         core.max_creating = 1;
         drop(core);
         drop(backing);
-        self.call_at(until);
+        self.wake_by(until);
     }
 
     /// A create that began at `since` has succeeded, or (without) a new connection has passed its first
     /// checkout. Whoever waits because of the pause goes on.
-    pub(super) fn back_on(self: &Arc<Self>, since: Option<Instant>) {
-        let mut backing = self.backing.lock();
+    pub(super) fn reset_backoff(self: &Arc<Self>, since: Option<Instant>) {
+        let mut backing = self.backoff.lock();
         if backing.fails_at_checkout && since.is_some() {
             return;
         }
@@ -104,7 +104,7 @@ impl<M: ConnectionManager> Shared<M> {
         if backing.failures == 0 {
             return;
         }
-        *backing = Backing {
+        *backing = BackoffState {
             succeeded,
             failures: 0,
             decided: None,

@@ -1,7 +1,7 @@
 //! Checks: on the caller's thread when they never block, else on a thread of the pool.
 
-use super::node::{Node, Vouched};
-use super::{Of, PoolLoan, Shared};
+use super::node::{PooledConnection, Freshness};
+use super::{Entry, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, CheckId, Checkout, Now, Slot};
 use crate::error::Cause;
@@ -13,38 +13,38 @@ use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
     /// Runs check_aliveness on this thread.
-    pub(super) fn prove(&self, loan: &mut PoolLoan<M>) -> Result<(), EvictReason> {
+    pub(super) fn run_check(&self, loan: &mut PoolCheckout<M>) -> Result<(), EvictReason> {
         let connection = &mut loan.entry.connection;
         let hook = "check_aliveness";
         let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
-                self.note_error(self.moment(), &*error);
+                self.record_error(self.now(), &*error);
                 self.log_failed_check(loan.entry.id, &*error);
                 (EvictReason::CheckFailed, Cause::Check(error))
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
         };
-        self.note_failed_check(Caught::new(cause));
+        self.record_failed_check(Caught::new(cause));
         Err(reason)
     }
 
-    pub(super) fn note_failed_check(&self, cause: Caught<Cause<M::Error>>) {
+    pub(super) fn record_failed_check(&self, cause: Caught<Cause<M::Error>>) {
         self.meter.check_failures.fetch_add(1, Relaxed);
-        self.note_ill();
+        self.record_failure();
         self.set_last_failure(Some((real_now(), cause)));
     }
 
     /// Has a connection checked for the waiter who counts on it.
-    pub(super) fn start_check(self: &Arc<Self>, check: CheckId, loan: PoolLoan<M>) {
+    pub(super) fn start_check(self: &Arc<Self>, check: CheckId, loan: PoolCheckout<M>) {
         self.submit_check(true, check, loan, |_| ());
     }
 
     /// Has a connection checked that nobody waits for; it comes back to rest if it is well, and at once if
     /// as many as may be are checked already.
-    pub(super) fn check_in_background(self: &Arc<Self>, loan: PoolLoan<M>) {
-        let of = loan.entry.numbers();
+    pub(super) fn check_in_background(self: &Arc<Self>, loan: PoolCheckout<M>) {
+        let of = loan.entry.id_and_generation();
         let check = {
             let mut core = self.engine.lock();
             let may = self.bell.is_some() && core.may_check(|| true);
@@ -60,24 +60,24 @@ impl<M: ConnectionManager> Shared<M> {
     /// Takes an idle connection out to check it, or to show it to the user.
     pub(super) fn take_to_check(
         &self,
-        slot: &'static Slot<Of<M>>,
+        slot: &'static Slot<Entry<M>>,
         now: Now,
         purpose: CheckFor,
         due: impl FnOnce() -> bool,
-    ) -> Option<(CheckId, PoolLoan<M>)> {
-        (self.engine).take_to_check(slot, Node::numbers, now, purpose, due)
+    ) -> Option<(CheckId, PoolCheckout<M>)> {
+        (self.engine).take_to_check(slot, PooledConnection::id_and_generation, now, purpose, due)
     }
 
     pub(super) fn run_background_check(
         self: &Arc<Self>,
         check: CheckId,
-        loan: PoolLoan<M>,
+        loan: PoolCheckout<M>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
         let shared = Arc::clone(self);
         self.submit_check(false, check, loan, move |well| {
             // A pass meanwhile saw it in use: what was due then has to be looked at now.
-            shared.nudge();
+            shared.wake_collector();
             then(well);
         });
     }
@@ -86,7 +86,7 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         urgent: bool,
         check: CheckId,
-        loan: PoolLoan<M>,
+        loan: PoolCheckout<M>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
         let Some(bell) = &self.bell else {
@@ -97,51 +97,51 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A whole check on this thread; true if the connection is well.
-    fn check(self: &Arc<Self>, check: CheckId, mut loan: PoolLoan<M>) -> bool {
+    fn check(self: &Arc<Self>, check: CheckId, mut loan: PoolCheckout<M>) -> bool {
         // It counts as proven from the beginning of the check: what the backend did since is not known.
         let proven = self.ticker.tick();
         let now: Instant = real_now();
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
-        self.call_at(deadline);
-        let result = self.prove(&mut loan);
+        self.wake_by(deadline);
+        let result = self.run_check(&mut loan);
         if let Err(reason) = result {
-            return self.end_badly(check, loan, reason);
+            return self.fail_check(check, loan, reason);
         }
         // Half of its time is no sign of good health.
-        self.note_well(real_now().saturating_duration_since(now) > self.config.check_timeout / 2);
-        loan.entry.vouched = Vouched::Checked;
+        self.record_success(real_now().saturating_duration_since(now) > self.config.check_timeout / 2);
+        loan.entry.freshness = Freshness::Checked;
         let generation = loan.entry.generation;
         match self
             .engine
             .finish_check(check, loan, generation, proven, real_now())
         {
-            Ok(handed) => self.handed(handed),
+            Ok(handed) => self.run_returned(handed),
             Err(loan) => {
-                self.end_stray(loan);
+                self.dispose_abandoned(loan);
                 return false;
             }
         }
         true
     }
 
-    fn end_badly(self: &Arc<Self>, check: CheckId, loan: PoolLoan<M>, reason: EvictReason) -> bool {
+    fn fail_check(self: &Arc<Self>, check: CheckId, loan: PoolCheckout<M>, reason: EvictReason) -> bool {
         if self.engine.end_check(check) {
             self.evict(loan, reason);
             // Whoever counted on this check must look for something else.
             self.settle();
         } else {
-            self.end_stray(loan);
+            self.dispose_abandoned(loan);
         }
         false
     }
 
     /// The pool gave up on this check meanwhile, and counted that: the connection has no slot any more.
-    fn end_stray(&self, loan: PoolLoan<M>) {
+    fn dispose_abandoned(&self, loan: PoolCheckout<M>) {
         let Checkout { entry, .. } = loan;
         self.run_dispose(entry);
         self.engine.end_abandoned();
-        self.nudge();
+        self.wake_collector();
     }
 
     /// Serves whoever can be served now.

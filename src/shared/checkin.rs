@@ -1,7 +1,7 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::node::{Held, Odd, Vouched, span};
-use super::{PoolEngine, PoolLoan, Shared};
+use super::node::{Held, Flag, Freshness, span};
+use super::{PoolEngine, PoolCheckout, Shared};
 use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     let node = &mut *held.node;
     let panicked = std::thread::panicking();
     // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
-    if panicked || node.odd != 0 || !held.slot.is_in_use_since(now) {
-        return check_in_unusual(held, panicked);
+    if panicked || node.flags != 0 || !held.slot.is_in_use_since(now) {
+        return check_in_slow(held, panicked);
     }
-    if let Some(reason) = ask(&node.shared, &mut node.connection) {
+    if let Some(reason) = check_in_hooks(&node.shared, &mut node.connection) {
         return evict(held, reason, now);
     }
     if let Err(held) = put_back(held, now) {
-        give_back(held, now);
+        return_through_lock(held, now);
     }
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
 fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
     let Held { slot, node } = held;
     let engine = &node.shared.engine;
-    let put = match engine.has_waiters() && has_to_tell(engine) {
+    let put = match engine.has_waiters() && must_hand_off(engine) {
         true => Err(node),
         false => slot.try_return(node, now),
     };
@@ -42,13 +42,13 @@ fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>
 
 #[cold]
 #[inline(never)]
-fn has_to_tell<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
+fn must_hand_off<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
     !engine.may_skip_handoff(real_now)
 }
 
 /// Asks the hooks whether this connection may go back.
 #[inline]
-fn ask<M: ConnectionManager>(
+fn check_in_hooks<M: ConnectionManager>(
     shared: &Shared<M>,
     connection: &mut M::Connection,
 ) -> Option<EvictReason> {
@@ -71,29 +71,29 @@ fn ask<M: ConnectionManager>(
 
 #[cold]
 #[inline(never)]
-fn check_in_unusual<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
+fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     let node = &mut *held.node;
     let now = node.shared.ticker.tick();
     // A connection that a panic drops is not asked: nobody knows what state it is in.
-    let reason = if panicked && !node.is(Odd::AmidPanic) {
+    let reason = if panicked && !node.is(Flag::Panicking) {
         Some(EvictReason::Panicked)
     } else {
-        ask(&node.shared, &mut node.connection)
+        check_in_hooks(&node.shared, &mut node.connection)
     };
-    let spent = node.is(Odd::Spent).then_some(EvictReason::MaxUses);
+    let spent = node.is(Flag::LastUse).then_some(EvictReason::MaxUses);
     let expired = (now >= node.expires).then_some(EvictReason::MaxLifetime);
     if let Some(reason) = reason.or(spent).or(expired) {
         return evict(held, reason, now);
     }
-    node.odd &= Odd::LASTING;
+    node.flags &= Flag::LASTING;
     // Only where it must outlive the connection's return: two threads must not meet at its count.
     let tended = node.shared.bell.is_none().then(|| Arc::clone(&node.shared));
-    held.node.shared.note_return(&held, now);
+    held.node.shared.record_check_in(&held, now);
     if let Err(held) = put_back(held, now) {
-        return give_back(held, now);
+        return return_through_lock(held, now);
     }
     if let Some(shared) = tended {
-        shared.tend_a_little();
+        shared.sweep_some();
     }
 }
 
@@ -101,42 +101,42 @@ fn check_in_unusual<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
 #[inline(never)]
 fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
     let shared = Arc::clone(&held.node.shared);
-    shared.note_return(&held, now);
+    shared.record_check_in(&held, now);
     if reason == EvictReason::Broken {
         shared.log_broken(held.node.id);
-        shared.note_ill();
+        shared.record_failure();
     }
-    shared.evict(held.into_loan(), reason);
+    shared.evict(held.into_checkout(), reason);
 }
 
 /// Somebody watches the slot: a waiter, or one who closed, cleared or shrank the pool.
 #[cold]
 #[inline(never)]
-fn give_back<M: ConnectionManager>(held: Held<M>, now: u64) {
+fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
     let shared = Arc::clone(&held.node.shared);
     held.slot.remember();
-    shared.give_back(held.into_loan(), now);
+    shared.return_through_lock(held.into_checkout(), now);
 }
 
 impl<M: ConnectionManager> Shared<M> {
     /// Brings a connection back through the lock, idle since this tick.
-    pub(super) fn give_back(self: &Arc<Self>, mut loan: PoolLoan<M>, idle_since: u64) {
-        loan.entry.vouched = Vouched::Not;
-        self.give(loan, idle_since, false);
+    pub(super) fn return_through_lock(self: &Arc<Self>, mut loan: PoolCheckout<M>, idle_since: u64) {
+        loan.entry.freshness = Freshness::Not;
+        self.return_connection(loan, idle_since, false);
         if self.bell.is_none() {
-            self.tend_a_little();
+            self.sweep_some();
         }
     }
 
     /// Brings back a connection that was only looked at: it has been idle as long as before.
-    pub(super) fn put_back(self: &Arc<Self>, loan: PoolLoan<M>) {
+    pub(super) fn put_back(self: &Arc<Self>, loan: PoolCheckout<M>) {
         let idle_since = loan.idle_since;
-        self.give_back(loan, idle_since);
+        self.return_through_lock(loan, idle_since);
     }
 
     /// The end of a checkout, whatever becomes of the connection.
-    fn note_return(&self, held: &Held<M>, now: u64) {
-        self.note_use_end(now);
+    fn record_check_in(&self, held: &Held<M>, now: u64) {
+        self.record_use_end(now);
         let span = span(held.slot.in_use_since(), now);
         if !span.is_zero() {
             // Holds shorter than the clock can tell are counted by the slots.
@@ -157,18 +157,18 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// This one is bad: it is evicted without asking its hooks.
     pub(crate) fn discard(self: &Arc<Self>, held: Held<M>) {
-        self.note_return(&held, self.ticker.tick());
-        self.evict(held.into_loan(), EvictReason::Discarded);
+        self.record_check_in(&held, self.ticker.tick());
+        self.evict(held.into_checkout(), EvictReason::Discarded);
     }
 
     /// This one is the caller's now: its slot is free, dispose is not called.
     pub(crate) fn detach(self: &Arc<Self>, held: Held<M>) -> M::Connection {
-        self.note_return(&held, self.ticker.tick());
-        let (node, effects) = self.engine.detach(held.into_loan(), real_now());
+        self.record_check_in(&held, self.ticker.tick());
+        let (node, effects) = self.engine.detach(held.into_checkout(), real_now());
         self.run(effects);
-        self.note_closed_connection();
-        self.end_waits_in_outage();
-        self.nudge();
+        self.connection_closed();
+        self.fail_all_in_outage();
+        self.wake_collector();
         node.connection
     }
 }

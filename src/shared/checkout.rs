@@ -1,9 +1,9 @@
 //! The way of a connection to a caller.
 
-use super::accept::Accepted;
+use super::validate::Validated;
 use super::hooks::is_traced;
-use super::node::{Node, Odd};
-use super::{Of, PoolEngine, PoolLoan, PoolNear, Shared};
+use super::node::{PooledConnection, Flag};
+use super::{Entry, PoolEngine, PoolCheckout, PoolSlotCache, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 /// How long a caller is ready to wait.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Budget {
+pub(crate) enum GetTimeout {
     For(Duration),
     Until(Instant),
     /// It has waited since then, elsewhere.
     Since(Instant, Option<Instant>),
 }
 
-impl Budget {
+impl GetTimeout {
     /// Since when its caller waits, and until when; `now` is when it came, unless it came before.
     pub(crate) fn from(self, now: Instant) -> (Instant, Option<Instant>) {
         match self {
@@ -39,22 +39,22 @@ impl Budget {
     }
 }
 
-pub(super) type Got<M> = Result<PoolLoan<M>, GetError<<M as ConnectionManager>::Error>>;
+pub(super) type GetResult<M> = Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
 
 /// One caller's errand.
-pub(super) struct Errand {
+pub(super) struct Request {
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
     /// Waits for nothing at all.
-    pub(super) impatient: bool,
+    pub(super) non_blocking: bool,
     /// It is a `try_get`, which is not counted among the gets.
-    tries: bool,
+    is_try_get: bool,
     /// It has joined the queue.
     pub(super) has_waited: Cell<bool>,
     at: &'static Location<'static>,
 }
 
-impl Errand {
+impl Request {
     pub(super) fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= real_now())
     }
@@ -63,9 +63,9 @@ impl Errand {
 /// What a warm search has taken.
 pub(crate) enum Found<M: ConnectionManager> {
     Nothing,
-    Fresh(PoolLoan<M>),
+    Fresh(PoolCheckout<M>),
     /// It needs a second look, or a check.
-    Stale(PoolLoan<M>),
+    Stale(PoolCheckout<M>),
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -77,49 +77,49 @@ impl<M: ConnectionManager> Shared<M> {
                   and the processor cannot forward two stores to one load"
     )]
     #[inline(always)]
-    pub(crate) fn get_warm<const TRIES: bool>(
+    pub(crate) fn get_fast<const TRIES: bool>(
         self: &Arc<Self>,
         engine: &PoolEngine<M>,
-        near: PoolNear<M>,
-    ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+        near: PoolSlotCache<M>,
+    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         if !engine.fast_path_open() || is_traced() {
             return Err(None);
         }
         let now = self.ticker.tick();
         let hinted = near.last_used_slot().or_else(|| engine.table.last_used_slot());
-        let loan = self.take_fresh(hinted, now)?;
-        Ok(Self::hand_out(loan, TRIES))
+        let loan = self.take_fast(hinted, now)?;
+        Ok(Self::count_checkout(loan, TRIES))
     }
 
     /// The same where each checkout is told to somebody. Nobody waits here, so no time is measured.
-    fn get_loud(
+    fn get_instrumented(
         self: &Arc<Self>,
-        tries: bool,
+        is_try_get: bool,
         at: &'static Location<'static>,
-    ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         // Without a collector a checkout also tends a little.
         if !self.engine.is_instrumented() || self.bell.is_none() {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let loan = self.take_fresh(self.engine.table.last_used_slot(), now)?;
-        Ok(self.hand_out_loudly(loan, tries, at, now, || Duration::ZERO))
+        let loan = self.take_fast(self.engine.table.last_used_slot(), now)?;
+        Ok(self.checkout_instrumented(loan, is_try_get, at, now, || Duration::ZERO))
     }
 
     /// Takes what is in this slot and needs neither a check nor a second look at its age.
     #[inline]
-    fn take_fresh(
+    fn take_fast(
         self: &Arc<Self>,
-        slot: Option<&'static Slot<Of<M>>>,
+        slot: Option<&'static Slot<Entry<M>>>,
         now: u64,
-    ) -> Result<PoolLoan<M>, Option<PoolLoan<M>>> {
+    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         let Some(mut loan) = slot.and_then(|slot| slot.take(now)) else {
             return Err(None);
         };
         if !self.is_fresh(&loan, now) {
             return Err(Some(loan));
         }
-        match self.prepare(&mut loan.entry.connection) {
+        match self.call_on_checkout(&mut loan.entry.connection) {
             Ok(()) => Ok(loan),
             Err((reason, _)) => {
                 self.evict(loan, reason);
@@ -131,7 +131,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// The first half of a warm checkout, for one who holds a lock of his own meanwhile: calls nobody
     /// else's code, the clock's included.
     #[inline]
-    pub(crate) fn find_fresh(&self, now: u64) -> Found<M> {
+    pub(crate) fn try_fast(&self, now: u64) -> Found<M> {
         if !self.engine.fast_path_open() || is_traced() {
             return Found::Nothing;
         }
@@ -147,18 +147,18 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Needs neither a check nor a second look at its age.
     #[inline]
-    fn is_fresh(&self, loan: &PoolLoan<M>, now: u64) -> bool {
+    fn is_fresh(&self, loan: &PoolCheckout<M>, now: u64) -> bool {
         // Wraps where another thread put it back at a later tick: then it gets a second look.
-        let fresh = now.wrapping_sub(loan.idle_since) < self.fresh;
+        let fresh = now.wrapping_sub(loan.idle_since) < self.fresh_for;
         fresh && now < loan.entry.expires
     }
 
     /// The second half, with what the first found fresh. None: it was none.
     #[inline]
-    pub(crate) fn finish_warm(mut loan: PoolLoan<M>, tries: bool) -> Option<PoolLoan<M>> {
+    pub(crate) fn finish_fast(mut loan: PoolCheckout<M>, tries: bool) -> Option<PoolCheckout<M>> {
         let node = &mut *loan.entry;
-        match node.shared.prepare(&mut node.connection) {
-            Ok(()) => Some(Self::hand_out(loan, tries)),
+        match node.shared.call_on_checkout(&mut node.connection) {
+            Ok(()) => Some(Self::count_checkout(loan, tries)),
             Err((reason, _)) => {
                 let shared = Arc::clone(&loan.entry.shared);
                 shared.evict(loan, reason);
@@ -169,7 +169,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The last word of the connection's own hook. An error comes with what it was.
     #[inline]
-    pub(super) fn prepare(
+    pub(super) fn call_on_checkout(
         &self,
         connection: &mut M::Connection,
     ) -> Result<(), (EvictReason, Option<Caught<Cause<M::Error>>>)> {
@@ -192,17 +192,17 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
-    fn hand_out(mut loan: PoolLoan<M>, tries: bool) -> PoolLoan<M> {
+    fn count_checkout(mut loan: PoolCheckout<M>, tries: bool) -> PoolCheckout<M> {
         match tries {
             true => loan.count_try_get(this_thread()),
             false => loan.count_get(this_thread()),
         }
-        loan.entry.until_notable -= 1;
-        if loan.entry.until_notable == 0 {
-            Self::note_use(loan.slot, &mut loan.entry);
+        loan.entry.uses_until_event -= 1;
+        if loan.entry.uses_until_event == 0 {
+            Self::record_first_or_last_use(loan.slot, &mut loan.entry);
         }
         if std::thread::panicking() {
-            loan.entry.mark(Odd::AmidPanic);
+            loan.entry.mark(Flag::Panicking);
         }
         loan
     }
@@ -210,51 +210,51 @@ impl<M: ConnectionManager> Shared<M> {
     /// The first use of a connection, or its last.
     #[cold]
     #[inline(never)]
-    fn note_use(slot: &Slot<Of<M>>, node: &mut Node<M>) {
+    fn record_first_or_last_use(slot: &Slot<Entry<M>>, node: &mut PooledConnection<M>) {
         let shared = Arc::clone(&node.shared);
-        let uses = slot.uses() - node.before;
+        let uses = slot.uses() - node.uses_before;
         if uses == 1 {
             shared.meter.first_uses.fetch_add(1, Relaxed);
-            shared.back_on(None);
-            shared.renew();
+            shared.reset_backoff(None);
+            shared.renew_min_idle();
         }
         let left = shared.config.max_uses.map(|max| max.saturating_sub(uses));
         if left == Some(0) {
-            node.mark(Odd::Spent);
+            node.mark(Flag::LastUse);
         }
-        node.until_notable = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
+        node.uses_until_event = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
     }
 
     /// Hands out what an errand has found.
-    pub(super) fn hand_out_to(
+    pub(super) fn checkout_for(
         self: &Arc<Self>,
-        errand: &Errand,
-        loan: PoolLoan<M>,
+        errand: &Request,
+        loan: PoolCheckout<M>,
         now: u64,
-    ) -> PoolLoan<M> {
+    ) -> PoolCheckout<M> {
         // Handed over, it still bears the tick of the checkout before.
         loan.set_in_use_since(now);
         let waited = || real_now().saturating_duration_since(errand.since);
-        self.hand_out_loudly(loan, errand.tries, errand.at, now, waited)
+        self.checkout_instrumented(loan, errand.is_try_get, errand.at, now, waited)
     }
 
-    fn hand_out_loudly(
+    fn checkout_instrumented(
         self: &Arc<Self>,
-        loan: PoolLoan<M>,
-        tries: bool,
+        loan: PoolCheckout<M>,
+        is_try_get: bool,
         at: &'static Location<'static>,
         now: u64,
         waited: impl FnOnce() -> Duration,
-    ) -> PoolLoan<M> {
-        let mut loan = Self::hand_out(loan, tries);
-        if self.is_loud() {
+    ) -> PoolCheckout<M> {
+        let mut loan = Self::count_checkout(loan, is_try_get);
+        if self.is_instrumented() {
             // Asked once, so that what is told of the checkout is also told of its check-in.
-            loan.entry.mark(Odd::Loud);
+            loan.entry.mark(Flag::Instrumented);
         }
         loan.slot.remember();
         if let Some(leaks) = &self.leaks {
             leaks.note(&loan, at, now);
-            self.call_for(leaks.due(now), self.moment());
+            self.wake_at_tick(leaks.due(now), self.now());
         }
         let id = loan.entry.id;
         self.emit_as(&loan.entry.name, |pool| PoolEvent::CheckedOut {
@@ -263,34 +263,34 @@ impl<M: ConnectionManager> Shared<M> {
             waited: waited(),
         });
         if self.engine.has_wake_collector() {
-            self.wake_up();
+            self.checkout_wakes_collector();
         }
         loan
     }
 
-    pub(crate) fn get_cold(
+    pub(crate) fn get_slow(
         self: &Arc<Self>,
-        budget: Budget,
+        budget: GetTimeout,
         at: &'static Location<'static>,
-        mut found: Option<PoolLoan<M>>,
-    ) -> Got<M> {
+        mut found: Option<PoolCheckout<M>>,
+    ) -> GetResult<M> {
         if found.is_none() {
-            match self.get_loud(false, at) {
+            match self.get_instrumented(false, at) {
                 Ok(loan) => return Ok(loan),
                 Err(stale) => found = stale,
             }
         }
         let now = real_now();
         let (since, deadline) = budget.from(now);
-        let errand = Errand {
+        let errand = Request {
             since,
             deadline,
-            impatient: deadline.is_some_and(|deadline| deadline <= now),
-            tries: false,
+            non_blocking: deadline.is_some_and(|deadline| deadline <= now),
+            is_try_get: false,
             has_waited: Cell::new(false),
             at,
         };
-        let got = self.seek(&errand, found);
+        let got = self.get_queued(&errand, found);
         // A pool of many may just have been removed, and its caller goes on with the next.
         let gone = self.family.is_some() && matches!(got, Err(GetError::Closed { .. }));
         if got.is_err() && !gone {
@@ -301,41 +301,41 @@ impl<M: ConnectionManager> Shared<M> {
             self.meter.gets_waited.fetch_add(1, Release);
         }
         if self.bell.is_none() {
-            self.tend_a_little();
+            self.sweep_some();
         }
         got
     }
 
     /// An idle connection now or none: never waits, never creates.
-    pub(crate) fn try_cold(
+    pub(crate) fn try_get_slow(
         self: &Arc<Self>,
         at: &'static Location<'static>,
-        mut found: Option<PoolLoan<M>>,
-    ) -> Option<PoolLoan<M>> {
+        mut found: Option<PoolCheckout<M>>,
+    ) -> Option<PoolCheckout<M>> {
         if found.is_none() {
-            match self.get_loud(true, at) {
+            match self.get_instrumented(true, at) {
                 Ok(loan) => return Some(loan),
                 Err(stale) => found = stale,
             }
         }
         let since = real_now();
-        let errand = Errand {
+        let errand = Request {
             since,
             deadline: Some(since),
-            impatient: true,
-            tries: true,
+            non_blocking: true,
+            is_try_get: true,
             has_waited: Cell::new(false),
             at,
         };
-        self.look(&errand, found).ok()?
+        self.try_idle(&errand, found).ok()?
     }
 
     /// Looks for an idle connection without queueing. `Err` carries one whose check may block.
-    pub(super) fn look(
+    pub(super) fn try_idle(
         self: &Arc<Self>,
-        errand: &Errand,
-        mut found: Option<PoolLoan<M>>,
-    ) -> Result<Option<PoolLoan<M>>, PoolLoan<M>> {
+        errand: &Request,
+        mut found: Option<PoolCheckout<M>>,
+    ) -> Result<Option<PoolCheckout<M>>, PoolCheckout<M>> {
         // Those that an errand without time cannot wait for. They are seen to afterwards, so that it
         // does not meet them again.
         let mut passed = Vec::new();
@@ -347,17 +347,17 @@ impl<M: ConnectionManager> Shared<M> {
             });
             let Some(loan) = next else { break Ok(None) };
             let loan = self.prefer_off_standby(loan, now);
-            match self.accept(loan, errand.impatient, false) {
-                Accepted::Ready(loan) => {
-                    break Ok(Some(self.hand_out_to(errand, loan, now)));
+            match self.validate(loan, errand.non_blocking, false) {
+                Validated::Ready(loan) => {
+                    break Ok(Some(self.checkout_for(errand, loan, now)));
                 }
-                Accepted::Gone | Accepted::Failed(_) => {
-                    if self.bell.is_none() && !errand.impatient && errand.is_over() {
+                Validated::Evicted | Validated::Failed(_) => {
+                    if self.bell.is_none() && !errand.non_blocking && errand.is_over() {
                         break Ok(None);
                     }
                 }
-                Accepted::Unproven(loan) if !errand.impatient => break Err(loan),
-                Accepted::Unproven(loan) => passed.push(loan),
+                Validated::NeedsCheck(loan) if !errand.non_blocking => break Err(loan),
+                Validated::NeedsCheck(loan) => passed.push(loan),
             }
         };
         for loan in passed {

@@ -1,8 +1,8 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
-use super::evict::PoolRetired;
-use super::node::{Node, Vouched};
-use super::{Failure, PoolCore, PoolEffects, PoolHanded, PoolLoan, PoolPermit, Shared};
+use super::evict::PoolEvicted;
+use super::node::{PooledConnection, Freshness};
+use super::{Failure, PoolState, PoolActions, PoolReturnResult, PoolCheckout, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::RejectReason;
 use crate::error::Cause;
@@ -55,10 +55,10 @@ impl<E> Failed<E> {
 /// What became of a new connection.
 enum Installed<M: ConnectionManager> {
     /// It is the caller's, and others may go on.
-    Here(PoolLoan<M>, PoolEffects<M>),
+    Here(PoolCheckout<M>, PoolActions<M>),
     /// The head waiter has it, or it rests.
-    Given(PoolEffects<M>),
-    RejectReason(PoolRetired<M>, RejectReason),
+    Returned(PoolActions<M>),
+    Rejected(PoolEvicted<M>, RejectReason),
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -74,37 +74,37 @@ impl<M: ConnectionManager> Shared<M> {
     /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
     /// to whom it concerns.
     pub(super) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
-        if let Ok(Some(loan)) = self.create_loan(permit, purpose) {
+        if let Ok(Some(loan)) = self.run_create(permit, purpose) {
             // A refill in a pool without threads.
             let idle_since = loan.idle_since;
-            self.give(loan, idle_since, true);
+            self.return_connection(loan, idle_since, true);
         }
         if let Purpose::Replace(slot) = purpose {
-            self.retire_replaced(slot);
+            self.evict_replaced(slot);
         }
         if purpose != Purpose::Waiter {
             // The next one of several may go on only now.
-            self.nudge();
+            self.wake_collector();
         }
     }
 
     /// Runs `create`. In a pool with threads the connection is handed over at once; without, it is
     /// the caller's. None: handed over, not needed any more, or too late.
-    pub(super) fn create_loan(
+    pub(super) fn run_create(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
         purpose: Purpose,
-    ) -> Result<Option<PoolLoan<M>>, Failed<M::Error>> {
-        let result = self.create_for(permit, purpose);
-        self.note_end_of_hook();
+    ) -> Result<Option<PoolCheckout<M>>, Failed<M::Error>> {
+        let result = self.run_permit(permit, purpose);
+        self.hook_ended();
         result
     }
 
-    fn create_for(
+    fn run_permit(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
         purpose: Purpose,
-    ) -> Result<Option<PoolLoan<M>>, Failed<M::Error>> {
+    ) -> Result<Option<PoolCheckout<M>>, Failed<M::Error>> {
         let since = real_now();
         let deadline = self.hook_deadline(since, self.config.create_timeout);
         let wanted = match purpose {
@@ -117,19 +117,19 @@ impl<M: ConnectionManager> Shared<M> {
             self.run(effects);
             // The last pass may have counted on it. (The end of any other purpose calls anyway.)
             if purpose == Purpose::Waiter && self.min_idle.load(Relaxed) > 0 {
-                self.nudge();
+                self.wake_collector();
             }
             return Ok(None);
         };
-        self.call_at(deadline);
+        self.wake_by(deadline);
         let result = self.call("create", ConnectionManager::create);
         match result {
-            Ok(Ok(connection)) => Ok(self.created(permit, connection, generation, since)),
+            Ok(Ok(connection)) => Ok(self.create_succeeded(permit, connection, generation, since)),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 let transient = self.ask_transient(&error);
                 let cause = Caught::new(Cause::Create(Arc::clone(&error)));
-                self.failed(
+                self.create_failed(
                     Some((permit, purpose)),
                     since,
                     Failed { cause, transient },
@@ -141,7 +141,7 @@ impl<M: ConnectionManager> Shared<M> {
                 let hook = "create";
                 let cause = Caught::new(Cause::Panicked { hook, message });
                 let transient = false;
-                self.failed(
+                self.create_failed(
                     Some((permit, purpose)),
                     since,
                     Failed { cause, transient },
@@ -151,14 +151,14 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    fn created(
+    fn create_succeeded(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
         connection: M::Connection,
         generation: u64,
         since: Instant,
-    ) -> Option<PoolLoan<M>> {
-        let now = self.moment();
+    ) -> Option<PoolCheckout<M>> {
+        let now = self.now();
         let took = now.real.saturating_duration_since(since);
         let node = self.node(connection, now.tick, generation);
         let (id, expires) = (node.id, node.expires);
@@ -169,13 +169,13 @@ impl<M: ConnectionManager> Shared<M> {
         let installed = permit.install(node, now, expires, |engine, core, mut loan| {
             // Before anybody can have the connection: its holder finds the pool healed.
             healed = self.wellbeing.succeed(false);
-            loan.entry.begin(loan.slot.uses());
+            loan.entry.install(loan.slot.uses());
             if here && engine.reject_reason(core, generation).is_none() {
                 return Installed::Here(loan, engine.settle(core, now.real));
             }
             match engine.return_locked(core, loan, now.tick, generation, true, now.real) {
-                Ok(effects) => Installed::Given(effects),
-                Err((retired, surplus)) => Installed::RejectReason(retired, surplus),
+                Ok(effects) => Installed::Returned(effects),
+                Err((retired, surplus)) => Installed::Rejected(retired, surplus),
             }
         });
         let installed = match installed {
@@ -184,26 +184,26 @@ impl<M: ConnectionManager> Shared<M> {
                 self.count_eviction(&node, 0, EvictReason::Late, now.tick);
                 self.run_dispose(node);
                 drop(stray);
-                self.nudge();
+                self.wake_collector();
                 return None;
             }
         };
         if healed {
             self.log_health();
         }
-        self.back_on(Some(since));
-        self.call_for_newcomer(expires, now);
+        self.reset_backoff(Some(since));
+        self.wake_for_new(expires, now);
         // Older creates that this one has overtaken are on notice now.
         if self.engine.lock().creating > 0 {
-            self.nudge();
+            self.wake_collector();
         }
         match installed {
             Installed::Here(loan, effects) => {
                 self.run(effects);
                 return Some(loan);
             }
-            Installed::Given(effects) => self.run(effects),
-            Installed::RejectReason(retired, surplus) => self.evict_surplus(retired, surplus),
+            Installed::Returned(effects) => self.run(effects),
+            Installed::Rejected(retired, surplus) => self.evict_rejected(retired, surplus),
         }
         None
     }
@@ -214,7 +214,7 @@ impl<M: ConnectionManager> Shared<M> {
         connection: M::Connection,
         created: u64,
         generation: u64,
-    ) -> Box<Node<M>> {
+    ) -> Box<PooledConnection<M>> {
         let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
             // Shortened, never lengthened: the limit holds, and a batch does not end together.
             let share = self.config.lifetime_jitter * super::backoff::random_unit();
@@ -225,7 +225,7 @@ impl<M: ConnectionManager> Shared<M> {
             Some(_) => Arc::from(&*self.name),
             None => Arc::clone(&self.name),
         };
-        Box::new(Node {
+        Box::new(PooledConnection {
             connection,
             shared: Arc::clone(self),
             name,
@@ -233,32 +233,32 @@ impl<M: ConnectionManager> Shared<M> {
             created,
             expires: created.saturating_add(lifetime),
             generation,
-            before: 0,
+            uses_before: 0,
             idle_since: created,
-            until_notable: 1,
-            vouched: Vouched::Created,
-            odd: 0,
+            uses_until_event: 1,
+            freshness: Freshness::Created,
+            flags: 0,
         })
     }
 
     /// Accounts for a create that failed, and ends it. Err, unless the pool had given up on it already.
     /// The head waiter is told of a failure that waiting cannot mend.
-    pub(super) fn failed<T>(
+    pub(super) fn create_failed<T>(
         self: &Arc<Self>,
         permit: Option<(PoolPermit<M>, Purpose)>,
         since: Instant,
         failed: Failed<M::Error>,
         error: Arc<dyn Error + Send + Sync>,
     ) -> Result<Option<T>, Failed<M::Error>> {
-        let now = self.moment();
+        let now = self.now();
         let transient = failed.transient;
         let took = now.real.saturating_duration_since(since);
         self.meter.create_errors.fetch_add(1, Relaxed);
-        self.note_error(now, &*error);
+        self.record_error(now, &*error);
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
-        self.back_off(since, now.real);
-        self.note_ill();
-        let priming = self.priming.load(Acquire);
+        self.start_backoff(since, now.real);
+        self.record_failure();
+        let priming = self.building.load(Acquire);
         // A builder with `fail_fast` waits for no second attempt, whatever the manager calls the error.
         let ends_build = priming && (!transient || self.config.fail_fast);
         if priming && !ends_build {
@@ -273,7 +273,7 @@ impl<M: ConnectionManager> Shared<M> {
         });
         let attached = match permit {
             None => {
-                self.fail_all_waits(&failed);
+                self.fail_all(&failed);
                 true
             }
             Some((permit, purpose)) => {
@@ -285,7 +285,7 @@ impl<M: ConnectionManager> Shared<M> {
                     if !(all || mem::take(&mut head)) {
                         return None;
                     }
-                    self.concerns_waiters(core, priming, &failed)
+                    self.failure_for(core, priming, &failed)
                 });
                 self.run(effects);
                 attached
@@ -293,18 +293,18 @@ impl<M: ConnectionManager> Shared<M> {
         };
         if !attached {
             // One abandoned hook less: another may be given up on now.
-            self.nudge();
+            self.wake_collector();
         }
         if attached { Err(failed) } else { Ok(None) }
     }
 
     /// With `fail_fast`: all who wait are told of a failure that no permit ends.
-    pub(super) fn fail_all_waits(self: &Arc<Self>, failed: &Failed<M::Error>) {
+    pub(super) fn fail_all(self: &Arc<Self>, failed: &Failed<M::Error>) {
         if !self.config.fail_fast {
             return;
         }
-        let priming = self.priming.load(Acquire);
-        let failure = |core: &PoolCore<M>| self.concerns_waiters(core, priming, failed);
+        let priming = self.building.load(Acquire);
+        let failure = |core: &PoolState<M>| self.failure_for(core, priming, failed);
         let mut core = self.engine.lock();
         let effects = self.engine.fail_waiters(&mut core, failure, real_now());
         drop(core);
@@ -313,9 +313,9 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// While a connection is open somebody may give it back. A builder is told all the same, because nobody
     /// gives one back to it.
-    fn concerns_waiters(
+    fn failure_for(
         &self,
-        core: &PoolCore<M>,
+        core: &PoolState<M>,
         priming: bool,
         failed: &Failed<M::Error>,
     ) -> Option<Failure<M::Error>> {
@@ -324,17 +324,17 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
     /// waiter however young.
-    pub(super) fn give(self: &Arc<Self>, loan: PoolLoan<M>, idle_since: u64, fresh: bool) {
+    pub(super) fn return_connection(self: &Arc<Self>, loan: PoolCheckout<M>, idle_since: u64, fresh: bool) {
         let generation = loan.entry.generation;
         let engine = &self.engine;
-        self.handed(engine.return_entry(loan, idle_since, generation, fresh, real_now()));
+        self.run_returned(engine.return_entry(loan, idle_since, generation, fresh, real_now()));
     }
 
     /// Does what handing a connection back left to be done.
-    pub(super) fn handed(self: &Arc<Self>, handed: PoolHanded<M>) {
+    pub(super) fn run_returned(self: &Arc<Self>, handed: PoolReturnResult<M>) {
         match handed {
             Ok(effects) => self.run(effects),
-            Err((retired, surplus)) => self.evict_surplus(retired, surplus),
+            Err((retired, surplus)) => self.evict_rejected(retired, surplus),
         }
     }
 }

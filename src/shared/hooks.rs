@@ -57,33 +57,33 @@ impl<M: ConnectionManager> Shared<M> {
             let event = event(Arc::clone(name));
             let line = line_of(&self.log_limit, &event);
             if let Line::Count { due } = line {
-                self.call_at(due);
+                self.wake_by(due);
             }
-            if !tell(self.observer.as_deref(), &event, line) {
+            if !notify(self.observer.as_deref(), &event, line) {
                 self.meter.panics.fetch_add(1, Relaxed);
             }
         }
     }
 
     /// True if a checkout or a check-in would be told to somebody or noted somewhere.
-    pub(super) fn is_loud(&self) -> bool {
+    pub(super) fn is_instrumented(&self) -> bool {
         self.observer.is_some() || self.leaks.is_some() || self.bell.is_none() || is_traced()
     }
 
     /// Keeps the text of an error and of its causes for `stats`. Its Display is user code as well.
-    pub(super) fn note_error(&self, now: Now, error: &(dyn Error + 'static)) {
+    pub(super) fn record_error(&self, now: Now, error: &(dyn Error + 'static)) {
         let text = with_causes(error);
         *self.last_error.lock() = Some((now.real, text));
     }
 
     pub(super) fn set_last_failure(&self, failure: Option<LastFailure<M>>) {
-        put(&self.last_failure, failure);
+        replace_outside_lock(&self.last_failure, failure);
     }
 
     /// The same, of a create. That is told in an outage, whatever a check has said since.
     pub(super) fn set_last_create_failure(&self, failure: Option<LastFailure<M>>) {
         let cause = failure.as_ref().map(|(_, cause)| cause.clone());
-        put(&self.last_create_failure, cause);
+        replace_outside_lock(&self.last_create_failure, cause);
         self.set_last_failure(failure);
     }
 
@@ -97,7 +97,7 @@ impl<M: ConnectionManager> Shared<M> {
 /// Tells whoever listens; false if one of them panicked. That is told once: an observer that panics at
 /// its own panic hears of no more.
 #[cold]
-pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent, line: Line) -> bool {
+pub(super) fn notify(observer: Option<&dyn PoolObserver>, event: &PoolEvent, line: Line) -> bool {
     let tell = |event: &PoolEvent, line: Line| {
         catch_unwind(AssertUnwindSafe(|| {
             trace(event, line);
@@ -120,7 +120,7 @@ pub(super) fn tell(observer: Option<&dyn PoolObserver>, event: &PoolEvent, line:
 }
 
 /// What was there holds the user's error: it is dropped here and not under the lock, with panics caught.
-fn put<T>(place: &Mutex<T>, value: T) {
+fn replace_outside_lock<T>(place: &Mutex<T>, value: T) {
     let before = std::mem::replace(&mut *place.lock(), value);
     drop(before);
 }

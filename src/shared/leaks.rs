@@ -1,7 +1,7 @@
 //! Who holds what, since when, from which call site: only where `leak_threshold` is set.
 
 use super::node::span;
-use super::{PoolLoan, Shared};
+use super::{PoolCheckout, Shared};
 use crate::clock::{Ticker, ticks};
 use crate::sync::outer::Mutex;
 use crate::{ConnectionManager, Holder, PoolEvent};
@@ -50,7 +50,7 @@ impl Leaks {
 
     pub(super) fn note<M: ConnectionManager>(
         &self,
-        loan: &PoolLoan<M>,
+        loan: &PoolCheckout<M>,
         at: &'static Location<'static>,
         now: u64,
     ) {

@@ -141,7 +141,7 @@ impl<M: ConnectionManager> Shared<M> {
                 // A subscriber is user code.
                 guarded(|| write(&self.name, more));
             }
-            Line::Count { due } => self.call_at(due),
+            Line::Count { due } => self.wake_by(due),
         }
     }
 

@@ -5,16 +5,16 @@
 //! must wait and [`outcome`] for what they are told), [`check`], [`checkin`], [`evict`]; the collector's
 //! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
 
-mod accept;
+mod validate;
 mod admin;
 mod backoff;
-mod bell;
+mod executor;
 mod check;
 mod checkin;
 mod checkout;
 mod create;
 mod evict;
-mod family;
+mod group;
 mod hooks;
 mod leaks;
 mod log;
@@ -29,12 +29,12 @@ mod snapshot;
 mod standby;
 mod tend;
 mod usage;
-mod wellbeing;
+mod health;
 
 pub(crate) use checkin::check_in;
-pub(crate) use checkout::{Budget, Found};
-pub(crate) use family::Family;
-pub(crate) use node::{Held, Node};
+pub(crate) use checkout::{GetTimeout, Found};
+pub(crate) use group::PoolGroup;
+pub(crate) use node::{Held, PooledConnection};
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
@@ -43,16 +43,16 @@ use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
-use crate::workers::Crew;
+use crate::workers::WorkerPool;
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
-use backoff::Backing;
-use bell::Bell;
+use backoff::BackoffState;
+use executor::Executor;
 use leaks::Leaks;
 use log::LogLimit;
 use probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wellbeing::Wellbeing;
+use health::HealthTracker;
 
 /// What ends a wait, apart from a connection and the deadline.
 #[derive(Debug)]
@@ -70,19 +70,19 @@ pub(crate) enum Failure<E> {
     },
 }
 
-type Of<M> = Node<M>;
+type Entry<M> = PooledConnection<M>;
 type Err<M> = Failure<<M as ConnectionManager>::Error>;
 /// The engine of a pool with this manager.
-pub(crate) type PoolEngine<M> = Engine<Of<M>, Err<M>>;
-type PoolTicket<M> = Waiter<Of<M>, Err<M>>;
-type PoolEffects<M> = Actions<Of<M>, Err<M>>;
-type PoolPermit<M> = Permit<Of<M>, Err<M>>;
-type PoolCore<M> = State<Of<M>, Err<M>>;
-type PoolTotal<M> = SharedLimit<Of<M>, Err<M>>;
-type PoolHanded<M> = ReturnResult<Of<M>, Err<M>>;
+pub(crate) type PoolEngine<M> = Engine<Entry<M>, Err<M>>;
+type PoolWaiter<M> = Waiter<Entry<M>, Err<M>>;
+type PoolActions<M> = Actions<Entry<M>, Err<M>>;
+type PoolPermit<M> = Permit<Entry<M>, Err<M>>;
+type PoolState<M> = State<Entry<M>, Err<M>>;
+type PoolLimit<M> = SharedLimit<Entry<M>, Err<M>>;
+type PoolReturnResult<M> = ReturnResult<Entry<M>, Err<M>>;
 /// A connection of such a pool on its way between places.
-pub(crate) type PoolLoan<M> = Checkout<Of<M>>;
-pub(crate) type PoolNear<M> = SlotCache<Of<M>>;
+pub(crate) type PoolCheckout<M> = Checkout<Entry<M>>;
+pub(crate) type PoolSlotCache<M> = SlotCache<Entry<M>>;
 /// When something failed last, and how.
 type LastFailure<M> = (Instant, Caught<Cause<<M as ConnectionManager>::Error>>);
 
@@ -97,26 +97,26 @@ pub(crate) struct Shared<M: ConnectionManager> {
     config: PoolConfig,
     ages: Ages,
     /// An idle connection younger than this many ticks at rest needs no second look.
-    fresh: u64,
+    fresh_for: u64,
     check_may_block: bool,
     min_idle: AtomicUsize,
     /// As set last; `None` for never.
     keepalive_interval: Mutex<Option<Duration>>,
     /// In a keyed pool: when a checkout ended last that did not simply come back, in ticks.
     used_at: AtomicU64,
-    wellbeing: Wellbeing,
+    wellbeing: HealthTracker,
     probe: Probe,
     log_limit: Arc<LogLimit>,
     /// While building: creates fail the build at once.
-    priming: AtomicBool,
+    building: AtomicBool,
     /// When the log last said that the build waits.
     build_warned_at: Mutex<Option<Instant>>,
     observer: Option<Arc<dyn PoolObserver>>,
     /// None: a pool that never starts a thread.
-    bell: Option<Bell>,
+    bell: Option<Executor>,
     /// The keyed pool that this pool is a part of.
-    family: Option<Arc<Family<M>>>,
-    backing: Mutex<Backing>,
+    family: Option<Arc<PoolGroup<M>>>,
+    backoff: Mutex<BackoffState>,
     /// Of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
     last_create_failure: Mutex<Option<Caught<Cause<M::Error>>>>,
@@ -125,7 +125,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// Of all keys together, where this is one of many: their events carry one name.
     next_id: Arc<AtomicU64>,
     meter: Meter,
-    pass: Mutex<tend::Notes>,
+    pass: Mutex<tend::SweepState>,
     /// Slots whose connections have come off standby since the last round, or were in use then.
     off_standby: Mutex<Vec<u32>>,
     /// Fields are dropped in their order, so these are the last references.
@@ -189,7 +189,7 @@ impl<M: ConnectionManager> Shared<M> {
         config: PoolConfig,
         ticker: Ticker,
         observer: Option<Arc<dyn PoolObserver>>,
-        family: Option<&Arc<Family<M>>>,
+        family: Option<&Arc<PoolGroup<M>>>,
     ) -> Arc<Self> {
         let bound = match config.fairness {
             Fairness::Strict => Some(Duration::ZERO),
@@ -227,25 +227,25 @@ impl<M: ConnectionManager> Shared<M> {
             _clock: Caught::new(ticker.custom().cloned()),
             bell: match family {
                 Some(family) => family.bell(&engine),
-                None => (!inline).then(|| Bell::own(Crew::new(Arc::clone(&name)))),
+                None => (!inline).then(|| Executor::own(WorkerPool::new(Arc::clone(&name)))),
             },
             family: family.map(Arc::clone),
             name,
             engine,
-            fresh: window.min(ages.idle.unwrap_or(u64::MAX)),
+            fresh_for: window.min(ages.idle.unwrap_or(u64::MAX)),
             ages,
             check_may_block: *asked.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
             keepalive_interval: Mutex::new(config.keepalive_interval),
             used_at: AtomicU64::new(0),
-            wellbeing: Wellbeing::default(),
+            wellbeing: HealthTracker::default(),
             probe: Probe::default(),
             log_limit: family.map(|family| family.log_limit()).unwrap_or_default(),
-            priming: AtomicBool::new(false),
+            building: AtomicBool::new(false),
             build_warned_at: Mutex::new(None),
             observer,
-            backing: Mutex::new(Backing::new(config.backoff, config.get_timeout)),
+            backoff: Mutex::new(BackoffState::new(config.backoff, config.get_timeout)),
             last_failure: Mutex::new(None),
             last_create_failure: Mutex::new(None),
             last_error: Mutex::new(None),
@@ -263,7 +263,7 @@ impl<M: ConnectionManager> Shared<M> {
         shared
     }
 
-    pub(crate) fn moment(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now {
             tick: self.ticker.tick(),
             real: real_now(),
@@ -271,22 +271,22 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     #[inline]
-    pub(crate) fn default_budget(&self) -> Budget {
-        Budget::For(self.config.get_timeout)
+    pub(crate) fn default_timeout(&self) -> GetTimeout {
+        GetTimeout::For(self.config.get_timeout)
     }
 
     /// Does what an event under the lock left to be done.
-    fn run(self: &Arc<Self>, effects: PoolEffects<M>) {
-        let rest = self.run_here(effects);
+    fn run(self: &Arc<Self>, effects: PoolActions<M>) {
+        let rest = self.run_own(effects);
         if let Some(family) = &self.family {
-            family.follow(rest);
+            family.run_followups(rest);
         }
     }
 
     /// What of it concerns this pool. The rest is for others.
-    fn run_here(self: &Arc<Self>, mut effects: PoolEffects<M>) -> PoolEffects<M> {
+    fn run_own(self: &Arc<Self>, mut effects: PoolActions<M>) -> PoolActions<M> {
         effects.wake();
-        self.call_at(effects.settle_at);
+        self.wake_by(effects.settle_at);
         for permit in std::mem::take(&mut effects.permits) {
             self.start_create(permit, create::Purpose::Waiter);
         }
@@ -294,8 +294,8 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The threads that work for this pool alone.
-    fn own_crew(&self) -> Option<&Arc<Crew>> {
-        self.bell.as_ref().and_then(Bell::own_crew)
+    fn own_workers(&self) -> Option<&Arc<WorkerPool>> {
+        self.bell.as_ref().and_then(Executor::own_crew)
     }
 
     /// When a hook that begins now has taken too long. Whoever notes it for the collector then
@@ -306,7 +306,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Asks the collector to come at this time, at the latest.
-    fn call_at(&self, due: Option<Instant>) {
+    fn wake_by(&self, due: Option<Instant>) {
         if let Some((bell, due)) = self.bell.as_ref().zip(due) {
             bell.call_by(due);
         }

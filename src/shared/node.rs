@@ -1,6 +1,6 @@
 //! A connection and what the pool knows of it. Boxed: a checkout moves a pointer, not a connection.
 
-use super::{Of, PoolLoan, Shared};
+use super::{Entry, PoolCheckout, Shared};
 use crate::engine::Slot;
 use crate::{ConnectionInfo, ConnectionManager};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// On cache lines of its own: its holder writes it, and the neighbour in memory belongs to another thread.
 #[repr(align(64))]
-pub(crate) struct Node<M: ConnectionManager> {
+pub(crate) struct PooledConnection<M: ConnectionManager> {
     pub(crate) connection: M::Connection,
     /// A connection knows its pool, so a guard needs no count on it. The circle with the slots is
     /// broken by close, which takes every connection out.
@@ -21,36 +21,36 @@ pub(crate) struct Node<M: ConnectionManager> {
     pub(super) expires: u64,
     pub(super) generation: u64,
     /// What its slot's count of uses was when it came.
-    pub(super) before: u64,
+    pub(super) uses_before: u64,
     /// While a guard has it: the tick at which it came to rest before.
     pub(super) idle_since: u64,
     /// Counts down to the next checkout that is its first or its last.
-    pub(super) until_notable: u64,
+    pub(super) uses_until_event: u64,
     /// Counts only while it is handed on without resting: no check is due then.
-    pub(super) vouched: Vouched,
+    pub(super) freshness: Freshness,
     /// What its check-in has to know, one bit each; mostly nothing.
-    pub(super) odd: u8,
+    pub(super) flags: u8,
 }
 
 /// What a guard holds. Two words, which the compiler keeps in registers; it copies three by halves that
 /// no longer match the stores before them, and the processor waits for those stores at each copy.
 pub(crate) struct Held<M: ConnectionManager> {
-    pub(super) slot: &'static Slot<Of<M>>,
-    pub(crate) node: Box<Node<M>>,
+    pub(super) slot: &'static Slot<Entry<M>>,
+    pub(crate) node: Box<PooledConnection<M>>,
 }
 
 impl<M: ConnectionManager> Held<M> {
     #[inline]
-    pub(crate) fn new(mut loan: PoolLoan<M>) -> Self {
+    pub(crate) fn new(mut loan: PoolCheckout<M>) -> Self {
         loan.entry.idle_since = loan.idle_since;
         let (slot, node) = (loan.slot, loan.entry);
         Self { slot, node }
     }
 
-    pub(super) fn into_loan(self) -> PoolLoan<M> {
+    pub(super) fn into_checkout(self) -> PoolCheckout<M> {
         let idle_since = self.node.idle_since;
         let (slot, entry) = (self.slot, self.node);
-        PoolLoan {
+        PoolCheckout {
             slot,
             entry,
             idle_since,
@@ -69,7 +69,7 @@ impl<M: ConnectionManager> Held<M> {
 
 /// What a connection has just come through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Vouched {
+pub(super) enum Freshness {
     Not,
     Created,
     Checked,
@@ -77,38 +77,38 @@ pub(super) enum Vouched {
 
 /// What makes a check-in unusual from the checkout on.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Odd {
+pub(super) enum Flag {
     /// Checked out by a thread that was panicking already.
-    AmidPanic = 1,
+    Panicking = 1,
     /// This was its last use.
-    Spent = 2,
+    LastUse = 2,
     /// Its checkout was told or noted.
-    Loud = 4,
+    Instrumented = 4,
     /// The pool has a clock of its own; so from its creation on.
-    Clocked = 8,
+    CustomClock = 8,
 }
 
-impl Odd {
+impl Flag {
     /// What a check-in does not change.
-    pub(super) const LASTING: u8 = Self::Clocked as u8;
+    pub(super) const LASTING: u8 = Self::CustomClock as u8;
 }
 
-impl<M: ConnectionManager> Node<M> {
+impl<M: ConnectionManager> PooledConnection<M> {
     /// It begins its life in a slot with this count of uses.
-    pub(super) fn begin(&mut self, uses: u64) {
+    pub(super) fn install(&mut self, uses: u64) {
         if self.shared.ticker.custom().is_some() {
-            self.mark(Odd::Clocked);
+            self.mark(Flag::CustomClock);
         }
-        self.before = uses;
-        self.until_notable = 1;
+        self.uses_before = uses;
+        self.uses_until_event = 1;
     }
 
-    pub(super) fn mark(&mut self, odd: Odd) {
-        self.odd |= odd as u8;
+    pub(super) fn mark(&mut self, odd: Flag) {
+        self.flags |= odd as u8;
     }
 
-    pub(super) fn is(&self, odd: Odd) -> bool {
-        self.odd & odd as u8 != 0
+    pub(super) fn is(&self, odd: Flag) -> bool {
+        self.flags & odd as u8 != 0
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -116,7 +116,7 @@ impl<M: ConnectionManager> Node<M> {
     }
 
     /// Its number and its generation.
-    pub(super) fn numbers(&self) -> (u64, u64) {
+    pub(super) fn id_and_generation(&self) -> (u64, u64) {
         (self.id, self.generation)
     }
 
@@ -127,7 +127,7 @@ impl<M: ConnectionManager> Node<M> {
             created_at: self.shared.ticker.instant(self.created),
             age: span(self.created, now),
             idle_for: span(idle_since, now),
-            uses: uses - self.before,
+            uses: uses - self.uses_before,
             generation: self.generation,
         }
     }
@@ -138,7 +138,7 @@ pub(super) fn span(from: u64, to: u64) -> Duration {
     Duration::from_nanos(to.saturating_sub(from))
 }
 
-impl<M: ConnectionManager> std::fmt::Debug for Node<M> {
+impl<M: ConnectionManager> std::fmt::Debug for PooledConnection<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
             .field("id", &self.id)

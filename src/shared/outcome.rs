@@ -1,8 +1,8 @@
 //! How a checkout ends, and what its caller is told.
 
-use super::checkout::Errand;
+use super::checkout::Request;
 use super::create::Failed;
-use super::{Failure, PoolLoan, Shared};
+use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{JobKind, this_thread};
 use crate::error::{Cause, GetError, Phase, Timeout};
@@ -18,12 +18,12 @@ pub(super) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    pub(super) fn note_wait(
+    pub(super) fn record_wait(
         &self,
-        loan: PoolLoan<M>,
-        errand: &Errand,
+        loan: PoolCheckout<M>,
+        errand: &Request,
         waited: bool,
-    ) -> PoolLoan<M> {
+    ) -> PoolCheckout<M> {
         if waited {
             let waited = real_now().saturating_duration_since(errand.since);
             self.meter.wait.record(waited);
@@ -31,7 +31,7 @@ impl<M: ConnectionManager> Shared<M> {
         loan
     }
 
-    pub(super) fn fail(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
+    pub(super) fn get_error(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
         let pool = Arc::clone(&self.name);
         match failure {
             Failure::Closed => GetError::Closed { pool },
@@ -54,22 +54,22 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a caller is told at once while the backend is down.
-    pub(super) fn outage(&self, now: Instant) -> Option<GetError<M::Error>> {
-        Some(self.fail(self.out(now)?.failure()))
+    pub(super) fn outage_error(&self, now: Instant) -> Option<GetError<M::Error>> {
+        Some(self.get_error(self.outage_failure(now)?.failure()))
     }
 
     /// With `fail_fast`: the last connection may just have gone while creates fail, and whoever waited for it
     /// does not wait for the recovery.
-    pub(super) fn end_waits_in_outage(self: &Arc<Self>) {
+    pub(super) fn fail_all_in_outage(self: &Arc<Self>) {
         if self.config.fail_fast {
-            if let Some(failed) = self.out(real_now()) {
-                self.fail_all_waits(&failed);
+            if let Some(failed) = self.outage_failure(real_now()) {
+                self.fail_all(&failed);
             }
         }
     }
 
     /// The failure of the last create, while nothing is open and no other has succeeded.
-    fn out(&self, now: Instant) -> Option<Failed<M::Error>> {
+    fn outage_failure(&self, now: Instant) -> Option<Failed<M::Error>> {
         let core = self.engine.lock();
         if core.closed || !core.is_in_outage(now) {
             return None;
@@ -129,16 +129,16 @@ impl<M: ConnectionManager> Shared<M> {
             // Any of them is in its own way.
             timeout.held_by_this_thread = share.limit().held_by(me);
         }
-        let failing = self.backing.lock().failures() > 0;
+        let failing = self.backoff.lock().failures() > 0;
         let last = self.last_failure.lock();
         let last = last.as_ref().filter(|(at, _)| failing || *at >= since);
         timeout.last = last.map(|(_, cause)| (**cause).clone());
         timeout
     }
 
-    pub(super) fn give_up(&self, errand: &Errand, waited: bool) -> GetError<M::Error> {
+    pub(super) fn timeout_error(&self, errand: &Request, waited: bool) -> GetError<M::Error> {
         if self.engine.lock().closed {
-            return self.fail(Failure::Closed);
+            return self.get_error(Failure::Closed);
         }
         let timeout = self.timeout(errand.since, errand.deadline, waited);
         self.meter.timeouts.fetch_add(1, Relaxed);

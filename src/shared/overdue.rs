@@ -2,7 +2,7 @@
 
 use super::create::Failed;
 use super::node::span;
-use super::{PoolCore, Shared};
+use super::{PoolState, Shared};
 use crate::engine::{Opened, Job, JobKind};
 use crate::error::Cause;
 use crate::foreign::{Caught, guarded};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
-    pub(super) fn give_up_on_hooks(self: &Arc<Self>, now: Instant) {
+    pub(super) fn abandon_overdue_hooks(self: &Arc<Self>, now: Instant) {
         let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let overdue: Vec<u64> = {
             let core = self.engine.lock();
@@ -40,12 +40,12 @@ impl<M: ConnectionManager> Shared<M> {
                     let transient = true;
                     let failed = Failed { cause, transient };
                     // Without a permit nothing is given back that could have been given up on.
-                    let _ = self.failed::<()>(None, job.since, failed, error);
+                    let _ = self.create_failed::<()>(None, job.since, failed, error);
                 }
                 JobKind::Check => {
                     let reason = EvictReason::CheckFailed;
-                    self.note_error(self.moment(), &*error);
-                    self.note_failed_check(cause);
+                    self.record_error(self.now(), &*error);
+                    self.record_failed_check(cause);
                     self.count_reason(reason);
                     let id = job.connection;
                     let age = span(birth.tick, self.ticker.tick());
@@ -60,7 +60,7 @@ impl<M: ConnectionManager> Shared<M> {
                 JobKind::Dispose => {}
             }
             self.settle();
-            self.note_end_of_hook();
+            self.hook_ended();
         }
     }
 
@@ -77,7 +77,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// When the next hook has taken too long, or a waiter should look for something else, or a create
     /// may be tried again.
-    pub(super) fn next_deadline(&self, core: &PoolCore<M>, now: Instant) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, core: &PoolState<M>, now: Instant) -> Option<Instant> {
         let deadlines = core.jobs().filter_map(|(_, job)| job.deadline);
         let patience = core
             .jobs()

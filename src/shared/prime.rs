@@ -2,7 +2,7 @@
 
 use super::create::Purpose;
 use super::outcome::set_last_cause;
-use super::{Failure, PoolLoan, PoolTicket, Shared};
+use super::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Outcome, Waiter, WaitResult};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Threads that have nothing left to do end within this.
-const CLEANING: Duration = Duration::from_millis(100);
+const CLEAN_UP_TIME: Duration = Duration::from_millis(100);
 
 /// A build that waits after failures warns at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,13 +27,13 @@ const WARN_INTERVAL: Duration = Duration::from_secs(1);
 impl<M: ConnectionManager> Shared<M> {
     /// While this is on, nobody else looks after min_idle, and a create that fails for good fails
     /// the build.
-    pub(crate) fn set_priming(&self, on: bool) {
-        self.priming.store(on, Release);
+    pub(crate) fn set_building(&self, on: bool) {
+        self.building.store(on, Release);
     }
 
     /// Opens max(1, min_idle) connections within get_timeout. On failure the pool is closed and what
     /// was opened is on its way out.
-    pub(crate) fn prime(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
+    pub(crate) fn open_initial(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
         let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
         let primed = primed.map(|loans| {
             for loan in loans {
@@ -41,13 +41,13 @@ impl<M: ConnectionManager> Shared<M> {
             }
         });
         // Only now: until they are idle, the refill would find them missing.
-        self.set_priming(false);
-        self.nudge();
+        self.set_building(false);
+        self.wake_collector();
         primed
     }
 
     /// Back in line after a create that has to be repeated.
-    fn rejoin(self: &Arc<Self>, ticket: &Arc<PoolTicket<M>>) {
+    fn rejoin(self: &Arc<Self>, ticket: &Arc<PoolWaiter<M>>) {
         let now = real_now();
         let mut core = self.engine.lock();
         self.engine.enqueue(&mut core, ticket, now);
@@ -77,7 +77,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn open_first(
         self: &Arc<Self>,
         target: usize,
-    ) -> Result<Vec<PoolLoan<M>>, BuildError<M::Error>> {
+    ) -> Result<Vec<PoolCheckout<M>>, BuildError<M::Error>> {
         let since = real_now();
         let mut budget = self.config.get_timeout;
         if budget.is_zero() {
@@ -104,21 +104,21 @@ impl<M: ConnectionManager> Shared<M> {
         let mut error = None;
         for ticket in &tickets {
             while error.is_none() {
-                let moment = || self.moment();
+                let moment = || self.now();
                 let run = |effects| self.run(effects);
                 error = match self.engine.wait(ticket, deadline, moment, run) {
-                    WaitResult::Found(loan) | WaitResult::Mail(Outcome::Loan(loan)) => {
+                    WaitResult::Found(loan) | WaitResult::Outcome(Outcome::Checkout(loan)) => {
                         loans.push(loan);
                         break;
                     }
-                    WaitResult::Mail(Outcome::Permit(permit)) => {
-                        match self.create_loan(permit, Purpose::Waiter) {
+                    WaitResult::Outcome(Outcome::Permit(permit)) => {
+                        match self.run_create(permit, Purpose::Waiter) {
                             Ok(Some(loan)) => {
                                 loans.push(loan);
                                 break;
                             }
                             Err(failed) if !failed.transient || self.config.fail_fast => {
-                                Some(BuildError::from_get(self.fail(failed.failure())))
+                                Some(BuildError::from_get(self.get_error(failed.failure())))
                             }
                             Ok(None) | Err(_) => {
                                 self.rejoin(ticket);
@@ -126,14 +126,14 @@ impl<M: ConnectionManager> Shared<M> {
                             }
                         }
                     }
-                    WaitResult::Mail(Outcome::Fail(Failure::TimedOut { hook, after })) => {
+                    WaitResult::Outcome(Outcome::Fail(Failure::TimedOut { hook, after })) => {
                         // The builder has waited, where a caller may be told of an older failure.
                         let mut timeout = self.timeout(since, Some(real_now()), true);
                         set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }
-                    WaitResult::Mail(Outcome::Fail(failure)) => {
-                        Some(BuildError::from_get(self.fail(failure)))
+                    WaitResult::Outcome(Outcome::Fail(failure)) => {
+                        Some(BuildError::from_get(self.get_error(failure)))
                     }
                     WaitResult::TimedOut => {
                         let timeout = self.timeout(since, deadline, true);
@@ -149,7 +149,7 @@ impl<M: ConnectionManager> Shared<M> {
         // Closing first, so that what still arrives is disposed and not kept.
         self.close();
         for ticket in &tickets {
-            if let Some(Outcome::Loan(loan)) = self.engine.cancel(ticket) {
+            if let Some(Outcome::Checkout(loan)) = self.engine.cancel(ticket) {
                 loans.push(loan);
             }
         }
@@ -163,10 +163,10 @@ impl<M: ConnectionManager> Shared<M> {
     /// Waits for what a failed build has left: for disposes until the deadline, and for creates under way
     /// only briefly. The error is known, and a create that hangs must not hold it back.
     fn clean_up(&self, deadline: Option<Instant>) {
-        let briefly = real_now() + CLEANING;
+        let briefly = real_now() + CLEAN_UP_TIME;
         loop {
             let now = real_now();
-            let step = now + CLEANING / 10;
+            let step = now + CLEAN_UP_TIME / 10;
             if self.engine.wait_drained(Some(step)) {
                 break;
             }
@@ -178,8 +178,8 @@ impl<M: ConnectionManager> Shared<M> {
                 return;
             }
         }
-        if let Some(crew) = self.own_crew() {
-            crew.wait_gone(Some(real_now() + CLEANING));
+        if let Some(crew) = self.own_workers() {
+            crew.wait_gone(Some(real_now() + CLEAN_UP_TIME));
         }
     }
 }

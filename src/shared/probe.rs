@@ -2,8 +2,8 @@
 //! one is tried: by the collector for `health`, which waits for nothing, and by `check_health`, which waits.
 
 use super::create::Purpose;
-use super::tend::Findings;
-use super::{PoolCore, Shared};
+use super::tend::SweepActions;
+use super::{PoolState, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Now, CreateReason};
@@ -36,7 +36,7 @@ impl<M: ConnectionManager> Shared<M> {
                 self.probe.wanted.store(true, Release);
                 if !paused {
                     // At the end of a pause the collector comes anyway.
-                    self.nudge();
+                    self.wake_collector();
                 }
             }
         }
@@ -44,12 +44,12 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Nothing is open or about to be, so that nothing but a create can tell.
-    fn is_to_probe(&self, core: &PoolCore<M>) -> bool {
+    fn is_to_probe(&self, core: &PoolState<M>) -> bool {
         core.open == 0 && core.creating == 0 && !core.closed && !core.suspended
     }
 
     /// Part of a pass: the create that `health` has asked for.
-    pub(super) fn find_probe(&self, now: Now, found: &mut Findings<M>) {
+    pub(super) fn find_probe(&self, now: Now, found: &mut SweepActions<M>) {
         if !self.probe.wanted.load(Acquire) {
             return;
         }
@@ -65,7 +65,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A create or a dispose has ended, whatever came of it.
-    pub(super) fn note_end_of_hook(&self) {
+    pub(super) fn hook_ended(&self) {
         if self.probe.waiting.load(Acquire) > 0 {
             *self.probe.ends.lock() += 1;
             self.probe.ended.notify_all();

@@ -8,26 +8,26 @@
 //! makes the next checkout ring, and sleeps for good. Pools without `min_idle` never do this.
 
 use super::create::Purpose;
-use super::tend::{Findings, Next, Notes};
-use super::{PoolCore, PoolLoan, Shared};
+use super::tend::{SweepActions, NextWake, SweepState};
+use super::{PoolState, PoolCheckout, Shared};
 use crate::engine::{Now, CreateReason, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
-const ROUND: Duration = Duration::from_millis(20);
+const REFILL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl<M: ConnectionManager> Shared<M> {
     /// An expired connection that min_idle needs: its replacement comes first where there is room. True
     /// if it is to stay until then. `coming`: how many are idle or on their way, updated here.
-    pub(super) fn replace(
+    pub(super) fn replace_expired(
         &self,
-        notes: &mut Notes,
+        notes: &mut SweepState,
         slot: u32,
         coming: &mut usize,
         now: Instant,
-        found: &mut Findings<M>,
+        found: &mut SweepActions<M>,
     ) -> bool {
         if notes.replacing.contains_key(&slot) {
             return true;
@@ -55,15 +55,15 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The attempt to replace the connection in this slot is over, well or not.
-    pub(super) fn retire_replaced(self: &Arc<Self>, slot: u32) {
-        let now = self.moment();
-        let mut found = Findings::new();
+    pub(super) fn evict_replaced(self: &Arc<Self>, slot: u32) {
+        let now = self.now();
+        let mut found = SweepActions::new();
         {
             let mut notes = self.pass.lock();
             notes.replacing.remove(&slot);
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
+                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
                     let reason = EvictReason::MaxLifetime;
                     if self.take_if(slot, now, reason, &mut found, expired) && self.bell.is_none() {
                         notes.replaced += 1;
@@ -71,33 +71,33 @@ impl<M: ConnectionManager> Shared<M> {
                 }
             }
         }
-        self.end_findings(found);
+        self.run_sweep_actions(found);
     }
 
     /// How many idle connections are missing, beyond those under way. Below zero, so many of those
     /// under way are not wanted any more; zero while no more should be begun.
-    pub(super) fn refill_deficit(&self, core: &PoolCore<M>, now: u64) -> isize {
+    pub(super) fn refill_deficit(&self, core: &PoolState<M>, now: u64) -> isize {
         let min_idle = self.min_idle.load(Relaxed);
-        if min_idle == 0 || core.suspended || core.closed || self.priming.load(Acquire) {
+        if min_idle == 0 || core.suspended || core.closed || self.building.load(Acquire) {
             return -isize::from(min_idle == 0 || core.closed);
         }
         isize::try_from(min_idle).unwrap_or(isize::MAX)
-            - isize::try_from(self.coming(core, now)).unwrap_or(isize::MAX)
+            - isize::try_from(self.idle_or_coming(core, now)).unwrap_or(isize::MAX)
     }
 
     /// How many are idle, of those that min_idle needs, or on their way there from a create or a check.
     /// Counted under one lock, under which each of them goes from the one to the other.
-    pub(super) fn coming(&self, core: &PoolCore<M>, now: u64) -> usize {
+    pub(super) fn idle_or_coming(&self, core: &PoolState<M>, now: u64) -> usize {
         self.live_idle(now, self.min_idle.load(Relaxed)) + core.jobs_without_waiter()
     }
 
     /// Too few are idle, but only because others are in use, and only since a moment ago. Most checkouts
     /// are over by the next look, and nothing has to be opened for them.
-    pub(super) fn may_return_by_itself(
+    pub(super) fn shortage_may_pass(
         &self,
-        notes: &mut Notes,
+        notes: &mut SweepState,
         now: Now,
-        next: &mut Next,
+        next: &mut NextWake,
     ) -> bool {
         let core = self.engine.lock();
         let enough = core.size() >= self.min_idle.load(Relaxed);
@@ -105,7 +105,7 @@ impl<M: ConnectionManager> Shared<M> {
             notes.short_since = None;
             return false;
         }
-        let look_again = *notes.short_since.get_or_insert(now.real) + ROUND;
+        let look_again = *notes.short_since.get_or_insert(now.real) + REFILL_INTERVAL;
         let early = look_again > now.real;
         if early {
             next.at(look_again);
@@ -113,7 +113,7 @@ impl<M: ConnectionManager> Shared<M> {
         early
     }
 
-    pub(super) fn refill(&self, now: Now, found: &mut Findings<M>) {
+    pub(super) fn refill(&self, now: Now, found: &mut SweepActions<M>) {
         let mut core = self.engine.lock();
         let mut missing = self.refill_deficit(&core, now.tick);
         while missing > 0 && core.may_create(now.real) {
@@ -125,7 +125,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    pub(super) fn listen(&self, notes: &mut Notes, now: Instant, next: &mut Next) {
+    pub(super) fn update_wake_on_checkout(&self, notes: &mut SweepState, now: Instant, next: &mut NextWake) {
         if self.min_idle.load(Relaxed) == 0 || self.bell.is_none() {
             self.engine.set_wake_collector(false);
             return;
@@ -136,17 +136,17 @@ impl<M: ConnectionManager> Shared<M> {
         // After the bit is set, one more look: a checkout may have read the gate before.
         if active {
             self.engine.set_wake_collector(false);
-            next.at(now + ROUND);
+            next.at(now + REFILL_INTERVAL);
         } else if !self.engine.set_wake_collector(true) {
-            next.at(now + ROUND);
+            next.at(now + REFILL_INTERVAL);
         }
     }
 
     /// A checkout in a pool whose collector asked to hear of it.
     #[cold]
-    pub(super) fn wake_up(&self) {
+    pub(super) fn checkout_wakes_collector(&self) {
         if self.engine.set_wake_collector(false) {
-            self.nudge();
+            self.wake_collector();
         }
     }
 }

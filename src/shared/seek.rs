@@ -1,36 +1,36 @@
 //! A checkout that is not warm: looks, queues, waits, until there is an outcome.
 
-use super::accept::Accepted;
-use super::checkout::{Errand, Got};
+use super::validate::Validated;
+use super::checkout::{Request, GetResult};
 use super::create::{Failed, Purpose};
-use super::{Failure, PoolLoan, PoolTicket, Shared};
+use super::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, Waiter, WaitResult};
 use crate::error::GetError;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-enum Queued<M: ConnectionManager> {
-    Found(PoolLoan<M>),
+enum Enqueued<M: ConnectionManager> {
+    Found(PoolCheckout<M>),
     Waiting,
 }
 
 impl<M: ConnectionManager> Shared<M> {
     /// Everything beyond the warm way: looks, queues, waits, until there is an outcome.
-    pub(super) fn seek(
+    pub(super) fn get_queued(
         self: &Arc<Self>,
-        errand: &Errand,
-        mut found: Option<PoolLoan<M>>,
-    ) -> Got<M> {
-        let mut ticket: Option<Arc<PoolTicket<M>>> = None;
+        errand: &Request,
+        mut found: Option<PoolCheckout<M>>,
+    ) -> GetResult<M> {
+        let mut ticket: Option<Arc<PoolWaiter<M>>> = None;
         loop {
             // A caller that has queued before keeps its place and does not go round the line.
             let unproven = if ticket.is_none() || found.is_some() {
-                match self.look(errand, found.take()) {
-                    Ok(Some(loan)) => return Ok(self.note_wait(loan, errand, ticket.is_some())),
+                match self.try_idle(errand, found.take()) {
+                    Ok(Some(loan)) => return Ok(self.record_wait(loan, errand, ticket.is_some())),
                     // What it found was stale, and finding that out took all its time.
-                    Ok(None) if !errand.impatient && errand.is_over() => {
-                        return Err(self.give_up(errand, true));
+                    Ok(None) if !errand.non_blocking && errand.is_over() => {
+                        return Err(self.timeout_error(errand, true));
                     }
                     Ok(None) => None,
                     Err(loan) => Some(loan),
@@ -38,53 +38,53 @@ impl<M: ConnectionManager> Shared<M> {
             } else {
                 None
             };
-            if errand.impatient {
-                return Err(self.give_up(errand, false));
+            if errand.non_blocking {
+                return Err(self.timeout_error(errand, false));
             }
-            match self.queue(errand, &mut ticket, unproven)? {
-                Queued::Found(loan) => {
+            match self.enqueue(errand, &mut ticket, unproven)? {
+                Enqueued::Found(loan) => {
                     found = Some(loan);
                     continue;
                 }
-                Queued::Waiting => {}
+                Enqueued::Waiting => {}
             }
             let Some(ticket) = &ticket else { continue };
-            let moment = || self.moment();
+            let moment = || self.now();
             let waited = self
                 .engine
                 .wait(ticket, errand.deadline, moment, |effects| self.run(effects));
             let mailed = match waited {
-                WaitResult::TimedOut => return Err(self.give_up(errand, true)),
+                WaitResult::TimedOut => return Err(self.timeout_error(errand, true)),
                 WaitResult::Found(loan) => {
                     found = Some(loan);
                     continue;
                 }
-                WaitResult::Mail(Outcome::Fail(failure)) => return Err(self.fail(failure)),
-                WaitResult::Mail(Outcome::Loan(loan)) => loan,
-                WaitResult::Mail(Outcome::Permit(permit)) => {
-                    match self.create_loan(permit, Purpose::Waiter) {
+                WaitResult::Outcome(Outcome::Fail(failure)) => return Err(self.get_error(failure)),
+                WaitResult::Outcome(Outcome::Checkout(loan)) => loan,
+                WaitResult::Outcome(Outcome::Permit(permit)) => {
+                    match self.run_create(permit, Purpose::Waiter) {
                         Ok(Some(loan)) => loan,
                         Ok(None) => continue,
                         Err(failed) => {
                             // Nobody else could be told: this caller ran the create.
-                            if !self.ends_waiting(&failed) {
+                            if !self.is_final(&failed) {
                                 continue;
                             }
-                            return Err(self.fail(failed.failure()));
+                            return Err(self.get_error(failed.failure()));
                         }
                     }
                 }
             };
-            match self.accept(mailed, false, true) {
-                Accepted::Ready(loan) => {
-                    let loan = self.hand_out_to(errand, loan, self.ticker.tick());
-                    return Ok(self.note_wait(loan, errand, true));
+            match self.validate(mailed, false, true) {
+                Validated::Ready(loan) => {
+                    let loan = self.checkout_for(errand, loan, self.ticker.tick());
+                    return Ok(self.record_wait(loan, errand, true));
                 }
-                Accepted::Gone => {}
-                Accepted::Unproven(loan) => found = Some(loan),
-                Accepted::Failed(failed) => {
-                    if self.ends_waiting(&failed) {
-                        return Err(self.fail(failed.failure()));
+                Validated::Evicted => {}
+                Validated::NeedsCheck(loan) => found = Some(loan),
+                Validated::Failed(failed) => {
+                    if self.is_final(&failed) {
+                        return Err(self.get_error(failed.failure()));
                     }
                 }
             }
@@ -92,17 +92,17 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Joins the line, with every idle connection looked at and every create under way that helps.
-    fn queue(
+    fn enqueue(
         self: &Arc<Self>,
-        errand: &Errand,
-        ticket: &mut Option<Arc<PoolTicket<M>>>,
-        unproven: Option<PoolLoan<M>>,
-    ) -> Result<Queued<M>, GetError<M::Error>> {
+        errand: &Request,
+        ticket: &mut Option<Arc<PoolWaiter<M>>>,
+        unproven: Option<PoolCheckout<M>>,
+    ) -> Result<Enqueued<M>, GetError<M::Error>> {
         let newcomer = ticket.is_none();
         let ticket = ticket.get_or_insert_with(|| Waiter::new(errand.since));
-        let now = self.moment();
+        let now = self.now();
         if self.config.fail_fast && newcomer && unproven.is_none() {
-            if let Some(error) = self.outage(now.real) {
+            if let Some(error) = self.outage_error(now.real) {
                 return Err(error);
             }
         }
@@ -112,12 +112,12 @@ impl<M: ConnectionManager> Shared<M> {
             if let Some(loan) = unproven {
                 self.evict(loan, EvictReason::Closed);
             }
-            return Err(self.fail(Failure::Closed));
+            return Err(self.get_error(Failure::Closed));
         }
         self.engine.enqueue(&mut core, ticket, now.real);
         let check = unproven.map(|loan| {
             let patience = now.real.checked_add(CHECK_SOFT_LIMIT);
-            let (of, purpose) = (loan.entry.numbers(), CheckFor::Waiter(patience));
+            let (of, purpose) = (loan.entry.id_and_generation(), CheckFor::Waiter(patience));
             let check = (self.engine).begin_check(&mut core, &loan, of, now.real, purpose);
             (check, loan, patience)
         });
@@ -131,16 +131,16 @@ impl<M: ConnectionManager> Shared<M> {
             let effects = self.engine.dequeue(&mut core, ticket, now.real);
             drop(core);
             effects.into_iter().for_each(|effects| self.run(effects));
-            return Ok(Queued::Found(loan));
+            return Ok(Enqueued::Found(loan));
         }
         let effects = self.engine.settle(&mut core, now.real);
-        if newcomer && self.is_crowded(&core) {
+        if newcomer && self.is_saturated(&core) {
             let after = self.engine.dequeue(&mut core, ticket, now.real);
             drop(core);
             self.run(effects);
             after.into_iter().for_each(|effects| self.run(effects));
             if let Some((check, loan, patience)) = check {
-                self.call_at(patience);
+                self.wake_by(patience);
                 self.start_check(check, loan);
             }
             let max_waiters = self.config.max_waiters.unwrap_or_default();
@@ -160,22 +160,22 @@ impl<M: ConnectionManager> Shared<M> {
         drop(core);
         self.run(effects);
         // Shorter than it was while nobody waited.
-        self.call_at(pause);
+        self.wake_by(pause);
         if let Some((check, loan, patience)) = check {
-            self.call_at(patience);
+            self.wake_by(patience);
             self.start_check(check, loan);
         }
-        Ok(Queued::Waiting)
+        Ok(Enqueued::Waiting)
     }
 
     /// Nothing is left to wait for, after this failure of a create.
-    fn ends_waiting(&self, failed: &Failed<M::Error>) -> bool {
+    fn is_final(&self, failed: &Failed<M::Error>) -> bool {
         let hopeless = !failed.transient || self.config.fail_fast;
         hopeless && self.engine.lock().open == 0
     }
 
     /// More callers blocked than may be, beyond what is on its way to them.
-    fn is_crowded(&self, core: &super::PoolCore<M>) -> bool {
+    fn is_saturated(&self, core: &super::PoolState<M>) -> bool {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;
         };

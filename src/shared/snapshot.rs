@@ -1,7 +1,7 @@
 //! The statistics: gauges in one consistent look, counters gathered from slots and meter.
 
 use super::node::span;
-use super::{Meter, PoolCore, Shared};
+use super::{Meter, PoolState, Shared};
 use crate::engine::Stamp;
 use crate::stats::Recorder;
 use crate::sync::outer::AtomicUsize;
@@ -16,7 +16,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What must be consistent, for one who has the lock. Quick: no histogram is read.
-    pub(super) fn gauges(&self, core: &PoolCore<M>) -> PoolStats {
+    pub(super) fn gauges(&self, core: &PoolState<M>) -> PoolStats {
         let now = self.ticker.tick();
         let (mut in_use, mut oldest) = (0, None::<u64>);
         for slot in self.engine.table.all().take(core.slots()) {

@@ -9,8 +9,8 @@
 //! A warm checkout does no more work for it: it compares the age of what it takes with a limit anyway, and
 //! on standby the limit that it reads is 0.
 
-use super::tend::{Findings, Notes};
-use super::{PoolLoan, Shared};
+use super::tend::{SweepActions, SweepState};
+use super::{PoolCheckout, Shared};
 use crate::engine::{Now, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -29,9 +29,9 @@ impl<M: ConnectionManager> Shared<M> {
     /// Puts every idle connection on standby if it is time, unless min_idle needs them all.
     pub(super) fn put_on_standby(
         self: &Arc<Self>,
-        notes: &mut Notes,
+        notes: &mut SweepState,
         now: Now,
-        found: &mut Findings<M>,
+        found: &mut SweepActions<M>,
     ) {
         let Some(interval) = self.standby_interval() else {
             return;
@@ -55,7 +55,7 @@ impl<M: ConnectionManager> Shared<M> {
                 Stamp::Vacant => {}
                 Stamp::Idle(_) if slot.is_on_standby() => {}
                 Stamp::Idle(_) if is_time => {
-                    let mark = |loan: &mut PoolLoan<M>| {
+                    let mark = |loan: &mut PoolCheckout<M>| {
                         loan.entry.expires = 0;
                         loan.slot.set_on_standby(true);
                         false
@@ -77,7 +77,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a checkout takes that has found this: one that is not on standby, where there is one.
-    pub(super) fn prefer_off_standby(self: &Arc<Self>, loan: PoolLoan<M>, now: u64) -> PoolLoan<M> {
+    pub(super) fn prefer_off_standby(self: &Arc<Self>, loan: PoolCheckout<M>, now: u64) -> PoolCheckout<M> {
         if !loan.slot.is_on_standby() {
             return loan;
         }
@@ -100,7 +100,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A checkout needs this connection.
-    pub(super) fn take_off_standby(&self, loan: &mut PoolLoan<M>) {
+    pub(super) fn take_off_standby(&self, loan: &mut PoolCheckout<M>) {
         if !loan.slot.is_on_standby() {
             return;
         }
@@ -108,8 +108,8 @@ impl<M: ConnectionManager> Shared<M> {
         self.off_standby.lock().push(loan.slot.index());
         loan.entry.expires = loan.slot.expires();
         if let Some(interval) = self.standby_interval() {
-            let now = self.moment();
-            self.call_for(now.tick.saturating_add(interval), now);
+            let now = self.now();
+            self.wake_at_tick(now.tick.saturating_add(interval), now);
         }
     }
 }

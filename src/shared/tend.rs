@@ -6,11 +6,11 @@
 //! and observers are called after the pass has let go of its own lock.
 
 use super::create::Purpose;
-use super::node::{Vouched, span};
-use super::{PoolHanded, PoolLoan, PoolPermit, Shared};
+use super::node::{Freshness, span};
+use super::{PoolReturnResult, PoolCheckout, PoolPermit, Shared};
 use crate::engine::{BACKGROUND_CHECKS, CheckFor, Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
-use crate::workers::Tend;
+use crate::workers::Collector;
 use crate::{ConnectionManager, EvictReason, SweepReport};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// The coarse clock lags by up to one timer interrupt: come that much later rather than in vain.
-const LAG: Duration = Duration::from_millis(5);
+const CLOCK_LAG: Duration = Duration::from_millis(5);
 /// Keepalive checks of many connections are spread over this part of the interval, its last tenth. HikariCP
 /// varies its keepalive by as much.
 const KEEPALIVE_SPREAD: u64 = 10;
 /// How many slots a call looks at in a pool without a collector.
-const A_LITTLE: usize = 2;
+const SWEEP_SOME_SLOTS: usize = 2;
 
 /// What passes remember.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct SweepState {
     /// Slots whose expired connection stays until its replacement is there, with the create that is to
     /// replace it.
     pub(super) replacing: BTreeMap<u32, u64>,
@@ -36,49 +36,49 @@ pub(super) struct Notes {
     pub(super) uses_seen: u64,
     /// Since when fewer connections are idle than min_idle says, only because others are in use.
     pub(super) short_since: Option<Instant>,
-    pub(super) usage: super::usage::Usage,
+    pub(super) usage: super::usage::KeyActivity,
     /// The tick at which idle connections go on standby next; None before the first look.
     pub(super) standby_at: Option<u64>,
     cursor: usize,
 }
 
 /// What a pass found to do once its lock is free.
-pub(super) struct Findings<M: ConnectionManager> {
-    pub(super) doomed: Vec<(PoolLoan<M>, EvictReason)>,
+pub(super) struct SweepActions<M: ConnectionManager> {
+    pub(super) to_evict: Vec<(PoolCheckout<M>, EvictReason)>,
     /// What came of putting back those that were not due after all.
-    pub(super) handed: Vec<PoolHanded<M>>,
+    pub(super) handed: Vec<PoolReturnResult<M>>,
     pub(super) creates: Vec<(PoolPermit<M>, Purpose)>,
-    pub(super) next: Next,
+    pub(super) next: NextWake,
 }
 
-impl<M: ConnectionManager> Findings<M> {
+impl<M: ConnectionManager> SweepActions<M> {
     pub(super) fn new() -> Self {
         Self {
-            doomed: Vec::new(),
+            to_evict: Vec::new(),
             handed: Vec::new(),
             creates: Vec::new(),
-            next: Next::default(),
+            next: NextWake::default(),
         }
     }
 }
 
 /// The earliest thing that becomes due, in each reckoning.
 #[derive(Default)]
-pub(super) struct Next {
+pub(super) struct NextWake {
     tick: Option<u64>,
     real: Option<Instant>,
 }
 
-impl Next {
+impl NextWake {
     pub(super) fn at_tick(&mut self, tick: u64) {
         self.tick = Some(self.tick.map_or(tick, |known| known.min(tick)));
     }
 
     pub(super) fn at(&mut self, real: Instant) {
-        self.at_real(Some(real));
+        self.at_opt(Some(real));
     }
 
-    fn at_real(&mut self, real: Option<Instant>) {
+    fn at_opt(&mut self, real: Option<Instant>) {
         self.real = [self.real, real].into_iter().flatten().min();
     }
 }
@@ -86,7 +86,7 @@ impl Next {
 /// How much earlier than the interval says a connection that was proven alive at this tick is checked:
 /// evenly distributed below `spread`, so that connections that were opened together are not checked
 /// together.
-fn early(slot: u32, proven: u64, spread: u64) -> u64 {
+fn early_by(slot: u32, proven: u64, spread: u64) -> u64 {
     if spread == 0 {
         return 0;
     }
@@ -98,28 +98,28 @@ fn early(slot: u32, proven: u64, spread: u64) -> u64 {
 }
 
 /// The pool as its collector sees it.
-pub(super) struct Tended<M: ConnectionManager>(pub(super) Arc<Shared<M>>);
+pub(super) struct PoolCollector<M: ConnectionManager>(pub(super) Arc<Shared<M>>);
 
-impl<M: ConnectionManager> Tend for Tended<M> {
+impl<M: ConnectionManager> Collector for PoolCollector<M> {
     fn tend(&self) -> Option<Instant> {
-        let (_, next) = self.0.pass();
+        let (_, next) = self.0.sweep_pass();
         next
     }
 }
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn sweep(self: &Arc<Self>) -> SweepReport {
-        self.pass().0
+        self.sweep_pass().0
     }
 
-    pub(super) fn pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
-        let now = self.moment();
+    pub(super) fn sweep_pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
+        let now = self.now();
         let counts_due = self.write_counts(now.real, false);
-        self.give_up_on_hooks(now.real);
+        self.abandon_overdue_hooks(now.real);
         let effects = self.engine.expire_soft_deadlines(now.real);
         self.run(effects);
         self.make_room_for_others();
-        let mut findings = Findings::new();
+        let mut findings = SweepActions::new();
         let suspended;
         {
             let mut notes = self.pass.lock();
@@ -131,30 +131,30 @@ impl<M: ConnectionManager> Shared<M> {
             // A replacement that was given up on must not keep what it was to replace.
             notes.replacing.retain(|_, job| core.has_job(*job));
             drop(core);
-            self.note_whether_used(&mut notes, now.tick, &mut findings.next);
-            let mut coming = self.coming(&self.engine.lock(), now.tick);
-            self.scan(&mut notes, now, &mut coming, &mut findings);
+            self.update_key_activity(&mut notes, now.tick, &mut findings.next);
+            let mut coming = self.idle_or_coming(&self.engine.lock(), now.tick);
+            self.evict_due(&mut notes, now, &mut coming, &mut findings);
             self.put_on_standby(&mut notes, now, &mut findings);
-            if !self.may_return_by_itself(&mut notes, now, &mut findings.next) {
+            if !self.shortage_may_pass(&mut notes, now, &mut findings.next) {
                 self.refill(now, &mut findings);
             }
             self.find_probe(now, &mut findings);
             self.pass_on_spare();
-            self.listen(&mut notes, now.real, &mut findings.next);
-            for (_, reason) in &findings.doomed {
+            self.update_wake_on_checkout(&mut notes, now.real, &mut findings.next);
+            for (_, reason) in &findings.to_evict {
                 self.count_reason(*reason);
             }
         }
         // First, because waiters may be among those that got something.
         for handed in std::mem::take(&mut findings.handed) {
-            self.handed(handed);
+            self.run_returned(handed);
         }
-        let mut evicted = findings.doomed.len();
+        let mut evicted = findings.to_evict.len();
         let mut next = std::mem::take(&mut findings.next);
         self.report_leaks(now.tick, &mut next);
         // Replacements before evictions: with room for both, the new one comes first.
         let mut created = self.start_creates(&mut findings);
-        for (loan, reason) in std::mem::take(&mut findings.doomed) {
+        for (loan, reason) in std::mem::take(&mut findings.to_evict) {
             self.evict_counted(loan, reason);
         }
         let failed = Arc::new(AtomicUsize::new(0));
@@ -163,18 +163,18 @@ impl<M: ConnectionManager> Shared<M> {
             false => self.check_due(now, &mut next, &failed),
         };
         if let Some(tick) = next.tick {
-            next.at_real(self.real_of(tick, now));
+            next.at_opt(self.real_of(tick, now));
         }
         if self.bell.is_none() {
             // The checks and disposes are over: the report can count the ones, and what the others made
             // room for can be created.
             evicted += failed.load(Relaxed);
-            self.refill(self.moment(), &mut findings);
+            self.refill(self.now(), &mut findings);
             created += self.start_creates(&mut findings);
             let expired = self.evict_expired(now);
             if expired > 0 {
                 evicted += expired;
-                self.refill(self.moment(), &mut findings);
+                self.refill(self.now(), &mut findings);
                 created += self.start_creates(&mut findings);
             }
             evicted += std::mem::take(&mut self.pass.lock().replaced);
@@ -190,7 +190,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Starts what was found to create; returns how many.
-    fn start_creates(self: &Arc<Self>, findings: &mut Findings<M>) -> usize {
+    fn start_creates(self: &Arc<Self>, findings: &mut SweepActions<M>) -> usize {
         let mut started = 0;
         while !findings.creates.is_empty() {
             started += findings.creates.len();
@@ -199,7 +199,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
             if self.bell.is_none() {
                 // They are over by now, and max_creating has let only so many start.
-                self.refill(self.moment(), findings);
+                self.refill(self.now(), findings);
             }
         }
         started
@@ -207,11 +207,11 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The real time at which the pool's clock will show this tick, if it runs.
     fn real_of(&self, tick: u64, now: Now) -> Option<Instant> {
-        now.real.checked_add(span(now.tick, tick))?.checked_add(LAG)
+        now.real.checked_add(span(now.tick, tick))?.checked_add(CLOCK_LAG)
     }
 
     /// Asks the collector to come when the pool's clock shows this tick.
-    pub(super) fn call_for(&self, tick: u64, now: Now) {
+    pub(super) fn wake_at_tick(&self, tick: u64, now: Now) {
         if let Some((bell, due)) = self.bell.as_ref().zip(self.real_of(tick, now)) {
             bell.call_by(due);
         }
@@ -223,13 +223,13 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A new connection: the collector must not sleep through what becomes due with it.
-    pub(super) fn call_for_newcomer(&self, expires: u64, now: Now) {
+    pub(super) fn wake_for_new(&self, expires: u64, now: Now) {
         let ages = [self.standby_interval(), self.keepalive()];
         let ages = ages
             .into_iter()
             .flatten()
             .map(|age| now.tick.saturating_add(age));
-        self.call_for(ages.fold(expires, u64::min), now);
+        self.wake_at_tick(ages.fold(expires, u64::min), now);
     }
 
     // ---- connections ---------------------------------------------------------------------------
@@ -242,12 +242,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.engine.table.all().filter(live).take(enough).count()
     }
 
-    fn scan(
+    fn evict_due(
         self: &Arc<Self>,
-        notes: &mut Notes,
+        notes: &mut SweepState,
         now: Now,
         coming: &mut usize,
-        found: &mut Findings<M>,
+        found: &mut SweepActions<M>,
     ) {
         let (min_idle, keepalive) = (self.min_idle.load(Relaxed), self.keepalive());
         // Counts what is on its way to be replaced as well.
@@ -269,10 +269,10 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             };
             if slot.expires() <= now.tick {
-                if live < min_idle && self.replace(notes, slot.index(), coming, now.real, found) {
+                if live < min_idle && self.replace_expired(notes, slot.index(), coming, now.real, found) {
                     live += 1;
                 } else if !notes.replacing.contains_key(&slot.index()) {
-                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
+                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, found, expired);
                 }
                 continue;
@@ -283,7 +283,7 @@ impl<M: ConnectionManager> Shared<M> {
                     next.at_tick(due + 1);
                 } else if live > min_idle {
                     let idle =
-                        |loan: &mut PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
+                        |loan: &mut PoolCheckout<M>| loan.idle_since.saturating_add(limit) < now.tick;
                     if self.take_if(slot, now, EvictReason::IdleTimeout, found, idle) {
                         live -= 1;
                     }
@@ -297,7 +297,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn check_due(
         self: &Arc<Self>,
         now: Now,
-        next: &mut Next,
+        next: &mut NextWake,
         failed: &Arc<AtomicUsize>,
     ) -> usize {
         let Some(interval) = self.keepalive() else {
@@ -318,7 +318,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let due = || {
                 let proven = since.max(slot.checked());
-                proven.saturating_add(interval - early(slot.index(), proven, spread))
+                proven.saturating_add(interval - early_by(slot.index(), proven, spread))
             };
             let (due_at, is_due) = (due(), || due() <= now.tick);
             if due_at > now.tick {
@@ -340,11 +340,11 @@ impl<M: ConnectionManager> Shared<M> {
     /// that one which goes back at once was never missing.
     pub(super) fn take_if(
         self: &Arc<Self>,
-        slot: &'static Slot<super::Of<M>>,
+        slot: &'static Slot<super::Entry<M>>,
         now: Now,
         reason: EvictReason,
-        found: &mut Findings<M>,
-        due: impl FnOnce(&mut PoolLoan<M>) -> bool,
+        found: &mut SweepActions<M>,
+        due: impl FnOnce(&mut PoolCheckout<M>) -> bool,
     ) -> bool {
         let engine = &self.engine;
         let mut core = engine.lock();
@@ -352,10 +352,10 @@ impl<M: ConnectionManager> Shared<M> {
             return false;
         };
         if due(&mut loan) {
-            found.doomed.push((loan, reason));
+            found.to_evict.push((loan, reason));
             return true;
         }
-        loan.entry.vouched = Vouched::Not;
+        loan.entry.freshness = Freshness::Not;
         let (idle_since, generation) = (loan.idle_since, loan.entry.generation);
         let handed = engine.return_locked(&mut core, loan, idle_since, generation, false, now.real);
         found.handed.push(handed);
@@ -365,34 +365,34 @@ impl<M: ConnectionManager> Shared<M> {
     /// In a pool without a collector, at the end of a sweep: those that stayed because max_creating let
     /// no replacement start yet. It has come since, or could not.
     fn evict_expired(self: &Arc<Self>, now: Now) -> usize {
-        let mut found = Findings::new();
+        let mut found = SweepActions::new();
         {
             let _one_pass_at_a_time = self.pass.lock();
             for slot in self.engine.table.all() {
                 if matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() <= now.tick {
-                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
+                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 }
             }
         }
-        self.end_findings(found)
+        self.run_sweep_actions(found)
     }
 
     /// Evicts what was found and hands on what was put back; returns how many were evicted.
-    pub(super) fn end_findings(self: &Arc<Self>, found: Findings<M>) -> usize {
-        let evicted = found.doomed.len();
-        for (loan, reason) in found.doomed {
+    pub(super) fn run_sweep_actions(self: &Arc<Self>, found: SweepActions<M>) -> usize {
+        let evicted = found.to_evict.len();
+        for (loan, reason) in found.to_evict {
             self.evict(loan, reason);
         }
         for handed in found.handed {
-            self.handed(handed);
+            self.run_returned(handed);
         }
         evicted
     }
 
     // ---- the rest ------------------------------------------------------------------------------
 
-    fn report_leaks(&self, now: u64, next: &mut Next) {
+    fn report_leaks(&self, now: u64, next: &mut NextWake) {
         let Some(leaks) = &self.leaks else { return };
         let (overdue, due) = leaks.overdue(now);
         for record in overdue {
@@ -404,9 +404,9 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// In a pool without a collector: looks at a few slots and evicts what is due there.
-    pub(super) fn tend_a_little(self: &Arc<Self>) {
-        let now = self.moment();
-        let mut found = Findings::new();
+    pub(super) fn sweep_some(self: &Arc<Self>) {
+        let now = self.now();
+        let mut found = SweepActions::new();
         {
             let Some(mut notes) = self.pass.try_lock() else {
                 return;
@@ -415,7 +415,7 @@ impl<M: ConnectionManager> Shared<M> {
                 self.put_on_standby(&mut notes, now, &mut found);
             }
             let min_idle = self.min_idle.load(Relaxed);
-            for _ in 0..A_LITTLE {
+            for _ in 0..SWEEP_SOME_SLOTS {
                 let index = notes.cursor as u32;
                 let Some(slot) = self.engine.table.get(index) else {
                     notes.cursor = 0;
@@ -427,19 +427,19 @@ impl<M: ConnectionManager> Shared<M> {
                 };
                 let limit = self.ages.idle.unwrap_or(u64::MAX);
                 if slot.expires() <= now.tick {
-                    let expired = |loan: &mut PoolLoan<M>| loan.slot.expires() <= now.tick;
+                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 } else if since.saturating_add(limit) < now.tick
                     && self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle
                 {
                     let idle =
-                        |loan: &mut PoolLoan<M>| loan.idle_since.saturating_add(limit) < now.tick;
+                        |loan: &mut PoolCheckout<M>| loan.idle_since.saturating_add(limit) < now.tick;
                     self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
                 }
             }
         }
-        self.end_findings(found);
-        let mut next = Next::default();
+        self.run_sweep_actions(found);
+        let mut next = NextWake::default();
         self.report_leaks(now.tick, &mut next);
     }
 }

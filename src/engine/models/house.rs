@@ -241,9 +241,9 @@ impl House {
             .wait(waiter, deadline, moment, |actions| self.run(actions));
         let lent = match waited {
             WaitResult::TimedOut => return Some(Got::TimedOut),
-            WaitResult::Mail(Outcome::Fail(failure)) => return Some(Got::Failed(failure)),
-            WaitResult::Mail(Outcome::Permit(permit)) => self.create(permit)?,
-            WaitResult::Mail(Outcome::Loan(lent)) | WaitResult::Found(lent) => lent,
+            WaitResult::Outcome(Outcome::Fail(failure)) => return Some(Got::Failed(failure)),
+            WaitResult::Outcome(Outcome::Permit(permit)) => self.create(permit)?,
+            WaitResult::Outcome(Outcome::Checkout(lent)) | WaitResult::Found(lent) => lent,
         };
         lent.entry.touch();
         Some(Got::Lent(lent))

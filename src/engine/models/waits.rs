@@ -85,7 +85,7 @@ fn bites_a_head_that_leaves_without_settling() {
         house.engine.update_gate(&mut state, house.now());
         drop(state);
         match waiter.take_outcome() {
-            Some(Outcome::Loan(lent)) => Got::Lent(lent),
+            Some(Outcome::Checkout(lent)) => Got::Lent(lent),
             _ => Got::TimedOut,
         }
     });
@@ -132,7 +132,7 @@ fn bites_a_told_head_that_leaves_in_silence() {
         drop(state);
         house.run(actions);
         match waiter.take_outcome() {
-            Some(Outcome::Loan(lent)) if !here => Got::Lent(lent),
+            Some(Outcome::Checkout(lent)) if !here => Got::Lent(lent),
             _ => Got::TimedOut,
         }
     });
@@ -152,7 +152,7 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
         side_by_side([
             Box::new(move || here.check_in(lent)),
             Box::new(move || {
-                if let Some(Outcome::Loan(lent)) = there.engine.cancel(&waiter) {
+                if let Some(Outcome::Checkout(lent)) = there.engine.cancel(&waiter) {
                     there.check_in(lent);
                 }
                 let mut state = there.lock();
@@ -201,7 +201,7 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
             Box::new(move || behind.finish(behind.line_up(None))),
         ]);
         // The head holds its connection all the while.
-        let Some(Outcome::Loan(one)) = head.take_outcome() else {
+        let Some(Outcome::Checkout(one)) = head.take_outcome() else {
             unreachable!("the head was served");
         };
         house.check_in(one);

@@ -187,7 +187,7 @@ impl World {
                 self.model.leave(at);
                 self.run(actions);
             }
-            WaitResult::Mail(mail) => {
+            WaitResult::Outcome(mail) => {
                 assert!(!expected, "an idle entry is not found by the head");
                 if looks {
                     self.model.await_all();
@@ -232,7 +232,7 @@ impl World {
         let caller = &mut self.callers[at];
         (caller.state, caller.alarm) = (State::Outside, None);
         match caller.mail.take().expect("there is a letter") {
-            Outcome::Loan(checkout) => self.hands.push(checkout),
+            Outcome::Checkout(checkout) => self.hands.push(checkout),
             Outcome::Permit(permit) => self.permits.push(permit),
             Outcome::Fail(()) => *caller = Caller::new(self.model.now),
         }

@@ -31,7 +31,7 @@ impl World {
             }
             let mail = caller.waiter.take_outcome();
             let letter = mail.as_ref().map(|mail| match mail {
-                Outcome::Loan(checkout) => Letter::Entry(checkout.entry.0),
+                Outcome::Checkout(checkout) => Letter::Entry(checkout.entry.0),
                 Outcome::Permit(permit) => Letter::Permit(permit.job()),
                 Outcome::Fail(()) => Letter::Failure,
             });

@@ -9,8 +9,8 @@ use ureq_proto::BodyMode;
 
 use super::{
     HttpError, HttpManager, HttpOrigin, HttpPhase,
-    budget::Budget,
-    chunked::{BadChunk, Chunks, Next},
+    budget::GetTimeout,
+    chunked::{BadChunk, Chunks, NextWake},
     reuse::Facts,
 };
 use crate::PooledConnection;
@@ -47,7 +47,7 @@ struct Open {
     framing: Framing,
     facts: Facts,
     origin: HttpOrigin,
-    budget: Budget,
+    budget: GetTimeout,
     limit: usize,
 }
 
@@ -65,7 +65,7 @@ impl HttpBody {
         mode: BodyMode,
         facts: Facts,
         origin: HttpOrigin,
-        budget: Budget,
+        budget: GetTimeout,
         limit: usize,
     ) -> Self {
         let framing = match mode {
@@ -129,11 +129,11 @@ impl HttpBody {
 
 impl Open {
     /// Goes over what stands between the data, as far as it has come.
-    fn advance(&mut self) -> Result<Next, HttpError> {
+    fn advance(&mut self) -> Result<NextWake, HttpError> {
         match &mut self.framing {
-            Framing::Length(0) => Ok(Next::End),
-            Framing::Length(left) => Ok(Next::Data(*left)),
-            Framing::UntilClose => Ok(Next::Data(u64::MAX)),
+            Framing::Length(0) => Ok(NextWake::End),
+            Framing::Length(left) => Ok(NextWake::Data(*left)),
+            Framing::UntilClose => Ok(NextWake::Data(u64::MAX)),
             Framing::Chunked(chunks) => {
                 let buffer = &mut self.connection.wire.buffer;
                 let (used, next) = chunks.advance(buffer.unread()).map_err(|bad| match bad {
@@ -165,8 +165,8 @@ impl Open {
         loop {
             let deadline = self.budget.deadline();
             match self.advance()? {
-                Next::End => return Ok(0),
-                Next::Data(most) => {
+                NextWake::End => return Ok(0),
+                NextWake::Data(most) => {
                     let most = usize::try_from(most).map_or(out.len(), |most| most.min(out.len()));
                     let read = self.connection.wire.read(&mut out[..most], deadline);
                     let bytes = read.map_err(|error| self.failed(error))?;
@@ -176,7 +176,7 @@ impl Open {
                     self.took(bytes);
                     return Ok(bytes);
                 }
-                Next::Unknown => {
+                NextWake::Unknown => {
                     let filled = self.connection.wire.fill(deadline);
                     if filled.map_err(|error| self.failed(error))? == 0 {
                         return Err(self.too_short());
@@ -205,8 +205,8 @@ impl Open {
     fn skip(&mut self) -> bool {
         loop {
             match self.advance() {
-                Ok(Next::End) => return true,
-                Ok(Next::Data(most)) => {
+                Ok(NextWake::End) => return true,
+                Ok(NextWake::Data(most)) => {
                     let buffer = &mut self.connection.wire.buffer;
                     let most = usize::try_from(most).unwrap_or(usize::MAX);
                     let bytes = buffer.len().min(most);
@@ -216,7 +216,7 @@ impl Open {
                         return false;
                     }
                 }
-                Ok(Next::Unknown) | Err(_) => return false,
+                Ok(NextWake::Unknown) | Err(_) => return false,
             }
         }
     }
@@ -237,7 +237,7 @@ impl Read for HttpBody {
             }
             Ok(bytes) => {
                 // The bytes are good whatever stands behind them; the next read tells of that.
-                if matches!(open.advance(), Ok(Next::End)) {
+                if matches!(open.advance(), Ok(NextWake::End)) {
                     self.end(true);
                 }
                 Ok(bytes)

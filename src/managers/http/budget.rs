@@ -9,12 +9,12 @@ use super::{HttpError, HttpOrigin, HttpPhase, wire::Deadline};
 use crate::managers::limit::now;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
+pub(super) struct GetTimeout {
     deadline: Deadline,
     limit: Duration,
 }
 
-impl Budget {
+impl GetTimeout {
     /// From now on. A limit too long to be a point in time is none.
     pub(super) fn start(limit: Duration) -> Self {
         Self {

@@ -79,7 +79,7 @@ impl fmt::Debug for Buffer {
 mod tests {
     use super::*;
 
-    fn put(buffer: &mut Buffer, bytes: &[u8]) {
+    fn replace(buffer: &mut Buffer, bytes: &[u8]) {
         let room = buffer.room();
         assert!(room.len() >= bytes.len());
         room[..bytes.len()].copy_from_slice(bytes);
@@ -92,7 +92,7 @@ mod tests {
         let (mut sent, mut seen) = (Vec::<u8>::new(), Vec::<u8>::new());
         for round in 0..2000_usize {
             let piece: Vec<u8> = (0..round % 97).map(|n| (n + round) as u8).collect();
-            put(&mut buffer, &piece);
+            replace(&mut buffer, &piece);
             sent.extend(piece);
             let mut out = vec![0; round % 89];
             let bytes = buffer.take(&mut out);
@@ -106,7 +106,7 @@ mod tests {
     fn at_rest_it_keeps_little_memory_and_loses_nothing() {
         let mut buffer = Buffer::default();
         for _ in 0..8 {
-            put(&mut buffer, &[7; PIECE]);
+            replace(&mut buffer, &[7; PIECE]);
         }
         buffer.rest();
         assert_eq!(buffer.len(), 8 * PIECE);

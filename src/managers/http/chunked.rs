@@ -19,7 +19,7 @@ pub(super) enum BadChunk {
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextWake {
     /// So many bytes of data, at most.
     Data(u64),
     /// Not known before more bytes have come.
@@ -59,18 +59,18 @@ impl Chunks {
 
     /// Goes over everything in `bytes` that is not data. How much that was, and what is next. An error
     /// changes nothing, so that it is the same when asked again.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, Next), BadChunk> {
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, NextWake), BadChunk> {
         let before = self.state;
         self.walk(bytes).inspect_err(|_| self.state = before)
     }
 
-    fn walk(&mut self, bytes: &[u8]) -> Result<(usize, Next), BadChunk> {
+    fn walk(&mut self, bytes: &[u8]) -> Result<(usize, NextWake), BadChunk> {
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
             used += match self.state {
-                State::Data(left) => return Ok((used, Next::Data(left))),
-                State::End => return Ok((used, Next::End)),
+                State::Data(left) => return Ok((used, NextWake::Data(left))),
+                State::End => return Ok((used, NextWake::End)),
                 State::Size => match line(rest, LONGEST_LINE) {
                     Line::Whole(text) => {
                         self.state = match size(text)? {
@@ -79,7 +79,7 @@ impl Chunks {
                         };
                         text.len() + 2
                     }
-                    Line::Part => return Ok((used, Next::Unknown)),
+                    Line::Part => return Ok((used, NextWake::Unknown)),
                     Line::TooLong => return Err(bad("the line of a chunk's size has no end")),
                     Line::Broken => return Err(bad("the line of a chunk's size ends in no CR LF")),
                 },
@@ -88,7 +88,7 @@ impl Chunks {
                         self.state = State::Size;
                         2
                     }
-                    [] | [b'\r'] => return Ok((used, Next::Unknown)),
+                    [] | [b'\r'] => return Ok((used, NextWake::Unknown)),
                     _ => return Err(bad("a chunk is longer than its size")),
                 },
                 State::Trailers(read) => {
@@ -102,7 +102,7 @@ impl Chunks {
                             self.state = State::Trailers(read + text.len() + 2);
                             text.len() + 2
                         }
-                        Line::Part => return Ok((used, Next::Unknown)),
+                        Line::Part => return Ok((used, NextWake::Unknown)),
                         Line::TooLong => return Err(BadChunk::TrailersTooLong),
                         Line::Broken => return Err(bad("a trailer ends in no CR LF")),
                     }
@@ -179,11 +179,11 @@ mod tests {
             let (used, next) = chunks.advance(&pending).map_err(Some)?;
             pending.drain(..used);
             match next {
-                Next::End => {
+                NextWake::End => {
                     pending.extend(pieces.flatten());
                     return Ok((data, pending));
                 }
-                Next::Data(most) if !pending.is_empty() => {
+                NextWake::Data(most) if !pending.is_empty() => {
                     let most = usize::try_from(most).unwrap().min(pending.len());
                     data.extend(pending.drain(..most));
                     chunks.took(most as u64);

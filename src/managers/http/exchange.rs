@@ -13,7 +13,7 @@ use ureq_proto::{
 
 use super::{
     HttpError, HttpPhase,
-    budget::Budget,
+    budget::GetTimeout,
     builder::Settings,
     heads::Heads,
     request::{HttpRequestBody, Plan},
@@ -86,7 +86,7 @@ pub(super) struct Exchange<'a> {
     wire: &'a mut Wire,
     plan: &'a Plan,
     settings: &'a Settings,
-    budget: &'a Budget,
+    budget: &'a GetTimeout,
     heads: Heads<'a>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Exchange<'a> {
         wire: &'a mut Wire,
         plan: &'a Plan,
         settings: &'a Settings,
-        budget: &'a Budget,
+        budget: &'a GetTimeout,
     ) -> Self {
         Self {
             heads: Heads::new(&plan.origin, settings.max_header_bytes),

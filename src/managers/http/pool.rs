@@ -11,7 +11,7 @@ use ureq_proto::http::{self, Request, Response, Uri};
 
 use super::{
     HttpBody, HttpError, HttpManager, HttpOrigin, HttpPoolBuilder,
-    budget::Budget,
+    budget::GetTimeout,
     builder::Settings,
     exchange::{Answer, Exchange, Failure},
     request::{HttpRequestBody, Plan},
@@ -121,7 +121,7 @@ impl HttpPool {
     where
         B: Into<HttpRequestBody<'b>>,
     {
-        let budget = Budget::start(timeout);
+        let budget = GetTimeout::start(timeout);
         let (parts, body) = request.into_parts();
         let mut body = body.into();
         let plan = Plan::new(&parts, &mut body)?;
@@ -153,7 +153,7 @@ impl HttpPool {
         request: Request<()>,
         mut body: HttpRequestBody<'_>,
         plan: Plan,
-        budget: Budget,
+        budget: GetTimeout,
         failure: Failure,
     ) -> Result<Response<HttpBody>, HttpError> {
         body.rewind();
@@ -175,7 +175,7 @@ impl HttpPool {
     fn checkout(
         &self,
         origin: &HttpOrigin,
-        budget: &Budget,
+        budget: &GetTimeout,
     ) -> Result<PooledConnection<HttpManager>, HttpError> {
         let got = match budget.deadline() {
             Some(deadline) => self.keyed.get_deadline(origin, deadline),
@@ -190,7 +190,7 @@ impl HttpPool {
         request: Request<()>,
         body: &mut HttpRequestBody<'_>,
         plan: &Plan,
-        budget: &Budget,
+        budget: &GetTimeout,
     ) -> Result<Answer, Failure> {
         connection.seize();
         Exchange::new(&mut connection.wire, plan, &self.settings, budget).run(request, body)
@@ -201,7 +201,7 @@ impl HttpPool {
         connection: PooledConnection<HttpManager>,
         answer: Answer,
         plan: Plan,
-        budget: Budget,
+        budget: GetTimeout,
     ) -> Response<HttpBody> {
         let Answer { head, mode, facts } = answer;
         let limit = self.settings.max_header_bytes;

@@ -1,8 +1,8 @@
 //! May a connection be handed out? Its age, its health and its own hook have a say.
 
 use super::create::Failed;
-use super::node::Vouched;
-use super::{PoolLoan, Shared};
+use super::node::Freshness;
+use super::{PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::error::Cause;
 use crate::foreign::Caught;
@@ -13,12 +13,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// What came of a connection that was to be handed out.
-pub(super) enum Accepted<M: ConnectionManager> {
-    Ready(PoolLoan<M>),
+pub(super) enum Validated<M: ConnectionManager> {
+    Ready(PoolCheckout<M>),
     /// Evicted.
-    Gone,
+    Evicted,
     /// A check that may block is due.
-    Unproven(PoolLoan<M>),
+    NeedsCheck(PoolCheckout<M>),
     /// A new connection whose on_checkout failed: a failed create.
     Failed(Failed<M::Error>),
 }
@@ -26,55 +26,55 @@ pub(super) enum Accepted<M: ConnectionManager> {
 impl<M: ConnectionManager> Shared<M> {
     /// May this connection be handed out? `impatient`: its caller waits for nothing. `mailed`: it came
     /// by mail, not from a slot.
-    pub(super) fn accept(
+    pub(super) fn validate(
         self: &Arc<Self>,
-        mut loan: PoolLoan<M>,
+        mut loan: PoolCheckout<M>,
         impatient: bool,
         mailed: bool,
-    ) -> Accepted<M> {
+    ) -> Validated<M> {
         let now = self.ticker.tick();
-        let vouched = std::mem::replace(&mut loan.entry.vouched, Vouched::Not);
+        let vouched = std::mem::replace(&mut loan.entry.freshness, Freshness::Not);
         self.take_off_standby(&mut loan);
-        let newborn = mailed && vouched == Vouched::Created;
+        let newborn = mailed && vouched == Freshness::Created;
         if now >= loan.entry.expires {
             self.evict(loan, EvictReason::MaxLifetime);
-            return Accepted::Gone;
+            return Validated::Evicted;
         }
-        if !mailed || vouched == Vouched::Not {
+        if !mailed || vouched == Freshness::Not {
             if self.is_idled_out(&loan, now) {
                 self.evict(loan, EvictReason::IdleTimeout);
-                return Accepted::Gone;
+                return Validated::Evicted;
             }
             if self.check_is_due(&loan, now) {
                 if self.check_may_block && (impatient || self.bell.is_some()) {
-                    return Accepted::Unproven(loan);
+                    return Validated::NeedsCheck(loan);
                 }
-                match self.prove(&mut loan) {
+                match self.run_check(&mut loan) {
                     Ok(()) => {
-                        self.note_well_again();
+                        self.record_success_if_failing();
                         loan.set_checked(now);
                     }
                     Err(reason) => {
                         self.evict(loan, reason);
-                        return Accepted::Gone;
+                        return Validated::Evicted;
                     }
                 }
             }
         }
-        match self.prepare(&mut loan.entry.connection) {
-            Ok(()) => Accepted::Ready(loan),
+        match self.call_on_checkout(&mut loan.entry.connection) {
+            Ok(()) => Validated::Ready(loan),
             Err((reason, cause)) => {
                 let since = real_now();
                 self.evict(loan, reason);
                 match cause.filter(|_| newborn) {
-                    Some(cause) => Accepted::Failed(self.fail_newborn(cause, since)),
-                    None => Accepted::Gone,
+                    Some(cause) => Validated::Failed(self.fail_new(cause, since)),
+                    None => Validated::Evicted,
                 }
             }
         }
     }
 
-    fn fail_newborn(
+    fn fail_new(
         self: &Arc<Self>,
         cause: Caught<Cause<M::Error>>,
         since: Instant,
@@ -87,14 +87,14 @@ impl<M: ConnectionManager> Shared<M> {
             Cause::TimedOut { hook, .. } => (true, Arc::from(Box::from(*hook))),
         };
         let failed = Failed { cause, transient };
-        self.backing.lock().fails_at_checkout = true;
-        match self.failed::<()>(None, since, failed, error) {
+        self.backoff.lock().fails_at_checkout = true;
+        match self.create_failed::<()>(None, since, failed, error) {
             Err(failed) => failed,
             Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),
         }
     }
 
-    fn is_idled_out(&self, loan: &PoolLoan<M>, now: u64) -> bool {
+    fn is_idled_out(&self, loan: &PoolCheckout<M>, now: u64) -> bool {
         let Some(limit) = self.ages.idle else {
             return false;
         };
@@ -103,7 +103,7 @@ impl<M: ConnectionManager> Shared<M> {
         idle_for > limit && self.engine.has_idle(self.min_idle.load(Relaxed))
     }
 
-    fn check_is_due(&self, loan: &PoolLoan<M>, now: u64) -> bool {
+    fn check_is_due(&self, loan: &PoolCheckout<M>, now: u64) -> bool {
         match self.config.health_check {
             HealthCheck::Never => false,
             HealthCheck::OnCheckout => true,

@@ -14,10 +14,10 @@ use crate::{ConnectionManager, HealthState};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// So many failures in a row are no accident.
-const ILL: usize = 3;
+const UNHEALTHY_AFTER: usize = 3;
 
 #[derive(Default)]
-pub(super) struct Wellbeing {
+pub(super) struct HealthTracker {
     /// Failures in a row.
     failures: AtomicUsize,
     /// The last check succeeded, but slowly.
@@ -26,12 +26,12 @@ pub(super) struct Wellbeing {
     logged: Mutex<HealthState>,
 }
 
-impl Wellbeing {
+impl HealthTracker {
     /// `serves_nobody` is asked only where it decides.
     fn state(&self, serves_nobody: impl FnOnce() -> bool) -> HealthState {
         match self.failures.load(Relaxed) {
             0 if !self.slow.load(Relaxed) => HealthState::Healthy,
-            failures if failures >= ILL && serves_nobody() => HealthState::Unhealthy,
+            failures if failures >= UNHEALTHY_AFTER && serves_nobody() => HealthState::Unhealthy,
             _ => HealthState::Degraded,
         }
     }
@@ -65,27 +65,27 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A create or a check has failed, or a connection came back broken.
     #[cold]
-    pub(super) fn note_ill(&self) {
+    pub(super) fn record_failure(&self) {
         self.wellbeing.failures.fetch_add(1, Relaxed);
         self.log_health();
     }
 
     /// A check has succeeded.
-    pub(super) fn note_well(&self, slow: bool) {
+    pub(super) fn record_success(&self, slow: bool) {
         if self.wellbeing.succeed(slow) {
             self.log_health();
         }
     }
 
     /// The same for a check of which nobody knows how long it took.
-    pub(super) fn note_well_again(&self) {
+    pub(super) fn record_success_if_failing(&self) {
         if self.wellbeing.is_failing() {
-            self.note_well(false);
+            self.record_success(false);
         }
     }
 
     /// A connection is open no longer, which counts where creates fail.
-    pub(super) fn note_closed_connection(&self) {
+    pub(super) fn connection_closed(&self) {
         if self.wellbeing.is_failing() {
             self.log_health();
         }

@@ -1,17 +1,17 @@
 //! The pools of one keyed pool: each is a pool like any other, with manager, engine and statistics of its
 //! own. They share a [`Total`](crate::engine::Total) of slots, the threads, the clock and the name.
 
-use super::bell::{Bell, Desk};
-use super::hooks::{message_of, tell};
+use super::executor::{Executor, SweepSchedule};
+use super::hooks::{message_of, notify};
 use super::log::{LogLimit, line_of};
 use super::snapshot::with_zeros;
-use super::{Meter, PoolEffects, PoolEngine, PoolTotal, Shared};
+use super::{Meter, PoolActions, PoolEngine, PoolLimit, Shared};
 use crate::clock::{Clock, Ticker, real_now};
 use crate::engine::{Followup, Now, RejectReason};
 use crate::error::{GetError, Phase, Timeout};
 use crate::foreign::Caught;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
-use crate::workers::{Crew, Tend};
+use crate::workers::{WorkerPool, Collector};
 use crate::{
     ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
 };
@@ -23,17 +23,17 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 
-pub(crate) struct Family<M: ConnectionManager> {
+pub(crate) struct PoolGroup<M: ConnectionManager> {
     name: Arc<str>,
     /// Of each of them.
     config: PoolConfig,
     max_total: usize,
-    total: Arc<PoolTotal<M>>,
+    total: Arc<PoolLimit<M>>,
     ticker: Ticker,
     observer: Option<Arc<dyn PoolObserver>>,
-    crew: Option<Arc<Crew>>,
-    desk: Arc<Desk>,
-    roll: Mutex<Roll<M>>,
+    crew: Option<Arc<WorkerPool>>,
+    desk: Arc<SweepSchedule>,
+    roll: Mutex<Members<M>>,
     next_id: Arc<AtomicU64>,
     log_limit: Arc<LogLimit>,
     peak_in_use: AtomicUsize,
@@ -44,20 +44,20 @@ pub(crate) struct Family<M: ConnectionManager> {
 }
 
 /// Who is there, and what those have done who were.
-struct Roll<M: ConnectionManager> {
+struct Members<M: ConnectionManager> {
     members: BTreeMap<u64, Weak<Shared<M>>>,
-    past: PoolStats,
-    past_latencies: Meter,
+    retired_stats: PoolStats,
+    retired_latencies: Meter,
 }
 
-impl<M: ConnectionManager> Roll<M> {
+impl<M: ConnectionManager> Members<M> {
     fn members(&self) -> Vec<Arc<Shared<M>>> {
         let members = self.members.values();
         members.filter_map(Weak::upgrade).collect()
     }
 }
 
-impl<M: ConnectionManager> Family<M> {
+impl<M: ConnectionManager> PoolGroup<M> {
     pub(crate) fn new(
         config: PoolConfig,
         max_total: usize,
@@ -67,20 +67,20 @@ impl<M: ConnectionManager> Family<M> {
         let name: Arc<str> = config.name.as_str().into();
         let threads = config.background_collector;
         Arc::new(Self {
-            crew: threads.then(|| Crew::new(Arc::clone(&name))),
+            crew: threads.then(|| WorkerPool::new(Arc::clone(&name))),
             name,
             config,
             max_total,
-            total: PoolTotal::<M>::new(max_total),
+            total: PoolLimit::<M>::new(max_total),
             _observer: Caught::new(observer.clone()),
             _clock: Caught::new(clock.clone()),
             ticker: Ticker::new(clock),
             observer,
             desk: Arc::default(),
-            roll: Mutex::new(Roll {
+            roll: Mutex::new(Members {
                 members: BTreeMap::new(),
-                past: PoolStats::default(),
-                past_latencies: Meter::default(),
+                retired_stats: PoolStats::default(),
+                retired_latencies: Meter::default(),
             }),
             next_id: Arc::new(AtomicU64::new(1)),
             log_limit: Arc::default(),
@@ -106,12 +106,12 @@ impl<M: ConnectionManager> Family<M> {
         Arc::clone(&self.log_limit)
     }
 
-    pub(super) fn total(&self) -> &Arc<PoolTotal<M>> {
+    pub(super) fn total(&self) -> &Arc<PoolLimit<M>> {
         &self.total
     }
 
     /// Starts the collector, if there is to be one.
-    pub(crate) fn start(self: &Arc<Self>, tended: Arc<dyn Tend>) -> io::Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, tended: Arc<dyn Collector>) -> io::Result<()> {
         let Some(crew) = &self.crew else {
             return Ok(());
         };
@@ -136,7 +136,7 @@ impl<M: ConnectionManager> Family<M> {
     /// The collector should look at this pool at `due`, at the latest.
     fn call_by(&self, id: u64, due: Instant) {
         if let Some(crew) = &self.crew {
-            self.desk.plan(id, due);
+            self.desk.wake_by(id, due);
             crew.call_by(due);
         }
     }
@@ -148,24 +148,24 @@ impl<M: ConnectionManager> Family<M> {
         self.crew.as_ref().is_some_and(|crew| crew.nudge())
     }
 
-    pub(super) fn bell(&self, engine: &PoolEngine<M>) -> Option<Bell> {
+    pub(super) fn bell(&self, engine: &PoolEngine<M>) -> Option<Executor> {
         let (crew, share) = self.crew.as_ref().zip(engine.member())?;
         let desk = Arc::clone(&self.desk);
-        Some(Bell::shared(Arc::clone(crew), desk, share.id()))
+        Some(Executor::shared(Arc::clone(crew), desk, share.id()))
     }
 
     /// One more pool.
     pub(crate) fn add(self: &Arc<Self>, manager: M) -> Arc<Shared<M>> {
         let (ticker, observer) = (self.ticker.clone(), self.observer.clone());
         let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, Some(self));
-        let id = shared.id_in_family();
+        let id = shared.id_in_group();
         let member = Arc::downgrade(&shared);
         self.roll.lock().members.insert(id, member);
         if shared.min_idle.load(Relaxed) > 0 {
-            shared.nudge();
+            shared.wake_collector();
         } else if let Some(limit) = shared.ages.idle {
-            let now = shared.moment();
-            shared.call_for(now.tick.saturating_add(limit), now);
+            let now = shared.now();
+            shared.wake_at_tick(now.tick.saturating_add(limit), now);
         }
         shared
     }
@@ -173,28 +173,28 @@ impl<M: ConnectionManager> Family<M> {
     /// Ends a pool that has nothing open and nobody waiting; false if it has. `at_rest`: only if it has
     /// not been used for long either, nor been told to pause by its backend.
     pub(crate) fn remove(&self, shared: &Arc<Shared<M>>, at_rest: bool) -> bool {
-        if at_rest && !shared.is_at_rest() {
+        if at_rest && !shared.is_unused() {
             return false;
         }
         if !shared.engine.close_if_empty(real_now()) {
             return false;
         }
-        let id = shared.id_in_family();
+        let id = shared.id_in_group();
         self.desk.forget(id);
         let mut roll = self.roll.lock();
         roll.members.remove(&id);
-        roll.past_latencies.absorb(&shared.meter);
+        roll.retired_latencies.absorb(&shared.meter);
         let last = PoolStats {
             min_idle: 0,
             ..shared.stats()
         };
-        roll.past.absorb(&last);
+        roll.retired_stats.absorb(&last);
         true
     }
 
     /// Nothing is open and nobody waits, and that has been so for long: it may be removed.
-    pub(crate) fn is_done_with(&self, shared: &Arc<Shared<M>>) -> bool {
-        shared.engine.lock().is_empty_and_unused() && shared.is_at_rest()
+    pub(crate) fn may_remove(&self, shared: &Arc<Shared<M>>) -> bool {
+        shared.engine.lock().is_empty_and_unused() && shared.is_unused()
     }
 
     fn member(&self, id: u64) -> Option<Arc<Shared<M>>> {
@@ -220,7 +220,7 @@ impl<M: ConnectionManager> Family<M> {
     }
 
     /// Does what an event in one of the pools left to be done in others.
-    pub(super) fn follow(&self, rest: PoolEffects<M>) {
+    pub(super) fn run_followups(&self, rest: PoolActions<M>) {
         let mut lacks_room = rest.lacks_room;
         let mut todo = VecDeque::from(rest.followups);
         while let Some(next) = todo.pop_front() {
@@ -229,7 +229,7 @@ impl<M: ConnectionManager> Family<M> {
                 Followup::Waiter(id) => {
                     if let Some(member) = self.member(id) {
                         let effects = member.engine.settle(&mut member.engine.lock(), real_now());
-                        let rest = member.run_here(effects);
+                        let rest = member.run_own(effects);
                         lacks_room |= rest.lacks_room;
                         todo.extend(rest.followups);
                     }
@@ -246,7 +246,7 @@ impl<M: ConnectionManager> Family<M> {
         let now = self.moment();
         for retired in self.total.evict_for_waiters(now) {
             let shared = Arc::clone(&retired.entry.shared);
-            shared.evict_surplus(retired, RejectReason::MadeRoom);
+            shared.evict_rejected(retired, RejectReason::MadeRoom);
         }
         if let Some((end, id)) = self.total.next_soft_deadline(now.real) {
             self.call_by(id, end);
@@ -259,9 +259,9 @@ impl<M: ConnectionManager> Family<M> {
             let Some(member) = self.member(id) else {
                 continue;
             };
-            let (_, next) = member.pass();
+            let (_, next) = member.sweep_pass();
             if let Some(next) = next {
-                self.desk.plan(id, next);
+                self.desk.wake_by(id, next);
             }
             then(&member);
         }
@@ -272,12 +272,12 @@ impl<M: ConnectionManager> Family<M> {
     pub(crate) fn sweep(&self) -> SweepReport {
         let mut sum = SweepReport::default();
         for member in self.all() {
-            let (report, next) = member.pass();
+            let (report, next) = member.sweep_pass();
             sum.evicted += report.evicted;
             sum.checks_started += report.checks_started;
             sum.creates_started += report.creates_started;
             if let Some(next) = next {
-                self.call_by(member.id_in_family(), next);
+                self.call_by(member.id_in_group(), next);
             }
         }
         sum
@@ -290,8 +290,8 @@ impl<M: ConnectionManager> Family<M> {
         let latencies = Meter::default();
         let (members, mut sum) = {
             let roll = self.roll.lock();
-            latencies.absorb(&roll.past_latencies);
-            (roll.members(), roll.past.clone())
+            latencies.absorb(&roll.retired_latencies);
+            (roll.members(), roll.retired_stats.clone())
         };
         let gauges: Vec<_> = {
             let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
@@ -344,13 +344,13 @@ impl<M: ConnectionManager> Family<M> {
     fn emit(&self, event: &PoolEvent) {
         let heard = self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF;
         if heard
-            && !tell(
+            && !notify(
                 self.observer.as_deref(),
                 event,
                 line_of(&self.log_limit, event),
             )
         {
-            self.roll.lock().past.panics += 1;
+            self.roll.lock().retired_stats.panics += 1;
         }
     }
 
@@ -363,7 +363,7 @@ impl<M: ConnectionManager> Family<M> {
 
     /// A get that failed without a pool of its own to count it.
     fn count_failed_get(&self, also: impl FnOnce(&mut PoolStats)) {
-        let past = &mut self.roll.lock().past;
+        let past = &mut self.roll.lock().retired_stats;
         past.gets += 1;
         past.failed_gets += 1;
         also(past);
@@ -414,11 +414,11 @@ impl<M: ConnectionManager> Family<M> {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Its number among the pools of a keyed pool.
-    pub(crate) fn id_in_family(&self) -> u64 {
+    pub(crate) fn id_in_group(&self) -> u64 {
         self.engine.member().map_or(0, |share| share.id())
     }
 
-    pub(super) fn is_one_of_many_and_empty(&self) -> bool {
+    pub(super) fn is_empty_key(&self) -> bool {
         self.family.is_some() && self.engine.lock().taken() == 0
     }
 

@@ -5,29 +5,29 @@
 
 use crate::clock::real_now;
 use crate::sync::outer::Mutex;
-use crate::workers::Crew;
+use crate::workers::WorkerPool;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) struct Bell {
-    crew: Arc<Crew>,
-    desk: Option<(Arc<Desk>, u64)>,
+pub(super) struct Executor {
+    crew: Arc<WorkerPool>,
+    desk: Option<(Arc<SweepSchedule>, u64)>,
 }
 
-impl Bell {
-    pub(super) fn own(crew: Arc<Crew>) -> Self {
+impl Executor {
+    pub(super) fn own(crew: Arc<WorkerPool>) -> Self {
         Self { crew, desk: None }
     }
 
     /// The bell of one pool among several.
-    pub(super) fn shared(crew: Arc<Crew>, desk: Arc<Desk>, id: u64) -> Self {
+    pub(super) fn shared(crew: Arc<WorkerPool>, desk: Arc<SweepSchedule>, id: u64) -> Self {
         let desk = Some((desk, id));
         Self { crew, desk }
     }
 
     /// The crew, if it is this pool's own.
-    pub(super) fn own_crew(&self) -> Option<&Arc<Crew>> {
+    pub(super) fn own_crew(&self) -> Option<&Arc<WorkerPool>> {
         self.desk.is_none().then_some(&self.crew)
     }
 
@@ -39,7 +39,7 @@ impl Bell {
     /// The collector should come at `due`, at the latest.
     pub(super) fn call_by(&self, due: Instant) {
         if let Some((desk, id)) = &self.desk {
-            desk.plan(*id, due);
+            desk.wake_by(*id, due);
         }
         self.crew.call_by(due);
     }
@@ -55,16 +55,16 @@ impl Bell {
 
 /// Which pools the collector should look at, and when.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<Plans>);
+pub(crate) struct SweepSchedule(Mutex<Schedule>);
 
 #[derive(Default)]
-struct Plans {
+struct Schedule {
     due: BTreeSet<(Instant, u64)>,
     of: HashMap<u64, Instant>,
-    nudged: BTreeSet<u64>,
+    wake_now: BTreeSet<u64>,
 }
 
-impl Plans {
+impl Schedule {
     fn forget(&mut self, id: u64) {
         if let Some(due) = self.of.remove(&id) {
             self.due.remove(&(due, id));
@@ -72,13 +72,13 @@ impl Plans {
     }
 }
 
-impl Desk {
+impl SweepSchedule {
     pub(crate) fn nudge(&self, id: u64) {
-        self.0.lock().nudged.insert(id);
+        self.0.lock().wake_now.insert(id);
     }
 
     /// This pool is to be looked at by then.
-    pub(crate) fn plan(&self, id: u64, due: Instant) {
+    pub(crate) fn wake_by(&self, id: u64, due: Instant) {
         let mut plans = self.0.lock();
         if plans.of.get(&id).is_none_or(|planned| due < *planned) {
             plans.forget(id);
@@ -91,14 +91,14 @@ impl Desk {
     pub(crate) fn forget(&self, id: u64) {
         let mut plans = self.0.lock();
         plans.forget(id);
-        plans.nudged.remove(&id);
+        plans.wake_now.remove(&id);
     }
 
     /// Those that are to be looked at now.
     pub(crate) fn take_due(&self) -> BTreeSet<u64> {
         let now = real_now();
         let mut plans = self.0.lock();
-        let mut ids = std::mem::take(&mut plans.nudged);
+        let mut ids = std::mem::take(&mut plans.wake_now);
         while let Some((due, id)) = plans.due.first().copied() {
             if due > now {
                 break;
@@ -116,7 +116,7 @@ impl Desk {
     /// When the next one is due; at once, if one was named meanwhile.
     pub(crate) fn next(&self) -> Option<Instant> {
         let plans = self.0.lock();
-        match plans.nudged.is_empty() {
+        match plans.wake_now.is_empty() {
             true => plans.due.first().map(|(due, _)| *due),
             false => Some(real_now()),
         }
@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn the_collector_looks_at_those_that_are_due_and_at_no_others() {
-        let desk = Desk::default();
+        let desk = SweepSchedule::default();
         let now = real_now();
         let later = now + Duration::from_secs(60);
-        desk.plan(1, now);
-        desk.plan(2, later);
-        desk.plan(3, later);
+        desk.wake_by(1, now);
+        desk.wake_by(2, later);
+        desk.wake_by(3, later);
         desk.nudge(3);
         desk.nudge(4);
         assert_eq!(desk.take_due().into_iter().collect::<Vec<_>>(), [1, 3, 4]);
@@ -145,11 +145,11 @@ mod tests {
 
     #[test]
     fn the_earliest_plan_counts_and_a_forgotten_one_does_not() {
-        let desk = Desk::default();
+        let desk = SweepSchedule::default();
         let now = real_now();
-        desk.plan(1, now + Duration::from_secs(2));
-        desk.plan(1, now + Duration::from_secs(1));
-        desk.plan(1, now + Duration::from_secs(3));
+        desk.wake_by(1, now + Duration::from_secs(2));
+        desk.wake_by(1, now + Duration::from_secs(1));
+        desk.wake_by(1, now + Duration::from_secs(3));
         assert_eq!(desk.next(), Some(now + Duration::from_secs(1)));
         desk.forget(1);
         assert_eq!(desk.next(), None);
