@@ -76,7 +76,7 @@ impl<M: ConnectionManager> PooledConnection<M> {
     /// be created in its place. Returns at once (without a collector: after `dispose`).
     pub fn discard(this: Self) {
         let held = Self::into_held(this);
-        let shared = Arc::clone(&held.node.shared);
+        let shared = Arc::clone(&held.pooled.shared);
         shared.discard(held);
     }
 
@@ -99,8 +99,8 @@ impl<M: ConnectionManager> PooledConnection<M> {
     /// ```
     pub fn clear_generation(this: Self) {
         let held = Self::into_held(this);
-        let shared = Arc::clone(&held.node.shared);
-        let generation = held.node.generation();
+        let shared = Arc::clone(&held.pooled.shared);
+        let generation = held.pooled.generation();
         shared.discard(held);
         shared.clear_generation(generation);
     }
@@ -109,7 +109,7 @@ impl<M: ConnectionManager> PooledConnection<M> {
     #[must_use = "the connection is the caller's now"]
     pub fn detach(this: Self) -> M::Connection {
         let held = Self::into_held(this);
-        let shared = Arc::clone(&held.node.shared);
+        let shared = Arc::clone(&held.pooled.shared);
         shared.detach(held)
     }
 
@@ -133,7 +133,7 @@ impl<M: ConnectionManager> Deref for PooledConnection<M> {
 
     #[inline]
     fn deref(&self) -> &M::Connection {
-        &self.held().node.connection
+        &self.held().pooled.connection
     }
 }
 
@@ -142,13 +142,13 @@ impl<M: ConnectionManager> DerefMut for PooledConnection<M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
         let held = self.held.as_mut();
         let held = held.expect("bug: a guard without a connection");
-        &mut held.node.connection
+        &mut held.pooled.connection
     }
 }
 
 impl<M: ConnectionManager> fmt::Debug for PooledConnection<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = &self.held().node;
+        let node = &self.held().pooled;
         f.debug_struct("PooledConnection")
             .field("pool", &node.shared.name)
             .field("id", &node.id)

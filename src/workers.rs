@@ -64,7 +64,7 @@ struct State {
     refused: usize,
     /// When the collector is to come at the latest.
     due: Option<Instant>,
-    nudged: bool,
+    wake_now: bool,
     closed: bool,
     handles: Vec<JoinHandle<()>>,
     /// Callers that wait until no thread is left, and then join them.
@@ -192,7 +192,7 @@ impl WorkerPool {
         if state.collecting {
             // Other workers may be there, but who knows what they are busy with.
             state.refused += 1;
-            state.nudged = true;
+            state.wake_now = true;
             self.collector.notify_one();
             return;
         }
@@ -275,7 +275,7 @@ impl WorkerPool {
                 return;
             }
             state.due = [state.due, next].into_iter().flatten().min();
-            while !(state.nudged || state.closed && state.pending() == 0) {
+            while !(state.wake_now || state.closed && state.pending() == 0) {
                 match state.due {
                     None => self.collector.wait(&mut state),
                     Some(due) => {
@@ -285,7 +285,7 @@ impl WorkerPool {
                     }
                 }
             }
-            state.nudged = false;
+            state.wake_now = false;
             state.due = None;
         }
     }
@@ -320,7 +320,7 @@ impl WorkerPool {
     }
 
     /// The collector should come at `due`, at the latest.
-    pub(crate) fn call_by(&self, due: Instant) {
+    pub(crate) fn wake_by(&self, due: Instant) {
         self.call(&mut self.state.lock(), due);
     }
 
@@ -332,9 +332,9 @@ impl WorkerPool {
     }
 
     /// The collector should come now. False once it is gone for good.
-    pub(crate) fn nudge(&self) -> bool {
+    pub(crate) fn wake(&self) -> bool {
         let mut state = self.state.lock();
-        state.nudged = true;
+        state.wake_now = true;
         self.collector.notify_one();
         !state.closed
     }

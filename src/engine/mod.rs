@@ -266,7 +266,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         match gate & (HEAD_WAITING | NOTIFY_HEAD) {
             0 => true,
-            YOUNG => self.nanos(now()) < self.head_due_at.load(Ordering::Relaxed),
+            HEAD_WAITING => self.nanos(now()) < self.head_due_at.load(Ordering::Relaxed),
             _ => false,
         }
     }

@@ -81,10 +81,10 @@ where
         factory: impl Fn(&K) -> M + Send + Sync + 'static,
     ) -> Result<KeyedPool<K, M>, BuildError<M::Error>> {
         let config = self.checked()?;
-        let family = PoolGroup::new(config, self.max_total, self.clock, self.observer);
-        let keys = Keys::new(family, Box::new(factory));
+        let group = PoolGroup::new(config, self.max_total, self.clock, self.observer);
+        let keys = Keys::new(group, Box::new(factory));
         let tended = Arc::new(PoolCollector(Arc::clone(&keys)));
-        keys.family.start(tended).map_err(BuildError::Thread)?;
+        keys.group.start(tended).map_err(BuildError::Thread)?;
         Ok(KeyedPool::open(keys))
     }
 

@@ -27,7 +27,7 @@ use std::time::Instant;
 type Factory<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;
 
 pub(super) struct Keys<K, M: ConnectionManager> {
-    pub(super) family: Arc<PoolGroup<M>>,
+    pub(super) group: Arc<PoolGroup<M>>,
     pools: ShardedLock<Pools<K, M>>,
     /// Keys whose manager is being made, with a number each: one is removed without asking the key.
     making: Mutex<Vec<(u64, Caught<K>)>>,
@@ -79,9 +79,9 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    pub(super) fn new(family: Arc<PoolGroup<M>>, factory: Factory<K, M>) -> Arc<Self> {
+    pub(super) fn new(group: Arc<PoolGroup<M>>, factory: Factory<K, M>) -> Arc<Self> {
         Arc::new(Self {
-            family,
+            group,
             pools: ShardedLock::new(Pools {
                 by_key: HashMap::new(),
                 keys: HashMap::new(),
@@ -135,12 +135,12 @@ where
                 return Ok(pool);
             }
             if self.is_closed() {
-                return Err(self.family.closed());
+                return Err(self.group.closed());
             }
             let now = real_now();
             if deadline.is_some_and(|deadline| deadline <= now) {
                 let waited = now.saturating_duration_since(since);
-                return Err(self.family.timed_out(waited));
+                return Err(self.group.timed_out(waited));
             }
             if !making.iter().any(|(_, other)| **other == *key) {
                 making.push((number, Caught::new(key.clone())));
@@ -159,7 +159,7 @@ where
         // The key's own code may panic as it is put into the map, and others wait for this one.
         let made = catch_unwind(AssertUnwindSafe(|| match manager {
             Ok(manager) => self.insert(key, manager),
-            Err(payload) => Err(self.family.factory_panicked(payload)),
+            Err(payload) => Err(self.group.factory_panicked(payload)),
         }));
         let mut making = self.making.lock();
         let own = making.iter().position(|(other, _)| *other == number);
@@ -172,12 +172,12 @@ where
 
     fn insert(&self, key: &K, manager: M) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
         let keys = [Caught::new(key.clone()), Caught::new(key.clone())];
-        let pool = self.family.add(manager);
+        let pool = self.group.add(manager);
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
             drop(pools);
             pool.close();
-            return Err(self.family.closed());
+            return Err(self.group.closed());
         }
         let [in_map, by_number] = keys;
         let inserted = catch_unwind(AssertUnwindSafe(|| {
@@ -186,7 +186,7 @@ where
         if let Err(payload) = inserted {
             // Its Hash or its Eq panicked: nobody will find this pool.
             drop(pools);
-            self.family.remove(&pool, false);
+            self.group.remove(&pool, false);
             self.drop_outside_lock([pool]);
             resume_unwind(payload);
         }
@@ -209,7 +209,7 @@ where
         }
         let is_kept = |pool: &Arc<Shared<M>>| but.is_some_and(|but| Arc::ptr_eq(but, pool));
         pools.by_key.retain(|_, pool| {
-            let goes = !is_kept(pool) && self.family.remove(pool, false);
+            let goes = !is_kept(pool) && self.group.remove(pool, false);
             if goes {
                 pools.keys.remove(&pool.id_in_group());
                 removed.push(Arc::clone(pool));
@@ -243,14 +243,14 @@ where
 
     /// Removes this pool if its key is not used any more.
     fn let_go(&self, pool: &Arc<Shared<M>>) {
-        if !self.family.may_remove(pool) {
+        if !self.group.may_remove(pool) {
             return;
         }
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
             return;
         }
-        if !self.family.remove(pool, true) {
+        if !self.group.remove(pool, true) {
             return;
         }
         let key = pools.keys.remove(&pool.id_in_group());
@@ -276,7 +276,7 @@ where
         let first = !std::mem::replace(&mut pools.closed, true);
         drop(pools);
         if first {
-            self.family.close();
+            self.group.close();
             // Who waits for a manager has to hear of it; with the lock, or one of them misses it.
             drop(self.making.lock());
             self.made.notify_all();
@@ -294,6 +294,6 @@ where
     M: ConnectionManager,
 {
     fn tend(&self) -> Option<Instant> {
-        self.0.family.tend(|pool| self.0.let_go(pool))
+        self.0.group.tend(|pool| self.0.let_go(pool))
     }
 }

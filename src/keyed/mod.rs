@@ -183,14 +183,14 @@ where
     /// What lies ready for this key. Err with what it took and could not vouch for.
     #[inline]
     fn get_warm(&self, key: &K, tries: bool) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
-        let now = self.keys.family.tick();
+        let now = self.keys.group.tick();
         let found = self.keys.with(key, |pool| pool.try_fast(now));
         match found {
             None | Some(Found::Nothing) => Err(None),
-            Some(Found::Stale(loan)) => Err(Some(loan)),
-            Some(Found::Fresh(loan)) => {
-                let loan = Shared::finish_fast(loan, tries);
-                loan.map(PooledConnection::new).ok_or(None)
+            Some(Found::Stale(checkout)) => Err(Some(checkout)),
+            Some(Found::Fresh(checkout)) => {
+                let checkout = Shared::finish_fast(checkout, tries);
+                checkout.map(PooledConnection::new).ok_or(None)
             }
         }
     }
@@ -205,20 +205,20 @@ where
         mut found: Option<PoolCheckout<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let at = Location::caller();
-        let family = &self.keys.family;
-        let budget = budget.unwrap_or(GetTimeout::For(family.config().get_timeout));
+        let group = &self.keys.group;
+        let budget = budget.unwrap_or(GetTimeout::For(group.config().get_timeout));
         let (since, deadline) = budget.from(real_now());
         loop {
             let pool = match &found {
-                Some(loan) => Arc::clone(&loan.entry.shared),
+                Some(checkout) => Arc::clone(&checkout.entry.shared),
                 None => self.keys.find_or_make(key, since, deadline)?,
             };
             let budget = GetTimeout::Since(since, deadline);
             match pool.get_slow(budget, at, found.take()) {
-                Ok(loan) => return Ok(PooledConnection::new(loan)),
+                Ok(checkout) => return Ok(PooledConnection::new(checkout)),
                 // The pool of this key was removed between the look for it and the look into it.
                 Err(GetError::Closed { .. }) if !self.keys.is_closed() => {}
-                Err(GetError::Closed { .. }) => return Err(family.closed()),
+                Err(GetError::Closed { .. }) => return Err(group.closed()),
                 Err(error) => return Err(error),
             }
         }
@@ -230,7 +230,7 @@ where
     fn try_cold(&self, key: &K, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
         let at = Location::caller();
         let pool = match &found {
-            Some(loan) => Arc::clone(&loan.entry.shared),
+            Some(checkout) => Arc::clone(&checkout.entry.shared),
             None => self.keys.find(key)?,
         };
         pool.try_get_slow(at, found).map(PooledConnection::new)
@@ -242,7 +242,7 @@ where
     /// connections: fractions of a microsecond for each key, during which their slow paths wait.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.keys.family.stats()
+        self.keys.group.stats()
     }
 
     /// The statistics of one key; `None` if it has no pool now.
@@ -276,7 +276,7 @@ where
     /// Who holds what, of all keys. Empty unless `leak_threshold` is set.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
-        self.keys.family.holders()
+        self.keys.group.holders()
     }
 
     /// Evicts every connection of today's generation, of all keys, as [`Pool::clear`](crate::Pool::clear)
@@ -297,7 +297,7 @@ where
     /// One whole pass of the collector over every key, as [`Pool::sweep`](crate::Pool::sweep); then keys
     /// with nothing open and nobody waiting are removed.
     pub fn sweep(&self) -> SweepReport {
-        let report = self.keys.family.sweep();
+        let report = self.keys.group.sweep();
         self.keys.clear_out(None);
         report
     }
@@ -325,13 +325,13 @@ where
                 Some(left) => left.add(more),
             }
         }
-        let gone = self.keys.family.wait_gone(deadline);
+        let gone = self.keys.group.wait_gone(deadline);
         match left {
             Some(left) => Err(left),
             None if gone => Ok(()),
             // A thread that has not ended is in a hook, or about to leave one.
             None => Err(StillInUse {
-                pool: Arc::clone(self.keys.family.name()),
+                pool: Arc::clone(self.keys.group.name()),
                 in_use: 0,
                 hooks_running: 1,
                 holders: Vec::new(),
@@ -348,13 +348,13 @@ where
     /// The name, which all keys share.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.keys.family.name()
+        self.keys.group.name()
     }
 
     /// The settings, which hold for each key. `max_size` is `max_per_key`.
     #[must_use]
     pub fn config(&self) -> PoolConfig {
-        self.keys.family.config().clone()
+        self.keys.group.config().clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
 
-use super::node::Freshness;
+use super::pooled::Freshness;
 use super::tend::PoolCollector;
 use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
@@ -20,14 +20,14 @@ const OTHERS_PAUSE: Duration = Duration::from_millis(5);
 impl<M: ConnectionManager> Shared<M> {
     /// Starts the collector, if this pool has one.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
-        let Some(crew) = self.own_workers() else {
+        let Some(workers) = self.own_workers() else {
             return Ok(());
         };
-        crew.start(Arc::new(PoolCollector(Arc::clone(self))))?;
+        workers.start(Arc::new(PoolCollector(Arc::clone(self))))?;
         if let Some(clock) = self.ticker.custom() {
-            let crew = Arc::downgrade(crew);
+            let workers = Arc::downgrade(workers);
             clock.on_jump(Box::new(move || {
-                crew.upgrade().is_some_and(|crew| crew.nudge())
+                workers.upgrade().is_some_and(|workers| workers.wake())
             }));
         }
         Ok(())
@@ -62,14 +62,14 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     fn begin_generation(self: &Arc<Self>, generation: u64) {
-        let effects = self.engine.begin_generation(generation, real_now());
-        self.run(effects);
+        let actions = self.engine.begin_generation(generation, real_now());
+        self.run(actions);
         let idle: Vec<_> = self.engine.take_all(self.ticker.tick()).collect();
-        for loan in idle {
-            if loan.entry.generation < generation {
-                self.evict(loan, EvictReason::Cleared);
+        for checkout in idle {
+            if checkout.entry.generation < generation {
+                self.evict(checkout, EvictReason::Cleared);
             } else {
-                self.put_back(loan);
+                self.put_back(checkout);
             }
         }
         // The idle connections that a waiter could have had are gone, and their slots may take long to be
@@ -89,28 +89,28 @@ impl<M: ConnectionManager> Shared<M> {
             if !matches!(slot.stamp(), Stamp::Idle(_)) {
                 continue;
             }
-            let Some((look, mut loan)) = self.take_to_check(slot, now, CheckFor::Inspect, || true)
+            let Some((look, mut checkout)) = self.take_to_check(slot, now, CheckFor::Inspect, || true)
             else {
                 continue;
             };
-            let info = loan.entry.info(slot.uses(), loan.idle_since, now.tick);
-            let connection = &mut loan.entry.connection;
+            let info = checkout.entry.info(slot.uses(), checkout.idle_since, now.tick);
+            let connection = &mut checkout.entry.connection;
             let kept = catch_unwind(AssertUnwindSafe(|| keep(connection, &info)));
             if let Ok(true) = kept {
-                loan.entry.freshness = Freshness::Not;
-                let generation = loan.entry.generation;
-                self.run_returned(self.engine.end_inspection(look, loan, generation, real_now()));
+                checkout.entry.freshness = Freshness::Not;
+                let generation = checkout.entry.generation;
+                self.run_returned(self.engine.end_inspection(look, checkout, generation, real_now()));
                 continue;
             }
             self.engine.end_check(look);
             match kept {
                 Ok(_) => {
                     evicted += 1;
-                    self.evict(loan, EvictReason::Rejected);
+                    self.evict(checkout, EvictReason::Rejected);
                 }
                 Err(panic) => {
                     // The caller's own panic: it goes on, but not with a connection in an unknown state.
-                    self.evict(loan, EvictReason::Panicked);
+                    self.evict(checkout, EvictReason::Panicked);
                     resume_unwind(panic);
                 }
             }
@@ -123,23 +123,23 @@ impl<M: ConnectionManager> Shared<M> {
         connection: M::Connection,
     ) -> Result<(), AddError<M::Connection>> {
         let now = self.now();
-        let mut core = self.engine.lock();
-        let mut node = self.node(connection, now.tick, core.generation);
+        let mut state = self.engine.lock();
+        let mut pooled = self.pooled(connection, now.tick, state.generation);
         // Nobody vouches for it, and a failing on_checkout is not a failed create.
-        node.freshness = Freshness::Not;
-        let expires = node.expires;
-        match self.engine.add(&mut core, node, now, expires) {
-            Ok(mut loan) => {
-                drop(core);
-                loan.entry.install(loan.slot.uses());
+        pooled.freshness = Freshness::Not;
+        let expires = pooled.expires;
+        match self.engine.add(&mut state, pooled, now, expires) {
+            Ok(mut checkout) => {
+                drop(state);
+                checkout.entry.install(checkout.slot.uses());
                 self.wake_for_new(expires, now);
-                self.return_connection(loan, now.tick, true);
+                self.return_connection(checkout, now.tick, true);
                 Ok(())
             }
-            Err(node) => {
-                let (closed, max_size) = (core.closed, core.max_size);
-                drop(core);
-                let (pool, connection) = (Arc::clone(&self.name), node.connection);
+            Err(pooled) => {
+                let (closed, max_size) = (state.closed, state.max_size);
+                drop(state);
+                let (pool, connection) = (Arc::clone(&self.name), pooled.connection);
                 Err(if closed {
                     AddError::Closed { pool, connection }
                 } else {
@@ -158,10 +158,10 @@ impl<M: ConnectionManager> Shared<M> {
         self.check_sizes(max_size, min_idle)?;
         self.report_resize(max_size, min_idle);
         let now = self.now();
-        let effects = self.engine.resize(max_size, now.real);
-        self.run(effects);
-        for retired in self.engine.evict_excess(now) {
-            self.evict_rejected(retired, RejectReason::Shrunk);
+        let actions = self.engine.resize(max_size, now.real);
+        self.run(actions);
+        for evicted in self.engine.evict_excess(now) {
+            self.evict_rejected(evicted, RejectReason::Shrunk);
         }
         self.wake_collector();
         Ok(())
@@ -204,7 +204,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     pub(crate) fn suspend(self: &Arc<Self>, on: bool) {
-        let Some(effects) = self.engine.suspend(on, real_now()) else {
+        let Some(actions) = self.engine.suspend(on, real_now()) else {
             return;
         };
         // Before the waiters that can go on now are served.
@@ -212,7 +212,7 @@ impl<M: ConnectionManager> Shared<M> {
             true => PoolEvent::Suspended { pool },
             false => PoolEvent::Resumed { pool },
         });
-        self.run(effects);
+        self.run(actions);
         self.wake_collector();
     }
 
@@ -242,7 +242,7 @@ impl<M: ConnectionManager> Shared<M> {
         loop {
             // As many as may be, the lowest slot first; what is not idle any more needs no check.
             while let Some(slot) = idle.first() {
-                let Some((check, loan)) = self.take_to_check(slot, now, CheckFor::Pool, || true)
+                let Some((check, checkout)) = self.take_to_check(slot, now, CheckFor::Pool, || true)
                 else {
                     if matches!(slot.stamp(), Stamp::Idle(_)) {
                         break;
@@ -254,7 +254,7 @@ impl<M: ConnectionManager> Shared<M> {
                 checked += 1;
                 tally.0.lock().left += 1;
                 let tally = Arc::clone(&tally);
-                self.run_background_check(check, loan, move |well| {
+                self.run_background_check(check, checkout, move |well| {
                     let mut count = tally.0.lock();
                     count.left -= 1;
                     count.failed += usize::from(!well);
@@ -296,20 +296,20 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Closes, waits for nothing. Safe to call from anywhere, hooks included.
     pub(crate) fn close(self: &Arc<Self>) {
-        let Some(effects) = self.engine.close(real_now(), || Failure::Closed) else {
+        let Some(actions) = self.engine.close(real_now(), || Failure::Closed) else {
             return;
         };
-        if self.family.is_none() {
+        if self.group.is_none() {
             self.emit(|pool| PoolEvent::Closed { pool });
         }
-        self.run(effects);
+        self.run(actions);
         let idle: Vec<PoolCheckout<M>> = self.engine.take_all(self.ticker.tick()).collect();
-        for loan in idle {
-            self.evict(loan, EvictReason::Closed);
+        for checkout in idle {
+            self.evict(checkout, EvictReason::Closed);
         }
         self.write_counts(real_now(), true);
-        if let Some(crew) = self.own_workers() {
-            crew.close();
+        if let Some(workers) = self.own_workers() {
+            workers.close();
         }
     }
 
@@ -321,15 +321,15 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn close_by(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), StillInUse> {
         self.close();
         let quiet = self.engine.wait_drained(deadline);
-        let gone = quiet && self.own_workers().is_none_or(|crew| crew.wait_gone(deadline));
+        let gone = quiet && self.own_workers().is_none_or(|workers| workers.wait_gone(deadline));
         if gone {
             return Ok(());
         }
-        let core = self.engine.lock();
-        let in_use = self.engine.in_use(&core).saturating_sub(core.checking);
+        let state = self.engine.lock();
+        let in_use = self.engine.in_use(&state).saturating_sub(state.checking);
         // A thread that has not ended is in a hook, or about to leave one.
-        let hooks_running = core.hooks_running().max(usize::from(quiet));
-        drop(core);
+        let hooks_running = state.hooks_running().max(usize::from(quiet));
+        drop(state);
         Err(StillInUse {
             pool: Arc::clone(&self.name),
             in_use,

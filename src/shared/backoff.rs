@@ -71,53 +71,53 @@ impl<M: ConnectionManager> Shared<M> {
     /// A create that began at `since` has failed: nobody tries again before the pause is over.
     pub(super) fn start_backoff(&self, since: Instant, now: Instant) {
         // The engine's lock inside this one: a success at the same moment must not mix with it.
-        let mut backing = self.backoff.lock();
-        let known = backing.decided.max(backing.succeeded);
+        let mut backoff = self.backoff.lock();
+        let known = backoff.decided.max(backoff.succeeded);
         if known.is_some_and(|known| since < known) {
             return;
         }
-        backing.failures = backing.failures.saturating_add(1);
-        backing.decided = Some(now);
-        let pause = backing.rule.pause(backing.failures, random_unit());
-        let longest = backing.rule.cut(backing.longest_for_waiters, random_unit());
+        backoff.failures = backoff.failures.saturating_add(1);
+        backoff.decided = Some(now);
+        let pause = backoff.rule.pause(backoff.failures, random_unit());
+        let longest = backoff.rule.cut(backoff.longest_for_waiters, random_unit());
         let pause = pause.min(LONGEST);
-        let mut core = self.engine.lock();
-        core.paused_until = now.checked_add(pause);
-        core.paused_for_waiters_until = now.checked_add(pause.min(longest));
-        let until = core.backoff_until();
-        core.failing = true;
-        core.max_creating = 1;
-        drop(core);
-        drop(backing);
+        let mut state = self.engine.lock();
+        state.paused_until = now.checked_add(pause);
+        state.paused_for_waiters_until = now.checked_add(pause.min(longest));
+        let until = state.backoff_until();
+        state.failing = true;
+        state.max_creating = 1;
+        drop(state);
+        drop(backoff);
         self.wake_by(until);
     }
 
     /// A create that began at `since` has succeeded, or (without) a new connection has passed its first
     /// checkout. Whoever waits because of the pause goes on.
     pub(super) fn reset_backoff(self: &Arc<Self>, since: Option<Instant>) {
-        let mut backing = self.backoff.lock();
-        if backing.fails_at_checkout && since.is_some() {
+        let mut backoff = self.backoff.lock();
+        if backoff.fails_at_checkout && since.is_some() {
             return;
         }
-        let succeeded = backing.succeeded.max(since);
-        backing.succeeded = succeeded;
-        if backing.failures == 0 {
+        let succeeded = backoff.succeeded.max(since);
+        backoff.succeeded = succeeded;
+        if backoff.failures == 0 {
             return;
         }
-        *backing = BackoffState {
+        *backoff = BackoffState {
             succeeded,
             failures: 0,
             decided: None,
             fails_at_checkout: false,
-            ..*backing
+            ..*backoff
         };
-        let mut core = self.engine.lock();
-        core.paused_until = None;
-        core.paused_for_waiters_until = None;
-        core.failing = false;
-        core.max_creating = self.config.max_creating;
-        drop(core);
-        drop(backing);
+        let mut state = self.engine.lock();
+        state.paused_until = None;
+        state.paused_for_waiters_until = None;
+        state.failing = false;
+        state.max_creating = self.config.max_creating;
+        drop(state);
+        drop(backoff);
         self.set_last_create_failure(None);
         self.settle();
     }

@@ -1,6 +1,6 @@
 //! Checks: on the caller's thread when they never block, else on a thread of the pool.
 
-use super::node::{PooledConnection, Freshness};
+use super::pooled::{PooledConnection, Freshness};
 use super::{Entry, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, CheckId, Checkout, Now, Slot};
@@ -13,15 +13,15 @@ use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
     /// Runs check_aliveness on this thread.
-    pub(super) fn run_check(&self, loan: &mut PoolCheckout<M>) -> Result<(), EvictReason> {
-        let connection = &mut loan.entry.connection;
+    pub(super) fn run_check(&self, checkout: &mut PoolCheckout<M>) -> Result<(), EvictReason> {
+        let connection = &mut checkout.entry.connection;
         let hook = "check_aliveness";
         let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 self.record_error(self.now(), &*error);
-                self.log_failed_check(loan.entry.id, &*error);
+                self.log_failed_check(checkout.entry.id, &*error);
                 (EvictReason::CheckFailed, Cause::Check(error))
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
@@ -37,23 +37,23 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Has a connection checked for the waiter who counts on it.
-    pub(super) fn start_check(self: &Arc<Self>, check: CheckId, loan: PoolCheckout<M>) {
-        self.submit_check(true, check, loan, |_| ());
+    pub(super) fn start_check(self: &Arc<Self>, check: CheckId, checkout: PoolCheckout<M>) {
+        self.submit_check(true, check, checkout, |_| ());
     }
 
     /// Has a connection checked that nobody waits for; it comes back to rest if it is well, and at once if
     /// as many as may be are checked already.
-    pub(super) fn check_in_background(self: &Arc<Self>, loan: PoolCheckout<M>) {
-        let of = loan.entry.id_and_generation();
+    pub(super) fn check_in_background(self: &Arc<Self>, checkout: PoolCheckout<M>) {
+        let of = checkout.entry.id_and_generation();
         let check = {
-            let mut core = self.engine.lock();
-            let may = self.bell.is_some() && core.may_check(|| true);
+            let mut state = self.engine.lock();
+            let may = self.executor.is_some() && state.may_check(|| true);
             let purpose = CheckFor::Pool;
-            may.then(|| (self.engine).begin_check(&mut core, &loan, of, real_now(), purpose))
+            may.then(|| (self.engine).begin_check(&mut state, &checkout, of, real_now(), purpose))
         };
         match check {
-            Some(check) => self.run_background_check(check, loan, |_| ()),
-            None => self.put_back(loan),
+            Some(check) => self.run_background_check(check, checkout, |_| ()),
+            None => self.put_back(checkout),
         }
     }
 
@@ -71,11 +71,11 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn run_background_check(
         self: &Arc<Self>,
         check: CheckId,
-        loan: PoolCheckout<M>,
+        checkout: PoolCheckout<M>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
         let shared = Arc::clone(self);
-        self.submit_check(false, check, loan, move |well| {
+        self.submit_check(false, check, checkout, move |well| {
             // A pass meanwhile saw it in use: what was due then has to be looked at now.
             shared.wake_collector();
             then(well);
@@ -86,59 +86,59 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         urgent: bool,
         check: CheckId,
-        loan: PoolCheckout<M>,
+        checkout: PoolCheckout<M>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
-        let Some(bell) = &self.bell else {
-            return then(self.check(check, loan));
+        let Some(executor) = &self.executor else {
+            return then(self.check(check, checkout));
         };
         let shared = Arc::clone(self);
-        bell.submit(urgent, move || then(shared.check(check, loan)));
+        executor.submit(urgent, move || then(shared.check(check, checkout)));
     }
 
     /// A whole check on this thread; true if the connection is well.
-    fn check(self: &Arc<Self>, check: CheckId, mut loan: PoolCheckout<M>) -> bool {
+    fn check(self: &Arc<Self>, check: CheckId, mut checkout: PoolCheckout<M>) -> bool {
         // It counts as proven from the beginning of the check: what the backend did since is not known.
         let proven = self.ticker.tick();
         let now: Instant = real_now();
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
         self.wake_by(deadline);
-        let result = self.run_check(&mut loan);
+        let result = self.run_check(&mut checkout);
         if let Err(reason) = result {
-            return self.fail_check(check, loan, reason);
+            return self.fail_check(check, checkout, reason);
         }
         // Half of its time is no sign of good health.
         self.record_success(real_now().saturating_duration_since(now) > self.config.check_timeout / 2);
-        loan.entry.freshness = Freshness::Checked;
-        let generation = loan.entry.generation;
+        checkout.entry.freshness = Freshness::Checked;
+        let generation = checkout.entry.generation;
         match self
             .engine
-            .finish_check(check, loan, generation, proven, real_now())
+            .finish_check(check, checkout, generation, proven, real_now())
         {
-            Ok(handed) => self.run_returned(handed),
-            Err(loan) => {
-                self.dispose_abandoned(loan);
+            Ok(returned) => self.run_returned(returned),
+            Err(checkout) => {
+                self.dispose_abandoned(checkout);
                 return false;
             }
         }
         true
     }
 
-    fn fail_check(self: &Arc<Self>, check: CheckId, loan: PoolCheckout<M>, reason: EvictReason) -> bool {
+    fn fail_check(self: &Arc<Self>, check: CheckId, checkout: PoolCheckout<M>, reason: EvictReason) -> bool {
         if self.engine.end_check(check) {
-            self.evict(loan, reason);
+            self.evict(checkout, reason);
             // Whoever counted on this check must look for something else.
             self.settle();
         } else {
-            self.dispose_abandoned(loan);
+            self.dispose_abandoned(checkout);
         }
         false
     }
 
     /// The pool gave up on this check meanwhile, and counted that: the connection has no slot any more.
-    fn dispose_abandoned(&self, loan: PoolCheckout<M>) {
-        let Checkout { entry, .. } = loan;
+    fn dispose_abandoned(&self, checkout: PoolCheckout<M>) {
+        let Checkout { entry, .. } = checkout;
         self.run_dispose(entry);
         self.engine.end_abandoned();
         self.wake_collector();
@@ -147,7 +147,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Serves whoever can be served now.
     pub(super) fn settle(self: &Arc<Self>) {
         let now = real_now();
-        let effects = self.engine.settle(&mut self.engine.lock(), now);
-        self.run(effects);
+        let actions = self.engine.settle(&mut self.engine.lock(), now);
+        self.run(actions);
     }
 }

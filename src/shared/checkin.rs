@@ -1,6 +1,6 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::node::{Held, Flag, Freshness, span};
+use super::pooled::{Held, Flag, Freshness, span};
 use super::{PoolEngine, PoolCheckout, Shared};
 use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
@@ -14,13 +14,13 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     let Some(mut held) = guarded.take() else {
         return;
     };
-    let node = &mut *held.node;
+    let pooled = &mut *held.pooled;
     let panicked = std::thread::panicking();
     // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
-    if panicked || node.flags != 0 || !held.slot.is_in_use_since(now) {
+    if panicked || pooled.flags != 0 || !held.slot.is_in_use_since(now) {
         return check_in_slow(held, panicked);
     }
-    if let Some(reason) = check_in_hooks(&node.shared, &mut node.connection) {
+    if let Some(reason) = check_in_hooks(&pooled.shared, &mut pooled.connection) {
         return evict(held, reason, now);
     }
     if let Err(held) = put_back(held, now) {
@@ -31,13 +31,13 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
 /// Into the slot with one swap; Err if somebody waits for what comes back, or watches the slot.
 #[inline]
 fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
-    let Held { slot, node } = held;
-    let engine = &node.shared.engine;
+    let Held { slot, pooled } = held;
+    let engine = &pooled.shared.engine;
     let put = match engine.has_waiters() && must_hand_off(engine) {
-        true => Err(node),
-        false => slot.try_return(node, now),
+        true => Err(pooled),
+        false => slot.try_return(pooled, now),
     };
-    put.map_err(|node| Held { slot, node })
+    put.map_err(|pooled| Held { slot, pooled })
 }
 
 #[cold]
@@ -72,23 +72,23 @@ fn check_in_hooks<M: ConnectionManager>(
 #[cold]
 #[inline(never)]
 fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
-    let node = &mut *held.node;
-    let now = node.shared.ticker.tick();
+    let pooled = &mut *held.pooled;
+    let now = pooled.shared.ticker.tick();
     // A connection that a panic drops is not asked: nobody knows what state it is in.
-    let reason = if panicked && !node.is(Flag::Panicking) {
+    let reason = if panicked && !pooled.is(Flag::Panicking) {
         Some(EvictReason::Panicked)
     } else {
-        check_in_hooks(&node.shared, &mut node.connection)
+        check_in_hooks(&pooled.shared, &mut pooled.connection)
     };
-    let spent = node.is(Flag::LastUse).then_some(EvictReason::MaxUses);
-    let expired = (now >= node.expires).then_some(EvictReason::MaxLifetime);
+    let spent = pooled.is(Flag::LastUse).then_some(EvictReason::MaxUses);
+    let expired = (now >= pooled.expires).then_some(EvictReason::MaxLifetime);
     if let Some(reason) = reason.or(spent).or(expired) {
         return evict(held, reason, now);
     }
-    node.flags &= Flag::LASTING;
+    pooled.flags &= Flag::LASTING;
     // Only where it must outlive the connection's return: two threads must not meet at its count.
-    let tended = node.shared.bell.is_none().then(|| Arc::clone(&node.shared));
-    held.node.shared.record_check_in(&held, now);
+    let tended = pooled.shared.executor.is_none().then(|| Arc::clone(&pooled.shared));
+    held.pooled.shared.record_check_in(&held, now);
     if let Err(held) = put_back(held, now) {
         return return_through_lock(held, now);
     }
@@ -100,10 +100,10 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
 #[cold]
 #[inline(never)]
 fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
-    let shared = Arc::clone(&held.node.shared);
+    let shared = Arc::clone(&held.pooled.shared);
     shared.record_check_in(&held, now);
     if reason == EvictReason::Broken {
-        shared.log_broken(held.node.id);
+        shared.log_broken(held.pooled.id);
         shared.record_failure();
     }
     shared.evict(held.into_checkout(), reason);
@@ -113,25 +113,25 @@ fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
 #[cold]
 #[inline(never)]
 fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
-    let shared = Arc::clone(&held.node.shared);
+    let shared = Arc::clone(&held.pooled.shared);
     held.slot.remember();
     shared.return_through_lock(held.into_checkout(), now);
 }
 
 impl<M: ConnectionManager> Shared<M> {
     /// Brings a connection back through the lock, idle since this tick.
-    pub(super) fn return_through_lock(self: &Arc<Self>, mut loan: PoolCheckout<M>, idle_since: u64) {
-        loan.entry.freshness = Freshness::Not;
-        self.return_connection(loan, idle_since, false);
-        if self.bell.is_none() {
+    pub(super) fn return_through_lock(self: &Arc<Self>, mut checkout: PoolCheckout<M>, idle_since: u64) {
+        checkout.entry.freshness = Freshness::Not;
+        self.return_connection(checkout, idle_since, false);
+        if self.executor.is_none() {
             self.sweep_some();
         }
     }
 
     /// Brings back a connection that was only looked at: it has been idle as long as before.
-    pub(super) fn put_back(self: &Arc<Self>, loan: PoolCheckout<M>) {
-        let idle_since = loan.idle_since;
-        self.return_through_lock(loan, idle_since);
+    pub(super) fn put_back(self: &Arc<Self>, checkout: PoolCheckout<M>) {
+        let idle_since = checkout.idle_since;
+        self.return_through_lock(checkout, idle_since);
     }
 
     /// The end of a checkout, whatever becomes of the connection.
@@ -144,8 +144,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let reported = self.leaks.as_ref();
         let reported = reported.and_then(|leaks| leaks.forget(held.slot.index()));
-        let id = held.node.id;
-        self.emit_as(&held.node.name, |pool| PoolEvent::CheckedIn {
+        let id = held.pooled.id;
+        self.emit_as(&held.pooled.name, |pool| PoolEvent::CheckedIn {
             pool,
             id,
             held: span,
@@ -164,11 +164,11 @@ impl<M: ConnectionManager> Shared<M> {
     /// This one is the caller's now: its slot is free, dispose is not called.
     pub(crate) fn detach(self: &Arc<Self>, held: Held<M>) -> M::Connection {
         self.record_check_in(&held, self.ticker.tick());
-        let (node, effects) = self.engine.detach(held.into_checkout(), real_now());
-        self.run(effects);
+        let (pooled, actions) = self.engine.detach(held.into_checkout(), real_now());
+        self.run(actions);
         self.connection_closed();
         self.fail_all_in_outage();
         self.wake_collector();
-        node.connection
+        pooled.connection
     }
 }

@@ -2,7 +2,7 @@
 
 use super::validate::Validated;
 use super::hooks::is_traced;
-use super::node::{PooledConnection, Flag};
+use super::pooled::{PooledConnection, Flag};
 use super::{Entry, PoolEngine, PoolCheckout, PoolSlotCache, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
@@ -87,8 +87,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let now = self.ticker.tick();
         let hinted = near.last_used_slot().or_else(|| engine.table.last_used_slot());
-        let loan = self.take_fast(hinted, now)?;
-        Ok(Self::count_checkout(loan, TRIES))
+        let checkout = self.take_fast(hinted, now)?;
+        Ok(Self::count_checkout(checkout, TRIES))
     }
 
     /// The same where each checkout is told to somebody. Nobody waits here, so no time is measured.
@@ -98,12 +98,12 @@ impl<M: ConnectionManager> Shared<M> {
         at: &'static Location<'static>,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         // Without a collector a checkout also tends a little.
-        if !self.engine.is_instrumented() || self.bell.is_none() {
+        if !self.engine.is_instrumented() || self.executor.is_none() {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let loan = self.take_fast(self.engine.table.last_used_slot(), now)?;
-        Ok(self.checkout_instrumented(loan, is_try_get, at, now, || Duration::ZERO))
+        let checkout = self.take_fast(self.engine.table.last_used_slot(), now)?;
+        Ok(self.checkout_instrumented(checkout, is_try_get, at, now, || Duration::ZERO))
     }
 
     /// Takes what is in this slot and needs neither a check nor a second look at its age.
@@ -113,16 +113,16 @@ impl<M: ConnectionManager> Shared<M> {
         slot: Option<&'static Slot<Entry<M>>>,
         now: u64,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        let Some(mut loan) = slot.and_then(|slot| slot.take(now)) else {
+        let Some(mut checkout) = slot.and_then(|slot| slot.take(now)) else {
             return Err(None);
         };
-        if !self.is_fresh(&loan, now) {
-            return Err(Some(loan));
+        if !self.is_fresh(&checkout, now) {
+            return Err(Some(checkout));
         }
-        match self.call_on_checkout(&mut loan.entry.connection) {
-            Ok(()) => Ok(loan),
+        match self.call_on_checkout(&mut checkout.entry.connection) {
+            Ok(()) => Ok(checkout),
             Err((reason, _)) => {
-                self.evict(loan, reason);
+                self.evict(checkout, reason);
                 Err(None)
             }
         }
@@ -140,28 +140,28 @@ impl<M: ConnectionManager> Shared<M> {
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
         match hinted.or_else(first) {
             None => Found::Nothing,
-            Some(loan) if self.is_fresh(&loan, now) => Found::Fresh(loan),
-            Some(loan) => Found::Stale(loan),
+            Some(checkout) if self.is_fresh(&checkout, now) => Found::Fresh(checkout),
+            Some(checkout) => Found::Stale(checkout),
         }
     }
 
     /// Needs neither a check nor a second look at its age.
     #[inline]
-    fn is_fresh(&self, loan: &PoolCheckout<M>, now: u64) -> bool {
+    fn is_fresh(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
         // Wraps where another thread put it back at a later tick: then it gets a second look.
-        let fresh = now.wrapping_sub(loan.idle_since) < self.fresh_for;
-        fresh && now < loan.entry.expires
+        let fresh = now.wrapping_sub(checkout.idle_since) < self.fresh_for;
+        fresh && now < checkout.entry.expires
     }
 
     /// The second half, with what the first found fresh. None: it was none.
     #[inline]
-    pub(crate) fn finish_fast(mut loan: PoolCheckout<M>, tries: bool) -> Option<PoolCheckout<M>> {
-        let node = &mut *loan.entry;
-        match node.shared.call_on_checkout(&mut node.connection) {
-            Ok(()) => Some(Self::count_checkout(loan, tries)),
+    pub(crate) fn finish_fast(mut checkout: PoolCheckout<M>, tries: bool) -> Option<PoolCheckout<M>> {
+        let pooled = &mut *checkout.entry;
+        match pooled.shared.call_on_checkout(&mut pooled.connection) {
+            Ok(()) => Some(Self::count_checkout(checkout, tries)),
             Err((reason, _)) => {
-                let shared = Arc::clone(&loan.entry.shared);
-                shared.evict(loan, reason);
+                let shared = Arc::clone(&checkout.entry.shared);
+                shared.evict(checkout, reason);
                 None
             }
         }
@@ -192,27 +192,27 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From here on the connection is the caller's.
     #[inline]
-    fn count_checkout(mut loan: PoolCheckout<M>, tries: bool) -> PoolCheckout<M> {
+    fn count_checkout(mut checkout: PoolCheckout<M>, tries: bool) -> PoolCheckout<M> {
         match tries {
-            true => loan.count_try_get(this_thread()),
-            false => loan.count_get(this_thread()),
+            true => checkout.count_try_get(this_thread()),
+            false => checkout.count_get(this_thread()),
         }
-        loan.entry.uses_until_event -= 1;
-        if loan.entry.uses_until_event == 0 {
-            Self::record_first_or_last_use(loan.slot, &mut loan.entry);
+        checkout.entry.uses_until_event -= 1;
+        if checkout.entry.uses_until_event == 0 {
+            Self::record_first_or_last_use(checkout.slot, &mut checkout.entry);
         }
         if std::thread::panicking() {
-            loan.entry.mark(Flag::Panicking);
+            checkout.entry.mark(Flag::Panicking);
         }
-        loan
+        checkout
     }
 
     /// The first use of a connection, or its last.
     #[cold]
     #[inline(never)]
-    fn record_first_or_last_use(slot: &Slot<Entry<M>>, node: &mut PooledConnection<M>) {
-        let shared = Arc::clone(&node.shared);
-        let uses = slot.uses() - node.uses_before;
+    fn record_first_or_last_use(slot: &Slot<Entry<M>>, pooled: &mut PooledConnection<M>) {
+        let shared = Arc::clone(&pooled.shared);
+        let uses = slot.uses() - pooled.uses_before;
         if uses == 1 {
             shared.meter.first_uses.fetch_add(1, Relaxed);
             shared.reset_backoff(None);
@@ -220,44 +220,44 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let left = shared.config.max_uses.map(|max| max.saturating_sub(uses));
         if left == Some(0) {
-            node.mark(Flag::LastUse);
+            pooled.mark(Flag::LastUse);
         }
-        node.uses_until_event = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
+        pooled.uses_until_event = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
     }
 
     /// Hands out what an errand has found.
     pub(super) fn checkout_for(
         self: &Arc<Self>,
-        errand: &Request,
-        loan: PoolCheckout<M>,
+        request: &Request,
+        checkout: PoolCheckout<M>,
         now: u64,
     ) -> PoolCheckout<M> {
         // Handed over, it still bears the tick of the checkout before.
-        loan.set_in_use_since(now);
-        let waited = || real_now().saturating_duration_since(errand.since);
-        self.checkout_instrumented(loan, errand.is_try_get, errand.at, now, waited)
+        checkout.set_in_use_since(now);
+        let waited = || real_now().saturating_duration_since(request.since);
+        self.checkout_instrumented(checkout, request.is_try_get, request.at, now, waited)
     }
 
     fn checkout_instrumented(
         self: &Arc<Self>,
-        loan: PoolCheckout<M>,
+        checkout: PoolCheckout<M>,
         is_try_get: bool,
         at: &'static Location<'static>,
         now: u64,
         waited: impl FnOnce() -> Duration,
     ) -> PoolCheckout<M> {
-        let mut loan = Self::count_checkout(loan, is_try_get);
+        let mut checkout = Self::count_checkout(checkout, is_try_get);
         if self.is_instrumented() {
             // Asked once, so that what is told of the checkout is also told of its check-in.
-            loan.entry.mark(Flag::Instrumented);
+            checkout.entry.mark(Flag::Instrumented);
         }
-        loan.slot.remember();
+        checkout.slot.remember();
         if let Some(leaks) = &self.leaks {
-            leaks.note(&loan, at, now);
+            leaks.note(&checkout, at, now);
             self.wake_at_tick(leaks.due(now), self.now());
         }
-        let id = loan.entry.id;
-        self.emit_as(&loan.entry.name, |pool| PoolEvent::CheckedOut {
+        let id = checkout.entry.id;
+        self.emit_as(&checkout.entry.name, |pool| PoolEvent::CheckedOut {
             pool,
             id,
             waited: waited(),
@@ -265,7 +265,7 @@ impl<M: ConnectionManager> Shared<M> {
         if self.engine.has_wake_collector() {
             self.checkout_wakes_collector();
         }
-        loan
+        checkout
     }
 
     pub(crate) fn get_slow(
@@ -276,13 +276,13 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> GetResult<M> {
         if found.is_none() {
             match self.get_instrumented(false, at) {
-                Ok(loan) => return Ok(loan),
+                Ok(checkout) => return Ok(checkout),
                 Err(stale) => found = stale,
             }
         }
         let now = real_now();
         let (since, deadline) = budget.from(now);
-        let errand = Request {
+        let request = Request {
             since,
             deadline,
             non_blocking: deadline.is_some_and(|deadline| deadline <= now),
@@ -290,17 +290,17 @@ impl<M: ConnectionManager> Shared<M> {
             has_waited: Cell::new(false),
             at,
         };
-        let got = self.get_queued(&errand, found);
+        let got = self.get_queued(&request, found);
         // A pool of many may just have been removed, and its caller goes on with the next.
-        let gone = self.family.is_some() && matches!(got, Err(GetError::Closed { .. }));
+        let gone = self.group.is_some() && matches!(got, Err(GetError::Closed { .. }));
         if got.is_err() && !gone {
             self.meter.failed.fetch_add(1, Relaxed);
         }
-        if errand.has_waited.get() && !gone {
+        if request.has_waited.get() && !gone {
             // After it was counted among the gets: whoever sees this sees that.
             self.meter.gets_waited.fetch_add(1, Release);
         }
-        if self.bell.is_none() {
+        if self.executor.is_none() {
             self.sweep_some();
         }
         got
@@ -314,12 +314,12 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Option<PoolCheckout<M>> {
         if found.is_none() {
             match self.get_instrumented(true, at) {
-                Ok(loan) => return Some(loan),
+                Ok(checkout) => return Some(checkout),
                 Err(stale) => found = stale,
             }
         }
         let since = real_now();
-        let errand = Request {
+        let request = Request {
             since,
             deadline: Some(since),
             non_blocking: true,
@@ -327,13 +327,13 @@ impl<M: ConnectionManager> Shared<M> {
             has_waited: Cell::new(false),
             at,
         };
-        self.try_idle(&errand, found).ok()?
+        self.try_idle(&request, found).ok()?
     }
 
     /// Looks for an idle connection without queueing. `Err` carries one whose check may block.
     pub(super) fn try_idle(
         self: &Arc<Self>,
-        errand: &Request,
+        request: &Request,
         mut found: Option<PoolCheckout<M>>,
     ) -> Result<Option<PoolCheckout<M>>, PoolCheckout<M>> {
         // Those that an errand without time cannot wait for. They are seen to afterwards, so that it
@@ -345,23 +345,23 @@ impl<M: ConnectionManager> Shared<M> {
                 let free = self.engine.may_barge();
                 free.then(|| self.engine.take_idle(now)).flatten()
             });
-            let Some(loan) = next else { break Ok(None) };
-            let loan = self.prefer_off_standby(loan, now);
-            match self.validate(loan, errand.non_blocking, false) {
-                Validated::Ready(loan) => {
-                    break Ok(Some(self.checkout_for(errand, loan, now)));
+            let Some(checkout) = next else { break Ok(None) };
+            let checkout = self.prefer_off_standby(checkout, now);
+            match self.validate(checkout, request.non_blocking, false) {
+                Validated::Ready(checkout) => {
+                    break Ok(Some(self.checkout_for(request, checkout, now)));
                 }
                 Validated::Evicted | Validated::Failed(_) => {
-                    if self.bell.is_none() && !errand.non_blocking && errand.is_over() {
+                    if self.executor.is_none() && !request.non_blocking && request.is_over() {
                         break Ok(None);
                     }
                 }
-                Validated::NeedsCheck(loan) if !errand.non_blocking => break Err(loan),
-                Validated::NeedsCheck(loan) => passed.push(loan),
+                Validated::NeedsCheck(checkout) if !request.non_blocking => break Err(checkout),
+                Validated::NeedsCheck(checkout) => passed.push(checkout),
             }
         };
-        for loan in passed {
-            self.check_in_background(loan);
+        for checkout in passed {
+            self.check_in_background(checkout);
         }
         result
     }

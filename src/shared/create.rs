@@ -1,7 +1,7 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
 use super::evict::PoolEvicted;
-use super::node::{PooledConnection, Freshness};
+use super::pooled::{PooledConnection, Freshness};
 use super::{Failure, PoolState, PoolActions, PoolReturnResult, PoolCheckout, PoolPermit, Shared};
 use crate::clock::real_now;
 use crate::engine::RejectReason;
@@ -64,20 +64,20 @@ enum Installed<M: ConnectionManager> {
 impl<M: ConnectionManager> Shared<M> {
     /// Starts a create on a thread of the pool.
     pub(super) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
-        let Some(bell) = &self.bell else {
+        let Some(executor) = &self.executor else {
             return self.create(permit, purpose);
         };
         let shared = Arc::clone(self);
-        bell.submit(true, move || shared.create(permit, purpose));
+        executor.submit(true, move || shared.create(permit, purpose));
     }
 
     /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
     /// to whom it concerns.
     pub(super) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
-        if let Ok(Some(loan)) = self.run_create(permit, purpose) {
+        if let Ok(Some(checkout)) = self.run_create(permit, purpose) {
             // A refill in a pool without threads.
-            let idle_since = loan.idle_since;
-            self.return_connection(loan, idle_since, true);
+            let idle_since = checkout.idle_since;
+            self.return_connection(checkout, idle_since, true);
         }
         if let Purpose::Replace(slot) = purpose {
             self.evict_replaced(slot);
@@ -108,13 +108,13 @@ impl<M: ConnectionManager> Shared<M> {
         let since = real_now();
         let deadline = self.hook_deadline(since, self.config.create_timeout);
         let wanted = match purpose {
-            Purpose::Waiter => self.bell.is_none(),
+            Purpose::Waiter => self.executor.is_none(),
             Purpose::Refill => self.refill_deficit(&self.engine.lock(), self.ticker.tick()) >= 0,
             Purpose::Replace(_) | Purpose::Probe => true,
         };
         let Some(generation) = permit.start(since, deadline, wanted) else {
-            let (_, effects) = permit.fail(real_now());
-            self.run(effects);
+            let (_, actions) = permit.fail(real_now());
+            self.run(actions);
             // The last pass may have counted on it. (The end of any other purpose calls anyway.)
             if purpose == Purpose::Waiter && self.min_idle.load(Relaxed) > 0 {
                 self.wake_collector();
@@ -160,29 +160,29 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Option<PoolCheckout<M>> {
         let now = self.now();
         let took = now.real.saturating_duration_since(since);
-        let node = self.node(connection, now.tick, generation);
-        let (id, expires) = (node.id, node.expires);
+        let pooled = self.pooled(connection, now.tick, generation);
+        let (id, expires) = (pooled.id, pooled.expires);
         self.meter.create.record(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
-        let here = self.bell.is_none();
+        let here = self.executor.is_none();
         let mut healed = false;
-        let installed = permit.install(node, now, expires, |engine, core, mut loan| {
+        let installed = permit.install(pooled, now, expires, |engine, state, mut checkout| {
             // Before anybody can have the connection: its holder finds the pool healed.
             healed = self.wellbeing.succeed(false);
-            loan.entry.install(loan.slot.uses());
-            if here && engine.reject_reason(core, generation).is_none() {
-                return Installed::Here(loan, engine.settle(core, now.real));
+            checkout.entry.install(checkout.slot.uses());
+            if here && engine.reject_reason(state, generation).is_none() {
+                return Installed::Here(checkout, engine.settle(state, now.real));
             }
-            match engine.return_locked(core, loan, now.tick, generation, true, now.real) {
-                Ok(effects) => Installed::Returned(effects),
-                Err((retired, surplus)) => Installed::Rejected(retired, surplus),
+            match engine.return_locked(state, checkout, now.tick, generation, true, now.real) {
+                Ok(actions) => Installed::Returned(actions),
+                Err((evicted, reason)) => Installed::Rejected(evicted, reason),
             }
         });
         let installed = match installed {
             Ok(installed) => installed,
-            Err((node, stray)) => {
-                self.count_eviction(&node, 0, EvictReason::Late, now.tick);
-                self.run_dispose(node);
+            Err((pooled, stray)) => {
+                self.count_eviction(&pooled, 0, EvictReason::Late, now.tick);
+                self.run_dispose(pooled);
                 drop(stray);
                 self.wake_collector();
                 return None;
@@ -198,18 +198,18 @@ impl<M: ConnectionManager> Shared<M> {
             self.wake_collector();
         }
         match installed {
-            Installed::Here(loan, effects) => {
-                self.run(effects);
-                return Some(loan);
+            Installed::Here(checkout, actions) => {
+                self.run(actions);
+                return Some(checkout);
             }
-            Installed::Returned(effects) => self.run(effects),
-            Installed::Rejected(retired, surplus) => self.evict_rejected(retired, surplus),
+            Installed::Returned(actions) => self.run(actions),
+            Installed::Rejected(evicted, reason) => self.evict_rejected(evicted, reason),
         }
         None
     }
 
     /// A new node around a connection.
-    pub(super) fn node(
+    pub(super) fn pooled(
         self: &Arc<Self>,
         connection: M::Connection,
         created: u64,
@@ -217,8 +217,8 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Box<PooledConnection<M>> {
         let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
             // Shortened, never lengthened: the limit holds, and a batch does not end together.
-            let share = self.config.lifetime_jitter * super::backoff::random_unit();
-            lifetime - (lifetime as f64 * share) as u64
+            let member = self.config.lifetime_jitter * super::backoff::random_unit();
+            lifetime - (lifetime as f64 * member) as u64
         });
         let name = match &self.observer {
             // Each event of a checkout carries it, and two threads must not meet at one count.
@@ -279,15 +279,15 @@ impl<M: ConnectionManager> Shared<M> {
             Some((permit, purpose)) => {
                 let all = self.config.fail_fast;
                 // A create on its caller's thread concerns nobody else, unless all are told.
-                let own = purpose == Purpose::Waiter && self.bell.is_none();
+                let own = purpose == Purpose::Waiter && self.executor.is_none();
                 let mut head = !own && (!transient || ends_build);
-                let (attached, effects) = permit.fail_and_notify(now.real, |core| {
+                let (attached, actions) = permit.fail_and_notify(now.real, |state| {
                     if !(all || mem::take(&mut head)) {
                         return None;
                     }
-                    self.failure_for(core, priming, &failed)
+                    self.failure_for(state, priming, &failed)
                 });
-                self.run(effects);
+                self.run(actions);
                 attached
             }
         };
@@ -304,37 +304,37 @@ impl<M: ConnectionManager> Shared<M> {
             return;
         }
         let priming = self.building.load(Acquire);
-        let failure = |core: &PoolState<M>| self.failure_for(core, priming, failed);
-        let mut core = self.engine.lock();
-        let effects = self.engine.fail_waiters(&mut core, failure, real_now());
-        drop(core);
-        self.run(effects);
+        let failure = |state: &PoolState<M>| self.failure_for(state, priming, failed);
+        let mut state = self.engine.lock();
+        let actions = self.engine.fail_waiters(&mut state, failure, real_now());
+        drop(state);
+        self.run(actions);
     }
 
     /// While a connection is open somebody may give it back. A builder is told all the same, because nobody
     /// gives one back to it.
     fn failure_for(
         &self,
-        core: &PoolState<M>,
+        state: &PoolState<M>,
         priming: bool,
         failed: &Failed<M::Error>,
     ) -> Option<Failure<M::Error>> {
-        (core.open == 0 || priming).then(|| failed.failure())
+        (state.open == 0 || priming).then(|| failed.failure())
     }
 
     /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
     /// waiter however young.
-    pub(super) fn return_connection(self: &Arc<Self>, loan: PoolCheckout<M>, idle_since: u64, fresh: bool) {
-        let generation = loan.entry.generation;
+    pub(super) fn return_connection(self: &Arc<Self>, checkout: PoolCheckout<M>, idle_since: u64, fresh: bool) {
+        let generation = checkout.entry.generation;
         let engine = &self.engine;
-        self.run_returned(engine.return_entry(loan, idle_since, generation, fresh, real_now()));
+        self.run_returned(engine.return_entry(checkout, idle_since, generation, fresh, real_now()));
     }
 
     /// Does what handing a connection back left to be done.
-    pub(super) fn run_returned(self: &Arc<Self>, handed: PoolReturnResult<M>) {
-        match handed {
-            Ok(effects) => self.run(effects),
-            Err((retired, surplus)) => self.evict_rejected(retired, surplus),
+    pub(super) fn run_returned(self: &Arc<Self>, returned: PoolReturnResult<M>) {
+        match returned {
+            Ok(actions) => self.run(actions),
+            Err((evicted, reason)) => self.evict_rejected(evicted, reason),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How connections go: counted first, then disposed exactly once, off every caller's path.
 
-use super::node::{PooledConnection, span};
+use super::pooled::{PooledConnection, span};
 use super::{Entry, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{DisposePermit, Evicted, RejectReason};
@@ -14,9 +14,9 @@ type PoolDisposePermit<M> = DisposePermit<Entry<M>, super::Err<M>>;
 impl<M: ConnectionManager> Shared<M> {
     /// Ends a connection that is out of its slot.
     #[cold]
-    pub(super) fn evict(self: &Arc<Self>, loan: PoolCheckout<M>, reason: EvictReason) {
+    pub(super) fn evict(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
         self.count_reason(reason);
-        self.evict_counted(loan, reason);
+        self.evict_counted(checkout, reason);
     }
 
     pub(super) fn count_reason(&self, reason: EvictReason) {
@@ -24,68 +24,68 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Like [`evict`](Self::evict), for one that is counted already.
-    pub(super) fn evict_counted(self: &Arc<Self>, loan: PoolCheckout<M>, reason: EvictReason) {
-        self.dispose_later(self.engine.begin_dispose(loan, real_now()), reason);
+    pub(super) fn evict_counted(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
+        self.dispose_later(self.engine.begin_dispose(checkout, real_now()), reason);
     }
 
     /// Ends a connection that the engine would not take back. Whoever counted on it looks for something
     /// else.
     #[cold]
-    pub(super) fn evict_rejected(self: &Arc<Self>, retired: PoolEvicted<M>, surplus: RejectReason) {
-        let reason = match surplus {
+    pub(super) fn evict_rejected(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: RejectReason) {
+        let reason = match reason {
             RejectReason::Closed => EvictReason::Closed,
             RejectReason::Cleared => EvictReason::Cleared,
             RejectReason::Shrunk => EvictReason::Shrunk,
             RejectReason::MadeRoom => EvictReason::MadeRoom,
         };
         self.count_reason(reason);
-        self.dispose_later(retired, reason);
+        self.dispose_later(evicted, reason);
         self.settle();
     }
 
-    fn dispose_later(self: &Arc<Self>, retired: PoolEvicted<M>, reason: EvictReason) {
+    fn dispose_later(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: EvictReason) {
         let Evicted {
-            entry: node,
+            entry: pooled,
             uses,
             leaving,
-        } = retired;
-        self.emit_evicted(&node, uses, reason, self.ticker.tick());
+        } = evicted;
+        self.emit_evicted(&pooled, uses, reason, self.ticker.tick());
         self.connection_closed();
         self.fail_all_in_outage();
-        let Some(bell) = &self.bell else {
-            return self.dispose(node, leaving);
+        let Some(executor) = &self.executor else {
+            return self.dispose(pooled, leaving);
         };
         let shared = Arc::clone(self);
-        bell.submit(false, move || shared.dispose(node, leaving));
+        executor.submit(false, move || shared.dispose(pooled, leaving));
         if self.min_idle.load(Relaxed) > 0 {
             self.wake_collector();
         }
     }
 
     /// Counts and reports an eviction of a connection that has no slot any more.
-    pub(super) fn count_eviction(&self, node: &PooledConnection<M>, uses: u64, reason: EvictReason, now: u64) {
+    pub(super) fn count_eviction(&self, pooled: &PooledConnection<M>, uses: u64, reason: EvictReason, now: u64) {
         self.count_reason(reason);
-        self.emit_evicted(node, uses, reason, now);
+        self.emit_evicted(pooled, uses, reason, now);
     }
 
-    fn emit_evicted(&self, node: &PooledConnection<M>, uses: u64, reason: EvictReason, now: u64) {
+    fn emit_evicted(&self, pooled: &PooledConnection<M>, uses: u64, reason: EvictReason, now: u64) {
         self.emit(|pool| PoolEvent::Evicted {
             pool,
-            id: node.id,
+            id: pooled.id,
             reason,
-            age: span(node.created, now),
-            uses: uses.saturating_sub(node.uses_before),
+            age: span(pooled.created, now),
+            uses: uses.saturating_sub(pooled.uses_before),
         });
     }
 
-    fn dispose(self: &Arc<Self>, node: Box<PooledConnection<M>>, leaving: PoolDisposePermit<M>) {
+    fn dispose(self: &Arc<Self>, pooled: Box<PooledConnection<M>>, leaving: PoolDisposePermit<M>) {
         let now = real_now();
         let deadline = self.hook_deadline(now, self.config.dispose_timeout);
         leaving.start(now, deadline);
         self.wake_by(deadline);
-        self.run_dispose(node);
-        let effects = leaving.finish(real_now());
-        self.run(effects);
+        self.run_dispose(pooled);
+        let actions = leaving.finish(real_now());
+        self.run(actions);
         self.hook_ended();
         // A slot is free that min_idle may want, or there is one abandoned hook less, and another may
         // be given up on now.
@@ -96,15 +96,15 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The hook itself. A panic in it ends the connection all the same.
-    pub(super) fn run_dispose(&self, node: Box<PooledConnection<M>>) {
-        let PooledConnection { connection, .. } = *node;
+    pub(super) fn run_dispose(&self, pooled: Box<PooledConnection<M>>) {
+        let PooledConnection { connection, .. } = *pooled;
         let _reported = self.call("dispose", |manager| manager.dispose(connection));
     }
 
     /// Has the collector look at once, if there is one.
     pub(super) fn wake_collector(&self) {
-        if let Some(bell) = &self.bell {
-            bell.nudge();
+        if let Some(executor) = &self.executor {
+            executor.wake();
         }
     }
 }

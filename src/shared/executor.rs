@@ -11,45 +11,45 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) struct Executor {
-    crew: Arc<WorkerPool>,
+    workers: Arc<WorkerPool>,
     desk: Option<(Arc<SweepSchedule>, u64)>,
 }
 
 impl Executor {
-    pub(super) fn own(crew: Arc<WorkerPool>) -> Self {
-        Self { crew, desk: None }
+    pub(super) fn own(workers: Arc<WorkerPool>) -> Self {
+        Self { workers, desk: None }
     }
 
     /// The bell of one pool among several.
-    pub(super) fn shared(crew: Arc<WorkerPool>, desk: Arc<SweepSchedule>, id: u64) -> Self {
+    pub(super) fn shared(workers: Arc<WorkerPool>, desk: Arc<SweepSchedule>, id: u64) -> Self {
         let desk = Some((desk, id));
-        Self { crew, desk }
+        Self { workers, desk }
     }
 
     /// The crew, if it is this pool's own.
     pub(super) fn own_crew(&self) -> Option<&Arc<WorkerPool>> {
-        self.desk.is_none().then_some(&self.crew)
+        self.desk.is_none().then_some(&self.workers)
     }
 
     /// See [`Crew::submit`].
     pub(super) fn submit(&self, urgent: bool, work: impl FnOnce() + Send + 'static) {
-        self.crew.submit(urgent, work);
+        self.workers.submit(urgent, work);
     }
 
     /// The collector should come at `due`, at the latest.
-    pub(super) fn call_by(&self, due: Instant) {
+    pub(super) fn wake_by(&self, due: Instant) {
         if let Some((desk, id)) = &self.desk {
             desk.wake_by(*id, due);
         }
-        self.crew.call_by(due);
+        self.workers.wake_by(due);
     }
 
     /// The collector should come now.
-    pub(super) fn nudge(&self) {
+    pub(super) fn wake(&self) {
         if let Some((desk, id)) = &self.desk {
-            desk.nudge(*id);
+            desk.wake(*id);
         }
-        self.crew.nudge();
+        self.workers.wake();
     }
 }
 
@@ -73,7 +73,7 @@ impl Schedule {
 }
 
 impl SweepSchedule {
-    pub(crate) fn nudge(&self, id: u64) {
+    pub(crate) fn wake(&self, id: u64) {
         self.0.lock().wake_now.insert(id);
     }
 
@@ -136,8 +136,8 @@ mod tests {
         desk.wake_by(1, now);
         desk.wake_by(2, later);
         desk.wake_by(3, later);
-        desk.nudge(3);
-        desk.nudge(4);
+        desk.wake(3);
+        desk.wake(4);
         assert_eq!(desk.take_due().into_iter().collect::<Vec<_>>(), [1, 3, 4]);
         assert_eq!(desk.next(), Some(later), "of the second");
         assert!(desk.take_due().is_empty());

@@ -31,7 +31,7 @@ pub(crate) struct PoolGroup<M: ConnectionManager> {
     total: Arc<PoolLimit<M>>,
     ticker: Ticker,
     observer: Option<Arc<dyn PoolObserver>>,
-    crew: Option<Arc<WorkerPool>>,
+    workers: Option<Arc<WorkerPool>>,
     desk: Arc<SweepSchedule>,
     roll: Mutex<Members<M>>,
     next_id: Arc<AtomicU64>,
@@ -67,7 +67,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let name: Arc<str> = config.name.as_str().into();
         let threads = config.background_collector;
         Arc::new(Self {
-            crew: threads.then(|| WorkerPool::new(Arc::clone(&name))),
+            workers: threads.then(|| WorkerPool::new(Arc::clone(&name))),
             name,
             config,
             max_total,
@@ -112,46 +112,46 @@ impl<M: ConnectionManager> PoolGroup<M> {
 
     /// Starts the collector, if there is to be one.
     pub(crate) fn start(self: &Arc<Self>, tended: Arc<dyn Collector>) -> io::Result<()> {
-        let Some(crew) = &self.crew else {
+        let Some(workers) = &self.workers else {
             return Ok(());
         };
-        crew.start(tended)?;
+        workers.start(tended)?;
         if let Some(clock) = self.ticker.custom() {
-            let family = Arc::downgrade(self);
+            let group = Arc::downgrade(self);
             clock.on_jump(Box::new(move || {
-                family.upgrade().is_some_and(|family| family.nudge_all())
+                group.upgrade().is_some_and(|group| group.wake_all())
             }));
         }
         Ok(())
     }
 
     /// The collector should look at this pool now.
-    fn nudge(&self, id: u64) {
-        if let Some(crew) = &self.crew {
-            self.desk.nudge(id);
-            crew.nudge();
+    fn wake(&self, id: u64) {
+        if let Some(workers) = &self.workers {
+            self.desk.wake(id);
+            workers.wake();
         }
     }
 
     /// The collector should look at this pool at `due`, at the latest.
-    fn call_by(&self, id: u64, due: Instant) {
-        if let Some(crew) = &self.crew {
+    fn wake_by(&self, id: u64, due: Instant) {
+        if let Some(workers) = &self.workers {
             self.desk.wake_by(id, due);
-            crew.call_by(due);
+            workers.wake_by(due);
         }
     }
 
-    fn nudge_all(&self) -> bool {
+    fn wake_all(&self) -> bool {
         for id in self.roll.lock().members.keys() {
-            self.desk.nudge(*id);
+            self.desk.wake(*id);
         }
-        self.crew.as_ref().is_some_and(|crew| crew.nudge())
+        self.workers.as_ref().is_some_and(|workers| workers.wake())
     }
 
-    pub(super) fn bell(&self, engine: &PoolEngine<M>) -> Option<Executor> {
-        let (crew, share) = self.crew.as_ref().zip(engine.member())?;
+    pub(super) fn executor(&self, engine: &PoolEngine<M>) -> Option<Executor> {
+        let (workers, member) = self.workers.as_ref().zip(engine.member())?;
         let desk = Arc::clone(&self.desk);
-        Some(Executor::shared(Arc::clone(crew), desk, share.id()))
+        Some(Executor::shared(Arc::clone(workers), desk, member.id()))
     }
 
     /// One more pool.
@@ -225,11 +225,11 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let mut todo = VecDeque::from(rest.followups);
         while let Some(next) = todo.pop_front() {
             match next {
-                Followup::Refill(id) => self.nudge(id),
+                Followup::Refill(id) => self.wake(id),
                 Followup::Waiter(id) => {
                     if let Some(member) = self.member(id) {
-                        let effects = member.engine.settle(&mut member.engine.lock(), real_now());
-                        let rest = member.run_own(effects);
+                        let actions = member.engine.settle(&mut member.engine.lock(), real_now());
+                        let rest = member.run_own(actions);
                         lacks_room |= rest.lacks_room;
                         todo.extend(rest.followups);
                     }
@@ -244,12 +244,12 @@ impl<M: ConnectionManager> PoolGroup<M> {
     /// Retires idle connections for those who wait for a slot.
     pub(super) fn make_room(&self) {
         let now = self.moment();
-        for retired in self.total.evict_for_waiters(now) {
-            let shared = Arc::clone(&retired.entry.shared);
-            shared.evict_rejected(retired, RejectReason::MadeRoom);
+        for evicted in self.total.evict_for_waiters(now) {
+            let shared = Arc::clone(&evicted.entry.shared);
+            shared.evict_rejected(evicted, RejectReason::MadeRoom);
         }
         if let Some((end, id)) = self.total.next_soft_deadline(now.real) {
-            self.call_by(id, end);
+            self.wake_by(id, end);
         }
     }
 
@@ -277,7 +277,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
             sum.checks_started += report.checks_started;
             sum.creates_started += report.creates_started;
             if let Some(next) = next {
-                self.call_by(member.id_in_group(), next);
+                self.wake_by(member.id_in_group(), next);
             }
         }
         sum
@@ -296,7 +296,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let gauges: Vec<_> = {
             let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
             let looks = members.iter().zip(&cores);
-            looks.map(|(member, core)| member.gauges(core)).collect()
+            looks.map(|(member, state)| member.gauges(state)).collect()
         };
         for (member, gauges) in members.iter().zip(gauges) {
             sum.absorb(&member.with_counts(&gauges));
@@ -330,14 +330,14 @@ impl<M: ConnectionManager> PoolGroup<M> {
         for member in self.all() {
             member.close();
         }
-        if let Some(crew) = &self.crew {
-            crew.close();
+        if let Some(workers) = &self.workers {
+            workers.close();
         }
     }
 
     /// Waits until every thread has ended; false at the deadline.
     pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
-        (self.crew.as_ref()).is_none_or(|crew| crew.wait_gone(deadline))
+        (self.workers.as_ref()).is_none_or(|workers| workers.wait_gone(deadline))
     }
 
     /// Tells what happened where there is no pool yet.
@@ -415,28 +415,28 @@ impl<M: ConnectionManager> PoolGroup<M> {
 impl<M: ConnectionManager> Shared<M> {
     /// Its number among the pools of a keyed pool.
     pub(crate) fn id_in_group(&self) -> u64 {
-        self.engine.member().map_or(0, |share| share.id())
+        self.engine.member().map_or(0, |member| member.id())
     }
 
     pub(super) fn is_empty_key(&self) -> bool {
-        self.family.is_some() && self.engine.lock().taken() == 0
+        self.group.is_some() && self.engine.lock().taken() == 0
     }
 
     pub(super) fn make_room_for_others(&self) {
-        if let Some(family) = &self.family {
-            if family.total.has_waiters() {
-                family.make_room();
+        if let Some(group) = &self.group {
+            if group.total.has_waiters() {
+                group.make_room();
             }
         }
     }
 
     /// In a keyed pool, after a refill: what it left free may be wanted by the next.
     pub(super) fn pass_on_spare(&self) {
-        let (Some(family), Some(share)) = (&self.family, self.engine.member()) else {
+        let (Some(group), Some(member)) = (&self.group, self.engine.member()) else {
             return;
         };
-        if let Some(Followup::Refill(id)) = share.next_refill() {
-            family.nudge(id);
+        if let Some(Followup::Refill(id)) = member.next_refill() {
+            group.wake(id);
         }
     }
 }

@@ -58,8 +58,8 @@ impl<M: ConnectionManager> Shared<M> {
     /// What a caller would meet, as far as is known.
     pub(super) fn health_state(&self) -> HealthState {
         self.wellbeing.state(|| {
-            let core = self.engine.lock();
-            core.open == 0 && core.failing
+            let state = self.engine.lock();
+            state.open == 0 && state.failing
         })
     }
 

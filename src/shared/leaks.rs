@@ -1,6 +1,6 @@
 //! Who holds what, since when, from which call site: only where `leak_threshold` is set.
 
-use super::node::span;
+use super::pooled::span;
 use super::{PoolCheckout, Shared};
 use crate::clock::{Ticker, ticks};
 use crate::sync::outer::Mutex;
@@ -50,7 +50,7 @@ impl Leaks {
 
     pub(super) fn note<M: ConnectionManager>(
         &self,
-        loan: &PoolCheckout<M>,
+        checkout: &PoolCheckout<M>,
         at: &'static Location<'static>,
         now: u64,
     ) {
@@ -60,13 +60,13 @@ impl Leaks {
             None => format!("{:?}", thread.id()),
         };
         let record = Record {
-            id: loan.entry.id,
+            id: checkout.entry.id,
             at,
             thread,
             since: now,
             reported: false,
         };
-        self.records.lock().insert(loan.slot.index(), record);
+        self.records.lock().insert(checkout.slot.index(), record);
     }
 
     /// The checkout is over. Returns its record if it had been reported.

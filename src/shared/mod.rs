@@ -18,7 +18,7 @@ mod group;
 mod hooks;
 mod leaks;
 mod log;
-mod node;
+mod pooled;
 mod outcome;
 mod overdue;
 mod prime;
@@ -34,7 +34,7 @@ mod health;
 pub(crate) use checkin::check_in;
 pub(crate) use checkout::{GetTimeout, Found};
 pub(crate) use group::PoolGroup;
-pub(crate) use node::{Held, PooledConnection};
+pub(crate) use pooled::{Held, PooledConnection};
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
@@ -113,9 +113,9 @@ pub(crate) struct Shared<M: ConnectionManager> {
     build_warned_at: Mutex<Option<Instant>>,
     observer: Option<Arc<dyn PoolObserver>>,
     /// None: a pool that never starts a thread.
-    bell: Option<Executor>,
+    executor: Option<Executor>,
     /// The keyed pool that this pool is a part of.
-    family: Option<Arc<PoolGroup<M>>>,
+    group: Option<Arc<PoolGroup<M>>>,
     backoff: Mutex<BackoffState>,
     /// Of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
@@ -125,7 +125,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// Of all keys together, where this is one of many: their events carry one name.
     next_id: Arc<AtomicU64>,
     meter: Meter,
-    pass: Mutex<tend::SweepState>,
+    sweep_state: Mutex<tend::SweepState>,
     /// Slots whose connections have come off standby since the last round, or were in use then.
     off_standby: Mutex<Vec<u32>>,
     /// Fields are dropped in their order, so these are the last references.
@@ -189,7 +189,7 @@ impl<M: ConnectionManager> Shared<M> {
         config: PoolConfig,
         ticker: Ticker,
         observer: Option<Arc<dyn PoolObserver>>,
-        family: Option<&Arc<PoolGroup<M>>>,
+        group: Option<&Arc<PoolGroup<M>>>,
     ) -> Arc<Self> {
         let bound = match config.fairness {
             Fairness::Strict => Some(Duration::ZERO),
@@ -202,15 +202,15 @@ impl<M: ConnectionManager> Shared<M> {
             bound,
             inline,
             real_now(),
-            family.map(|family| family.total()),
+            group.map(|group| group.total()),
         );
         let window = match config.health_check {
             HealthCheck::Never => u64::MAX,
             HealthCheck::OnCheckout => 0,
             HealthCheck::AfterIdle(window) => limit(Some(window)).unwrap_or(u64::MAX),
         };
-        let name: Arc<str> = match family {
-            Some(family) => Arc::clone(family.name()),
+        let name: Arc<str> = match group {
+            Some(group) => Arc::clone(group.name()),
             None => config.name.as_str().into(),
         };
         let leaks = config.leak_threshold.map(Leaks::new);
@@ -225,11 +225,11 @@ impl<M: ConnectionManager> Shared<M> {
             _manager: Caught::new(Arc::clone(&manager)),
             _observer: Caught::new(observer.clone()),
             _clock: Caught::new(ticker.custom().cloned()),
-            bell: match family {
-                Some(family) => family.bell(&engine),
+            executor: match group {
+                Some(group) => group.executor(&engine),
                 None => (!inline).then(|| Executor::own(WorkerPool::new(Arc::clone(&name)))),
             },
-            family: family.map(Arc::clone),
+            group: group.map(Arc::clone),
             name,
             engine,
             fresh_for: window.min(ages.idle.unwrap_or(u64::MAX)),
@@ -241,7 +241,7 @@ impl<M: ConnectionManager> Shared<M> {
             used_at: AtomicU64::new(0),
             wellbeing: HealthTracker::default(),
             probe: Probe::default(),
-            log_limit: family.map(|family| family.log_limit()).unwrap_or_default(),
+            log_limit: group.map(|group| group.log_limit()).unwrap_or_default(),
             building: AtomicBool::new(false),
             build_warned_at: Mutex::new(None),
             observer,
@@ -250,9 +250,9 @@ impl<M: ConnectionManager> Shared<M> {
             last_create_failure: Mutex::new(None),
             last_error: Mutex::new(None),
             leaks,
-            next_id: family.map_or_else(|| Arc::new(AtomicU64::new(1)), |family| family.ids()),
+            next_id: group.map_or_else(|| Arc::new(AtomicU64::new(1)), |group| group.ids()),
             meter: Meter::default(),
-            pass: Mutex::default(),
+            sweep_state: Mutex::default(),
             off_standby: Mutex::default(),
             config,
             ticker,
@@ -276,39 +276,39 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Does what an event under the lock left to be done.
-    fn run(self: &Arc<Self>, effects: PoolActions<M>) {
-        let rest = self.run_own(effects);
-        if let Some(family) = &self.family {
-            family.run_followups(rest);
+    fn run(self: &Arc<Self>, actions: PoolActions<M>) {
+        let rest = self.run_own(actions);
+        if let Some(group) = &self.group {
+            group.run_followups(rest);
         }
     }
 
     /// What of it concerns this pool. The rest is for others.
-    fn run_own(self: &Arc<Self>, mut effects: PoolActions<M>) -> PoolActions<M> {
-        effects.wake();
-        self.wake_by(effects.settle_at);
-        for permit in std::mem::take(&mut effects.permits) {
+    fn run_own(self: &Arc<Self>, mut actions: PoolActions<M>) -> PoolActions<M> {
+        actions.wake();
+        self.wake_by(actions.settle_at);
+        for permit in std::mem::take(&mut actions.permits) {
             self.start_create(permit, create::Purpose::Waiter);
         }
-        effects
+        actions
     }
 
     /// The threads that work for this pool alone.
     fn own_workers(&self) -> Option<&Arc<WorkerPool>> {
-        self.bell.as_ref().and_then(Executor::own_crew)
+        self.executor.as_ref().and_then(Executor::own_crew)
     }
 
     /// When a hook that begins now has taken too long. Whoever notes it for the collector then
     /// [calls](Self::call_at) it: a pass in between would not have seen it.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        let limited = self.bell.is_some() && !is_unlimited(timeout);
+        let limited = self.executor.is_some() && !is_unlimited(timeout);
         now.checked_add(timeout).filter(|_| limited)
     }
 
     /// Asks the collector to come at this time, at the latest.
     fn wake_by(&self, due: Option<Instant>) {
-        if let Some((bell, due)) = self.bell.as_ref().zip(due) {
-            bell.call_by(due);
+        if let Some((executor, due)) = self.executor.as_ref().zip(due) {
+            executor.wake_by(due);
         }
     }
 }

@@ -20,15 +20,15 @@ pub(super) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
 impl<M: ConnectionManager> Shared<M> {
     pub(super) fn record_wait(
         &self,
-        loan: PoolCheckout<M>,
-        errand: &Request,
+        checkout: PoolCheckout<M>,
+        request: &Request,
         waited: bool,
     ) -> PoolCheckout<M> {
         if waited {
-            let waited = real_now().saturating_duration_since(errand.since);
+            let waited = real_now().saturating_duration_since(request.since);
             self.meter.wait.record(waited);
         }
-        loan
+        checkout
     }
 
     pub(super) fn get_error(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
@@ -70,11 +70,11 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The failure of the last create, while nothing is open and no other has succeeded.
     fn outage_failure(&self, now: Instant) -> Option<Failed<M::Error>> {
-        let core = self.engine.lock();
-        if core.closed || !core.is_in_outage(now) {
+        let state = self.engine.lock();
+        if state.closed || !state.is_in_outage(now) {
             return None;
         }
-        drop(core);
+        drop(state);
         // None: it has come back this moment, and there is nothing to tell.
         let cause = self.last_create_failure.lock().clone()?;
         let transient = true;
@@ -89,16 +89,16 @@ impl<M: ConnectionManager> Shared<M> {
         waited: bool,
     ) -> Timeout<M::Error> {
         let me = this_thread();
-        let core = self.engine.lock();
-        let in_use = self.engine.in_use(&core);
-        let checking = core.jobs().any(|(_, job)| job.kind == JobKind::Check);
-        let phase = if core.suspended {
+        let state = self.engine.lock();
+        let in_use = self.engine.in_use(&state);
+        let checking = state.jobs().any(|(_, job)| job.kind == JobKind::Check);
+        let phase = if state.suspended {
             Phase::Suspended
         } else if checking {
             Phase::Checking
-        } else if core.creating > 0 || (waited && self.engine.has_room(&core)) {
+        } else if state.creating > 0 || (waited && self.engine.has_room(&state)) {
             Phase::Creating
-        } else if core.open == 0 && core.disposing > 0 {
+        } else if state.open == 0 && state.disposing > 0 {
             Phase::Disposing
         } else {
             Phase::Waiting
@@ -111,23 +111,23 @@ impl<M: ConnectionManager> Shared<M> {
                 None => Duration::ZERO,
             },
             phase,
-            size: core.size(),
-            max_size: core.max_size,
-            idle: core.open - in_use,
+            size: state.size(),
+            max_size: state.max_size,
+            idle: state.open - in_use,
             in_use,
-            creating: core.creating,
-            disposing: core.disposing,
-            waiters: core.queue.len(),
+            creating: state.creating,
+            disposing: state.disposing,
+            waiters: state.queue.len(),
             max_total: (self.engine.member())
-                .filter(|share| !share.has_room())
-                .map(|share| share.max()),
+                .filter(|member| !member.has_room())
+                .map(|member| member.max()),
             last: None,
             held_by_this_thread: self.engine.held_by(me),
         };
-        drop(core);
-        if let Some(share) = self.engine.member().filter(|_| timeout.max_total.is_some()) {
+        drop(state);
+        if let Some(member) = self.engine.member().filter(|_| timeout.max_total.is_some()) {
             // Any of them is in its own way.
-            timeout.held_by_this_thread = share.limit().held_by(me);
+            timeout.held_by_this_thread = member.limit().held_by(me);
         }
         let failing = self.backoff.lock().failures() > 0;
         let last = self.last_failure.lock();
@@ -136,11 +136,11 @@ impl<M: ConnectionManager> Shared<M> {
         timeout
     }
 
-    pub(super) fn timeout_error(&self, errand: &Request, waited: bool) -> GetError<M::Error> {
+    pub(super) fn timeout_error(&self, request: &Request, waited: bool) -> GetError<M::Error> {
         if self.engine.lock().closed {
             return self.get_error(Failure::Closed);
         }
-        let timeout = self.timeout(errand.since, errand.deadline, waited);
+        let timeout = self.timeout(request.since, request.deadline, waited);
         self.meter.timeouts.fetch_add(1, Relaxed);
         let (waited, waiters) = (timeout.waited, timeout.waiters);
         self.emit(|pool| PoolEvent::TimedOut {

@@ -1,7 +1,7 @@
 //! Hooks that outlive their timeouts: their slots are freed, their threads are on their own.
 
 use super::create::Failed;
-use super::node::span;
+use super::pooled::span;
 use super::{PoolState, Shared};
 use crate::engine::{Opened, Job, JobKind};
 use crate::error::Cause;
@@ -15,12 +15,12 @@ impl<M: ConnectionManager> Shared<M> {
     pub(super) fn abandon_overdue_hooks(self: &Arc<Self>, now: Instant) {
         let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let overdue: Vec<u64> = {
-            let core = self.engine.lock();
-            let overdue = core.jobs().filter(|(_, job)| late(job.deadline));
+            let state = self.engine.lock();
+            let overdue = state.jobs().filter(|(_, job)| late(job.deadline));
             overdue.map(|(id, _)| id).collect()
         };
         for id in overdue {
-            let Some((job, birth, uses)) = self.abandon(id) else {
+            let Some((job, opened, uses)) = self.abandon(id) else {
                 continue;
             };
             let (hook, after) = match job.kind {
@@ -48,7 +48,7 @@ impl<M: ConnectionManager> Shared<M> {
                     self.record_failed_check(cause);
                     self.count_reason(reason);
                     let id = job.connection;
-                    let age = span(birth.tick, self.ticker.tick());
+                    let age = span(opened.tick, self.ticker.tick());
                     self.emit(|pool| PoolEvent::Evicted {
                         pool,
                         id,
@@ -66,25 +66,25 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The job, and how its connection began and how often it was used since.
     fn abandon(&self, id: u64) -> Option<(Job, Opened, u64)> {
-        let mut core = self.engine.lock();
-        let job = self.engine.abandon(&mut core, id)?;
+        let mut state = self.engine.lock();
+        let job = self.engine.abandon(&mut state, id)?;
         // Under the same lock: the slot is free now, and the next connection may be put there.
-        let birth = core.opened_in(job.slot);
+        let opened = state.opened_in(job.slot);
         let slot = self.engine.table.get(job.slot);
-        let uses = slot.map_or(0, |slot| slot.uses() - birth.uses);
-        Some((job, birth, uses))
+        let uses = slot.map_or(0, |slot| slot.uses() - opened.uses);
+        Some((job, opened, uses))
     }
 
     /// When the next hook has taken too long, or a waiter should look for something else, or a create
     /// may be tried again.
-    pub(super) fn next_deadline(&self, core: &PoolState<M>, now: Instant) -> Option<Instant> {
-        let deadlines = core.jobs().filter_map(|(_, job)| job.deadline);
-        let patience = core
+    pub(super) fn next_deadline(&self, state: &PoolState<M>, now: Instant) -> Option<Instant> {
+        let deadlines = state.jobs().filter_map(|(_, job)| job.deadline);
+        let patience = state
             .jobs()
             .filter_map(|(_, job)| job.soft_deadline.filter(|_| job.has_waiter));
         // Even if nobody wants a connection now: somebody may before the pause is over. Who comes and waits
         // makes the pause shorter, and calls the collector.
-        let pause = core.backoff_until().filter(|_| !core.closed);
+        let pause = state.backoff_until().filter(|_| !state.closed);
         deadlines
             .chain(patience)
             .chain(pause)

@@ -35,9 +35,9 @@ impl<M: ConnectionManager> Shared<M> {
     /// was opened is on its way out.
     pub(crate) fn open_initial(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
         let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
-        let primed = primed.map(|loans| {
-            for loan in loans {
-                self.put_back(loan);
+        let primed = primed.map(|checkouts| {
+            for checkout in checkouts {
+                self.put_back(checkout);
             }
         });
         // Only now: until they are idle, the refill would find them missing.
@@ -47,13 +47,13 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Back in line after a create that has to be repeated.
-    fn rejoin(self: &Arc<Self>, ticket: &Arc<PoolWaiter<M>>) {
+    fn rejoin(self: &Arc<Self>, waiter: &Arc<PoolWaiter<M>>) {
         let now = real_now();
-        let mut core = self.engine.lock();
-        self.engine.enqueue(&mut core, ticket, now);
-        let effects = self.engine.settle(&mut core, now);
-        drop(core);
-        self.run(effects);
+        let mut state = self.engine.lock();
+        self.engine.enqueue(&mut state, waiter, now);
+        let actions = self.engine.settle(&mut state, now);
+        drop(state);
+        self.run(actions);
     }
 
     /// A create has failed, and the build goes on. Said at once and then about once a second, so that a
@@ -86,42 +86,42 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let deadline = since.checked_add(budget).filter(|_| !is_unlimited(budget));
         // Like so many callers, all queued before the first wait: their creates run side by side.
-        let tickets: Vec<_> = (0..target).map(|_| Waiter::new(since)).collect();
+        let waiters: Vec<_> = (0..target).map(|_| Waiter::new(since)).collect();
         let usual = {
-            let mut core = self.engine.lock();
-            let usual = core.slack;
+            let mut state = self.engine.lock();
+            let usual = state.slack;
             // Of a small budget enough must be left for the other one.
-            core.slack = (budget / 4).clamp(usual, SLACK);
-            for ticket in &tickets {
-                self.engine.enqueue(&mut core, ticket, since);
+            state.slack = (budget / 4).clamp(usual, SLACK);
+            for waiter in &waiters {
+                self.engine.enqueue(&mut state, waiter, since);
             }
-            let effects = self.engine.settle(&mut core, since);
-            drop(core);
-            self.run(effects);
+            let actions = self.engine.settle(&mut state, since);
+            drop(state);
+            self.run(actions);
             usual
         };
-        let mut loans = Vec::with_capacity(target);
+        let mut checkouts = Vec::with_capacity(target);
         let mut error = None;
-        for ticket in &tickets {
+        for waiter in &waiters {
             while error.is_none() {
                 let moment = || self.now();
-                let run = |effects| self.run(effects);
-                error = match self.engine.wait(ticket, deadline, moment, run) {
-                    WaitResult::Found(loan) | WaitResult::Outcome(Outcome::Checkout(loan)) => {
-                        loans.push(loan);
+                let run = |actions| self.run(actions);
+                error = match self.engine.wait(waiter, deadline, moment, run) {
+                    WaitResult::Found(checkout) | WaitResult::Outcome(Outcome::Checkout(checkout)) => {
+                        checkouts.push(checkout);
                         break;
                     }
                     WaitResult::Outcome(Outcome::Permit(permit)) => {
                         match self.run_create(permit, Purpose::Waiter) {
-                            Ok(Some(loan)) => {
-                                loans.push(loan);
+                            Ok(Some(checkout)) => {
+                                checkouts.push(checkout);
                                 break;
                             }
                             Err(failed) if !failed.transient || self.config.fail_fast => {
                                 Some(BuildError::from_get(self.get_error(failed.failure())))
                             }
                             Ok(None) | Err(_) => {
-                                self.rejoin(ticket);
+                                self.rejoin(waiter);
                                 None
                             }
                         }
@@ -144,17 +144,17 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let Some(error) = error else {
             self.engine.lock().slack = usual;
-            return Ok(loans);
+            return Ok(checkouts);
         };
         // Closing first, so that what still arrives is disposed and not kept.
         self.close();
-        for ticket in &tickets {
-            if let Some(Outcome::Checkout(loan)) = self.engine.cancel(ticket) {
-                loans.push(loan);
+        for waiter in &waiters {
+            if let Some(Outcome::Checkout(checkout)) = self.engine.cancel(waiter) {
+                checkouts.push(checkout);
             }
         }
-        for loan in loans {
-            self.evict(loan, EvictReason::Closed);
+        for checkout in checkouts {
+            self.evict(checkout, EvictReason::Closed);
         }
         self.clean_up(deadline);
         Err(error)
@@ -178,8 +178,8 @@ impl<M: ConnectionManager> Shared<M> {
                 return;
             }
         }
-        if let Some(crew) = self.own_workers() {
-            crew.wait_gone(Some(real_now() + CLEAN_UP_TIME));
+        if let Some(workers) = self.own_workers() {
+            workers.wait_gone(Some(real_now() + CLEAN_UP_TIME));
         }
     }
 }

@@ -29,9 +29,9 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn health(&self) -> HealthState {
         let state = self.health_state();
         if self.wellbeing.is_failing() {
-            let core = self.engine.lock();
-            let (empty, paused) = (self.is_to_probe(&core), core.is_paused(real_now()));
-            drop(core);
+            let state = self.engine.lock();
+            let (empty, paused) = (self.is_to_probe(&state), state.is_paused(real_now()));
+            drop(state);
             if empty {
                 self.probe.wanted.store(true, Release);
                 if !paused {
@@ -44,8 +44,8 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Nothing is open or about to be, so that nothing but a create can tell.
-    fn is_to_probe(&self, core: &PoolState<M>) -> bool {
-        core.open == 0 && core.creating == 0 && !core.closed && !core.suspended
+    fn is_to_probe(&self, state: &PoolState<M>) -> bool {
+        state.open == 0 && state.creating == 0 && !state.closed && !state.suspended
     }
 
     /// Part of a pass: the create that `health` has asked for.
@@ -53,11 +53,11 @@ impl<M: ConnectionManager> Shared<M> {
         if !self.probe.wanted.load(Acquire) {
             return;
         }
-        let mut core = self.engine.lock();
-        if !(self.is_to_probe(&core) && self.wellbeing.is_failing()) {
+        let mut state = self.engine.lock();
+        if !(self.is_to_probe(&state) && self.wellbeing.is_failing()) {
             self.probe.wanted.store(false, Release);
-        } else if core.may_create(now.real) {
-            if let Some(permit) = self.engine.reserve_create(&mut core, CreateReason::Spare, now.real) {
+        } else if state.may_create(now.real) {
+            if let Some(permit) = self.engine.reserve_create(&mut state, CreateReason::Spare, now.real) {
                 self.probe.wanted.store(false, Release);
                 found.creates.push((permit, Purpose::Probe));
             }
@@ -81,9 +81,9 @@ impl<M: ConnectionManager> Shared<M> {
                 (checked, failed) = (also_checked, also_failed);
             }
         }
-        let core = self.engine.lock();
-        let (closed, serves_nobody) = (core.closed, core.open == 0 && core.failing);
-        drop(core);
+        let state = self.engine.lock();
+        let (closed, serves_nobody) = (state.closed, state.open == 0 && state.failing);
+        drop(state);
         if serves_nobody && !closed && checked == 0 {
             // The connection that could not be opened.
             (checked, failed) = (1, 1);
@@ -110,19 +110,19 @@ impl<M: ConnectionManager> Shared<M> {
         loop {
             let ends = *self.probe.ends.lock();
             let now = real_now();
-            let mut core = self.engine.lock();
+            let mut state = self.engine.lock();
             let has_failed = self.meter.create_errors.load(Relaxed) != errors;
-            if core.open > 0 || core.closed || core.suspended || has_failed {
+            if state.open > 0 || state.closed || state.suspended || has_failed {
                 break;
             }
             let mut permit = None;
-            if core.creating == 0 {
-                if core.is_paused(now) {
+            if state.creating == 0 {
+                if state.is_paused(now) {
                     break;
                 }
-                permit = self.engine.reserve_create(&mut core, CreateReason::Spare, now);
+                permit = self.engine.reserve_create(&mut state, CreateReason::Spare, now);
             }
-            drop(core);
+            drop(state);
             opened = true;
             if let Some(permit) = permit {
                 // Without threads it is over when this returns.

@@ -23,30 +23,30 @@ impl<M: ConnectionManager> Shared<M> {
     /// if it is to stay until then. `coming`: how many are idle or on their way, updated here.
     pub(super) fn replace_expired(
         &self,
-        notes: &mut SweepState,
+        sweep_state: &mut SweepState,
         slot: u32,
         coming: &mut usize,
         now: Instant,
         found: &mut SweepActions<M>,
     ) -> bool {
-        if notes.replacing.contains_key(&slot) {
+        if sweep_state.replacing.contains_key(&slot) {
             return true;
         }
-        let mut core = self.engine.lock();
+        let mut state = self.engine.lock();
         if *coming >= self.min_idle.load(Relaxed) {
             // What is under way replaces it; the end of that calls the collector.
             return true;
         }
-        if !core.has_room() || core.suspended || core.is_paused(now) || core.closed {
+        if !state.has_room() || state.suspended || state.is_paused(now) || state.closed {
             return false;
         }
-        if core.may_create(now) {
-            let Some(permit) = self.engine.reserve_create(&mut core, CreateReason::Spare, now) else {
+        if state.may_create(now) {
+            let Some(permit) = self.engine.reserve_create(&mut state, CreateReason::Spare, now) else {
                 // What several pools share has been used up.
                 return false;
             };
             *coming += 1;
-            notes.replacing.insert(slot, permit.job());
+            sweep_state.replacing.insert(slot, permit.job());
             found.creates.push((permit, Purpose::Replace(slot)));
         }
         // With max_creating reached, the end of one of them calls the collector again; without one,
@@ -59,14 +59,14 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.now();
         let mut found = SweepActions::new();
         {
-            let mut notes = self.pass.lock();
-            notes.replacing.remove(&slot);
+            let mut sweep_state = self.sweep_state.lock();
+            sweep_state.replacing.remove(&slot);
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
+                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     let reason = EvictReason::MaxLifetime;
-                    if self.take_if(slot, now, reason, &mut found, expired) && self.bell.is_none() {
-                        notes.replaced += 1;
+                    if self.take_if(slot, now, reason, &mut found, expired) && self.executor.is_none() {
+                        sweep_state.replaced += 1;
                     }
                 }
             }
@@ -76,36 +76,36 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// How many idle connections are missing, beyond those under way. Below zero, so many of those
     /// under way are not wanted any more; zero while no more should be begun.
-    pub(super) fn refill_deficit(&self, core: &PoolState<M>, now: u64) -> isize {
+    pub(super) fn refill_deficit(&self, state: &PoolState<M>, now: u64) -> isize {
         let min_idle = self.min_idle.load(Relaxed);
-        if min_idle == 0 || core.suspended || core.closed || self.building.load(Acquire) {
-            return -isize::from(min_idle == 0 || core.closed);
+        if min_idle == 0 || state.suspended || state.closed || self.building.load(Acquire) {
+            return -isize::from(min_idle == 0 || state.closed);
         }
         isize::try_from(min_idle).unwrap_or(isize::MAX)
-            - isize::try_from(self.idle_or_coming(core, now)).unwrap_or(isize::MAX)
+            - isize::try_from(self.idle_or_coming(state, now)).unwrap_or(isize::MAX)
     }
 
     /// How many are idle, of those that min_idle needs, or on their way there from a create or a check.
     /// Counted under one lock, under which each of them goes from the one to the other.
-    pub(super) fn idle_or_coming(&self, core: &PoolState<M>, now: u64) -> usize {
-        self.live_idle(now, self.min_idle.load(Relaxed)) + core.jobs_without_waiter()
+    pub(super) fn idle_or_coming(&self, state: &PoolState<M>, now: u64) -> usize {
+        self.live_idle(now, self.min_idle.load(Relaxed)) + state.jobs_without_waiter()
     }
 
     /// Too few are idle, but only because others are in use, and only since a moment ago. Most checkouts
     /// are over by the next look, and nothing has to be opened for them.
     pub(super) fn shortage_may_pass(
         &self,
-        notes: &mut SweepState,
+        sweep_state: &mut SweepState,
         now: Now,
         next: &mut NextWake,
     ) -> bool {
-        let core = self.engine.lock();
-        let enough = core.size() >= self.min_idle.load(Relaxed);
-        if self.bell.is_none() || !enough || self.refill_deficit(&core, now.tick) <= 0 {
-            notes.short_since = None;
+        let state = self.engine.lock();
+        let enough = state.size() >= self.min_idle.load(Relaxed);
+        if self.executor.is_none() || !enough || self.refill_deficit(&state, now.tick) <= 0 {
+            sweep_state.short_since = None;
             return false;
         }
-        let look_again = *notes.short_since.get_or_insert(now.real) + REFILL_INTERVAL;
+        let look_again = *sweep_state.short_since.get_or_insert(now.real) + REFILL_INTERVAL;
         let early = look_again > now.real;
         if early {
             next.at(look_again);
@@ -114,10 +114,10 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     pub(super) fn refill(&self, now: Now, found: &mut SweepActions<M>) {
-        let mut core = self.engine.lock();
-        let mut missing = self.refill_deficit(&core, now.tick);
-        while missing > 0 && core.may_create(now.real) {
-            let Some(permit) = self.engine.reserve_create(&mut core, CreateReason::Spare, now.real) else {
+        let mut state = self.engine.lock();
+        let mut missing = self.refill_deficit(&state, now.tick);
+        while missing > 0 && state.may_create(now.real) {
+            let Some(permit) = self.engine.reserve_create(&mut state, CreateReason::Spare, now.real) else {
                 break;
             };
             found.creates.push((permit, Purpose::Refill));
@@ -125,14 +125,14 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    pub(super) fn update_wake_on_checkout(&self, notes: &mut SweepState, now: Instant, next: &mut NextWake) {
-        if self.min_idle.load(Relaxed) == 0 || self.bell.is_none() {
+    pub(super) fn update_wake_on_checkout(&self, sweep_state: &mut SweepState, now: Instant, next: &mut NextWake) {
+        if self.min_idle.load(Relaxed) == 0 || self.executor.is_none() {
             self.engine.set_wake_collector(false);
             return;
         }
         let uses = self.engine.table.all().map(|slot| slot.uses()).sum();
-        let active = notes.uses_seen != uses;
-        notes.uses_seen = uses;
+        let active = sweep_state.uses_seen != uses;
+        sweep_state.uses_seen = uses;
         // After the bit is set, one more look: a checkout may have read the gate before.
         if active {
             self.engine.set_wake_collector(false);

@@ -19,51 +19,51 @@ impl<M: ConnectionManager> Shared<M> {
     /// Everything beyond the warm way: looks, queues, waits, until there is an outcome.
     pub(super) fn get_queued(
         self: &Arc<Self>,
-        errand: &Request,
+        request: &Request,
         mut found: Option<PoolCheckout<M>>,
     ) -> GetResult<M> {
-        let mut ticket: Option<Arc<PoolWaiter<M>>> = None;
+        let mut waiter: Option<Arc<PoolWaiter<M>>> = None;
         loop {
             // A caller that has queued before keeps its place and does not go round the line.
-            let unproven = if ticket.is_none() || found.is_some() {
-                match self.try_idle(errand, found.take()) {
-                    Ok(Some(loan)) => return Ok(self.record_wait(loan, errand, ticket.is_some())),
+            let unproven = if waiter.is_none() || found.is_some() {
+                match self.try_idle(request, found.take()) {
+                    Ok(Some(checkout)) => return Ok(self.record_wait(checkout, request, waiter.is_some())),
                     // What it found was stale, and finding that out took all its time.
-                    Ok(None) if !errand.non_blocking && errand.is_over() => {
-                        return Err(self.timeout_error(errand, true));
+                    Ok(None) if !request.non_blocking && request.is_over() => {
+                        return Err(self.timeout_error(request, true));
                     }
                     Ok(None) => None,
-                    Err(loan) => Some(loan),
+                    Err(checkout) => Some(checkout),
                 }
             } else {
                 None
             };
-            if errand.non_blocking {
-                return Err(self.timeout_error(errand, false));
+            if request.non_blocking {
+                return Err(self.timeout_error(request, false));
             }
-            match self.enqueue(errand, &mut ticket, unproven)? {
-                Enqueued::Found(loan) => {
-                    found = Some(loan);
+            match self.enqueue(request, &mut waiter, unproven)? {
+                Enqueued::Found(checkout) => {
+                    found = Some(checkout);
                     continue;
                 }
                 Enqueued::Waiting => {}
             }
-            let Some(ticket) = &ticket else { continue };
+            let Some(waiter) = &waiter else { continue };
             let moment = || self.now();
             let waited = self
                 .engine
-                .wait(ticket, errand.deadline, moment, |effects| self.run(effects));
+                .wait(waiter, request.deadline, moment, |actions| self.run(actions));
             let mailed = match waited {
-                WaitResult::TimedOut => return Err(self.timeout_error(errand, true)),
-                WaitResult::Found(loan) => {
-                    found = Some(loan);
+                WaitResult::TimedOut => return Err(self.timeout_error(request, true)),
+                WaitResult::Found(checkout) => {
+                    found = Some(checkout);
                     continue;
                 }
                 WaitResult::Outcome(Outcome::Fail(failure)) => return Err(self.get_error(failure)),
-                WaitResult::Outcome(Outcome::Checkout(loan)) => loan,
+                WaitResult::Outcome(Outcome::Checkout(checkout)) => checkout,
                 WaitResult::Outcome(Outcome::Permit(permit)) => {
                     match self.run_create(permit, Purpose::Waiter) {
-                        Ok(Some(loan)) => loan,
+                        Ok(Some(checkout)) => checkout,
                         Ok(None) => continue,
                         Err(failed) => {
                             // Nobody else could be told: this caller ran the create.
@@ -76,12 +76,12 @@ impl<M: ConnectionManager> Shared<M> {
                 }
             };
             match self.validate(mailed, false, true) {
-                Validated::Ready(loan) => {
-                    let loan = self.checkout_for(errand, loan, self.ticker.tick());
-                    return Ok(self.record_wait(loan, errand, true));
+                Validated::Ready(checkout) => {
+                    let checkout = self.checkout_for(request, checkout, self.ticker.tick());
+                    return Ok(self.record_wait(checkout, request, true));
                 }
                 Validated::Evicted => {}
-                Validated::NeedsCheck(loan) => found = Some(loan),
+                Validated::NeedsCheck(checkout) => found = Some(checkout),
                 Validated::Failed(failed) => {
                     if self.is_final(&failed) {
                         return Err(self.get_error(failed.failure()));
@@ -94,54 +94,54 @@ impl<M: ConnectionManager> Shared<M> {
     /// Joins the line, with every idle connection looked at and every create under way that helps.
     fn enqueue(
         self: &Arc<Self>,
-        errand: &Request,
-        ticket: &mut Option<Arc<PoolWaiter<M>>>,
+        request: &Request,
+        waiter: &mut Option<Arc<PoolWaiter<M>>>,
         unproven: Option<PoolCheckout<M>>,
     ) -> Result<Enqueued<M>, GetError<M::Error>> {
-        let newcomer = ticket.is_none();
-        let ticket = ticket.get_or_insert_with(|| Waiter::new(errand.since));
+        let newcomer = waiter.is_none();
+        let waiter = waiter.get_or_insert_with(|| Waiter::new(request.since));
         let now = self.now();
         if self.config.fail_fast && newcomer && unproven.is_none() {
             if let Some(error) = self.outage_error(now.real) {
                 return Err(error);
             }
         }
-        let mut core = self.engine.lock();
-        if core.closed {
-            drop(core);
-            if let Some(loan) = unproven {
-                self.evict(loan, EvictReason::Closed);
+        let mut state = self.engine.lock();
+        if state.closed {
+            drop(state);
+            if let Some(checkout) = unproven {
+                self.evict(checkout, EvictReason::Closed);
             }
             return Err(self.get_error(Failure::Closed));
         }
-        self.engine.enqueue(&mut core, ticket, now.real);
-        let check = unproven.map(|loan| {
+        self.engine.enqueue(&mut state, waiter, now.real);
+        let check = unproven.map(|checkout| {
             let patience = now.real.checked_add(CHECK_SOFT_LIMIT);
-            let (of, purpose) = (loan.entry.id_and_generation(), CheckFor::Waiter(patience));
-            let check = (self.engine).begin_check(&mut core, &loan, of, now.real, purpose);
-            (check, loan, patience)
+            let (of, purpose) = (checkout.entry.id_and_generation(), CheckFor::Waiter(patience));
+            let check = (self.engine).begin_check(&mut state, &checkout, of, now.real, purpose);
+            (check, checkout, patience)
         });
-        if core.suspended {
+        if state.suspended {
             // It takes nothing now, but what comes back from now on must not pass it by.
-            self.engine.mark_all_slots(&mut core, now.tick);
+            self.engine.mark_all_slots(&mut state, now.tick);
         } else if check.is_some() {
             // It looks again when the check has failed or takes long. What comes back before sees in the
             // gate that somebody waits; a mark in every slot would cost a walk over all that are idle.
-        } else if let Some(loan) = self.engine.search(&mut core, ticket, now.tick) {
-            let effects = self.engine.dequeue(&mut core, ticket, now.real);
-            drop(core);
-            effects.into_iter().for_each(|effects| self.run(effects));
-            return Ok(Enqueued::Found(loan));
+        } else if let Some(checkout) = self.engine.search(&mut state, waiter, now.tick) {
+            let actions = self.engine.dequeue(&mut state, waiter, now.real);
+            drop(state);
+            actions.into_iter().for_each(|actions| self.run(actions));
+            return Ok(Enqueued::Found(checkout));
         }
-        let effects = self.engine.settle(&mut core, now.real);
-        if newcomer && self.is_saturated(&core) {
-            let after = self.engine.dequeue(&mut core, ticket, now.real);
-            drop(core);
-            self.run(effects);
-            after.into_iter().for_each(|effects| self.run(effects));
-            if let Some((check, loan, patience)) = check {
+        let actions = self.engine.settle(&mut state, now.real);
+        if newcomer && self.is_saturated(&state) {
+            let after = self.engine.dequeue(&mut state, waiter, now.real);
+            drop(state);
+            self.run(actions);
+            after.into_iter().for_each(|actions| self.run(actions));
+            if let Some((check, checkout, patience)) = check {
                 self.wake_by(patience);
-                self.start_check(check, loan);
+                self.start_check(check, checkout);
             }
             let max_waiters = self.config.max_waiters.unwrap_or_default();
             self.meter.saturated.fetch_add(1, Relaxed);
@@ -149,21 +149,21 @@ impl<M: ConnectionManager> Shared<M> {
             return Err(GetError::Saturated { pool, max_waiters });
         }
         if newcomer {
-            errand.has_waited.set(true);
+            request.has_waited.set(true);
         }
-        self.meter.peak_waiters.fetch_max(core.queue.len(), Relaxed);
-        if check.is_none() && !core.suspended {
+        self.meter.peak_waiters.fetch_max(state.queue.len(), Relaxed);
+        if check.is_none() && !state.suspended {
             // It has found none at rest: all are in use.
-            self.meter.peak_in_use.fetch_max(core.open, Relaxed);
+            self.meter.peak_in_use.fetch_max(state.open, Relaxed);
         }
-        let pause = core.backoff_until().filter(|until| *until > now.real);
-        drop(core);
-        self.run(effects);
+        let pause = state.backoff_until().filter(|until| *until > now.real);
+        drop(state);
+        self.run(actions);
         // Shorter than it was while nobody waited.
         self.wake_by(pause);
-        if let Some((check, loan, patience)) = check {
+        if let Some((check, checkout, patience)) = check {
             self.wake_by(patience);
-            self.start_check(check, loan);
+            self.start_check(check, checkout);
         }
         Ok(Enqueued::Waiting)
     }
@@ -175,12 +175,12 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// More callers blocked than may be, beyond what is on its way to them.
-    fn is_saturated(&self, core: &super::PoolState<M>) -> bool {
+    fn is_saturated(&self, state: &super::PoolState<M>) -> bool {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;
         };
-        let coming = core.creating + core.checking;
-        let blocked = core.queue.len().saturating_sub(coming);
+        let coming = state.creating + state.checking;
+        let blocked = state.queue.len().saturating_sub(coming);
         blocked > max_waiters && !self.engine.has_idle(blocked - max_waiters)
     }
 }

@@ -1,6 +1,6 @@
 //! The statistics: gauges in one consistent look, counters gathered from slots and meter.
 
-use super::node::span;
+use super::pooled::span;
 use super::{Meter, PoolState, Shared};
 use crate::engine::Stamp;
 use crate::stats::Recorder;
@@ -16,32 +16,32 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What must be consistent, for one who has the lock. Quick: no histogram is read.
-    pub(super) fn gauges(&self, core: &PoolState<M>) -> PoolStats {
+    pub(super) fn gauges(&self, state: &PoolState<M>) -> PoolStats {
         let now = self.ticker.tick();
         let (mut in_use, mut oldest) = (0, None::<u64>);
-        for slot in self.engine.table.all().take(core.slots()) {
+        for slot in self.engine.table.all().take(state.slots()) {
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
             if stamp != Stamp::Vacant {
-                let born = core.opened_in(slot.index()).tick;
+                let born = state.opened_in(slot.index()).tick;
                 oldest = Some(oldest.map_or(born, |oldest| oldest.min(born)));
             }
         }
         PoolStats {
-            max_size: core.max_size,
+            max_size: state.max_size,
             min_idle: self.min_idle.load(Relaxed),
-            size: core.size(),
-            idle: core.open - in_use,
+            size: state.size(),
+            idle: state.open - in_use,
             in_use,
-            creating: core.creating,
-            disposing: core.disposing,
-            abandoned: core.abandoned,
-            waiters: core.queue.len(),
+            creating: state.creating,
+            disposing: state.disposing,
+            abandoned: state.abandoned,
+            waiters: state.queue.len(),
             oldest_age: oldest.map(|born| span(born, now)),
-            created: core.created,
-            disposed: core.disposed,
-            added: core.added,
-            detached: core.detached,
+            created: state.created,
+            disposed: state.disposed,
+            added: state.added,
+            detached: state.detached,
             ..PoolStats::default()
         }
     }

@@ -29,7 +29,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Puts every idle connection on standby if it is time, unless min_idle needs them all.
     pub(super) fn put_on_standby(
         self: &Arc<Self>,
-        notes: &mut SweepState,
+        sweep_state: &mut SweepState,
         now: Now,
         found: &mut SweepActions<M>,
     ) {
@@ -44,10 +44,10 @@ impl<M: ConnectionManager> Shared<M> {
         let next_round = now.tick.saturating_add(interval);
         // The first round comes soon, but not while the first connections find their threads.
         let first_round = now.tick.saturating_add((interval / 16).max(1));
-        let at = *notes.standby_at.get_or_insert(first_round);
+        let at = *sweep_state.standby_at.get_or_insert(first_round);
         let is_time = now.tick >= at;
         if is_time {
-            notes.standby_at = Some(next_round);
+            sweep_state.standby_at = Some(next_round);
             self.off_standby.lock().clear();
         }
         for slot in self.engine.table.all() {
@@ -55,9 +55,9 @@ impl<M: ConnectionManager> Shared<M> {
                 Stamp::Vacant => {}
                 Stamp::Idle(_) if slot.is_on_standby() => {}
                 Stamp::Idle(_) if is_time => {
-                    let mark = |loan: &mut PoolCheckout<M>| {
-                        loan.entry.expires = 0;
-                        loan.slot.set_on_standby(true);
+                    let mark = |checkout: &mut PoolCheckout<M>| {
+                        checkout.entry.expires = 0;
+                        checkout.slot.set_on_standby(true);
                         false
                     };
                     self.take_if(slot, now, EvictReason::IdleTimeout, found, mark);
@@ -77,9 +77,9 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a checkout takes that has found this: one that is not on standby, where there is one.
-    pub(super) fn prefer_off_standby(self: &Arc<Self>, loan: PoolCheckout<M>, now: u64) -> PoolCheckout<M> {
-        if !loan.slot.is_on_standby() {
-            return loan;
+    pub(super) fn prefer_off_standby(self: &Arc<Self>, checkout: PoolCheckout<M>, now: u64) -> PoolCheckout<M> {
+        if !checkout.slot.is_on_standby() {
+            return checkout;
         }
         let recent: Vec<_> = {
             let known = self.off_standby.lock();
@@ -91,22 +91,22 @@ impl<M: ConnectionManager> Shared<M> {
             rests.then(|| slot.take(now)).flatten()
         });
         // Else the lowest: were it the one that each thread used last, every round would keep another young.
-        let other = other.or_else(|| self.engine.table.find_below(loan.slot.index(), now));
+        let other = other.or_else(|| self.engine.table.find_below(checkout.slot.index(), now));
         let Some(other) = other else {
-            return loan;
+            return checkout;
         };
-        self.put_back(loan);
+        self.put_back(checkout);
         other
     }
 
     /// A checkout needs this connection.
-    pub(super) fn take_off_standby(&self, loan: &mut PoolCheckout<M>) {
-        if !loan.slot.is_on_standby() {
+    pub(super) fn take_off_standby(&self, checkout: &mut PoolCheckout<M>) {
+        if !checkout.slot.is_on_standby() {
             return;
         }
-        loan.slot.set_on_standby(false);
-        self.off_standby.lock().push(loan.slot.index());
-        loan.entry.expires = loan.slot.expires();
+        checkout.slot.set_on_standby(false);
+        self.off_standby.lock().push(checkout.slot.index());
+        checkout.entry.expires = checkout.slot.expires();
         if let Some(interval) = self.standby_interval() {
             let now = self.now();
             self.wake_at_tick(now.tick.saturating_add(interval), now);

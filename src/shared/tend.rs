@@ -6,7 +6,7 @@
 //! and observers are called after the pass has let go of its own lock.
 
 use super::create::Purpose;
-use super::node::{Freshness, span};
+use super::pooled::{Freshness, span};
 use super::{PoolReturnResult, PoolCheckout, PoolPermit, Shared};
 use crate::engine::{BACKGROUND_CHECKS, CheckFor, Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
@@ -46,7 +46,7 @@ pub(super) struct SweepState {
 pub(super) struct SweepActions<M: ConnectionManager> {
     pub(super) to_evict: Vec<(PoolCheckout<M>, EvictReason)>,
     /// What came of putting back those that were not due after all.
-    pub(super) handed: Vec<PoolReturnResult<M>>,
+    pub(super) returned: Vec<PoolReturnResult<M>>,
     pub(super) creates: Vec<(PoolPermit<M>, Purpose)>,
     pub(super) next: NextWake,
 }
@@ -55,7 +55,7 @@ impl<M: ConnectionManager> SweepActions<M> {
     pub(super) fn new() -> Self {
         Self {
             to_evict: Vec::new(),
-            handed: Vec::new(),
+            returned: Vec::new(),
             creates: Vec::new(),
             next: NextWake::default(),
         }
@@ -116,46 +116,46 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.now();
         let counts_due = self.write_counts(now.real, false);
         self.abandon_overdue_hooks(now.real);
-        let effects = self.engine.expire_soft_deadlines(now.real);
-        self.run(effects);
+        let actions = self.engine.expire_soft_deadlines(now.real);
+        self.run(actions);
         self.make_room_for_others();
         let mut findings = SweepActions::new();
         let suspended;
         {
-            let mut notes = self.pass.lock();
-            let core = self.engine.lock();
-            if core.closed {
-                return (SweepReport::default(), self.next_deadline(&core, now.real));
+            let mut sweep_state = self.sweep_state.lock();
+            let state = self.engine.lock();
+            if state.closed {
+                return (SweepReport::default(), self.next_deadline(&state, now.real));
             }
-            suspended = core.suspended;
+            suspended = state.suspended;
             // A replacement that was given up on must not keep what it was to replace.
-            notes.replacing.retain(|_, job| core.has_job(*job));
-            drop(core);
-            self.update_key_activity(&mut notes, now.tick, &mut findings.next);
+            sweep_state.replacing.retain(|_, job| state.has_job(*job));
+            drop(state);
+            self.update_key_activity(&mut sweep_state, now.tick, &mut findings.next);
             let mut coming = self.idle_or_coming(&self.engine.lock(), now.tick);
-            self.evict_due(&mut notes, now, &mut coming, &mut findings);
-            self.put_on_standby(&mut notes, now, &mut findings);
-            if !self.shortage_may_pass(&mut notes, now, &mut findings.next) {
+            self.evict_due(&mut sweep_state, now, &mut coming, &mut findings);
+            self.put_on_standby(&mut sweep_state, now, &mut findings);
+            if !self.shortage_may_pass(&mut sweep_state, now, &mut findings.next) {
                 self.refill(now, &mut findings);
             }
             self.find_probe(now, &mut findings);
             self.pass_on_spare();
-            self.update_wake_on_checkout(&mut notes, now.real, &mut findings.next);
+            self.update_wake_on_checkout(&mut sweep_state, now.real, &mut findings.next);
             for (_, reason) in &findings.to_evict {
                 self.count_reason(*reason);
             }
         }
         // First, because waiters may be among those that got something.
-        for handed in std::mem::take(&mut findings.handed) {
-            self.run_returned(handed);
+        for returned in std::mem::take(&mut findings.returned) {
+            self.run_returned(returned);
         }
         let mut evicted = findings.to_evict.len();
         let mut next = std::mem::take(&mut findings.next);
         self.report_leaks(now.tick, &mut next);
         // Replacements before evictions: with room for both, the new one comes first.
         let mut created = self.start_creates(&mut findings);
-        for (loan, reason) in std::mem::take(&mut findings.to_evict) {
-            self.evict_counted(loan, reason);
+        for (checkout, reason) in std::mem::take(&mut findings.to_evict) {
+            self.evict_counted(checkout, reason);
         }
         let failed = Arc::new(AtomicUsize::new(0));
         let checks_started = match suspended {
@@ -165,7 +165,7 @@ impl<M: ConnectionManager> Shared<M> {
         if let Some(tick) = next.tick {
             next.at_opt(self.real_of(tick, now));
         }
-        if self.bell.is_none() {
+        if self.executor.is_none() {
             // The checks and disposes are over: the report can count the ones, and what the others made
             // room for can be created.
             evicted += failed.load(Relaxed);
@@ -177,15 +177,15 @@ impl<M: ConnectionManager> Shared<M> {
                 self.refill(self.now(), &mut findings);
                 created += self.start_creates(&mut findings);
             }
-            evicted += std::mem::take(&mut self.pass.lock().replaced);
+            evicted += std::mem::take(&mut self.sweep_state.lock().replaced);
         }
         let report = SweepReport {
             evicted,
             checks_started,
             creates_started: created,
         };
-        let core = self.engine.lock();
-        let next = [next.real, counts_due, self.next_deadline(&core, now.real)];
+        let state = self.engine.lock();
+        let next = [next.real, counts_due, self.next_deadline(&state, now.real)];
         (report, next.into_iter().flatten().min())
     }
 
@@ -197,7 +197,7 @@ impl<M: ConnectionManager> Shared<M> {
             for (permit, purpose) in std::mem::take(&mut findings.creates) {
                 self.start_create(permit, purpose);
             }
-            if self.bell.is_none() {
+            if self.executor.is_none() {
                 // They are over by now, and max_creating has let only so many start.
                 self.refill(self.now(), findings);
             }
@@ -212,8 +212,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Asks the collector to come when the pool's clock shows this tick.
     pub(super) fn wake_at_tick(&self, tick: u64, now: Now) {
-        if let Some((bell, due)) = self.bell.as_ref().zip(self.real_of(tick, now)) {
-            bell.call_by(due);
+        if let Some((executor, due)) = self.executor.as_ref().zip(self.real_of(tick, now)) {
+            executor.wake_by(due);
         }
     }
 
@@ -244,7 +244,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     fn evict_due(
         self: &Arc<Self>,
-        notes: &mut SweepState,
+        sweep_state: &mut SweepState,
         now: Now,
         coming: &mut usize,
         found: &mut SweepActions<M>,
@@ -269,10 +269,10 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             };
             if slot.expires() <= now.tick {
-                if live < min_idle && self.replace_expired(notes, slot.index(), coming, now.real, found) {
+                if live < min_idle && self.replace_expired(sweep_state, slot.index(), coming, now.real, found) {
                     live += 1;
-                } else if !notes.replacing.contains_key(&slot.index()) {
-                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
+                } else if !sweep_state.replacing.contains_key(&slot.index()) {
+                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, found, expired);
                 }
                 continue;
@@ -283,7 +283,7 @@ impl<M: ConnectionManager> Shared<M> {
                     next.at_tick(due + 1);
                 } else if live > min_idle {
                     let idle =
-                        |loan: &mut PoolCheckout<M>| loan.idle_since.saturating_add(limit) < now.tick;
+                        |checkout: &mut PoolCheckout<M>| checkout.idle_since.saturating_add(limit) < now.tick;
                     if self.take_if(slot, now, EvictReason::IdleTimeout, found, idle) {
                         live -= 1;
                     }
@@ -323,12 +323,12 @@ impl<M: ConnectionManager> Shared<M> {
             let (due_at, is_due) = (due(), || due() <= now.tick);
             if due_at > now.tick {
                 next.at_tick(due_at);
-            } else if let Some((check, loan)) =
+            } else if let Some((check, checkout)) =
                 self.take_to_check(slot, now, CheckFor::Pool, is_due)
             {
                 started += 1;
                 let failed = Arc::clone(failed);
-                self.run_background_check(check, loan, move |well| {
+                self.run_background_check(check, checkout, move |well| {
                     failed.fetch_add(usize::from(!well), Relaxed);
                 });
             }
@@ -347,18 +347,18 @@ impl<M: ConnectionManager> Shared<M> {
         due: impl FnOnce(&mut PoolCheckout<M>) -> bool,
     ) -> bool {
         let engine = &self.engine;
-        let mut core = engine.lock();
-        let Some(mut loan) = slot.take(now.tick) else {
+        let mut state = engine.lock();
+        let Some(mut checkout) = slot.take(now.tick) else {
             return false;
         };
-        if due(&mut loan) {
-            found.to_evict.push((loan, reason));
+        if due(&mut checkout) {
+            found.to_evict.push((checkout, reason));
             return true;
         }
-        loan.entry.freshness = Freshness::Not;
-        let (idle_since, generation) = (loan.idle_since, loan.entry.generation);
-        let handed = engine.return_locked(&mut core, loan, idle_since, generation, false, now.real);
-        found.handed.push(handed);
+        checkout.entry.freshness = Freshness::Not;
+        let (idle_since, generation) = (checkout.idle_since, checkout.entry.generation);
+        let returned = engine.return_locked(&mut state, checkout, idle_since, generation, false, now.real);
+        found.returned.push(returned);
         false
     }
 
@@ -367,10 +367,10 @@ impl<M: ConnectionManager> Shared<M> {
     fn evict_expired(self: &Arc<Self>, now: Now) -> usize {
         let mut found = SweepActions::new();
         {
-            let _one_pass_at_a_time = self.pass.lock();
+            let _one_pass_at_a_time = self.sweep_state.lock();
             for slot in self.engine.table.all() {
                 if matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() <= now.tick {
-                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
+                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 }
             }
@@ -381,11 +381,11 @@ impl<M: ConnectionManager> Shared<M> {
     /// Evicts what was found and hands on what was put back; returns how many were evicted.
     pub(super) fn run_sweep_actions(self: &Arc<Self>, found: SweepActions<M>) -> usize {
         let evicted = found.to_evict.len();
-        for (loan, reason) in found.to_evict {
-            self.evict(loan, reason);
+        for (checkout, reason) in found.to_evict {
+            self.evict(checkout, reason);
         }
-        for handed in found.handed {
-            self.run_returned(handed);
+        for returned in found.returned {
+            self.run_returned(returned);
         }
         evicted
     }
@@ -408,32 +408,32 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.now();
         let mut found = SweepActions::new();
         {
-            let Some(mut notes) = self.pass.try_lock() else {
+            let Some(mut sweep_state) = self.sweep_state.try_lock() else {
                 return;
             };
-            if notes.standby_at.is_none_or(|at| now.tick >= at) {
-                self.put_on_standby(&mut notes, now, &mut found);
+            if sweep_state.standby_at.is_none_or(|at| now.tick >= at) {
+                self.put_on_standby(&mut sweep_state, now, &mut found);
             }
             let min_idle = self.min_idle.load(Relaxed);
             for _ in 0..SWEEP_SOME_SLOTS {
-                let index = notes.cursor as u32;
+                let index = sweep_state.cursor as u32;
                 let Some(slot) = self.engine.table.get(index) else {
-                    notes.cursor = 0;
+                    sweep_state.cursor = 0;
                     break;
                 };
-                notes.cursor += 1;
+                sweep_state.cursor += 1;
                 let Stamp::Idle(since) = slot.stamp() else {
                     continue;
                 };
                 let limit = self.ages.idle.unwrap_or(u64::MAX);
                 if slot.expires() <= now.tick {
-                    let expired = |loan: &mut PoolCheckout<M>| loan.slot.expires() <= now.tick;
+                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 } else if since.saturating_add(limit) < now.tick
                     && self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle
                 {
                     let idle =
-                        |loan: &mut PoolCheckout<M>| loan.idle_since.saturating_add(limit) < now.tick;
+                        |checkout: &mut PoolCheckout<M>| checkout.idle_since.saturating_add(limit) < now.tick;
                     self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
                 }
             }

@@ -19,14 +19,14 @@ pub(super) struct KeyActivity {
 impl<M: ConnectionManager> Shared<M> {
     /// A checkout ends out of the ordinary: perhaps its connection does not come back to tell when.
     pub(super) fn record_use_end(&self, now: u64) {
-        if self.family.is_some() {
+        if self.group.is_some() {
             self.used_at.fetch_max(now, Relaxed);
         }
     }
 
     /// Looks at the slots, for a pass of the collector; says when to look again.
-    pub(super) fn update_key_activity(&self, notes: &mut SweepState, now: u64, next: &mut NextWake) {
-        let (Some(_), Some(limit)) = (&self.family, self.ages.idle) else {
+    pub(super) fn update_key_activity(&self, sweep_state: &mut SweepState, now: u64, next: &mut NextWake) {
+        let (Some(_), Some(limit)) = (&self.group, self.ages.idle) else {
             return;
         };
         let (mut uses, mut held, mut back) = (0, false, None);
@@ -37,7 +37,7 @@ impl<M: ConnectionManager> Shared<M> {
                 back = back.max(Some(since));
             }
         }
-        let usage = &mut notes.usage;
+        let usage = &mut sweep_state.usage;
         let more = usage.uses != uses;
         usage.uses = uses;
         // The last to come back tells when that was, however late this looks. What did not come back has
@@ -59,7 +59,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A connection is used for the first time: if `min_idle` has lapsed, it holds again.
     pub(super) fn renew_min_idle(&self) {
-        if self.family.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
+        if self.group.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
             self.wake_collector();
         }
     }
@@ -74,7 +74,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(limit) = self.ages.idle else {
             return false;
         };
-        let seen = self.pass.lock().usage.seen;
+        let seen = self.sweep_state.lock().usage.seen;
         seen.is_some_and(|seen| now.saturating_sub(seen) > limit)
     }
 }

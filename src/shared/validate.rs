@@ -1,7 +1,7 @@
 //! May a connection be handed out? Its age, its health and its own hook have a say.
 
 use super::create::Failed;
-use super::node::Freshness;
+use super::pooled::Freshness;
 use super::{PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::error::Cause;
@@ -28,44 +28,44 @@ impl<M: ConnectionManager> Shared<M> {
     /// by mail, not from a slot.
     pub(super) fn validate(
         self: &Arc<Self>,
-        mut loan: PoolCheckout<M>,
+        mut checkout: PoolCheckout<M>,
         impatient: bool,
         mailed: bool,
     ) -> Validated<M> {
         let now = self.ticker.tick();
-        let vouched = std::mem::replace(&mut loan.entry.freshness, Freshness::Not);
-        self.take_off_standby(&mut loan);
-        let newborn = mailed && vouched == Freshness::Created;
-        if now >= loan.entry.expires {
-            self.evict(loan, EvictReason::MaxLifetime);
+        let freshness = std::mem::replace(&mut checkout.entry.freshness, Freshness::Not);
+        self.take_off_standby(&mut checkout);
+        let newborn = mailed && freshness == Freshness::Created;
+        if now >= checkout.entry.expires {
+            self.evict(checkout, EvictReason::MaxLifetime);
             return Validated::Evicted;
         }
-        if !mailed || vouched == Freshness::Not {
-            if self.is_idled_out(&loan, now) {
-                self.evict(loan, EvictReason::IdleTimeout);
+        if !mailed || freshness == Freshness::Not {
+            if self.is_idled_out(&checkout, now) {
+                self.evict(checkout, EvictReason::IdleTimeout);
                 return Validated::Evicted;
             }
-            if self.check_is_due(&loan, now) {
-                if self.check_may_block && (impatient || self.bell.is_some()) {
-                    return Validated::NeedsCheck(loan);
+            if self.check_is_due(&checkout, now) {
+                if self.check_may_block && (impatient || self.executor.is_some()) {
+                    return Validated::NeedsCheck(checkout);
                 }
-                match self.run_check(&mut loan) {
+                match self.run_check(&mut checkout) {
                     Ok(()) => {
                         self.record_success_if_failing();
-                        loan.set_checked(now);
+                        checkout.set_checked(now);
                     }
                     Err(reason) => {
-                        self.evict(loan, reason);
+                        self.evict(checkout, reason);
                         return Validated::Evicted;
                     }
                 }
             }
         }
-        match self.call_on_checkout(&mut loan.entry.connection) {
-            Ok(()) => Validated::Ready(loan),
+        match self.call_on_checkout(&mut checkout.entry.connection) {
+            Ok(()) => Validated::Ready(checkout),
             Err((reason, cause)) => {
                 let since = real_now();
-                self.evict(loan, reason);
+                self.evict(checkout, reason);
                 match cause.filter(|_| newborn) {
                     Some(cause) => Validated::Failed(self.fail_new(cause, since)),
                     None => Validated::Evicted,
@@ -94,21 +94,21 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    fn is_idled_out(&self, loan: &PoolCheckout<M>, now: u64) -> bool {
+    fn is_idled_out(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
         let Some(limit) = self.ages.idle else {
             return false;
         };
-        let idle_for = now.saturating_sub(loan.idle_since);
+        let idle_for = now.saturating_sub(checkout.idle_since);
         // This one is out already: what is still idle must be enough without it.
         idle_for > limit && self.engine.has_idle(self.min_idle.load(Relaxed))
     }
 
-    fn check_is_due(&self, loan: &PoolCheckout<M>, now: u64) -> bool {
+    fn check_is_due(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
         match self.config.health_check {
             HealthCheck::Never => false,
             HealthCheck::OnCheckout => true,
             HealthCheck::AfterIdle(window) => {
-                let since = loan.idle_since.max(loan.slot.checked());
+                let since = checkout.idle_since.max(checkout.slot.checked());
                 super::limit(Some(window)).is_some_and(|window| now.saturating_sub(since) >= window)
             }
         }

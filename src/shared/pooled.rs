@@ -36,20 +36,20 @@ pub(crate) struct PooledConnection<M: ConnectionManager> {
 /// no longer match the stores before them, and the processor waits for those stores at each copy.
 pub(crate) struct Held<M: ConnectionManager> {
     pub(super) slot: &'static Slot<Entry<M>>,
-    pub(crate) node: Box<PooledConnection<M>>,
+    pub(crate) pooled: Box<PooledConnection<M>>,
 }
 
 impl<M: ConnectionManager> Held<M> {
     #[inline]
-    pub(crate) fn new(mut loan: PoolCheckout<M>) -> Self {
-        loan.entry.idle_since = loan.idle_since;
-        let (slot, node) = (loan.slot, loan.entry);
-        Self { slot, node }
+    pub(crate) fn new(mut checkout: PoolCheckout<M>) -> Self {
+        checkout.entry.idle_since = checkout.idle_since;
+        let (slot, pooled) = (checkout.slot, checkout.entry);
+        Self { slot, pooled }
     }
 
     pub(super) fn into_checkout(self) -> PoolCheckout<M> {
-        let idle_since = self.node.idle_since;
-        let (slot, entry) = (self.slot, self.node);
+        let idle_since = self.pooled.idle_since;
+        let (slot, entry) = (self.slot, self.pooled);
         PoolCheckout {
             slot,
             entry,
@@ -60,9 +60,9 @@ impl<M: ConnectionManager> Held<M> {
     /// What a user may know of it.
     pub(crate) fn info(&self) -> ConnectionInfo {
         let out_since = self.slot.in_use_since();
-        let node = &*self.node;
-        let mut info = node.info(self.slot.uses(), node.idle_since, out_since);
-        info.age = span(node.created, node.shared.ticker.tick());
+        let pooled = &*self.pooled;
+        let mut info = pooled.info(self.slot.uses(), pooled.idle_since, out_since);
+        info.age = span(pooled.created, pooled.shared.ticker.tick());
         info
     }
 }
