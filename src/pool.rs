@@ -1,7 +1,7 @@
 //! The handle.
 
 use crate::error::{AddError, GetError, StillInUse};
-use crate::shared::{GetTimeout, PoolEngine, PoolCheckout, PoolSlotCache, Shared};
+use crate::shared::{GetTimeout, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
 use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, HealthState, Holder, PoolConfig,
     PoolStats, PooledConnection, SweepReport,

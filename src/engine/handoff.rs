@@ -1,6 +1,6 @@
 //! Settling: after any event, who can be served is served, and what has to start starts.
 
-use super::{State, Actions, Engine, Outcome, CreateReason};
+use super::{Actions, CreateReason, Engine, Outcome, State};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,7 +52,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 break;
             };
             if self.inline {
-                actions.wakes.extend(state.queue.hand_off(Outcome::Permit(permit)));
+                actions
+                    .wakes
+                    .extend(state.queue.hand_off(Outcome::Permit(permit)));
                 self.update_gate(state, now);
             } else {
                 actions.permits.push(permit);

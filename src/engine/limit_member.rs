@@ -1,6 +1,6 @@
 //! An engine's side of a [`Total`](super::Total): tokens for its slots, room made for others.
 
-use super::{State, Actions, Engine, Now, Evicted, Slot, Stamp};
+use super::{Actions, Engine, Evicted, Now, Slot, Stamp, State};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -135,7 +135,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             let Some(checkout) = self.table.take_or_mark(slot, now.tick) else {
                 continue;
             };
-            if !state.closed && in_need().is_some_and(|(since, _)| peer_waited_longer(&state, since)) {
+            if !state.closed
+                && in_need().is_some_and(|(since, _)| peer_waited_longer(&state, since))
+            {
                 evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real));
             } else {
                 let idle_since = checkout.idle_since;

@@ -37,33 +37,35 @@
 //! - An idle entry has its ready bit set (see [`table`]), or its storer is about to set it.
 //! - Lock order: the engine's lock, then one letter box. Nothing of type `T` is dropped under either.
 
-mod thread_cache;
 mod counts;
-mod moves;
-#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
-mod naive;
-mod permits;
-mod wait_queue;
 mod handoff;
 mod limit_member;
+mod moves;
+mod permits;
+#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
+mod reference_model;
+mod shared_limit;
 mod slot;
 mod table;
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests;
-mod waiter;
-mod shared_limit;
+mod thread_cache;
 mod wait;
+mod wait_queue;
+mod waiter;
 
-pub(crate) use thread_cache::this_thread;
-pub(crate) use counts::{BACKGROUND_CHECKS, Opened, CHECK_SOFT_LIMIT, CheckFor, Job, JobKind, Counts};
+pub(crate) use counts::{
+    BACKGROUND_CHECKS, CHECK_SOFT_LIMIT, CheckFor, Counts, Job, JobKind, Opened,
+};
+pub(crate) use limit_member::CreateReason;
 pub(crate) use moves::CheckId;
 pub(crate) use permits::{DisposePermit, Permit};
-pub(crate) use wait_queue::{Actions, WaitQueue};
-pub(crate) use limit_member::CreateReason;
+pub(crate) use shared_limit::{Followup, Member, SharedLimit};
 pub(crate) use slot::{Checkout, Slot, Stamp};
 pub(crate) use table::{SlotCache, Table};
+pub(crate) use thread_cache::this_thread;
+pub(crate) use wait_queue::{Actions, WaitQueue};
 pub(crate) use waiter::{Outcome, Waiter};
-pub(crate) use shared_limit::{Followup, Member, SharedLimit};
 
 use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crossbeam_utils::CachePadded;
@@ -334,7 +336,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// Why an entry of this generation cannot go back, if it cannot.
-    pub(crate) fn reject_reason(&self, state: &State<T, F>, generation: u64) -> Option<RejectReason> {
+    pub(crate) fn reject_reason(
+        &self,
+        state: &State<T, F>,
+        generation: u64,
+    ) -> Option<RejectReason> {
         if state.closed {
             return Some(RejectReason::Closed);
         }
@@ -362,8 +368,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
             let mut actions = Actions::new();
-            let checkout = Checkout { idle_since, ..checkout };
-            actions.wakes.extend(state.queue.hand_off(Outcome::Checkout(checkout)));
+            let checkout = Checkout {
+                idle_since,
+                ..checkout
+            };
+            actions
+                .wakes
+                .extend(state.queue.hand_off(Outcome::Checkout(checkout)));
             self.settle_into(state, now, &mut actions);
             return Ok(actions);
         }
@@ -388,4 +399,4 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 }
 
 #[cfg(all(test, conpool_loom))]
-mod models;
+mod loom_models;

@@ -1,9 +1,10 @@
 //! The moves of an entry between its places, each under the lock together with its counts.
 
-use super::counts::{Opened, CheckFor, Job, JobKind};
+use super::counts::{CheckFor, Job, JobKind, Opened};
 use super::waiter::{Outcome, Waiter};
 use super::{
-    State, Actions, Engine, ReturnResult, DisposePermit, Checkout, Now, CreateReason, Permit, Evicted, Slot, Stamp,
+    Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Permit, ReturnResult,
+    Slot, Stamp, State,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,7 +65,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// Sends an entry on its way out: it is no longer part of size, but keeps its slot.
-    pub(crate) fn begin_dispose(self: &Arc<Self>, checkout: Checkout<T>, now: Instant) -> Evicted<T, F> {
+    pub(crate) fn begin_dispose(
+        self: &Arc<Self>,
+        checkout: Checkout<T>,
+        now: Instant,
+    ) -> Evicted<T, F> {
         self.begin_dispose_locked(&mut self.lock(), checkout, now)
     }
 
@@ -145,7 +150,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return None;
         }
         let checkout = slot.take(now.tick)?;
-        let check = self.begin_check(&mut state, &checkout, of(&checkout.entry), now.real, purpose);
+        let check = self.begin_check(
+            &mut state,
+            &checkout,
+            of(&checkout.entry),
+            now.real,
+            purpose,
+        );
         Some((check, checkout))
     }
 
@@ -273,7 +284,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             let Some(failure) = failure(state) else {
                 break;
             };
-            actions.wakes.extend(state.queue.hand_off(Outcome::Fail(failure)));
+            actions
+                .wakes
+                .extend(state.queue.hand_off(Outcome::Fail(failure)));
         }
         self.settle_into(state, now, &mut actions);
         actions

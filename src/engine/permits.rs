@@ -2,7 +2,7 @@
 
 use super::counts::Job;
 use super::slot::Checkout;
-use super::{State, Actions, Engine, Now};
+use super::{Actions, Engine, Now, State};
 use std::sync::Arc;
 use std::time::Instant;
 

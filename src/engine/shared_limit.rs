@@ -25,7 +25,7 @@
 //! whose dispose takes longer than [`PATIENCE`] is not counted on: a hook that hangs costs other keys no
 //! more than the slot it holds.
 
-use super::{Engine, Now, Evicted, Stamp};
+use super::{Engine, Evicted, Now, Stamp};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -242,7 +242,10 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
     pub(crate) fn next_soft_deadline(&self, now: Instant) -> Option<(Instant, u64)> {
         let state = self.state.lock();
         let ((_, first), _) = state.waiting.first_key_value()?;
-        let ends = state.disposing.values().map(|since| *since + DISPOSE_SOFT_LIMIT);
+        let ends = state
+            .disposing
+            .values()
+            .map(|since| *since + DISPOSE_SOFT_LIMIT);
         let end = ends.filter(|end| *end > now).min();
         end.map(|end| (end, *first))
     }
@@ -298,7 +301,11 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
     pub(crate) fn next_refill(&self) -> Option<Followup> {
         let mut state = self.total.state.lock();
         let free = state.taken < state.max;
-        let next = if free { state.refill_wanted.pop_first() } else { None };
+        let next = if free {
+            state.refill_wanted.pop_first()
+        } else {
+            None
+        };
         next.map(Followup::Refill)
     }
 

@@ -23,8 +23,8 @@
 //! segments (64 bytes a slot) to the next pool of the same type, and a process keeps as many as it
 //! used at its peak. That is the price of a `'static` guard without a count and without `unsafe`.
 
-use super::thread_cache::{Tag, cached_slot};
 use super::slot::{Checkout, Slot, Stamp};
+use super::thread_cache::{Tag, cached_slot};
 use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::OnceLock;
 

@@ -1,7 +1,8 @@
 //! Waiting: joining the line, sleeping until there is an outcome, leaving.
 
 use super::{
-    CLOSED, State, HEAD_DUE, Actions, Engine, STICKY, Checkout, Now, SUSPENDED, NOTIFY_HEAD, Waiter, WaitResult, HEAD_WAITING,
+    Actions, CLOSED, Checkout, Engine, HEAD_DUE, HEAD_WAITING, NOTIFY_HEAD, Now, STICKY, SUSPENDED,
+    State, WaitResult, Waiter,
 };
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -9,7 +10,12 @@ use std::time::Instant;
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// Joins the line. The caller must then [`search`](Self::search), all under one lock.
-    pub(crate) fn enqueue(&self, state: &mut State<T, F>, waiter: &Arc<Waiter<T, F>>, now: Instant) {
+    pub(crate) fn enqueue(
+        &self,
+        state: &mut State<T, F>,
+        waiter: &Arc<Waiter<T, F>>,
+        now: Instant,
+    ) {
         state.queue.push(waiter);
         self.update_gate(state, now);
     }
@@ -101,7 +107,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// When this waiter should look for itself: the head, when it becomes due after it was told of
     /// something that another then took; and where waiters create for themselves, when they may again.
-    fn next_look(&self, state: &State<T, F>, waiter: &Waiter<T, F>, now: Instant) -> Option<Instant> {
+    fn next_look(
+        &self,
+        state: &State<T, F>,
+        waiter: &Waiter<T, F>,
+        now: Instant,
+    ) -> Option<Instant> {
         if !state.queue.is_head(waiter) {
             return None;
         }
@@ -143,7 +154,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             false => HEAD_WAITING | NOTIFY_HEAD,
         };
         let before = self.gate.load(Ordering::Relaxed);
-        state.queue.update_search_owed(gate & (HEAD_WAITING | NOTIFY_HEAD) == HEAD_WAITING);
+        state
+            .queue
+            .update_search_owed(gate & (HEAD_WAITING | NOTIFY_HEAD) == HEAD_WAITING);
         if before != gate {
             // LISTENING changes outside the lock: keep whatever it is by now.
             let keep = |now: u32| Some((gate & !STICKY) | (now & STICKY));

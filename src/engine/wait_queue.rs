@@ -57,14 +57,18 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
             waiter.set_number(self.last_number);
         }
         let number = waiter.number();
-        let place = self.waiters.partition_point(|other| other.number() < number);
+        let place = self
+            .waiters
+            .partition_point(|other| other.number() < number);
         self.waiters.insert(place, Arc::clone(waiter));
     }
 
     /// Leaves the line; false if it had been served already.
     pub(super) fn remove(&mut self, waiter: &Waiter<T, F>) -> bool {
         let number = waiter.number();
-        let place = self.waiters.partition_point(|other| other.number() < number);
+        let place = self
+            .waiters
+            .partition_point(|other| other.number() < number);
         let here = self
             .waiters
             .get(place)
@@ -118,7 +122,8 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
 
     /// True if the head has been told already.
     pub(super) fn head_notified(&self) -> bool {
-        self.head().is_some_and(|head| head.number() == self.notified_head)
+        self.head()
+            .is_some_and(|head| head.number() == self.notified_head)
     }
 
     /// Notes whether check-ins rely on the head from now on; called whenever the line has changed. If
@@ -129,7 +134,8 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         if report {
             self.search_owed |= self.search_owed_by != 0 && self.search_owed_by != head;
             self.search_owed_by = head;
-        } else if self.search_owed_by != 0 && (self.search_owed_by != head || !self.head_notified()) {
+        } else if self.search_owed_by != 0 && (self.search_owed_by != head || !self.head_notified())
+        {
             self.search_owed_by = 0;
             self.search_owed = true;
         }

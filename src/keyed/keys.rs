@@ -30,8 +30,8 @@ pub(super) struct Keys<K, M: ConnectionManager> {
     pub(super) group: Arc<PoolGroup<M>>,
     pools: ShardedLock<Pools<K, M>>,
     /// Keys whose manager is being made, with a number each: one is removed without asking the key.
-    making: Mutex<Vec<(u64, Caught<K>)>>,
-    makings: AtomicU64,
+    building: Mutex<Vec<(u64, Caught<K>)>>,
+    last_build: AtomicU64,
     made: Condvar,
     /// Removed, and perhaps still looked at by somebody.
     removed: Mutex<Vec<Arc<Shared<M>>>>,
@@ -88,11 +88,11 @@ where
                 closed: false,
                 enough: FEW,
             }),
-            making: Mutex::default(),
+            building: Mutex::default(),
             made: Condvar::new(),
             removed: Mutex::default(),
             factory: Caught::new(factory),
-            makings: AtomicU64::new(0),
+            last_build: AtomicU64::new(0),
         })
     }
 
@@ -128,8 +128,8 @@ where
         since: Instant,
         deadline: Option<Instant>,
     ) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
-        let number = self.makings.fetch_add(1, Relaxed);
-        let mut making = self.making.lock();
+        let number = self.last_build.fetch_add(1, Relaxed);
+        let mut building = self.building.lock();
         loop {
             if let Some(pool) = self.find(key) {
                 return Ok(pool);
@@ -142,29 +142,29 @@ where
                 let waited = now.saturating_duration_since(since);
                 return Err(self.group.timed_out(waited));
             }
-            if !making.iter().any(|(_, other)| **other == *key) {
-                making.push((number, Caught::new(key.clone())));
+            if !building.iter().any(|(_, other)| **other == *key) {
+                building.push((number, Caught::new(key.clone())));
                 break;
             }
             match deadline {
-                None => self.made.wait(&mut making),
+                None => self.made.wait(&mut building),
                 Some(deadline) => {
                     // Looked at above.
-                    let _timed_out = self.made.wait_until(&mut making, deadline);
+                    let _timed_out = self.made.wait_until(&mut building, deadline);
                 }
             }
         }
-        drop(making);
+        drop(building);
         let manager = catch_unwind(AssertUnwindSafe(|| (self.factory)(key)));
         // The key's own code may panic as it is put into the map, and others wait for this one.
         let made = catch_unwind(AssertUnwindSafe(|| match manager {
             Ok(manager) => self.insert(key, manager),
             Err(payload) => Err(self.group.factory_panicked(payload)),
         }));
-        let mut making = self.making.lock();
-        let own = making.iter().position(|(other, _)| *other == number);
-        let own = own.map(|at| making.swap_remove(at));
-        drop(making);
+        let mut building = self.building.lock();
+        let own = building.iter().position(|(other, _)| *other == number);
+        let own = own.map(|at| building.swap_remove(at));
+        drop(building);
         drop(own);
         self.made.notify_all();
         made.unwrap_or_else(|payload| resume_unwind(payload))
@@ -194,13 +194,13 @@ where
         let crowded = pools.by_key.len() > pools.enough;
         drop(pools);
         if crowded {
-            self.clear_out(Some(&pool));
+            self.remove_empty(Some(&pool));
         }
         Ok(pool)
     }
 
     /// Removes the pools that have nothing open and nobody waiting. `but`: it is about to be used.
-    pub(super) fn clear_out(&self, but: Option<&Arc<Shared<M>>>) {
+    pub(super) fn remove_empty(&self, but: Option<&Arc<Shared<M>>>) {
         let mut removed = Vec::new();
         let mut guard = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         let pools = &mut *guard;
@@ -242,7 +242,7 @@ where
     }
 
     /// Removes this pool if its key is not used any more.
-    fn let_go(&self, pool: &Arc<Shared<M>>) {
+    fn remove_if_idle(&self, pool: &Arc<Shared<M>>) {
         if !self.group.may_remove(pool) {
             return;
         }
@@ -278,7 +278,7 @@ where
         if first {
             self.group.close();
             // Who waits for a manager has to hear of it; with the lock, or one of them misses it.
-            drop(self.making.lock());
+            drop(self.building.lock());
             self.made.notify_all();
         }
         first
@@ -294,6 +294,6 @@ where
     M: ConnectionManager,
 {
     fn tend(&self) -> Option<Instant> {
-        self.0.group.tend(|pool| self.0.let_go(pool))
+        self.0.group.tend(|pool| self.0.remove_if_idle(pool))
     }
 }

@@ -7,7 +7,7 @@ pub use builder::KeyedPoolBuilder;
 
 use crate::clock::real_now;
 use crate::error::{GetError, StillInUse};
-use crate::shared::{GetTimeout, Found, PoolCheckout, Shared};
+use crate::shared::{Found, GetTimeout, PoolCheckout, Shared};
 use crate::{
     ConnectionManager, HealthState, Holder, PoolConfig, PoolStats, PooledConnection, SweepReport,
 };
@@ -182,7 +182,11 @@ where
 
     /// What lies ready for this key. Err with what it took and could not vouch for.
     #[inline]
-    fn get_warm(&self, key: &K, tries: bool) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
+    fn get_warm(
+        &self,
+        key: &K,
+        tries: bool,
+    ) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
         let now = self.keys.group.tick();
         let found = self.keys.with(key, |pool| pool.try_fast(now));
         match found {
@@ -298,7 +302,7 @@ where
     /// with nothing open and nobody waiting are removed.
     pub fn sweep(&self) -> SweepReport {
         let report = self.keys.group.sweep();
-        self.keys.clear_out(None);
+        self.keys.remove_empty(None);
         report
     }
 

@@ -9,7 +9,7 @@ use super::{limit::now, socket::Stream};
 
 /// How long reads and writes may wait.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Pace {
+pub(super) enum WaitMode {
     /// Not at all: the socket does not block, which the caller has seen to.
     #[cfg_attr(
         not(any(feature = "http", feature = "websocket")),
@@ -25,29 +25,29 @@ pub(super) enum Pace {
 #[derive(Debug)]
 pub(super) struct Timed<'a, S> {
     socket: &'a mut S,
-    pace: Pace,
+    wait_mode: WaitMode,
 }
 
 impl<'a, S: Stream> Timed<'a, S> {
-    pub(super) fn new(socket: &'a mut S, pace: Pace) -> Self {
-        Self { socket, pace }
+    pub(super) fn new(socket: &'a mut S, wait_mode: WaitMode) -> Self {
+        Self { socket, wait_mode }
     }
 
     /// A limit too long to be a point in time is none.
     pub(super) fn within(socket: &'a mut S, limit: Duration) -> Self {
-        Self::new(socket, Pace::Until(now().checked_add(limit)))
+        Self::new(socket, WaitMode::Until(now().checked_add(limit)))
     }
 
     /// Does it when the socket may wait as long as is left. Linux counts that in ticks of its own and may be
     /// some milliseconds early; then it waits on.
-    fn paced<T>(
+    fn with_timeout<T>(
         &mut self,
         set: fn(&S, Option<Duration>) -> io::Result<()>,
         mut step: impl FnMut(&mut S) -> io::Result<T>,
     ) -> io::Result<T> {
-        let deadline = match self.pace {
-            Pace::Now => return step(self.socket),
-            Pace::Until(deadline) => deadline,
+        let deadline = match self.wait_mode {
+            WaitMode::Now => return step(self.socket),
+            WaitMode::Until(deadline) => deadline,
         };
         loop {
             set(self.socket, left(deadline)?)?;
@@ -80,13 +80,13 @@ fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
 
 impl<S: Stream> Read for Timed<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.paced(S::set_read_timeout, |socket| socket.read(buffer))
+        self.with_timeout(S::set_read_timeout, |socket| socket.read(buffer))
     }
 }
 
 impl<S: Stream> Write for Timed<'_, S> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.paced(S::set_write_timeout, |socket| socket.write(buffer))
+        self.with_timeout(S::set_write_timeout, |socket| socket.write(buffer))
     }
 
     /// A socket keeps nothing back.
@@ -114,7 +114,7 @@ mod tests {
         let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (limit, start, mut asked) = (Duration::from_millis(10), now(), 0);
         let mut timed = Timed::within(&mut socket, limit);
-        let error = timed.paced(<TcpStream as Stream>::set_read_timeout, |_| {
+        let error = timed.with_timeout(<TcpStream as Stream>::set_read_timeout, |_| {
             asked += 1;
             Err::<(), _>(io::ErrorKind::WouldBlock.into())
         });

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use super::timed::{Pace, Timed};
+use super::timed::{Timed, WaitMode};
 use crate::{ConbusError, ConbusSocketManager, ConnectionManager};
 #[cfg(feature = "tls")]
 use crate::{TlsError, TlsSocketManager, TlsStream};
@@ -65,32 +65,32 @@ impl Write for Transport {
 /// With a time of their own, which those of [`Read`] and [`Write`] have not: a session's own `read` gives
 /// each of the many reads of one slow record the whole timeout anew.
 impl Transport {
-    pub(super) fn read_at(&mut self, pace: Pace, out: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read_at(&mut self, wait_mode: WaitMode, out: &mut [u8]) -> io::Result<usize> {
         again(|| match self {
-            Self::Tcp(stream) => Timed::new(stream, pace).read(out),
+            Self::Tcp(stream) => Timed::new(stream, wait_mode).read(out),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => session::read(stream, pace, out),
+            Self::Tls(stream) => session::read(stream, wait_mode, out),
         })
     }
 
     /// What TLS has taken is sent by the next write or flush.
-    pub(super) fn write_at(&mut self, pace: Pace, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write_at(&mut self, wait_mode: WaitMode, bytes: &[u8]) -> io::Result<usize> {
         again(|| match self {
-            Self::Tcp(stream) => Timed::new(stream, pace).write(bytes),
+            Self::Tcp(stream) => Timed::new(stream, wait_mode).write(bytes),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
-                session::flush(stream, pace)?;
+                session::flush(stream, wait_mode)?;
                 stream.conn.writer().write(bytes)
             }
         })
     }
 
     /// Makes sure that all is with the system, where TCP has it at once.
-    pub(super) fn flush_at(&mut self, pace: Pace) -> io::Result<()> {
+    pub(super) fn flush_at(&mut self, wait_mode: WaitMode) -> io::Result<()> {
         again(|| match self {
-            Self::Tcp(stream) => Timed::new(stream, pace).flush(),
+            Self::Tcp(stream) => Timed::new(stream, wait_mode).flush(),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => session::flush(stream, pace),
+            Self::Tls(stream) => session::flush(stream, wait_mode),
         })
     }
 }
@@ -110,37 +110,41 @@ fn again<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 mod session {
     use std::io::{self, ErrorKind, Read};
 
-    use super::{Pace, Timed};
+    use super::{Timed, WaitMode};
     use crate::TlsStream;
 
-    pub(super) fn read(stream: &mut TlsStream, pace: Pace, out: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(
+        stream: &mut TlsStream,
+        wait_mode: WaitMode,
+        out: &mut [u8],
+    ) -> io::Result<usize> {
         loop {
             match stream.conn.reader().read(out) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return result,
             }
             // An answer to new keys. If there is no room for it now, it goes later.
-            match flush(stream, pace) {
+            match flush(stream, wait_mode) {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
                 _ => {}
             }
-            let mut timed = Timed::new(stream.sock.tcp_mut(), pace);
+            let mut timed = Timed::new(stream.sock.tcp_mut(), wait_mode);
             if stream.conn.read_tls(&mut timed)? == 0 {
                 // The end of TCP: the reader knows whether it was one of TLS.
                 return stream.conn.reader().read(out);
             }
             if let Err(error) = stream.conn.process_new_packets() {
                 // The alert that says why.
-                let _ = flush(stream, pace);
+                let _ = flush(stream, wait_mode);
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
         }
     }
 
     /// Sends what the session has taken and not sent.
-    pub(super) fn flush(stream: &mut TlsStream, pace: Pace) -> io::Result<()> {
+    pub(super) fn flush(stream: &mut TlsStream, wait_mode: WaitMode) -> io::Result<()> {
         while stream.conn.wants_write() {
-            let mut timed = Timed::new(stream.sock.tcp_mut(), pace);
+            let mut timed = Timed::new(stream.sock.tcp_mut(), wait_mode);
             if stream.conn.write_tls(&mut timed)? == 0 {
                 return Err(ErrorKind::WriteZero.into());
             }

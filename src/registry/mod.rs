@@ -55,14 +55,14 @@ pub struct PoolRegistry {
 enum Place {
     Taken(Arc<dyn AnyPool>),
     /// Being built by this thread.
-    Coming(ThreadId),
+    Building(ThreadId),
 }
 
 impl Place {
     fn pool(&self) -> Option<Arc<dyn AnyPool>> {
         match self {
             Self::Taken(pool) => Some(Arc::clone(pool)),
-            Self::Coming(_) => None,
+            Self::Building(_) => None,
         }
     }
 }
@@ -136,7 +136,7 @@ impl<M: ConnectionManager, E: Error + Send + Sync + 'static> IntoPool for Result
 /// Somebody asked, while building a pool, for the pool being built.
 #[derive(Debug, thiserror::Error)]
 #[error("building it asks for it")]
-struct Circle;
+struct RecursiveBuild;
 
 impl PoolRegistry {
     /// An empty registry. It can be the value of a `static`.
@@ -221,16 +221,16 @@ impl PoolRegistry {
                     drop(places);
                     return typed(&name, &*pool);
                 }
-                Some(Place::Coming(builder)) if *builder == me => {
-                    let source = Arc::new(Circle);
+                Some(Place::Building(builder)) if *builder == me => {
+                    let source = Arc::new(RecursiveBuild);
                     return Err(RegistryError::Build { name, source });
                 }
-                Some(Place::Coming(_)) => self.built.wait(&mut places),
+                Some(Place::Building(_)) => self.built.wait(&mut places),
             }
         }
-        places.insert(name.clone(), Place::Coming(me));
+        places.insert(name.clone(), Place::Building(me));
         drop(places);
-        let site = Site {
+        let site = Reservation {
             registry: self,
             name: &name,
         };
@@ -346,12 +346,12 @@ impl fmt::Debug for PoolRegistry {
 }
 
 /// Where a pool is being built. Dropped unsettled, by an error or a panic, it frees the name.
-struct Site<'a> {
+struct Reservation<'a> {
     registry: &'a PoolRegistry,
     name: &'a str,
 }
 
-impl Site<'_> {
+impl Reservation<'_> {
     fn settle(self, pool: Option<Arc<dyn AnyPool>>) {
         self.put(pool);
         std::mem::forget(self);
@@ -367,7 +367,7 @@ impl Site<'_> {
     }
 }
 
-impl Drop for Site<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.put(None);
     }

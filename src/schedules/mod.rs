@@ -11,17 +11,17 @@
 //! `CONPOOL_SCHEDULES` is the number of schedules of each scenario, half of them purely random, half
 //! with rare changes of priority. A failure prints its schedule, which `shuttle::replay` takes.
 //!
-//! The models of the engine (`engine/models`) try *all* interleavings of few steps; here everything
+//! The models of the engine (`engine/loom_models`) try *all* interleavings of few steps; here everything
 //! runs together, on the code that users run, with hooks that fail, panic, hang and come back late.
 //! Only types are exchanged (see `sync`), and time passes whenever the scheduler likes, so hooks
 //! outlive their timeouts and deadlines pass at every moment one can think of. Loads return the
 //! newest value; older ones are loom's business.
 //!
-//! In [`flaws`] the same scenarios run in worlds in which something the pool relies on is broken,
+//! In [`mutants`] the same scenarios run in worlds in which something the pool relies on is broken,
 //! and must fail.
 
 mod backend;
-mod flaws;
+mod mutants;
 mod scenarios;
 mod users;
 

@@ -4,7 +4,7 @@ use super::pooled::Freshness;
 use super::tend::PoolCollector;
 use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
-use crate::engine::{CheckFor, Slot, Stamp, RejectReason};
+use crate::engine::{CheckFor, RejectReason, Slot, Stamp};
 use crate::error::{AddError, StillInUse};
 use crate::sync::outer::{Condvar, Mutex};
 use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, PoolEvent};
@@ -89,17 +89,25 @@ impl<M: ConnectionManager> Shared<M> {
             if !matches!(slot.stamp(), Stamp::Idle(_)) {
                 continue;
             }
-            let Some((look, mut checkout)) = self.take_to_check(slot, now, CheckFor::Inspect, || true)
+            let Some((look, mut checkout)) =
+                self.take_to_check(slot, now, CheckFor::Inspect, || true)
             else {
                 continue;
             };
-            let info = checkout.entry.info(slot.uses(), checkout.idle_since, now.tick);
+            let info = checkout
+                .entry
+                .info(slot.uses(), checkout.idle_since, now.tick);
             let connection = &mut checkout.entry.connection;
             let kept = catch_unwind(AssertUnwindSafe(|| keep(connection, &info)));
             if let Ok(true) = kept {
                 checkout.entry.freshness = Freshness::Not;
                 let generation = checkout.entry.generation;
-                self.run_returned(self.engine.end_inspection(look, checkout, generation, real_now()));
+                self.run_returned(self.engine.end_inspection(
+                    look,
+                    checkout,
+                    generation,
+                    real_now(),
+                ));
                 continue;
             }
             self.engine.end_check(look);
@@ -242,7 +250,8 @@ impl<M: ConnectionManager> Shared<M> {
         loop {
             // As many as may be, the lowest slot first; what is not idle any more needs no check.
             while let Some(slot) = idle.first() {
-                let Some((check, checkout)) = self.take_to_check(slot, now, CheckFor::Pool, || true)
+                let Some((check, checkout)) =
+                    self.take_to_check(slot, now, CheckFor::Pool, || true)
                 else {
                     if matches!(slot.stamp(), Stamp::Idle(_)) {
                         break;
@@ -321,7 +330,10 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn close_by(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), StillInUse> {
         self.close();
         let quiet = self.engine.wait_drained(deadline);
-        let gone = quiet && self.own_workers().is_none_or(|workers| workers.wait_gone(deadline));
+        let gone = quiet
+            && self
+                .own_workers()
+                .is_none_or(|workers| workers.wait_gone(deadline));
         if gone {
             return Ok(());
         }

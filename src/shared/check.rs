@@ -1,6 +1,6 @@
 //! Checks: on the caller's thread when they never block, else on a thread of the pool.
 
-use super::pooled::{PooledConnection, Freshness};
+use super::pooled::{Freshness, PooledConnection};
 use super::{Entry, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, CheckId, Checkout, Now, Slot};
@@ -109,7 +109,9 @@ impl<M: ConnectionManager> Shared<M> {
             return self.fail_check(check, checkout, reason);
         }
         // Half of its time is no sign of good health.
-        self.record_success(real_now().saturating_duration_since(now) > self.config.check_timeout / 2);
+        self.record_success(
+            real_now().saturating_duration_since(now) > self.config.check_timeout / 2,
+        );
         checkout.entry.freshness = Freshness::Checked;
         let generation = checkout.entry.generation;
         match self
@@ -125,7 +127,12 @@ impl<M: ConnectionManager> Shared<M> {
         true
     }
 
-    fn fail_check(self: &Arc<Self>, check: CheckId, checkout: PoolCheckout<M>, reason: EvictReason) -> bool {
+    fn fail_check(
+        self: &Arc<Self>,
+        check: CheckId,
+        checkout: PoolCheckout<M>,
+        reason: EvictReason,
+    ) -> bool {
         if self.engine.end_check(check) {
             self.evict(checkout, reason);
             // Whoever counted on this check must look for something else.

@@ -1,7 +1,7 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::pooled::{Held, Flag, Freshness, span};
-use super::{PoolEngine, PoolCheckout, Shared};
+use super::pooled::{Flag, Freshness, Held, span};
+use super::{PoolCheckout, PoolEngine, Shared};
 use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
@@ -87,7 +87,11 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     }
     pooled.flags &= Flag::LASTING;
     // Only where it must outlive the connection's return: two threads must not meet at its count.
-    let tended = pooled.shared.executor.is_none().then(|| Arc::clone(&pooled.shared));
+    let tended = pooled
+        .shared
+        .executor
+        .is_none()
+        .then(|| Arc::clone(&pooled.shared));
     held.pooled.shared.record_check_in(&held, now);
     if let Err(held) = put_back(held, now) {
         return return_through_lock(held, now);
@@ -120,7 +124,11 @@ fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Brings a connection back through the lock, idle since this tick.
-    pub(super) fn return_through_lock(self: &Arc<Self>, mut checkout: PoolCheckout<M>, idle_since: u64) {
+    pub(super) fn return_through_lock(
+        self: &Arc<Self>,
+        mut checkout: PoolCheckout<M>,
+        idle_since: u64,
+    ) {
         checkout.entry.freshness = Freshness::Not;
         self.return_connection(checkout, idle_since, false);
         if self.executor.is_none() {

@@ -1,9 +1,9 @@
 //! The way of a connection to a caller.
 
-use super::validate::Validated;
 use super::hooks::is_traced;
-use super::pooled::{PooledConnection, Flag};
-use super::{Entry, PoolEngine, PoolCheckout, PoolSlotCache, Shared};
+use super::pooled::{Flag, PooledConnection};
+use super::validate::Validated;
+use super::{Entry, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
@@ -86,7 +86,9 @@ impl<M: ConnectionManager> Shared<M> {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let hinted = near.last_used_slot().or_else(|| engine.table.last_used_slot());
+        let hinted = near
+            .last_used_slot()
+            .or_else(|| engine.table.last_used_slot());
         let checkout = self.take_fast(hinted, now)?;
         Ok(Self::count_checkout(checkout, TRIES))
     }
@@ -135,7 +137,11 @@ impl<M: ConnectionManager> Shared<M> {
         if !self.engine.fast_path_open() || is_traced() {
             return Found::Nothing;
         }
-        let hinted = self.engine.table.last_used_slot().and_then(|slot| slot.take(now));
+        let hinted = self
+            .engine
+            .table
+            .last_used_slot()
+            .and_then(|slot| slot.take(now));
         // Connections rest in the lowest slots, so the first is worth a look where no hint is left.
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
         match hinted.or_else(first) {
@@ -155,7 +161,10 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The second half, with what the first found fresh. None: it was none.
     #[inline]
-    pub(crate) fn finish_fast(mut checkout: PoolCheckout<M>, tries: bool) -> Option<PoolCheckout<M>> {
+    pub(crate) fn finish_fast(
+        mut checkout: PoolCheckout<M>,
+        tries: bool,
+    ) -> Option<PoolCheckout<M>> {
         let pooled = &mut *checkout.entry;
         match pooled.shared.call_on_checkout(&mut pooled.connection) {
             Ok(()) => Some(Self::count_checkout(checkout, tries)),

@@ -1,8 +1,8 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
 use super::evict::PoolEvicted;
-use super::pooled::{PooledConnection, Freshness};
-use super::{Failure, PoolState, PoolActions, PoolReturnResult, PoolCheckout, PoolPermit, Shared};
+use super::pooled::{Freshness, PooledConnection};
+use super::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolReturnResult, PoolState, Shared};
 use crate::clock::real_now;
 use crate::engine::RejectReason;
 use crate::error::Cause;
@@ -324,7 +324,12 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
     /// waiter however young.
-    pub(super) fn return_connection(self: &Arc<Self>, checkout: PoolCheckout<M>, idle_since: u64, fresh: bool) {
+    pub(super) fn return_connection(
+        self: &Arc<Self>,
+        checkout: PoolCheckout<M>,
+        idle_since: u64,
+        fresh: bool,
+    ) {
         let generation = checkout.entry.generation;
         let engine = &self.engine;
         self.run_returned(engine.return_entry(checkout, idle_since, generation, fresh, real_now()));

@@ -63,7 +63,13 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Counts and reports an eviction of a connection that has no slot any more.
-    pub(super) fn count_eviction(&self, pooled: &PooledConnection<M>, uses: u64, reason: EvictReason, now: u64) {
+    pub(super) fn count_eviction(
+        &self,
+        pooled: &PooledConnection<M>,
+        uses: u64,
+        reason: EvictReason,
+        now: u64,
+    ) {
         self.count_reason(reason);
         self.emit_evicted(pooled, uses, reason, now);
     }

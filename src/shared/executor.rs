@@ -17,7 +17,10 @@ pub(super) struct Executor {
 
 impl Executor {
     pub(super) fn own(workers: Arc<WorkerPool>) -> Self {
-        Self { workers, desk: None }
+        Self {
+            workers,
+            desk: None,
+        }
     }
 
     /// The bell of one pool among several.

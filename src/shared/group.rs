@@ -11,7 +11,7 @@ use crate::engine::{Followup, Now, RejectReason};
 use crate::error::{GetError, Phase, Timeout};
 use crate::foreign::Caught;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
-use crate::workers::{WorkerPool, Collector};
+use crate::workers::{Collector, WorkerPool};
 use crate::{
     ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
 };

@@ -5,22 +5,22 @@
 //! must wait and [`outcome`] for what they are told), [`check`], [`checkin`], [`evict`]; the collector's
 //! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
 
-mod validate;
 mod admin;
 mod backoff;
-mod executor;
 mod check;
 mod checkin;
 mod checkout;
 mod create;
 mod evict;
+mod executor;
 mod group;
+mod health;
 mod hooks;
 mod leaks;
 mod log;
-mod pooled;
 mod outcome;
 mod overdue;
+mod pooled;
 mod prime;
 mod probe;
 mod refill;
@@ -29,16 +29,18 @@ mod snapshot;
 mod standby;
 mod tend;
 mod usage;
-mod health;
+mod validate;
 
 pub(crate) use checkin::check_in;
-pub(crate) use checkout::{GetTimeout, Found};
+pub(crate) use checkout::{Found, GetTimeout};
 pub(crate) use group::PoolGroup;
 pub(crate) use pooled::{Held, PooledConnection};
 
 use crate::clock::{Clock, Ticker, real_now, ticks};
 use crate::config::is_unlimited;
-use crate::engine::{State, Actions, Engine, ReturnResult, Checkout, Now, SlotCache, Permit, Waiter, SharedLimit};
+use crate::engine::{
+    Actions, Checkout, Engine, Now, Permit, ReturnResult, SharedLimit, SlotCache, State, Waiter,
+};
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::stats::Recorder;
@@ -47,12 +49,12 @@ use crate::workers::WorkerPool;
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
 use backoff::BackoffState;
 use executor::Executor;
+use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
 use probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use health::HealthTracker;
 
 /// What ends a wait, apart from a connection and the deadline.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::create::Failed;
 use super::pooled::span;
 use super::{PoolState, Shared};
-use crate::engine::{Opened, Job, JobKind};
+use crate::engine::{Job, JobKind, Opened};
 use crate::error::Cause;
 use crate::foreign::{Caught, guarded};
 use crate::{ConnectionManager, EvictReason, PoolEvent};

@@ -5,7 +5,7 @@ use super::outcome::set_last_cause;
 use super::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::{Outcome, Waiter, WaitResult};
+use crate::engine::{Outcome, WaitResult, Waiter};
 use crate::error::{BuildError, Cause};
 use crate::foreign::{guarded, with_causes};
 use crate::{ConnectionManager, EvictReason};
@@ -107,7 +107,8 @@ impl<M: ConnectionManager> Shared<M> {
                 let moment = || self.now();
                 let run = |actions| self.run(actions);
                 error = match self.engine.wait(waiter, deadline, moment, run) {
-                    WaitResult::Found(checkout) | WaitResult::Outcome(Outcome::Checkout(checkout)) => {
+                    WaitResult::Found(checkout)
+                    | WaitResult::Outcome(Outcome::Checkout(checkout)) => {
                         checkouts.push(checkout);
                         break;
                     }

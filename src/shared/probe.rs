@@ -6,7 +6,7 @@ use super::tend::SweepActions;
 use super::{PoolState, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
-use crate::engine::{Now, CreateReason};
+use crate::engine::{CreateReason, Now};
 use crate::sync::outer::{AtomicBool, AtomicUsize, Condvar, Mutex};
 use crate::{ConnectionManager, Health, HealthState};
 use std::sync::Arc;
@@ -57,7 +57,10 @@ impl<M: ConnectionManager> Shared<M> {
         if !(self.is_to_probe(&state) && self.wellbeing.is_failing()) {
             self.probe.wanted.store(false, Release);
         } else if state.may_create(now.real) {
-            if let Some(permit) = self.engine.reserve_create(&mut state, CreateReason::Spare, now.real) {
+            if let Some(permit) =
+                self.engine
+                    .reserve_create(&mut state, CreateReason::Spare, now.real)
+            {
                 self.probe.wanted.store(false, Release);
                 found.creates.push((permit, Purpose::Probe));
             }
@@ -120,7 +123,9 @@ impl<M: ConnectionManager> Shared<M> {
                 if state.is_paused(now) {
                     break;
                 }
-                permit = self.engine.reserve_create(&mut state, CreateReason::Spare, now);
+                permit = self
+                    .engine
+                    .reserve_create(&mut state, CreateReason::Spare, now);
             }
             drop(state);
             opened = true;

@@ -8,9 +8,9 @@
 //! makes the next checkout ring, and sleeps for good. Pools without `min_idle` never do this.
 
 use super::create::Purpose;
-use super::tend::{SweepActions, NextWake, SweepState};
-use super::{PoolState, PoolCheckout, Shared};
-use crate::engine::{Now, CreateReason, Stamp};
+use super::tend::{NextWake, SweepActions, SweepState};
+use super::{PoolCheckout, PoolState, Shared};
+use crate::engine::{CreateReason, Now, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -41,7 +41,10 @@ impl<M: ConnectionManager> Shared<M> {
             return false;
         }
         if state.may_create(now) {
-            let Some(permit) = self.engine.reserve_create(&mut state, CreateReason::Spare, now) else {
+            let Some(permit) = self
+                .engine
+                .reserve_create(&mut state, CreateReason::Spare, now)
+            else {
                 // What several pools share has been used up.
                 return false;
             };
@@ -63,9 +66,12 @@ impl<M: ConnectionManager> Shared<M> {
             sweep_state.replacing.remove(&slot);
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
+                    let expired =
+                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     let reason = EvictReason::MaxLifetime;
-                    if self.take_if(slot, now, reason, &mut found, expired) && self.executor.is_none() {
+                    if self.take_if(slot, now, reason, &mut found, expired)
+                        && self.executor.is_none()
+                    {
                         sweep_state.replaced += 1;
                     }
                 }
@@ -117,7 +123,10 @@ impl<M: ConnectionManager> Shared<M> {
         let mut state = self.engine.lock();
         let mut missing = self.refill_deficit(&state, now.tick);
         while missing > 0 && state.may_create(now.real) {
-            let Some(permit) = self.engine.reserve_create(&mut state, CreateReason::Spare, now.real) else {
+            let Some(permit) =
+                self.engine
+                    .reserve_create(&mut state, CreateReason::Spare, now.real)
+            else {
                 break;
             };
             found.creates.push((permit, Purpose::Refill));
@@ -125,7 +134,12 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    pub(super) fn update_wake_on_checkout(&self, sweep_state: &mut SweepState, now: Instant, next: &mut NextWake) {
+    pub(super) fn update_wake_on_checkout(
+        &self,
+        sweep_state: &mut SweepState,
+        now: Instant,
+        next: &mut NextWake,
+    ) {
         if self.min_idle.load(Relaxed) == 0 || self.executor.is_none() {
             self.engine.set_wake_collector(false);
             return;

@@ -1,10 +1,10 @@
 //! A checkout that is not warm: looks, queues, waits, until there is an outcome.
 
-use super::validate::Validated;
-use super::checkout::{Request, GetResult};
+use super::checkout::{GetResult, Request};
 use super::create::{Failed, Purpose};
+use super::validate::Validated;
 use super::{Failure, PoolCheckout, PoolWaiter, Shared};
-use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, Waiter, WaitResult};
+use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, WaitResult, Waiter};
 use crate::error::GetError;
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -27,7 +27,9 @@ impl<M: ConnectionManager> Shared<M> {
             // A caller that has queued before keeps its place and does not go round the line.
             let unproven = if waiter.is_none() || found.is_some() {
                 match self.try_idle(request, found.take()) {
-                    Ok(Some(checkout)) => return Ok(self.record_wait(checkout, request, waiter.is_some())),
+                    Ok(Some(checkout)) => {
+                        return Ok(self.record_wait(checkout, request, waiter.is_some()));
+                    }
                     // What it found was stale, and finding that out took all its time.
                     Ok(None) if !request.non_blocking && request.is_over() => {
                         return Err(self.timeout_error(request, true));
@@ -52,7 +54,9 @@ impl<M: ConnectionManager> Shared<M> {
             let moment = || self.now();
             let waited = self
                 .engine
-                .wait(waiter, request.deadline, moment, |actions| self.run(actions));
+                .wait(waiter, request.deadline, moment, |actions| {
+                    self.run(actions)
+                });
             let mailed = match waited {
                 WaitResult::TimedOut => return Err(self.timeout_error(request, true)),
                 WaitResult::Found(checkout) => {
@@ -117,7 +121,10 @@ impl<M: ConnectionManager> Shared<M> {
         self.engine.enqueue(&mut state, waiter, now.real);
         let check = unproven.map(|checkout| {
             let patience = now.real.checked_add(CHECK_SOFT_LIMIT);
-            let (of, purpose) = (checkout.entry.id_and_generation(), CheckFor::Waiter(patience));
+            let (of, purpose) = (
+                checkout.entry.id_and_generation(),
+                CheckFor::Waiter(patience),
+            );
             let check = (self.engine).begin_check(&mut state, &checkout, of, now.real, purpose);
             (check, checkout, patience)
         });
@@ -151,7 +158,9 @@ impl<M: ConnectionManager> Shared<M> {
         if newcomer {
             request.has_waited.set(true);
         }
-        self.meter.peak_waiters.fetch_max(state.queue.len(), Relaxed);
+        self.meter
+            .peak_waiters
+            .fetch_max(state.queue.len(), Relaxed);
         if check.is_none() && !state.suspended {
             // It has found none at rest: all are in use.
             self.meter.peak_in_use.fetch_max(state.open, Relaxed);

@@ -77,7 +77,11 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a checkout takes that has found this: one that is not on standby, where there is one.
-    pub(super) fn prefer_off_standby(self: &Arc<Self>, checkout: PoolCheckout<M>, now: u64) -> PoolCheckout<M> {
+    pub(super) fn prefer_off_standby(
+        self: &Arc<Self>,
+        checkout: PoolCheckout<M>,
+        now: u64,
+    ) -> PoolCheckout<M> {
         if !checkout.slot.is_on_standby() {
             return checkout;
         }

@@ -7,7 +7,7 @@
 
 use super::create::Purpose;
 use super::pooled::{Freshness, span};
-use super::{PoolReturnResult, PoolCheckout, PoolPermit, Shared};
+use super::{PoolCheckout, PoolPermit, PoolReturnResult, Shared};
 use crate::engine::{BACKGROUND_CHECKS, CheckFor, Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
 use crate::workers::Collector;
@@ -207,7 +207,9 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The real time at which the pool's clock will show this tick, if it runs.
     fn real_of(&self, tick: u64, now: Now) -> Option<Instant> {
-        now.real.checked_add(span(now.tick, tick))?.checked_add(CLOCK_LAG)
+        now.real
+            .checked_add(span(now.tick, tick))?
+            .checked_add(CLOCK_LAG)
     }
 
     /// Asks the collector to come when the pool's clock shows this tick.
@@ -269,10 +271,13 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             };
             if slot.expires() <= now.tick {
-                if live < min_idle && self.replace_expired(sweep_state, slot.index(), coming, now.real, found) {
+                if live < min_idle
+                    && self.replace_expired(sweep_state, slot.index(), coming, now.real, found)
+                {
                     live += 1;
                 } else if !sweep_state.replacing.contains_key(&slot.index()) {
-                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
+                    let expired =
+                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, found, expired);
                 }
                 continue;
@@ -282,8 +287,9 @@ impl<M: ConnectionManager> Shared<M> {
                 if due >= now.tick {
                     next.at_tick(due + 1);
                 } else if live > min_idle {
-                    let idle =
-                        |checkout: &mut PoolCheckout<M>| checkout.idle_since.saturating_add(limit) < now.tick;
+                    let idle = |checkout: &mut PoolCheckout<M>| {
+                        checkout.idle_since.saturating_add(limit) < now.tick
+                    };
                     if self.take_if(slot, now, EvictReason::IdleTimeout, found, idle) {
                         live -= 1;
                     }
@@ -357,7 +363,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
         checkout.entry.freshness = Freshness::Not;
         let (idle_since, generation) = (checkout.idle_since, checkout.entry.generation);
-        let returned = engine.return_locked(&mut state, checkout, idle_since, generation, false, now.real);
+        let returned = engine.return_locked(
+            &mut state, checkout, idle_since, generation, false, now.real,
+        );
         found.returned.push(returned);
         false
     }
@@ -370,7 +378,8 @@ impl<M: ConnectionManager> Shared<M> {
             let _one_pass_at_a_time = self.sweep_state.lock();
             for slot in self.engine.table.all() {
                 if matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() <= now.tick {
-                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
+                    let expired =
+                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 }
             }
@@ -427,13 +436,15 @@ impl<M: ConnectionManager> Shared<M> {
                 };
                 let limit = self.ages.idle.unwrap_or(u64::MAX);
                 if slot.expires() <= now.tick {
-                    let expired = |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
+                    let expired =
+                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
                 } else if since.saturating_add(limit) < now.tick
                     && self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle
                 {
-                    let idle =
-                        |checkout: &mut PoolCheckout<M>| checkout.idle_since.saturating_add(limit) < now.tick;
+                    let idle = |checkout: &mut PoolCheckout<M>| {
+                        checkout.idle_since.saturating_add(limit) < now.tick
+                    };
                     self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
                 }
             }

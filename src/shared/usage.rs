@@ -25,7 +25,12 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Looks at the slots, for a pass of the collector; says when to look again.
-    pub(super) fn update_key_activity(&self, sweep_state: &mut SweepState, now: u64, next: &mut NextWake) {
+    pub(super) fn update_key_activity(
+        &self,
+        sweep_state: &mut SweepState,
+        now: u64,
+        next: &mut NextWake,
+    ) {
         let (Some(_), Some(limit)) = (&self.group, self.ages.idle) else {
             return;
         };

@@ -1,8 +1,8 @@
 //! Settings from the environment of the process.
 
 use super::{
-    layer::{self, Layer},
-    names::{self, BACKOFF, Stranger},
+    names::{self, BACKOFF, UnknownSetting},
+    overlay::{self, Overlay},
     value::Value,
 };
 use crate::config::{ConfigError, PoolConfig};
@@ -75,17 +75,22 @@ fn with_variables(
         .collect();
     // The system's order says nothing; the first error is to be the same every time.
     ours.sort();
-    let mut layer = Layer::over(config);
+    let mut overlay = Overlay::over(config);
     for (name, value) in ours {
         // No setting has a name that is not UTF-8.
         if let Some(name) = name.to_str() {
-            set(&mut layer, prefix, name, value)?;
+            set(&mut overlay, prefix, name, value)?;
         }
     }
-    layer.finish()
+    overlay.finish()
 }
 
-fn set(layer: &mut Layer, prefix: &str, name: &str, value: OsString) -> Result<(), ConfigError> {
+fn set(
+    overlay: &mut Overlay,
+    prefix: &str,
+    name: &str,
+    value: OsString,
+) -> Result<(), ConfigError> {
     let key = &name[prefix.len()..];
     let variable = |setting: &str| {
         let setting = names::normalised(setting).to_uppercase();
@@ -101,8 +106,8 @@ fn set(layer: &mut Layer, prefix: &str, name: &str, value: OsString) -> Result<(
     let setting = match names::find(key) {
         Ok(setting) => setting,
         // A prefix is shared: with the address and the password of the database, with Kubernetes.
-        Err(Stranger::Unknown(None)) => return Ok(()),
-        Err(near) => return Err(layer::refusal(name, near, variable)),
+        Err(UnknownSetting::Unknown(None)) => return Ok(()),
+        Err(near) => return Err(overlay::refusal(name, near, variable)),
     };
     let value = value
         .into_string()
@@ -111,7 +116,7 @@ fn set(layer: &mut Layer, prefix: &str, name: &str, value: OsString) -> Result<(
         let rule = "must not be empty; unset the variable for the default";
         return Err(ConfigError::new(name.to_owned(), value, rule));
     }
-    layer.put(setting, name, &Value::Word(value))
+    overlay.set_value(setting, name, &Value::Word(value))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Settings in the formats that serde knows.
 
-use super::{layer::Layer, names::SETTINGS, value::Value};
+use super::{names::SETTINGS, overlay::Overlay, value::Value};
 use crate::config::PoolConfig;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -32,7 +32,7 @@ impl PoolConfig {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn overlay<'de, D: Deserializer<'de>>(self, source: D) -> Result<Self, D::Error> {
-        source.deserialize_map(Settings(Layer::over(self)))
+        source.deserialize_map(Settings(Overlay::over(self)))
     }
 }
 
@@ -69,7 +69,7 @@ impl Serialize for PoolConfig {
     }
 }
 
-struct Settings(Layer);
+struct Settings(Overlay);
 
 impl<'de> Visitor<'de> for Settings {
     type Value = PoolConfig;
@@ -80,8 +80,8 @@ impl<'de> Visitor<'de> for Settings {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<PoolConfig, A::Error> {
         while let Some(key) = map.next_key::<String>()? {
-            let layer = &mut self.0;
-            map.next_value_seed(Entry { layer, key: &key })?;
+            let overlay = &mut self.0;
+            map.next_value_seed(Entry { overlay, key: &key })?;
         }
         self.0.finish().map_err(A::Error::custom)
     }
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Settings {
 
 /// One entry, set while the format still knows where it stands, so that its error can tell the line.
 struct Entry<'a> {
-    layer: &'a mut Layer,
+    overlay: &'a mut Overlay,
     key: &'a str,
 }
 
@@ -98,6 +98,6 @@ impl<'de> DeserializeSeed<'de> for Entry<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let value = Value::deserialize(deserializer)?;
-        self.layer.set(self.key, &value).map_err(D::Error::custom)
+        self.overlay.set(self.key, &value).map_err(D::Error::custom)
     }
 }

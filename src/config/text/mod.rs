@@ -7,7 +7,7 @@
 mod duration;
 mod env;
 mod format;
-mod layer;
 mod names;
-mod plain;
+mod overlay;
+mod setting_value;
 mod value;

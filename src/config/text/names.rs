@@ -1,7 +1,7 @@
 //! Every setting by its names.
 
 use super::{
-    plain::{Plain, Rule},
+    setting_value::{Rule, SettingValue},
     value::Value,
 };
 use crate::config::PoolConfig;
@@ -32,7 +32,7 @@ macro_rules! setting {
             name: $name,
             aliases: &$aliases,
             set: |config, value| {
-                config.$($place).+ = Plain::read(value)?;
+                config.$($place).+ = SettingValue::read(value)?;
                 Ok(())
             },
             get: |config| config.$($place).+.show(),
@@ -51,7 +51,7 @@ pub(super) static SETTINGS: [Setting; 24] = [
         // Left out where there is none, like a key of a file.
         get: |config| config.max_total.map_or(Value::Null, |total| total.show()),
         set: |config, value| {
-            config.max_total = Some(Plain::read(value)?);
+            config.max_total = Some(SettingValue::read(value)?);
             Ok(())
         },
         name: "max_total",
@@ -97,13 +97,13 @@ fn set_get_timeout(config: &mut PoolConfig, value: &Value) -> Result<(), Rule> {
 
 /// Why a name stands for no setting.
 #[derive(Clone, Copy)]
-pub(super) enum Stranger {
+pub(super) enum UnknownSetting {
     /// With the known name that comes closest, where one is close.
     Unknown(Option<&'static str>),
 }
 
 /// The setting of this name, whatever the style it is spelled in.
-pub(super) fn find(name: &str) -> Result<&'static Setting, Stranger> {
+pub(super) fn find(name: &str) -> Result<&'static Setting, UnknownSetting> {
     let name = normalised(name);
     let names = || {
         SETTINGS.iter().flat_map(|setting| {
@@ -115,7 +115,7 @@ pub(super) fn find(name: &str) -> Result<&'static Setting, Stranger> {
     };
     match names().find(|(_, known)| normalised(known) == name) {
         Some((setting, _)) => Ok(setting),
-        None => Err(Stranger::Unknown(
+        None => Err(UnknownSetting::Unknown(
             names()
                 .filter_map(|(_, known)| Some((slips(&normalised(known), &name)?, known)))
                 .min()
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_slip_is_told_from_another_word() {
         let close = |name| match find(name) {
-            Err(Stranger::Unknown(close)) => close,
+            Err(UnknownSetting::Unknown(close)) => close,
             Ok(_) => Some("known"),
         };
         for (name, expected) in [

@@ -11,7 +11,7 @@ use super::{
     HttpError, HttpManager, HttpOrigin, HttpPhase,
     budget::GetTimeout,
     chunked::{BadChunk, Chunks, NextWake},
-    reuse::Facts,
+    reuse::ReuseInputs,
 };
 use crate::PooledConnection;
 
@@ -45,7 +45,7 @@ enum State {
 struct Open {
     connection: PooledConnection<HttpManager>,
     framing: Framing,
-    facts: Facts,
+    inputs: ReuseInputs,
     origin: HttpOrigin,
     budget: GetTimeout,
     limit: usize,
@@ -63,7 +63,7 @@ impl HttpBody {
     pub(super) fn new(
         connection: PooledConnection<HttpManager>,
         mode: BodyMode,
-        facts: Facts,
+        inputs: ReuseInputs,
         origin: HttpOrigin,
         budget: GetTimeout,
         limit: usize,
@@ -77,7 +77,7 @@ impl HttpBody {
         let open = Open {
             connection,
             framing,
-            facts,
+            inputs,
             origin,
             budget,
             limit,
@@ -114,7 +114,7 @@ impl HttpBody {
     fn end(&mut self, complete: bool) {
         if let State::Open(mut open) = std::mem::replace(&mut self.state, State::Done) {
             let left = open.connection.wire.buffer.len();
-            if open.facts.obstacle(complete, left).is_none() {
+            if open.inputs.obstacle(complete, left).is_none() {
                 open.connection.release();
             }
         }
@@ -265,7 +265,7 @@ impl fmt::Debug for HttpBody {
                 shown.field("remaining", &self.remaining());
                 shown.field(
                     "reusable",
-                    &open.facts.obstacle(true, 0).map_or(Ok(()), Err),
+                    &open.inputs.obstacle(true, 0).map_or(Ok(()), Err),
                 );
             }
             State::Done => {

@@ -15,9 +15,9 @@ use super::{
     HttpError, HttpPhase,
     budget::GetTimeout,
     builder::Settings,
-    heads::Heads,
+    head_reader::HeadReader,
     request::{HttpRequestBody, Plan},
-    reuse::Facts,
+    reuse::ReuseInputs,
     wire::Wire,
 };
 
@@ -36,7 +36,7 @@ const AROUND_A_CHUNK: usize = 32;
 pub(super) struct Answer {
     pub(super) head: Response<()>,
     pub(super) mode: BodyMode,
-    pub(super) facts: Facts,
+    pub(super) inputs: ReuseInputs,
 }
 
 /// No response.
@@ -87,7 +87,7 @@ pub(super) struct Exchange<'a> {
     plan: &'a Plan,
     settings: &'a Settings,
     budget: &'a GetTimeout,
-    heads: Heads<'a>,
+    heads: HeadReader<'a>,
 }
 
 impl<'a> Exchange<'a> {
@@ -98,7 +98,7 @@ impl<'a> Exchange<'a> {
         budget: &'a GetTimeout,
     ) -> Self {
         Self {
-            heads: Heads::new(&plan.origin, settings.max_header_bytes),
+            heads: HeadReader::new(&plan.origin, settings.max_header_bytes),
             wire,
             plan,
             settings,
@@ -325,8 +325,8 @@ impl<'a> Exchange<'a> {
             _ => BodyMode::NoBody,
         };
         self.check_coding(&head, mode)?;
-        let facts = Facts::new(&head, mode, self.plan.says_close, sent);
-        Ok(Answer { head, mode, facts })
+        let inputs = ReuseInputs::new(&head, mode, self.plan.says_close, sent);
+        Ok(Answer { head, mode, inputs })
     }
 
     /// The only coding that a server may use here is chunked; a body in another would be handed on as

@@ -101,7 +101,7 @@ mod builder;
 mod chunked;
 mod error;
 mod exchange;
-mod heads;
+mod head_reader;
 mod manager;
 mod origin;
 mod pool;

@@ -203,9 +203,9 @@ impl HttpPool {
         plan: Plan,
         budget: GetTimeout,
     ) -> Response<HttpBody> {
-        let Answer { head, mode, facts } = answer;
+        let Answer { head, mode, inputs } = answer;
         let limit = self.settings.max_header_bytes;
-        let body = HttpBody::new(connection, mode, facts, plan.origin, budget, limit);
+        let body = HttpBody::new(connection, mode, inputs, plan.origin, budget, limit);
         head.map(|()| body)
     }
 

@@ -13,7 +13,7 @@ use super::request::has_token;
     clippy::struct_excessive_bools,
     reason = "the columns of a truth table"
 )]
-pub(super) struct Facts {
+pub(super) struct ReuseInputs {
     /// The request said `connection: close`.
     pub(super) client_closes: bool,
     /// The response said `connection: close`, or is of HTTP/1.0 and did not say `keep-alive`.
@@ -28,7 +28,7 @@ pub(super) struct Facts {
     pub(super) sent: bool,
 }
 
-impl Facts {
+impl ReuseInputs {
     /// `mode` is how the body of the response is delimited.
     pub(super) fn new(
         head: &Response<()>,
@@ -90,9 +90,9 @@ mod tests {
     use super::*;
 
     /// Every column of the table, as bits.
-    fn facts(bits: u8) -> Facts {
+    fn inputs(bits: u8) -> ReuseInputs {
         let bit = |number: u8| bits & (1 << number) != 0;
-        Facts {
+        ReuseInputs {
             client_closes: bit(0),
             server_closes: bit(1),
             ambiguous: bit(2),
@@ -107,7 +107,7 @@ mod tests {
         for bits in 0..64 {
             for complete in [false, true] {
                 for left in [0, 1, 4096] {
-                    let free = facts(bits).obstacle(complete, left).is_none();
+                    let free = inputs(bits).obstacle(complete, left).is_none();
                     let clear = bits == 0 && complete && left == 0;
                     assert_eq!(free, clear, "{bits:b}, {complete}, {left}");
                 }
@@ -118,22 +118,26 @@ mod tests {
     #[test]
     fn each_obstacle_alone_has_a_reason_of_its_own() {
         let mut reasons: Vec<_> = (0..6)
-            .map(|bit| facts(1 << bit).obstacle(true, 0).unwrap())
+            .map(|bit| inputs(1 << bit).obstacle(true, 0).unwrap())
             .collect();
-        reasons.push(facts(0).obstacle(false, 0).unwrap());
-        reasons.push(facts(0).obstacle(true, 1).unwrap());
+        reasons.push(inputs(0).obstacle(false, 0).unwrap());
+        reasons.push(inputs(0).obstacle(true, 1).unwrap());
         reasons.sort_unstable();
         reasons.dedup();
         assert_eq!(reasons.len(), 8);
     }
 
-    fn head(version: Version, status: u16, headers: &[(&'static str, &'static str)]) -> Facts {
+    fn head(
+        version: Version,
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+    ) -> ReuseInputs {
         let mut head = Response::builder().version(version).status(status);
         for (name, value) in headers {
             head = head.header(*name, *value);
         }
         let mode = BodyMode::LengthDelimited(3);
-        Facts::new(&head.body(()).unwrap(), mode, false, true)
+        ReuseInputs::new(&head.body(()).unwrap(), mode, false, true)
     }
 
     #[test]
@@ -151,8 +155,8 @@ mod tests {
             (OLD, "Keep-Alive", false),
             (OLD, "keep-alive, close", true),
         ] {
-            let facts = head(version, 200, &[("connection", connection)]);
-            assert_eq!(facts.server_closes, closes, "{version:?} {connection:?}");
+            let inputs = head(version, 200, &[("connection", connection)]);
+            assert_eq!(inputs.server_closes, closes, "{version:?} {connection:?}");
         }
         let split = head(NEW, 200, &[("connection", "a"), ("connection", "close")]);
         assert!(split.server_closes);
@@ -176,9 +180,9 @@ mod tests {
             (Version::HTTP_11, 204, &[LENGTH], true),
             (Version::HTTP_11, 204, &[CHUNKED], true),
         ] {
-            let facts = head(version, status, headers);
+            let inputs = head(version, status, headers);
             assert_eq!(
-                facts.ambiguous, ambiguous,
+                inputs.ambiguous, ambiguous,
                 "{version:?} {status} {headers:?}"
             );
         }
@@ -187,10 +191,10 @@ mod tests {
     #[test]
     fn a_switched_protocol_and_a_body_until_the_end_show() {
         let head = Response::builder().status(101).body(()).unwrap();
-        let facts = Facts::new(&head, BodyMode::NoBody, true, false);
-        assert!(facts.switched && facts.client_closes && !facts.sent && !facts.until_close);
+        let inputs = ReuseInputs::new(&head, BodyMode::NoBody, true, false);
+        assert!(inputs.switched && inputs.client_closes && !inputs.sent && !inputs.until_close);
         let head = Response::new(());
-        let facts = Facts::new(&head, BodyMode::CloseDelimited, false, true);
-        assert!(facts.until_close && !facts.switched);
+        let inputs = ReuseInputs::new(&head, BodyMode::CloseDelimited, false, true);
+        assert!(inputs.until_close && !inputs.switched);
     }
 }

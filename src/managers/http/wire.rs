@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::buffer::Buffer;
-use crate::managers::{Transport, limit::now, timed::Pace};
+use crate::managers::{Transport, limit::now, timed::WaitMode};
 
 /// A write that does not get on looks this often whether the server has answered meanwhile.
 const STALLED: Duration = Duration::from_millis(100);
@@ -34,8 +34,8 @@ impl Wire {
 
     /// Waits for more bytes and puts them into the buffer. How many; 0 means that the server has ended.
     pub(super) fn fill(&mut self, deadline: Deadline) -> io::Result<usize> {
-        let pace = Pace::Until(deadline);
-        let bytes = self.transport.read_at(pace, self.buffer.room())?;
+        let wait_mode = WaitMode::Until(deadline);
+        let bytes = self.transport.read_at(wait_mode, self.buffer.room())?;
         self.buffer.filled(bytes);
         Ok(bytes)
     }
@@ -44,7 +44,7 @@ impl Wire {
     pub(super) fn read(&mut self, out: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         if self.buffer.is_empty() {
             if out.len() >= DIRECT {
-                return self.transport.read_at(Pace::Until(deadline), out);
+                return self.transport.read_at(WaitMode::Until(deadline), out);
             }
             self.fill(deadline)?;
         }
@@ -57,7 +57,7 @@ impl Wire {
         if self.transport.tcp().set_nonblocking(true).is_err() {
             return;
         }
-        if let Ok(bytes) = self.transport.read_at(Pace::Now, self.buffer.room()) {
+        if let Ok(bytes) = self.transport.read_at(WaitMode::Now, self.buffer.room()) {
             self.buffer.filled(bytes);
         }
         // Where this fails, the next read returns at once and says why.
@@ -75,7 +75,7 @@ impl Wire {
         loop {
             let patience = now().checked_add(STALLED);
             let until = deadline.map_or(patience, |end| patience.map(|soon| soon.min(end)));
-            let until = Pace::Until(until);
+            let until = WaitMode::Until(until);
             let step = match bytes {
                 [] => self.transport.flush_at(until).map(|()| None),
                 _ => self.transport.write_at(until, bytes).map(Some),

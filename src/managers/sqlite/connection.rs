@@ -10,7 +10,7 @@ use std::{
 
 use ::rusqlite::{Connection, config::DbConfig};
 
-use super::{SqliteError, settings::Settings, turns::Turns};
+use super::{SqliteError, settings::Settings, write_queue::WriteQueue};
 
 /// A connection to a database: a [`rusqlite::Connection`](::rusqlite::Connection), to which it
 /// dereferences, and what tells the pool whether it is still the one that was opened.
@@ -36,7 +36,7 @@ pub struct SqliteConnection {
     /// The databases that were attached when it was opened, `main` and `temp` included.
     databases: usize,
     pub(super) settings: Arc<Settings>,
-    pub(super) turns: Arc<Turns>,
+    pub(super) turns: Arc<WriteQueue>,
 }
 
 /// By what a connection is known again. Rust lets a user put another into a `&mut Connection`.
@@ -57,7 +57,7 @@ impl SqliteConnection {
     pub(super) fn new(
         connection: Connection,
         settings: &Arc<Settings>,
-        turns: &Arc<Turns>,
+        turns: &Arc<WriteQueue>,
     ) -> Result<Self, SqliteError> {
         let path = Arc::clone(&settings.label);
         let mark = if settings.place.is_memory() {

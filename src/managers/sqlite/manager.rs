@@ -10,7 +10,7 @@ use super::{
     error::is_locked,
     open::{keeper, open, read_schema},
     settings::{Journal, Place, Settings},
-    turns::Turns,
+    write_queue::WriteQueue,
 };
 use crate::{ConnectionManager, managers::limit::Limit};
 
@@ -54,10 +54,10 @@ use crate::{ConnectionManager, managers::limit::Limit};
 #[must_use = "a manager does nothing without a pool"]
 pub struct SqliteManager {
     settings: Arc<Settings>,
-    turns: Arc<Turns>,
+    turns: Arc<WriteQueue>,
     /// Connections close one after another: two that do so at once take each other for one that stays,
     /// and neither empties the write-ahead log into the file.
-    closing: Arc<Turns>,
+    closing: Arc<WriteQueue>,
     /// For a database in memory: the connection that keeps it. Opened by the first create.
     keeper: Arc<Mutex<Option<Connection>>>,
 }

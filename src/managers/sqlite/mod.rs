@@ -121,7 +121,7 @@ mod open;
 mod path;
 mod settings;
 mod transaction;
-mod turns;
+mod write_queue;
 
 pub use ::rusqlite;
 pub use connection::SqliteConnection;

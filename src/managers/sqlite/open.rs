@@ -7,7 +7,7 @@ use ::rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use super::{
     SqliteConnection, SqliteError,
     settings::{Place, Settings, memory_uri},
-    turns::Turns,
+    write_queue::WriteQueue,
 };
 use crate::managers::limit::Limit;
 
@@ -16,7 +16,7 @@ use crate::managers::limit::Limit;
 /// All waiting for locks together takes at most the busy timeout, the init hook apart.
 pub(super) fn open(
     settings: &Arc<Settings>,
-    turns: &Arc<Turns>,
+    turns: &Arc<WriteQueue>,
 ) -> Result<SqliteConnection, SqliteError> {
     let limit = Limit::of(settings.busy_timeout);
     let mut connection = raw(settings)?;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     WebSocketManager,
-    plan::{address, shown},
+    connect_params::{address, shown},
 };
 #[cfg(feature = "tls")]
 use crate::TlsConfig;

@@ -4,9 +4,7 @@ use std::{collections::VecDeque, fmt, net::TcpStream, time::Duration};
 
 use tungstenite::{Message, WebSocket, protocol::frame::coding::CloseCode};
 
-use super::{
-    Pushed, WebSocketError, custody::would_wait, failure::is_late, nonce::nonce, wire::Wire,
-};
+use super::{Pushed, WebSocketError, failure::is_late, idle::would_wait, nonce::nonce, wire::Wire};
 use crate::managers::limit::now;
 
 /// What a user may change and the check-in restores.
@@ -120,7 +118,7 @@ impl WebSocketConnection {
                 Ok(other) => self.arrived(other)?,
                 Err(error) => match limit {
                     Some(after) if is_late(&error) => {
-                        self.gave_up = self.socket.get_ref().follower().mid_message();
+                        self.gave_up = self.socket.get_ref().frame_tracker().mid_message();
                         return Err(WebSocketError::ReadTimeout { after });
                     }
                     _ => return Err(self.lost(error)),

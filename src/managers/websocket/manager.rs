@@ -19,9 +19,9 @@ use tungstenite::{
 use super::{
     WebSocketConnection, WebSocketError, WebSocketManagerBuilder,
     builder::Settings,
+    connect_params::{Plan, Unusable},
     connection::Timeouts,
     failure::is_late,
-    plan::{Plan, Unusable},
     wire::Wire,
 };
 use crate::{ConnectionManager, HealthCheck, PoolConfig, Transport};

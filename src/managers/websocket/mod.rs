@@ -89,14 +89,14 @@
 //! [`Pushed::Reject`], which evicts a connection that has an answer for nobody.
 
 mod builder;
+mod connect_params;
 mod connection;
-mod custody;
 mod error;
 mod failure;
-mod follower;
+mod frame_tracker;
+mod idle;
 mod manager;
 mod nonce;
-mod plan;
 mod wire;
 
 pub use builder::{Pushed, WebSocketManagerBuilder};

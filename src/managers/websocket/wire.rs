@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::follower::Follower;
+use super::frame_tracker::FrameTracker;
 use crate::{
     Transport,
-    managers::{limit::now, timed::Pace},
+    managers::{limit::now, timed::WaitMode},
 };
 
 /// An answer to the upgrade with a longer head is none that the codec takes.
@@ -19,12 +19,12 @@ const LONGEST_HEAD: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Wire {
     transport: Transport,
-    pace: Pace,
+    wait_mode: WaitMode,
     /// Bytes that may still come in; `None`: any number.
     allowance: Option<usize>,
     /// More was there than was allowed.
     exhausted: bool,
-    follower: Follower,
+    follower: FrameTracker,
     /// Came in and was not passed on yet.
     early: Vec<u8>,
     /// How much of `early` belongs to the answer to the upgrade, once that is known.
@@ -36,10 +36,10 @@ impl Wire {
     pub(super) fn new(transport: Transport) -> Self {
         Self {
             transport,
-            pace: Pace::Until(None),
+            wait_mode: WaitMode::Until(None),
             allowance: None,
             exhausted: false,
-            follower: Follower::default(),
+            follower: FrameTracker::default(),
             early: Vec::new(),
             head: None,
             upgraded: false,
@@ -54,7 +54,7 @@ impl Wire {
         self.transport
     }
 
-    pub(super) fn follower(&self) -> &Follower {
+    pub(super) fn frame_tracker(&self) -> &FrameTracker {
         &self.follower
     }
 
@@ -72,7 +72,7 @@ impl Wire {
     /// in. `None`, or longer than there is time: for ever.
     pub(super) fn within(&mut self, limit: impl Into<Option<Duration>>) {
         let deadline = limit.into().and_then(|limit| now().checked_add(limit));
-        self.pace = Pace::Until(deadline);
+        self.wait_mode = WaitMode::Until(deadline);
         self.allow(None);
     }
 
@@ -85,14 +85,14 @@ impl Wire {
     /// From now on nothing waits, until [`calm`](Self::calm).
     pub(super) fn hurry(&mut self) -> io::Result<()> {
         self.transport.tcp().set_nonblocking(true)?;
-        self.pace = Pace::Now;
+        self.wait_mode = WaitMode::Now;
         self.allow(None);
         Ok(())
     }
 
     /// The socket may block again.
     pub(super) fn calm(&mut self) -> io::Result<()> {
-        self.pace = Pace::Until(None);
+        self.wait_mode = WaitMode::Until(None);
         self.allow(None);
         self.transport.tcp().set_nonblocking(false)
     }
@@ -116,7 +116,7 @@ impl Wire {
                 break;
             }
             let mut chunk = [0; 4096];
-            match self.transport.read_at(self.pace, &mut chunk)? {
+            match self.transport.read_at(self.wait_mode, &mut chunk)? {
                 0 => break,
                 read => self.early.extend_from_slice(&chunk[..read]),
             }
@@ -156,7 +156,8 @@ impl Read for Wire {
             return Err(io::Error::other("more came in than is allowed"));
         }
         let count = if self.early.is_empty() {
-            self.transport.read_at(self.pace, &mut buffer[..most])?
+            self.transport
+                .read_at(self.wait_mode, &mut buffer[..most])?
         } else {
             self.pass_on(buffer, most.min(self.early.len()))
         };
@@ -168,11 +169,11 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.transport.write_at(self.pace, buffer)
+        self.transport.write_at(self.wait_mode, buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.transport.flush_at(self.pace)
+        self.transport.flush_at(self.wait_mode)
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg conpool_loom" LOOM_MAX_PREEMPTIONS=3 \
-//!     cargo test --release --lib engine::models
+//!     cargo test --release --lib engine::loom_models
 //! ```
 //!
 //! Without the variable the bound is 2, and a few large models keep to that in any case. A model
@@ -27,11 +27,11 @@
 //! spurious wake-ups.
 
 mod ends;
+mod fixture;
 mod grows;
-mod house;
 mod inspect;
 mod returns;
-mod shares;
+mod shared_limit;
 mod waits;
 
 use std::sync::Arc;

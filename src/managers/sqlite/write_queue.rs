@@ -17,7 +17,7 @@ use crate::managers::limit::{Limit, now};
 /// moment is next, so that under load somebody is always unlucky until the busy timeout is over. Here
 /// the one who has waited longest is next.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<Line>);
+pub(super) struct WriteQueue(Mutex<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
@@ -31,9 +31,9 @@ struct Line {
 }
 
 /// One thread's turn; the next one begins when it is dropped.
-pub(super) struct Turn<'a>(&'a Turns);
+pub(super) struct Turn<'a>(&'a WriteQueue);
 
-impl Turns {
+impl WriteQueue {
     /// Waits as long as the line moves: until one turn takes longer than `patience`, or to the limit.
     /// None then: SQLite itself has to say who holds the lock.
     pub(super) fn take(&self, patience: Duration, limit: Limit) -> Option<Turn<'_>> {
@@ -117,7 +117,10 @@ mod tests {
 
     #[test]
     fn who_came_first_is_first() {
-        let (turns, order) = (Arc::<Turns>::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let (turns, order) = (
+            Arc::<WriteQueue>::default(),
+            Arc::<Mutex<Vec<usize>>>::default(),
+        );
         let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
         let others: Vec<_> = (0..8)
             .map(|number| {
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn who_loses_patience_leaves_the_line_and_the_next_goes_on() {
-        let turns = Turns::default();
+        let turns = WriteQueue::default();
         let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
         let short = Duration::from_millis(30);
         thread::scope(|scope| {
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_meets_the_end_of_patience_is_not_lost() {
-        let turns = Turns::default();
+        let turns = WriteQueue::default();
         for round in 0..200_u64 {
             let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
             let patience = Duration::from_micros(round * 5);

@@ -2,7 +2,8 @@
 
 use super::super::permits::AbandonedConnection;
 use super::super::{
-    CheckId, HEAD_DUE, Actions, ReturnResult, DisposePermit, Checkout, Outcome, Now, Permit, Evicted, RejectReason, Waiter,
+    Actions, CheckId, Checkout, DisposePermit, Evicted, HEAD_DUE, Now, Outcome, Permit,
+    RejectReason, ReturnResult, Waiter,
 };
 use super::model::{Job, Model, Place};
 use super::operation::Settings;
@@ -14,9 +15,9 @@ use std::time::{Duration, Instant};
 pub(super) struct Entry(pub(super) u64);
 
 pub(super) type Engine = super::super::Engine<Entry, ()>;
-pub(super) type Lent = Checkout<Entry>;
+pub(super) type HeldEntry = Checkout<Entry>;
 pub(super) type Outcomes = Actions<Entry, ()>;
-pub(super) type Sent = Result<(Option<Lent>, Outcomes), (Evicted<Entry, ()>, RejectReason)>;
+pub(super) type Sent = Result<(Option<HeldEntry>, Outcomes), (Evicted<Entry, ()>, RejectReason)>;
 
 pub(super) const STEP: Duration = Duration::from_secs(1200);
 pub(super) const CALLERS: usize = 6;
@@ -50,7 +51,7 @@ pub(super) struct Caller {
 pub(super) struct Check {
     pub(super) id: CheckId,
     pub(super) job: u64,
-    pub(super) checkout: Lent,
+    pub(super) checkout: HeldEntry,
 }
 
 pub(super) struct Departure {
@@ -69,7 +70,7 @@ pub(super) struct Lost {
 pub(super) struct World {
     pub(super) engine: Arc<Engine>,
     pub(super) model: Model,
-    pub(super) hands: Vec<Lent>,
+    pub(super) hands: Vec<HeldEntry>,
     pub(super) permits: Vec<Permit<Entry, ()>>,
     pub(super) checks: Vec<Check>,
     pub(super) departures: Vec<Departure>,
@@ -165,7 +166,7 @@ impl World {
         Box::new(Entry(self.names))
     }
 
-    pub(super) fn hand(&mut self, which: u8) -> Option<Lent> {
+    pub(super) fn hand(&mut self, which: u8) -> Option<HeldEntry> {
         pick(&mut self.hands, which)
     }
 
@@ -204,16 +205,22 @@ impl World {
     }
 
     /// An entry goes back through the lock.
-    pub(super) fn give(&mut self, checkout: Lent, idle_since: u64, fresh: bool) {
+    pub(super) fn give(&mut self, checkout: HeldEntry, idle_since: u64, fresh: bool) {
         let id = checkout.entry.0;
         let generation = self.model.entry(id).generation;
         let now = self.now();
-        let returned = self.engine.return_entry(checkout, idle_since, generation, fresh, now);
+        let returned = self
+            .engine
+            .return_entry(checkout, idle_since, generation, fresh, now);
         let expected = self.model.give(id, idle_since, fresh);
         self.returned(returned, expected);
     }
 
-    pub(super) fn returned(&mut self, returned: ReturnResult<Entry, ()>, expected: Result<(), RejectReason>) {
+    pub(super) fn returned(
+        &mut self,
+        returned: ReturnResult<Entry, ()>,
+        expected: Result<(), RejectReason>,
+    ) {
         let sent = returned.map(|actions| (None, actions));
         self.sent(sent, expected);
     }
@@ -245,14 +252,14 @@ impl World {
         });
     }
 
-    pub(super) fn retire(&mut self, checkout: Lent) {
+    pub(super) fn retire(&mut self, checkout: HeldEntry) {
         let job = self.model.retire(checkout.entry.0);
         let evicted = self.engine.begin_dispose(checkout, self.now());
         self.depart(evicted, job);
     }
 
     /// An entry was found at rest.
-    pub(super) fn found(&mut self, checkout: Lent) {
+    pub(super) fn found(&mut self, checkout: HeldEntry) {
         let id = checkout.entry.0;
         let entry = self.model.entry(id);
         assert_eq!(entry.place, Place::Idle(checkout.idle_since), "found {id}");

@@ -1,9 +1,10 @@
 //! A pool without hooks: the sequences of engine moves that the rest of the crate makes.
 
 use super::super::{
-    State, Actions, Engine, DisposePermit, Checkout, Outcome, Now, CreateReason, Permit, Evicted, Waiter, WaitResult,
+    Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Outcome, Permit, State,
+    WaitResult, Waiter,
 };
-use super::shares::Street;
+use super::shared_limit::Group;
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 const BOUND: Duration = Duration::from_secs(3600);
 pub(super) const TICK: u64 = 1;
 
-pub(super) type Lent = Checkout<Entry>;
+pub(super) type HeldEntry = Checkout<Entry>;
 pub(super) type Outcomes = Actions<Entry, Failure>;
 pub(super) type Leave = Permit<Entry, Failure>;
 pub(super) type WaiterRef = Arc<Waiter<Entry, Failure>>;
@@ -47,7 +48,7 @@ pub(super) enum Failure {
 
 /// How a checkout ended.
 pub(super) enum Got {
-    Lent(Lent),
+    Lent(HeldEntry),
     TimedOut,
     Failed(Failure),
 }
@@ -67,7 +68,7 @@ pub(super) enum Creates {
     ByWaiters,
 }
 
-pub(super) struct House {
+pub(super) struct Fixture {
     pub(super) engine: Arc<Engine<Entry, Failure>>,
     creates: Creates,
     /// 0 until the head waiter is due. Loom's, because it matters when a thread reads the time.
@@ -77,7 +78,7 @@ pub(super) struct House {
     failing: AtomicUsize,
     pub(super) alive: Arc<AtomicUsize>,
     /// Where it shares its slots.
-    pub(super) street: Option<Arc<Street>>,
+    pub(super) group: Option<Arc<Group>>,
 }
 
 fn at(hour: u64) -> Instant {
@@ -85,7 +86,7 @@ fn at(hour: u64) -> Instant {
     *START + BOUND * u32::from(hour > 0)
 }
 
-impl House {
+impl Fixture {
     pub(super) fn new(max_size: usize, bound: Bound) -> Arc<Self> {
         Self::with(max_size, bound, Creates::Aside)
     }
@@ -95,7 +96,7 @@ impl House {
     }
 
     pub(super) fn on(
-        street: Option<Arc<Street>>,
+        group: Option<Arc<Group>>,
         max_size: usize,
         bound: Bound,
         creates: Creates,
@@ -111,7 +112,7 @@ impl House {
             bound,
             creates == Creates::ByWaiters,
             at(0),
-            street.as_ref().map(|street| &street.total),
+            group.as_ref().map(|group| &group.total),
         );
         // The real table makes them when needed, behind a std::sync::OnceLock that loom cannot see.
         for slot in 0..4 {
@@ -123,29 +124,33 @@ impl House {
             hour: AtomicU64::new(0),
             failing: AtomicUsize::new(0),
             alive: Arc::default(),
-            street,
+            group,
         })
     }
 
     /// A pool with this many connections, all in the caller's hands.
-    pub(super) fn lending<const N: usize>(bound: Bound) -> (Arc<Self>, [Lent; N]) {
-        let house = Self::new(N, bound);
-        house.open(N);
-        let lent = std::array::from_fn(|_| house.look().expect("there are as many"));
-        (house, lent)
+    pub(super) fn lending<const N: usize>(bound: Bound) -> (Arc<Self>, [HeldEntry; N]) {
+        let fixture = Self::new(N, bound);
+        fixture.open(N);
+        let held = std::array::from_fn(|_| fixture.look().expect("there are as many"));
+        (fixture, held)
     }
 
     /// Opens connections and lets them rest; their slots are not watched.
     pub(super) fn open(&self, connections: usize) {
         for _ in 0..connections {
-            if let Some(lent) = self.create(self.permit(false)) {
-                self.give(lent, true);
+            if let Some(held) = self.create(self.permit(false)) {
+                self.give(held, true);
             }
         }
     }
 
     pub(super) fn permit(&self, covers: bool) -> Leave {
-        let need = if covers { CreateReason::Waiter } else { CreateReason::Spare };
+        let need = if covers {
+            CreateReason::Waiter
+        } else {
+            CreateReason::Spare
+        };
         let mut state = self.engine.lock();
         let permit = self.engine.reserve_create(&mut state, need, at(0));
         permit.expect("there is room")
@@ -183,17 +188,17 @@ impl House {
     // ---- checkout ------------------------------------------------------------------------------
 
     /// An idle one without queueing.
-    pub(super) fn look(&self) -> Option<Lent> {
+    pub(super) fn look(&self) -> Option<HeldEntry> {
         let free = self.engine.may_barge();
-        let lent = free.then(|| self.engine.take_idle(TICK)).flatten()?;
-        lent.entry.touch();
-        Some(lent)
+        let held = free.then(|| self.engine.take_idle(TICK)).flatten()?;
+        held.entry.touch();
+        Some(held)
     }
 
     /// A whole checkout.
     pub(super) fn get(&self, deadline: Option<Instant>) -> Got {
         match self.look() {
-            Some(lent) => Got::Lent(lent),
+            Some(held) => Got::Lent(held),
             None => self.line_up(deadline),
         }
     }
@@ -210,12 +215,12 @@ impl House {
             self.engine.enqueue(&mut state, &waiter, now.real);
             if state.suspended {
                 self.engine.mark_all_slots(&mut state, now.tick);
-            } else if let Some(lent) = self.engine.search(&mut state, &waiter, now.tick) {
+            } else if let Some(held) = self.engine.search(&mut state, &waiter, now.tick) {
                 let actions = self.engine.dequeue(&mut state, &waiter, now.real);
                 drop(state);
                 actions.into_iter().for_each(|actions| self.run(actions));
-                lent.entry.touch();
-                return Got::Lent(lent);
+                held.entry.touch();
+                return Got::Lent(held);
             }
             let actions = self.engine.settle(&mut state, now.real);
             drop(state);
@@ -239,63 +244,69 @@ impl House {
         let waited = self
             .engine
             .wait(waiter, deadline, moment, |actions| self.run(actions));
-        let lent = match waited {
+        let held = match waited {
             WaitResult::TimedOut => return Some(Got::TimedOut),
             WaitResult::Outcome(Outcome::Fail(failure)) => return Some(Got::Failed(failure)),
             WaitResult::Outcome(Outcome::Permit(permit)) => self.create(permit)?,
-            WaitResult::Outcome(Outcome::Checkout(lent)) | WaitResult::Found(lent) => lent,
+            WaitResult::Outcome(Outcome::Checkout(held)) | WaitResult::Found(held) => held,
         };
-        lent.entry.touch();
-        Some(Got::Lent(lent))
+        held.entry.touch();
+        Some(Got::Lent(held))
     }
 
     // ---- check-in ------------------------------------------------------------------------------
 
-    pub(super) fn check_in(&self, lent: Lent) {
-        lent.entry.touch();
-        let (slot, engine) = (lent.slot, &self.engine);
+    pub(super) fn check_in(&self, held: HeldEntry) {
+        held.entry.touch();
+        let (slot, engine) = (held.slot, &self.engine);
         let put = match engine.has_waiters() && !engine.may_skip_handoff(|| self.now()) {
-            true => Err(lent.entry),
-            false => slot.try_return(lent.entry, TICK),
+            true => Err(held.entry),
+            false => slot.try_return(held.entry, TICK),
         };
         if let Err(entry) = put {
             let idle_since = TICK;
-            let lent = Lent {
+            let held = HeldEntry {
                 slot,
                 entry,
                 idle_since,
             };
-            self.give(lent, false);
+            self.give(held, false);
         }
     }
 
     /// A checkout that came to an end, one way or the other, and the check-in after it.
     pub(super) fn finish(&self, got: Got) {
-        if let Got::Lent(lent) = got {
-            self.check_in(lent);
+        if let Got::Lent(held) = got {
+            self.check_in(held);
         }
     }
 
     /// Back through the lock.
-    pub(super) fn give(&self, lent: Lent, fresh: bool) {
-        let generation = lent.entry.generation;
-        match self.engine.return_entry(lent, TICK, generation, fresh, self.now()) {
+    pub(super) fn give(&self, held: HeldEntry, fresh: bool) {
+        let generation = held.entry.generation;
+        match self
+            .engine
+            .return_entry(held, TICK, generation, fresh, self.now())
+        {
             Ok(actions) => self.run(actions),
             Err((evicted, _)) => self.run(self.dispose(evicted).finish(self.now())),
         }
     }
 
-    pub(super) fn evict(&self, lent: Lent) {
-        let leaving = self.retire(lent);
+    pub(super) fn evict(&self, held: HeldEntry) {
+        let leaving = self.retire(held);
         self.run(leaving.finish(self.now()));
     }
 
     /// The first half of an eviction, the hook included.
-    pub(super) fn retire(&self, lent: Lent) -> DisposePermit<Entry, Failure> {
-        self.dispose(self.engine.begin_dispose(lent, self.now()))
+    pub(super) fn retire(&self, held: HeldEntry) -> DisposePermit<Entry, Failure> {
+        self.dispose(self.engine.begin_dispose(held, self.now()))
     }
 
-    pub(super) fn dispose(&self, evicted: Evicted<Entry, Failure>) -> DisposePermit<Entry, Failure> {
+    pub(super) fn dispose(
+        &self,
+        evicted: Evicted<Entry, Failure>,
+    ) -> DisposePermit<Entry, Failure> {
         let Evicted { entry, leaving, .. } = evicted;
         leaving.start(self.now(), None);
         entry.touch();
@@ -303,8 +314,8 @@ impl House {
         leaving
     }
 
-    pub(super) fn detach(&self, lent: Lent) {
-        let (entry, actions) = self.engine.detach(lent, self.now());
+    pub(super) fn detach(&self, held: HeldEntry) {
+        let (entry, actions) = self.engine.detach(held, self.now());
         entry.touch();
         self.run(actions);
     }
@@ -316,14 +327,14 @@ impl House {
         for permit in std::mem::take(&mut actions.permits) {
             self.create(permit);
         }
-        if let Some(street) = &self.street {
-            street.follow(self, actions);
+        if let Some(group) = &self.group {
+            group.follow(self, actions);
         }
     }
 
     /// A whole create. Its connection goes to the head waiter or to rest; where waiters create for
     /// themselves it is returned.
-    pub(super) fn create(&self, permit: Leave) -> Option<Lent> {
+    pub(super) fn create(&self, permit: Leave) -> Option<HeldEntry> {
         let here = self.creates == Creates::ByWaiters;
         let Some(generation) = permit.start(self.now(), None, true) else {
             self.run(permit.fail(self.now()).1);
@@ -338,23 +349,23 @@ impl House {
     }
 
     /// The end of a create that brought a connection.
-    pub(super) fn created(&self, permit: Leave, generation: u64, here: bool) -> Option<Lent> {
+    pub(super) fn created(&self, permit: Leave, generation: u64, here: bool) -> Option<HeldEntry> {
         let now = self.moment();
         let entry = self.entry(generation);
-        let installed = permit.install(entry, now, u64::MAX, |engine, state, lent| {
+        let installed = permit.install(entry, now, u64::MAX, |engine, state, held| {
             if !here {
-                let given = engine.return_locked(state, lent, TICK, generation, true, now.real);
+                let given = engine.return_locked(state, held, TICK, generation, true, now.real);
                 return given.map(|actions| (None, actions));
             }
             match engine.reject_reason(state, generation) {
-                None => Ok((Some(lent), engine.settle(state, now.real))),
-                Some(surplus) => Err((engine.begin_dispose_locked(state, lent, now.real), surplus)),
+                None => Ok((Some(held), engine.settle(state, now.real))),
+                Some(surplus) => Err((engine.begin_dispose_locked(state, held, now.real), surplus)),
             }
         });
         match installed {
-            Ok(Ok((lent, actions))) => {
+            Ok(Ok((held, actions))) => {
                 self.run(actions);
-                return lent;
+                return held;
             }
             // The end of the eviction settles what the waiter who counted on it needs.
             Ok(Err((evicted, _))) => self.run(self.dispose(evicted).finish(self.now())),
@@ -387,7 +398,7 @@ impl House {
 
     pub(super) fn evict_all(&self) {
         let idle: Vec<_> = self.engine.take_all(TICK).collect();
-        idle.into_iter().for_each(|lent| self.evict(lent));
+        idle.into_iter().for_each(|held| self.evict(held));
     }
 
     pub(super) fn clear(&self) {
@@ -409,11 +420,11 @@ impl House {
 
     pub(super) fn drain_older(&self, generation: u64) {
         let idle: Vec<_> = self.engine.take_all(TICK).collect();
-        for lent in idle {
-            if lent.entry.generation < generation {
-                self.evict(lent);
+        for held in idle {
+            if held.entry.generation < generation {
+                self.evict(held);
             } else {
-                self.give(lent, false);
+                self.give(held, false);
             }
         }
     }

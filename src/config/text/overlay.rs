@@ -1,19 +1,19 @@
 //! Settings by name over a configuration that is already there.
 
 use super::{
-    names::{self, BACKOFF, Setting, Stranger},
+    names::{self, BACKOFF, Setting, UnknownSetting},
     value::Value,
 };
 use crate::config::{ConfigError, PoolConfig};
 
 /// One source of settings: a file, or the environment.
-pub(super) struct Layer {
+pub(super) struct Overlay {
     config: PoolConfig,
     /// What was set, with the name that the source has for it.
     given: Vec<(&'static str, String)>,
 }
 
-impl Layer {
+impl Overlay {
     pub(super) fn over(config: PoolConfig) -> Self {
         Self {
             config,
@@ -34,11 +34,11 @@ impl Layer {
                 .try_for_each(|(part, value)| self.set(&format!("{key}.{part}"), value));
         }
         let setting = names::find(key).map_err(|stranger| refusal(key, stranger, str::to_owned))?;
-        self.put(setting, key, value)
+        self.set_value(setting, key, value)
     }
 
     /// Sets a setting that its source calls `given`.
-    pub(super) fn put(
+    pub(super) fn set_value(
         &mut self,
         setting: &Setting,
         given: &str,
@@ -85,12 +85,12 @@ impl Layer {
 /// shared, that may be a password.
 pub(super) fn refusal(
     name: &str,
-    stranger: Stranger,
+    stranger: UnknownSetting,
     spelled: impl FnOnce(&str) -> String,
 ) -> ConfigError {
     let rule = match stranger {
-        Stranger::Unknown(None) => "is no setting of a pool".to_owned(),
-        Stranger::Unknown(Some(close)) => {
+        UnknownSetting::Unknown(None) => "is no setting of a pool".to_owned(),
+        UnknownSetting::Unknown(Some(close)) => {
             format!("is no setting of a pool; did you mean {}?", spelled(close))
         }
     };

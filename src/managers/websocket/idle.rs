@@ -115,12 +115,12 @@ impl WebSocketConnection {
     }
 
     fn holds_any(&self) -> bool {
-        !self.kept.is_empty() || self.socket.get_ref().follower().mid_message()
+        !self.kept.is_empty() || self.socket.get_ref().frame_tracker().mid_message()
     }
 
     /// Payload that waits for the next user, that of an incomplete message included.
     fn held(&self) -> usize {
-        let incomplete = self.socket.get_ref().follower().bytes();
+        let incomplete = self.socket.get_ref().frame_tracker().bytes();
         self.kept_bytes.saturating_add(incomplete)
     }
 

@@ -11,13 +11,13 @@ use std::{borrow::Cow, time::Duration};
 /// What a value must be, when it is not.
 pub(super) type Rule = Cow<'static, str>;
 
-pub(super) trait Plain: Sized {
+pub(super) trait SettingValue: Sized {
     fn read(value: &Value) -> Result<Self, Rule>;
     /// As `read` takes it.
     fn show(&self) -> Value;
 }
 
-impl Plain for String {
+impl SettingValue for String {
     fn read(value: &Value) -> Result<Self, Rule> {
         match value {
             Text(text) | Word(text) => Ok(text.clone()),
@@ -30,7 +30,7 @@ impl Plain for String {
     }
 }
 
-impl Plain for bool {
+impl SettingValue for bool {
     fn read(value: &Value) -> Result<Self, Rule> {
         match value {
             Bool(value) => Ok(*value),
@@ -48,7 +48,7 @@ impl Plain for bool {
     }
 }
 
-impl Plain for f64 {
+impl SettingValue for f64 {
     fn read(value: &Value) -> Result<Self, Rule> {
         match value {
             Ratio(value) => Some(*value),
@@ -64,7 +64,7 @@ impl Plain for f64 {
     }
 }
 
-impl Plain for usize {
+impl SettingValue for usize {
     fn read(value: &Value) -> Result<Self, Rule> {
         count(value)
     }
@@ -75,7 +75,7 @@ impl Plain for usize {
 }
 
 /// `max_uses`.
-impl Plain for Option<u64> {
+impl SettingValue for Option<u64> {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
             Some("never" | "none" | "unlimited") => Ok(None),
@@ -90,7 +90,7 @@ impl Plain for Option<u64> {
 }
 
 /// `max_waiters`.
-impl Plain for Option<usize> {
+impl SettingValue for Option<usize> {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
             Some("never") => Err(r#"is ambiguous: 0 never queues, "unlimited" is no limit"#.into()),
@@ -105,7 +105,7 @@ impl Plain for Option<usize> {
     }
 }
 
-impl Plain for Duration {
+impl SettingValue for Duration {
     fn read(value: &Value) -> Result<Self, Rule> {
         match (value, word(value).as_deref()) {
             (_, Some("unlimited" | "forever")) => Ok(Duration::MAX),
@@ -129,7 +129,7 @@ impl Plain for Duration {
     }
 }
 
-impl Plain for Option<Duration> {
+impl SettingValue for Option<Duration> {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
             Some("never" | "none") => Ok(None),
@@ -143,7 +143,7 @@ impl Plain for Option<Duration> {
     }
 }
 
-impl Plain for HealthCheck {
+impl SettingValue for HealthCheck {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
             Some("never") => Ok(Self::Never),
@@ -166,7 +166,7 @@ impl Plain for HealthCheck {
     }
 }
 
-impl Plain for Fairness {
+impl SettingValue for Fairness {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
             Some("strict") => Ok(Self::Strict),

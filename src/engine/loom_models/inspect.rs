@@ -1,10 +1,10 @@
 //! The inspection that every execution of a model ends with.
 
 use super::super::{CLOSED, SHARED, SUSPENDED, Stamp};
-use super::house::{House, TICK};
+use super::fixture::{Fixture, TICK};
 use crate::sync::Ordering::Relaxed;
 
-impl House {
+impl Fixture {
     /// To be called when all threads of the model have ended and nothing is lent out: every entry is
     /// in exactly one place, the counts say so, and nobody is in line. Returns how many are idle.
     pub(super) fn inspect(&self) -> usize {
@@ -30,10 +30,10 @@ impl House {
         assert_eq!(self.alive.load(Relaxed), open, "an entry was dropped");
         let idle: Vec<_> = slots().filter_map(|slot| slot.take(TICK)).collect();
         assert_eq!(idle.len(), open, "a slot says it is idle and is empty");
-        for lent in &idle {
-            lent.entry.touch();
+        for held in &idle {
+            held.entry.touch();
             assert_eq!(
-                lent.entry.generation, generation,
+                held.entry.generation, generation,
                 "cleared, and still there"
             );
         }

@@ -14,7 +14,7 @@ const LONGEST_HEAD: usize = 2 + 8 + 4;
 
 /// Where in the stream of frames the last byte that came in stands.
 #[derive(Debug, Default)]
-pub(super) struct Follower {
+pub(super) struct FrameTracker {
     head: [u8; LONGEST_HEAD],
     /// How much of `head` is there. Zero between two frames.
     have: usize,
@@ -27,7 +27,7 @@ pub(super) struct Follower {
     bytes: u64,
 }
 
-impl Follower {
+impl FrameTracker {
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while let [first, rest @ ..] = bytes {
             if self.in_payload {
@@ -111,7 +111,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use super::{FIN, Follower};
+    use super::{FIN, FrameTracker};
 
     const TEXT: u8 = 1;
     const MORE: u8 = 0;
@@ -138,7 +138,7 @@ mod tests {
     fn a_message_is_under_way_from_its_first_byte_to_its_last() {
         for length in [0, 1, 125, 126, 0xFFFF, 0x1_0000] {
             let frame = frame(FIN | TEXT, length);
-            let mut follower = Follower::default();
+            let mut follower = FrameTracker::default();
             for byte in &frame[..frame.len() - 1] {
                 follower.feed(&[*byte]);
                 assert!(follower.mid_message(), "{length}");
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_control_frame_is_no_message_not_even_between_fragments() {
-        let mut follower = Follower::default();
+        let mut follower = FrameTracker::default();
         follower.feed(&frame(FIN | PING, 4)[..3]);
         assert!(!follower.mid_message());
         follower.feed(&[0, 0, 0]);
@@ -179,7 +179,7 @@ mod tests {
         // With a mask, which no server sends.
         stream.extend([FIN | TEXT, 0x80 | 2, 1, 2, 3, 4, 5, 6]);
         for size in [1, 2, 3, 7, 1000, stream.len()] {
-            let mut follower = Follower::default();
+            let mut follower = FrameTracker::default();
             stream.chunks(size).for_each(|chunk| follower.feed(chunk));
             assert!(!follower.mid_message(), "{size}");
             follower.feed(&[TEXT]);

@@ -1,59 +1,59 @@
 //! Engines that share a total of slots.
 
 use super::super::{Followup, SharedLimit};
-use super::house::{Bound, Creates, Entry, Failure, Got, House, Outcomes};
+use super::fixture::{Bound, Creates, Entry, Failure, Fixture, Got, Outcomes};
 use super::{explore, explore_within, side_by_side};
 use std::sync::{Arc, Mutex, Weak};
 
 /// The engines that share one total, as a keyed pool's.
-pub(super) struct Street {
+pub(super) struct Group {
     pub(super) total: Arc<SharedLimit<Entry, Failure>>,
-    houses: Mutex<Vec<Weak<House>>>,
+    houses: Mutex<Vec<Weak<Fixture>>>,
     /// Done wrong: nobody looks for what comes to rest just now.
     blind: bool,
 }
 
-impl Street {
+impl Group {
     /// So many houses with room for one each, and one slot for all of them.
-    fn with_one_slot<const N: usize>(bound: Bound, blind: bool) -> (Arc<Self>, [Arc<House>; N]) {
-        let street = Arc::new(Self {
+    fn with_one_slot<const N: usize>(bound: Bound, blind: bool) -> (Arc<Self>, [Arc<Fixture>; N]) {
+        let group = Arc::new(Self {
             total: SharedLimit::new(1),
             houses: Mutex::default(),
             blind,
         });
-        let house = |_| House::on(Some(Arc::clone(&street)), 1, bound, Creates::Aside);
-        let houses = std::array::from_fn(house);
-        *street.houses.lock().unwrap() = houses.iter().map(Arc::downgrade).collect();
-        (street, houses)
+        let fixture = |_| Fixture::on(Some(Arc::clone(&group)), 1, bound, Creates::Aside);
+        let houses = std::array::from_fn(fixture);
+        *group.houses.lock().unwrap() = houses.iter().map(Arc::downgrade).collect();
+        (group, houses)
     }
 
-    pub(super) fn follow(&self, house: &House, rest: Outcomes) {
+    pub(super) fn follow(&self, fixture: &Fixture, rest: Outcomes) {
         for next in rest.followups {
             if let Followup::Waiter(id) = next {
                 let number = usize::try_from(id).unwrap() - 1;
                 let there = self.houses.lock().unwrap()[number].upgrade();
-                let there = there.expect("a house stands as long as the model");
+                let there = there.expect("a fixture stands as long as the model");
                 let now = there.now();
                 let actions = there.engine.settle(&mut there.lock(), now);
                 there.run(actions);
             }
         }
         if rest.lacks_room {
-            let now = house.moment();
+            let now = fixture.moment();
             let evicted = match self.blind {
                 true => self.total.evict_idle(now),
                 false => self.total.evict_for_waiters(now),
             };
             for evicted in evicted {
-                house.run(house.dispose(evicted).finish(now.real));
+                fixture.run(fixture.dispose(evicted).finish(now.real));
             }
         }
     }
 
     /// The one slot is there for who comes next, and nothing else is left.
-    fn inspect(&self, houses: &[Arc<House>]) {
+    fn inspect(&self, houses: &[Arc<Fixture>]) {
         houses[0].finish(houses[0].get(None));
-        let idle: usize = houses.iter().map(|house| house.inspect()).sum();
+        let idle: usize = houses.iter().map(|fixture| fixture.inspect()).sum();
         assert_eq!(idle, 1, "of one slot");
         assert!(!self.total.has_waiters(), "nobody is in line");
     }
@@ -61,15 +61,15 @@ impl Street {
 
 fn a_check_in_meets_a_waiter_elsewhere(bound: Bound, blind: bool) {
     explore(move || {
-        let (street, [here, there]) = Street::with_one_slot(bound, blind);
+        let (group, [here, there]) = Group::with_one_slot(bound, blind);
         here.open(1);
-        let lent = here.look().expect("one is open");
+        let held = here.look().expect("one is open");
         let (a, b) = (Arc::clone(&here), Arc::clone(&there));
         side_by_side([
-            Box::new(move || a.check_in(lent)),
+            Box::new(move || a.check_in(held)),
             Box::new(move || b.finish(b.get(None))),
         ]);
-        street.inspect(&[here, there]);
+        group.inspect(&[here, there]);
     });
 }
 
@@ -89,61 +89,61 @@ fn bites_a_search_that_does_not_watch() {
 #[test]
 fn what_rests_meets_a_waiter_elsewhere_and_a_caller_of_its_own() {
     explore(|| {
-        let (street, [here, there]) = Street::with_one_slot(Bound::Never, false);
+        let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
         let (a, b) = (Arc::clone(&here), Arc::clone(&there));
         side_by_side([
             Box::new(move || a.finish(a.get(None))),
             Box::new(move || b.finish(b.get(None))),
         ]);
-        street.inspect(&[here, there]);
+        group.inspect(&[here, there]);
     });
 }
 
 #[test]
 fn a_waiter_elsewhere_that_gives_up_takes_nothing_along() {
     explore(|| {
-        let (street, [here, there]) = Street::with_one_slot(Bound::Never, false);
+        let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
-        let lent = here.look().expect("one is open");
+        let held = here.look().expect("one is open");
         let (a, b) = (Arc::clone(&here), Arc::clone(&there));
         side_by_side([
-            Box::new(move || a.check_in(lent)),
+            Box::new(move || a.check_in(held)),
             Box::new(move || {
                 let deadline = Some(b.soon());
                 b.finish(b.get(deadline));
             }),
         ]);
-        street.inspect(&[here, there]);
+        group.inspect(&[here, there]);
     });
 }
 
 #[test]
 fn a_slot_granted_to_one_who_gave_up_goes_to_the_next() {
     explore_within(2, || {
-        let (street, [here, there, beyond]) = Street::with_one_slot(Bound::Never, false);
+        let (group, [here, there, beyond]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
-        let lent = here.look().expect("one is open");
+        let held = here.look().expect("one is open");
         let (a, b, c) = (Arc::clone(&here), Arc::clone(&there), Arc::clone(&beyond));
         side_by_side([
-            Box::new(move || a.evict(lent)),
+            Box::new(move || a.evict(held)),
             Box::new(move || {
                 let deadline = Some(b.soon());
                 b.finish(b.line_up(deadline));
             }),
             Box::new(move || match c.line_up(None) {
-                Got::Lent(lent) => c.check_in(lent),
+                Got::Lent(held) => c.check_in(held),
                 _ => panic!("served in the end"),
             }),
         ]);
-        street.inspect(&[here, there, beyond]);
+        group.inspect(&[here, there, beyond]);
     });
 }
 
 #[test]
 fn a_failed_create_leaves_its_slot_to_a_waiter_elsewhere() {
     explore_within(2, || {
-        let (street, [here, there]) = Street::with_one_slot(Bound::Never, false);
+        let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.fail_creates(1);
         let (a, b) = (Arc::clone(&here), Arc::clone(&there));
         side_by_side([
@@ -153,6 +153,6 @@ fn a_failed_create_leaves_its_slot_to_a_waiter_elsewhere() {
             }),
             Box::new(move || b.finish(b.get(None))),
         ]);
-        street.inspect(&[here, there]);
+        group.inspect(&[here, there]);
     });
 }

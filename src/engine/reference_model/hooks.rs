@@ -1,9 +1,9 @@
 //! What hooks do: creates, checks and disposes begin, end, and are given up on.
 
-use super::super::{CheckFor, CheckId, JobKind, CreateReason};
+use super::super::{CheckFor, CheckId, CreateReason, JobKind};
 use super::model::{Model, Place};
 use super::operation::{End, Op};
-use super::world::{Check, Departure, Lent, Lost, Sent, World, pick};
+use super::world::{Check, Departure, HeldEntry, Lost, Sent, World, pick};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -72,7 +72,9 @@ impl World {
     }
 
     fn release(&mut self, which: u8) {
-        let Some(checkout) = self.hand(which) else { return };
+        let Some(checkout) = self.hand(which) else {
+            return;
+        };
         self.model.forget(checkout.entry.0);
         self.model.detached += 1;
         self.model.settle();
@@ -217,7 +219,7 @@ impl World {
     // ---- checks --------------------------------------------------------------------------------
 
     /// A check began.
-    pub(super) fn note_check(&mut self, id: CheckId, checkout: Lent, purpose: CheckFor) {
+    pub(super) fn note_check(&mut self, id: CheckId, checkout: HeldEntry, purpose: CheckFor) {
         let slot = Some(checkout.slot.index());
         let patience = match purpose {
             CheckFor::Waiter(patience) => patience,
@@ -234,7 +236,9 @@ impl World {
     }
 
     fn begin_check(&mut self, which: u8) {
-        let Some(checkout) = self.hand(which) else { return };
+        let Some(checkout) = self.hand(which) else {
+            return;
+        };
         let (now, engine) = (self.now(), Arc::clone(&self.engine));
         let of = (7, self.model.entry(checkout.entry.0).generation);
         let purpose = CheckFor::Pool;
@@ -303,7 +307,10 @@ impl World {
             end => end,
         };
         match end {
-            End::Well => match self.engine.finish_check(id, checkout, generation, tick, now) {
+            End::Well => match self
+                .engine
+                .finish_check(id, checkout, generation, tick, now)
+            {
                 Ok(returned) => {
                     assert!(!abandoned, "well though given up on");
                     let expected = self.model.give(entry, idle_since, true);
@@ -325,7 +332,7 @@ impl World {
         }
     }
 
-    fn lose(&mut self, checkout: Lent, job: u64, abandoned: bool) {
+    fn lose(&mut self, checkout: HeldEntry, job: u64, abandoned: bool) {
         assert!(abandoned, "given up on?");
         let (create, entry) = (None, checkout.entry);
         self.lost.push(Lost { create, job, entry });

@@ -1,6 +1,6 @@
 //! Room appears for a connection that somebody waits for.
 
-use super::house::{Bound, Creates, Failure, Got, House, Leave, Lent};
+use super::fixture::{Bound, Creates, Failure, Fixture, Got, HeldEntry, Leave};
 use super::{explore, side_by_side};
 use crate::engine::State;
 use std::mem;
@@ -9,60 +9,60 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A pool whose one connection is out for good, and a waiter, while this happens.
-fn a_waiter_meets(bound: Bound, event: fn(&House, Lent)) {
+fn a_waiter_meets(bound: Bound, event: fn(&Fixture, HeldEntry)) {
     explore(move || {
-        let (house, [lent]) = House::lending(bound);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let (fixture, [held]) = Fixture::lending(bound);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
-            Box::new(move || event(&here, lent)),
+            Box::new(move || event(&here, held)),
             Box::new(move || there.finish(there.line_up(None))),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }
 
-fn both_ways(event: fn(&House, Lent)) {
+fn both_ways(event: fn(&Fixture, HeldEntry)) {
     a_waiter_meets(Bound::Never, event);
     a_waiter_meets(Bound::Always, event);
 }
 
 #[test]
 fn a_finished_dispose_lets_a_waiter_create() {
-    both_ways(House::evict);
+    both_ways(Fixture::evict);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn bites_a_dispose_that_settles_nothing() {
-    a_waiter_meets(Bound::Never, |house, lent| {
+    a_waiter_meets(Bound::Never, |fixture, held| {
         // Dropped permits free their slots and tell nobody.
-        drop(house.retire(lent).finish(house.now()));
+        drop(fixture.retire(held).finish(fixture.now()));
     });
 }
 
 #[test]
 fn a_detach_lets_a_waiter_create() {
-    both_ways(House::detach);
+    both_ways(Fixture::detach);
 }
 
-fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&House, Leave)) {
+fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&Fixture, Leave)) {
     explore(move || {
-        let house = House::new(1, Bound::Never);
-        let permit = house.permit(true);
-        house.fail_creates(failing);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::new(1, Bound::Never);
+        let permit = fixture.permit(true);
+        fixture.fail_creates(failing);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || fail(&here, permit)),
             Box::new(move || there.finish(there.line_up(None))),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }
 
 #[test]
 fn a_failed_create_is_repeated_for_a_waiter() {
-    a_create_fails_under_a_waiter(2, |house, permit| {
-        house.create(permit);
+    a_create_fails_under_a_waiter(2, |fixture, permit| {
+        fixture.create(permit);
     });
 }
 
@@ -72,43 +72,47 @@ fn bites_a_failed_create_that_settles_nothing() {
     a_create_fails_under_a_waiter(0, |_, permit| drop(permit));
 }
 
-fn failed_or_served(house: &House) {
-    let got = house.line_up(None);
+fn failed_or_served(fixture: &Fixture) {
+    let got = fixture.line_up(None);
     if let Got::Failed(failure) = &got {
         assert_eq!(*failure, Failure::Create);
     }
-    house.finish(got);
+    fixture.finish(got);
 }
 
 /// Ends a create, and the head's wait with it.
-fn fail_for_good(house: &House, permit: Leave) {
+fn fail_for_good(fixture: &Fixture, permit: Leave) {
     let mut head = true;
     let failure =
         |state: &State<_, _>| (mem::take(&mut head) && state.open == 0).then_some(Failure::Create);
-    house.run(permit.fail_and_notify(house.now(), failure).1);
+    fixture.run(permit.fail_and_notify(fixture.now(), failure).1);
 }
 
 /// A permanent failure ends the head's wait, the other one's create goes on.
 #[test]
 fn a_failure_reaches_one_waiter_and_strands_none() {
     explore(|| {
-        let house = House::new(1, Bound::Never);
-        let permit = house.permit(true);
-        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::new(1, Bound::Never);
+        let permit = fixture.permit(true);
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
         side_by_side([
             Box::new(move || fail_for_good(&here, permit)),
             Box::new(move || failed_or_served(&there)),
             Box::new(move || failed_or_served(&behind)),
         ]);
-        assert!(house.inspect() <= 1);
+        assert!(fixture.inspect() <= 1);
     });
 }
 
-fn a_create_fails_for_good_under_a_waiter(end: fn(&House, Leave)) {
+fn a_create_fails_for_good_under_a_waiter(end: fn(&Fixture, Leave)) {
     explore(move || {
-        let house = House::new(1, Bound::Never);
-        let permit = house.permit(true);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::new(1, Bound::Never);
+        let permit = fixture.permit(true);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let counted_on = Arc::new(AtomicBool::new(false));
         let report = Arc::new(AtomicBool::new(false));
         let (waits, hears) = (Arc::clone(&counted_on), Arc::clone(&report));
@@ -127,7 +131,7 @@ fn a_create_fails_for_good_under_a_waiter(end: fn(&House, Leave)) {
             report.load(Relaxed) || !counted_on.load(Relaxed),
             "another create in place of the failure"
         );
-        house.inspect();
+        fixture.inspect();
     });
 }
 
@@ -139,61 +143,67 @@ fn whoever_counted_on_a_create_is_told_of_its_failure() {
 #[test]
 #[should_panic(expected = "another create in place of the failure")]
 fn bites_a_create_that_ends_before_its_waiter_is_told() {
-    a_create_fails_for_good_under_a_waiter(|house, permit| {
-        house.run(permit.fail(house.now()).1);
+    a_create_fails_for_good_under_a_waiter(|fixture, permit| {
+        fixture.run(permit.fail(fixture.now()).1);
         let mut once = Some(Failure::Create);
         let failure = |_: &_| once.take();
-        let engine = &house.engine;
-        let actions = engine.fail_waiters(&mut house.lock(), failure, house.now());
-        house.run(actions);
+        let engine = &fixture.engine;
+        let actions = engine.fail_waiters(&mut fixture.lock(), failure, fixture.now());
+        fixture.run(actions);
     });
 }
 
 /// A create has begun and hangs until everybody else is done; the pool is cleared under the waiter that
 /// counts on it.
-fn the_pool_is_cleared_under_a_waiter(clear: fn(&House)) {
+fn the_pool_is_cleared_under_a_waiter(clear: fn(&Fixture)) {
     explore(move || {
-        let house = House::new(2, Bound::Never);
-        let permit = house.permit(true);
-        let generation = permit.start(house.now(), None, true).expect("it is wanted");
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::new(2, Bound::Never);
+        let permit = fixture.permit(true);
+        let generation = permit
+            .start(fixture.now(), None, true)
+            .expect("it is wanted");
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || clear(&here)),
             Box::new(move || there.finish(there.line_up(None))),
         ]);
-        house.created(permit, generation, false);
-        assert!(house.inspect() <= 1);
+        fixture.created(permit, generation, false);
+        assert!(fixture.inspect() <= 1);
     });
 }
 
 #[test]
 fn a_clear_lets_a_waiter_create_in_place_of_an_outdated_create() {
-    the_pool_is_cleared_under_a_waiter(House::clear);
+    the_pool_is_cleared_under_a_waiter(Fixture::clear);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn bites_a_clear_that_leaves_waiters_counting_on_what_began_before() {
-    the_pool_is_cleared_under_a_waiter(|house| house.lock().generation += 1);
+    the_pool_is_cleared_under_a_waiter(|fixture| fixture.lock().generation += 1);
 }
 
 /// Whichever comes first, a check-in or a new connection, serves the waiter; the other rests.
 #[test]
 fn a_new_connection_and_a_check_in_serve_one_waiter() {
     explore(|| {
-        let house = House::new(2, Bound::Never);
-        house.open(1);
-        let lent = house.look().expect("it rests");
-        let permit = house.permit(true);
-        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::new(2, Bound::Never);
+        fixture.open(1);
+        let held = fixture.look().expect("it rests");
+        let permit = fixture.permit(true);
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
         side_by_side([
-            Box::new(move || here.check_in(lent)),
+            Box::new(move || here.check_in(held)),
             Box::new(move || {
                 there.create(permit);
             }),
             Box::new(move || behind.finish(behind.line_up(None))),
         ]);
-        assert_eq!(house.inspect(), 2);
+        assert_eq!(fixture.inspect(), 2);
     });
 }
 
@@ -201,11 +211,15 @@ fn a_new_connection_and_a_check_in_serve_one_waiter() {
 #[test]
 fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
     explore(|| {
-        let house = House::new(1, Bound::Never);
-        let permit = house.permit(true);
-        let generation = permit.start(house.now(), Some(house.soon()), true);
+        let fixture = Fixture::new(1, Bound::Never);
+        let permit = fixture.permit(true);
+        let generation = permit.start(fixture.now(), Some(fixture.soon()), true);
         let generation = generation.expect("it may start");
-        let (here, there, behind) = (Arc::clone(&house), Arc::clone(&house), Arc::clone(&house));
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
         side_by_side([
             Box::new(move || {
                 here.created(permit, generation, false);
@@ -222,7 +236,7 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
             }),
             Box::new(move || behind.finish(behind.line_up(None))),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }
 
@@ -230,25 +244,25 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
 #[test]
 fn waiters_that_create_for_themselves_pass_the_permit_on() {
     explore(|| {
-        let house = House::with(1, Bound::Never, Creates::ByWaiters);
-        house.fail_creates(1);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::with(1, Bound::Never, Creates::ByWaiters);
+        fixture.fail_creates(1);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || here.finish(here.get(None))),
             Box::new(move || there.finish(there.get(None))),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }
 
 #[test]
 fn an_added_connection_reaches_a_waiter() {
     explore(|| {
-        let (house, [lent]) = House::lending(Bound::Never);
-        house.run(house.engine.resize(2, house.now()));
+        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        fixture.run(fixture.engine.resize(2, fixture.now()));
         // Nobody may create, so only the added one can serve.
-        house.lock().max_creating = 0;
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        fixture.lock().max_creating = 0;
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || {
                 let mut state = here.lock();
@@ -263,79 +277,79 @@ fn an_added_connection_reaches_a_waiter() {
             }),
             Box::new(move || there.finish(there.line_up(None))),
         ]);
-        house.check_in(lent);
-        assert_eq!(house.inspect(), 2);
+        fixture.check_in(held);
+        assert_eq!(fixture.inspect(), 2);
     });
 }
 
-fn the_pool_grows_under_a_waiter(grow: fn(&House)) {
+fn the_pool_grows_under_a_waiter(grow: fn(&Fixture)) {
     explore(move || {
-        let (house, [lent]) = House::lending(Bound::Never);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || grow(&here)),
             Box::new(move || there.finish(there.line_up(None))),
         ]);
-        house.check_in(lent);
-        assert_eq!(house.inspect(), 2);
+        fixture.check_in(held);
+        assert_eq!(fixture.inspect(), 2);
     });
 }
 
 #[test]
 fn a_raised_max_size_lets_a_waiter_create() {
-    the_pool_grows_under_a_waiter(|house| house.resize(2));
+    the_pool_grows_under_a_waiter(|fixture| fixture.resize(2));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn bites_a_raised_max_size_that_settles_nothing() {
-    the_pool_grows_under_a_waiter(|house| house.lock().max_size = 2);
+    the_pool_grows_under_a_waiter(|fixture| fixture.lock().max_size = 2);
 }
 
-fn a_pool_is_resumed(resume: fn(&House)) {
+fn a_pool_is_resumed(resume: fn(&Fixture)) {
     explore(move || {
-        let house = House::new(1, Bound::Never);
-        house.open(1);
-        house.suspend(true);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
+        let fixture = Fixture::new(1, Bound::Never);
+        fixture.open(1);
+        fixture.suspend(true);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || resume(&here)),
             Box::new(move || there.finish(there.get(None))),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }
 
 #[test]
 fn a_resumed_pool_serves_who_waited() {
-    a_pool_is_resumed(|house| house.suspend(false));
+    a_pool_is_resumed(|fixture| fixture.suspend(false));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn bites_a_resume_that_settles_nothing() {
-    a_pool_is_resumed(|house| {
-        let mut state = house.lock();
+    a_pool_is_resumed(|fixture| {
+        let mut state = fixture.lock();
         state.suspended = false;
-        house.engine.update_gate(&mut state, house.now());
+        fixture.engine.update_gate(&mut state, fixture.now());
     });
 }
 
-fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&House) -> Got) {
+fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> Got) {
     explore(move || {
-        let (house, [lent]) = House::lending(bound);
+        let (fixture, [held]) = Fixture::lending(bound);
         // The first check-in of a connection is watched; this one has had it.
-        house.check_in(lent);
-        let lent = house.look().expect("it rests");
-        house.suspend(true);
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
-        let resumed = Arc::clone(&house);
+        fixture.check_in(held);
+        let held = fixture.look().expect("it rests");
+        fixture.suspend(true);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+        let resumed = Arc::clone(&fixture);
         side_by_side([
-            Box::new(move || here.check_in(lent)),
+            Box::new(move || here.check_in(held)),
             Box::new(move || there.finish(get(&there))),
             Box::new(move || resumed.suspend(false)),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }
 
@@ -344,22 +358,22 @@ fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&House) -> Got) {
 #[test]
 fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
     for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        a_check_in_and_a_resume_meet_a_waiter(bound, |house| house.line_up(None));
+        a_check_in_and_a_resume_meet_a_waiter(bound, |fixture| fixture.line_up(None));
     }
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn bites_a_waiter_that_watches_nothing_while_suspended() {
-    a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |house| {
-        let waiter = house.waiter();
-        let now = house.moment();
-        let mut state = house.lock();
-        house.engine.enqueue(&mut state, &waiter, now.real);
-        let actions = house.engine.settle(&mut state, now.real);
+    a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |fixture| {
+        let waiter = fixture.waiter();
+        let now = fixture.moment();
+        let mut state = fixture.lock();
+        fixture.engine.enqueue(&mut state, &waiter, now.real);
+        let actions = fixture.engine.settle(&mut state, now.real);
         drop(state);
-        house.run(actions);
-        house
+        fixture.run(actions);
+        fixture
             .wait(&waiter, None)
             .expect("it does not have to create")
     });
@@ -369,19 +383,19 @@ fn bites_a_waiter_that_watches_nothing_while_suspended() {
 #[test]
 fn a_short_suspension_strands_nobody() {
     explore(|| {
-        let (house, [lent]) = House::lending(Bound::Never);
-        house.check_in(lent);
-        let lent = house.look().expect("it rests");
-        let (here, there) = (Arc::clone(&house), Arc::clone(&house));
-        let switched = Arc::clone(&house);
+        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        fixture.check_in(held);
+        let held = fixture.look().expect("it rests");
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+        let switched = Arc::clone(&fixture);
         side_by_side([
-            Box::new(move || here.check_in(lent)),
+            Box::new(move || here.check_in(held)),
             Box::new(move || there.finish(there.get(None))),
             Box::new(move || {
                 switched.suspend(true);
                 switched.suspend(false);
             }),
         ]);
-        assert_eq!(house.inspect(), 1);
+        assert_eq!(fixture.inspect(), 1);
     });
 }

@@ -1,6 +1,6 @@
 //! The comparison: everything that can be seen of the engine against what the model counts.
 
-use super::super::{JobKind, Outcome, Stamp, NOTIFY_HEAD};
+use super::super::{JobKind, NOTIFY_HEAD, Outcome, Stamp};
 use super::model::{Job, Letter, Place};
 use super::world::{State, World};
 use std::collections::BTreeSet;
@@ -104,7 +104,11 @@ impl World {
             (state.closed, state.suspended),
             (model.closed, model.suspended)
         );
-        assert_eq!(state.may_create(model.now), model.may_create(), "may_create");
+        assert_eq!(
+            state.may_create(model.now),
+            model.may_create(),
+            "may_create"
+        );
         let uncovered = model.line.len().saturating_sub(model.covering());
         assert_eq!(state.waiters_without_job(), uncovered, "uncovered");
         // After a shrink there may be too many, but never more than there were.
@@ -155,7 +159,11 @@ impl World {
         assert_eq!(head, expected, "the head");
         drop(state);
         let engine = &self.engine;
-        assert_eq!(engine.has_waiters(), expected.is_some(), "the gate on a line");
+        assert_eq!(
+            engine.has_waiters(),
+            expected.is_some(),
+            "the gate on a line"
+        );
         let may = model.may_overtake();
         assert_eq!(engine.may_barge(), may, "the gate on a head that is due");
         assert_eq!(engine.fast_path_open(), may, "the open road");

@@ -12,7 +12,7 @@ const INFORMATIONAL: usize = 100;
 /// Here and not by ureq-proto, which takes a 100 with headers for an error and a 103 with headers for
 /// the refusal of a body, though both are allowed and sent.
 #[derive(Debug)]
-pub(super) struct Heads<'a> {
+pub(super) struct HeadReader<'a> {
     origin: &'a HttpOrigin,
     limit: usize,
     /// So much of the buffer holds no end of a line: it need not be parsed before one comes.
@@ -22,7 +22,7 @@ pub(super) struct Heads<'a> {
     pub(super) continued: bool,
 }
 
-impl<'a> Heads<'a> {
+impl<'a> HeadReader<'a> {
     pub(super) fn new(origin: &'a HttpOrigin, limit: usize) -> Self {
         Self {
             origin,

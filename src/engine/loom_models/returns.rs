@@ -1,0 +1,217 @@
+//! A connection comes back, or rests, while somebody wants it.
+
+use super::super::Stamp;
+use super::fixture::{Bound, Fixture, Got, HeldEntry};
+use super::{explore, explore_within, side_by_side};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const BOUNDS: [Bound; 3] = [Bound::Never, Bound::AWhile, Bound::Always];
+
+fn a_check_in_meets_a_newcomer(
+    bound: Bound,
+    check_in: fn(&Fixture, HeldEntry),
+    get: fn(&Fixture) -> Got,
+) {
+    explore(move || {
+        let (fixture, [held]) = Fixture::lending(bound);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+        side_by_side([
+            Box::new(move || check_in(&here, held)),
+            Box::new(move || there.finish(get(&there))),
+        ]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+fn a_check_in_meets_two_waiters(bound: Bound) {
+    explore_within(2, move || {
+        let (fixture, [held]) = Fixture::lending(bound);
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
+        side_by_side([
+            Box::new(move || here.check_in(held)),
+            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+fn two_getters_want_one(take: fn(&Fixture) -> Option<HeldEntry>) {
+    explore(move || {
+        let fixture = Fixture::new(1, Bound::Never);
+        fixture.open(1);
+        let owners = Arc::new(AtomicUsize::new(0));
+        let get = |fixture: &Arc<Fixture>| -> Box<dyn FnOnce() + Send> {
+            let (fixture, owners) = (Arc::clone(fixture), Arc::clone(&owners));
+            Box::new(move || {
+                if let Some(held) = take(&fixture) {
+                    assert_eq!(owners.fetch_add(1, Relaxed), 0, "two owners");
+                    held.entry.touch();
+                    owners.fetch_sub(1, Relaxed);
+                    fixture.check_in(held);
+                }
+            })
+        };
+        side_by_side([get(&fixture), get(&fixture)]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+/// A getter without a lock watches the slots while an entry comes back under the lock.
+fn a_thorough_search_meets_a_return_under_the_lock(waiters: bool, store: fn(&Fixture, HeldEntry)) {
+    explore(move || {
+        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+        let search = move || {
+            if let Some(held) = there.engine.table.take_or_mark_all(1) {
+                there.check_in(held);
+            }
+        };
+        if waiters {
+            let behind = Arc::clone(&fixture);
+            side_by_side([
+                Box::new(move || store(&here, held)),
+                Box::new(search),
+                Box::new(move || behind.finish(behind.line_up(None))),
+            ]);
+        } else {
+            side_by_side([Box::new(move || store(&here, held)), Box::new(search)]);
+        }
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_newcomer_gets_what_comes_back_while_it_queues() {
+    for bound in BOUNDS {
+        a_check_in_meets_a_newcomer(bound, Fixture::check_in, |fixture| fixture.get(None));
+    }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_check_in_that_does_not_see_the_watcher() {
+    let blind = |_: &Fixture, held: HeldEntry| {
+        held.slot.set_return_slow(false);
+        held.store_locked(1);
+    };
+    a_check_in_meets_a_newcomer(Bound::Never, blind, |fixture| fixture.get(None));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_check_in_that_wakes_nobody() {
+    let silent = |fixture: &Fixture, held: HeldEntry| {
+        let slot = held.slot;
+        let given = slot.try_return(held.entry, 1).or_else(|entry| {
+            let held = HeldEntry {
+                slot,
+                entry,
+                idle_since: 1,
+            };
+            let given = fixture
+                .engine
+                .return_entry(held, 1, 0, false, fixture.now());
+            given.map(drop)
+        });
+        assert!(given.is_ok());
+    };
+    a_check_in_meets_a_newcomer(Bound::Always, silent, |fixture| fixture.get(None));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_waiter_that_does_not_search_once_it_is_in_line() {
+    a_check_in_meets_a_newcomer(Bound::Never, Fixture::check_in, |fixture| {
+        if let Some(held) = fixture.look() {
+            return Got::Lent(held);
+        }
+        let waiter = fixture.waiter();
+        fixture
+            .engine
+            .enqueue(&mut fixture.lock(), &waiter, fixture.now());
+        fixture
+            .wait(&waiter, None)
+            .expect("it does not have to create")
+    });
+}
+
+#[test]
+fn one_connection_serves_two_waiters_in_turn() {
+    for bound in BOUNDS {
+        a_check_in_meets_two_waiters(bound);
+    }
+}
+
+/// The head is told of a connection, another takes it, and when it comes back again the head may
+/// have become due in the meantime.
+#[test]
+fn an_overtaken_head_is_not_passed_over() {
+    for bound in BOUNDS {
+        explore(move || {
+            let (fixture, [held]) = Fixture::lending(bound);
+            let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+            side_by_side([
+                Box::new(move || {
+                    here.check_in(held);
+                    if let Some(held) = here.look() {
+                        here.check_in(held);
+                    }
+                }),
+                Box::new(move || there.finish(there.line_up(None))),
+            ]);
+            assert_eq!(fixture.inspect(), 1);
+        });
+    }
+}
+
+#[test]
+fn two_getters_never_take_the_same() {
+    two_getters_want_one(Fixture::look);
+}
+
+#[test]
+#[should_panic(expected = "two owners")]
+fn bites_a_getter_that_believes_the_stamp() {
+    explore(|| {
+        let fixture = Fixture::new(1, Bound::Never);
+        fixture.open(1);
+        let owners = Arc::new(AtomicUsize::new(0));
+        let get = |fixture: &Arc<Fixture>| -> Box<dyn FnOnce() + Send> {
+            let (fixture, owners) = (Arc::clone(fixture), Arc::clone(&owners));
+            Box::new(move || {
+                let slot = fixture.engine.table.get(0).expect("it was made");
+                if let Stamp::Idle(_) = slot.stamp() {
+                    assert_eq!(owners.fetch_add(1, Relaxed), 0, "two owners");
+                    drop(fixture.lock());
+                    owners.fetch_sub(1, Relaxed);
+                }
+            })
+        };
+        side_by_side([get(&fixture), get(&fixture)]);
+    });
+}
+
+#[test]
+fn a_resting_entry_keeps_its_ready_bit() {
+    let through_the_lock: fn(&Fixture, HeldEntry) = |fixture, held| fixture.give(held, false);
+    a_thorough_search_meets_a_return_under_the_lock(false, through_the_lock);
+    a_thorough_search_meets_a_return_under_the_lock(true, through_the_lock);
+}
+
+#[test]
+#[should_panic(expected = "ready bit")]
+fn bites_a_store_that_does_not_look_for_watchers_again() {
+    a_thorough_search_meets_a_return_under_the_lock(false, |fixture, held| {
+        let state = fixture.lock();
+        held.slot.set_return_slow(false);
+        fixture.engine.table.set_ready(held.slot.index());
+        held.store_locked(1);
+        drop(state);
+    });
+}

@@ -1,0 +1,222 @@
+//! Waits that end in more than one way at once.
+
+use super::fixture::{Bound, Fixture, Got};
+use super::{explore, explore_within, side_by_side};
+use crate::engine::{CheckFor, Outcome};
+use std::sync::Arc;
+
+fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&Fixture) -> Got) {
+    explore(move || {
+        let (fixture, [held]) = Fixture::lending(bound);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+        side_by_side([
+            Box::new(move || here.check_in(held)),
+            Box::new(move || there.finish(wait(&there))),
+        ]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_hand_off_that_races_a_timeout_is_not_lost() {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+        a_hand_off_races_a_timeout(bound, |fixture| fixture.line_up(Some(fixture.soon())));
+    }
+}
+
+#[test]
+#[should_panic(expected = "an entry is lost")]
+fn bites_a_timeout_that_leaves_its_mail() {
+    a_hand_off_races_a_timeout(Bound::Always, |fixture| {
+        let waiter = fixture.waiter();
+        let mut state = fixture.lock();
+        fixture.engine.enqueue(&mut state, &waiter, fixture.now());
+        if let Some(held) = fixture.engine.search(&mut state, &waiter, 1) {
+            state.queue.remove(&waiter);
+            fixture.engine.update_gate(&mut state, fixture.now());
+            return Got::Lent(held);
+        }
+        drop(state);
+        // The time is up at once.
+        let mut state = fixture.lock();
+        state.queue.remove(&waiter);
+        fixture.engine.update_gate(&mut state, fixture.now());
+        Got::TimedOut
+    });
+}
+
+/// What the first waiter in line gives up must reach the second.
+fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> Got) {
+    explore(move || {
+        let (fixture, [held]) = Fixture::lending(bound);
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
+        side_by_side([
+            Box::new(move || here.check_in(held)),
+            Box::new(move || there.finish(head(&there))),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+#[test]
+fn a_head_that_times_out_leaves_no_successor_asleep() {
+    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+        the_head_times_out(bound, |fixture| fixture.line_up(Some(fixture.soon())));
+    }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_head_that_leaves_without_settling() {
+    the_head_times_out(Bound::Never, |fixture| {
+        let waiter = fixture.waiter();
+        let mut state = fixture.lock();
+        fixture.engine.enqueue(&mut state, &waiter, fixture.now());
+        if let Some(held) = fixture.engine.search(&mut state, &waiter, 1) {
+            let actions = fixture.engine.dequeue(&mut state, &waiter, fixture.now());
+            drop(state);
+            actions.into_iter().for_each(|actions| fixture.run(actions));
+            return Got::Lent(held);
+        }
+        drop(state);
+        let mut state = fixture.lock();
+        state.queue.remove(&waiter);
+        fixture.engine.update_gate(&mut state, fixture.now());
+        drop(state);
+        match waiter.take_outcome() {
+            Some(Outcome::Checkout(held)) => Got::Lent(held),
+            _ => Got::TimedOut,
+        }
+    });
+}
+
+/// The head is told of a connection that another takes first. While it knows, check-ins need no lock;
+/// if it leaves, the next one must hear of what comes back.
+fn a_told_head_leaves(head: fn(&Fixture) -> Got) {
+    explore_within(2, move || {
+        let (fixture, [held]) = Fixture::lending(Bound::AWhile);
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
+        side_by_side([
+            Box::new(move || {
+                here.check_in(held);
+                if let Some(held) = here.look() {
+                    here.check_in(held);
+                }
+            }),
+            Box::new(move || there.finish(head(&there))),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+#[test]
+fn what_a_head_was_told_of_reaches_the_next_when_it_leaves() {
+    a_told_head_leaves(|fixture| fixture.line_up(Some(fixture.soon())));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn bites_a_told_head_that_leaves_in_silence() {
+    a_told_head_leaves(|fixture| {
+        let waiter = fixture.waiter();
+        let mut state = fixture.lock();
+        fixture.engine.enqueue(&mut state, &waiter, fixture.now());
+        drop(state);
+        let mut state = fixture.lock();
+        let here = state.queue.remove(&waiter);
+        fixture.engine.update_gate(&mut state, fixture.now());
+        state.queue.take_search_owed();
+        let actions = fixture.engine.settle(&mut state, fixture.now());
+        drop(state);
+        fixture.run(actions);
+        match waiter.take_outcome() {
+            Some(Outcome::Checkout(held)) if !here => Got::Lent(held),
+            _ => Got::TimedOut,
+        }
+    });
+}
+
+/// A third thread cancels the ticket, as a build does that gives up.
+#[test]
+fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
+    explore(|| {
+        let (fixture, [held]) = Fixture::lending(Bound::Always);
+        let waiter = fixture.waiter();
+        let mut state = fixture.lock();
+        fixture.engine.enqueue(&mut state, &waiter, fixture.now());
+        assert!(fixture.engine.search(&mut state, &waiter, 1).is_none());
+        drop(state);
+        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
+        side_by_side([
+            Box::new(move || here.check_in(held)),
+            Box::new(move || {
+                if let Some(Outcome::Checkout(held)) = there.engine.cancel(&waiter) {
+                    there.check_in(held);
+                }
+                let mut state = there.lock();
+                there.engine.update_gate(&mut state, there.now());
+            }),
+        ]);
+        assert_eq!(fixture.inspect(), 1);
+    });
+}
+
+/// The first in line waits for the check of its connection, and so has not searched the others.
+/// The second must still hear of the one that comes back.
+#[test]
+fn a_waiter_behind_a_check_hears_of_a_check_in() {
+    explore(|| {
+        let (fixture, [one, two]) = Fixture::lending(Bound::Always);
+        fixture.check_in(one);
+        fixture.check_in(two);
+        let one = fixture.look().expect("it rests");
+        let two = fixture.look().expect("it rests");
+        // The head: its connection is being checked.
+        let head = fixture.waiter();
+        let mut state = fixture.lock();
+        let now = fixture.now();
+        fixture.engine.enqueue(&mut state, &head, now);
+        let check = fixture.engine.begin_check(
+            &mut state,
+            &one,
+            (1, 0),
+            now,
+            CheckFor::Waiter(Some(fixture.soon())),
+        );
+        fixture.engine.mark_all_slots(&mut state, 1);
+        fixture.run(fixture.engine.settle(&mut state, now));
+        drop(state);
+        let (here, there, behind) = (
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+            Arc::clone(&fixture),
+        );
+        side_by_side([
+            Box::new(move || here.check_in(two)),
+            Box::new(move || {
+                let ended = there.engine.finish_check(check, one, 0, 1, there.now());
+                let Ok(Ok(actions)) = ended else {
+                    unreachable!("nobody gives up on the check");
+                };
+                there.run(actions);
+            }),
+            Box::new(move || behind.finish(behind.line_up(None))),
+        ]);
+        // The head holds its connection all the while.
+        let Some(Outcome::Checkout(one)) = head.take_outcome() else {
+            unreachable!("the head was served");
+        };
+        fixture.check_in(one);
+        assert_eq!(fixture.inspect(), 2);
+    });
+}
