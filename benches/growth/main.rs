@@ -12,14 +12,14 @@
 mod backends;
 mod measure;
 mod ramp;
-#[path = "../../tests/rest/mod.rs"]
-mod rest;
 mod sizes;
 mod spike;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod sweep;
 mod waiters;
+#[path = "../../tests/wakeups/mod.rs"]
+mod wakeups;
 
 use measure::Scale;
 use std::{env, process::ExitCode};

@@ -5,7 +5,7 @@
 //! of the same size, which share nothing with the callers but the machine.
 
 use crate::measure::{Numbers, Scale, Stopwatch, filled, median, nanos, table, verdict};
-use crate::rest::naps;
+use crate::wakeups::sleeps;
 use conpool::{HealthCheck, Pool};
 use std::{
     sync::{
@@ -153,7 +153,7 @@ fn keep_idle(pool: Option<&Pool<Numbers>>, n: usize) {
 /// Times a step again and again. A time in which the system took the core away is left out: how long it
 /// kept it is no work of the pool. So that none of these is missed, one time begins where the last ends.
 fn times(time: Duration, step: &dyn Fn()) -> Stopwatch {
-    let forced = || naps::own().map(|naps| naps.forced);
+    let forced = || sleeps::own().map(|sleeps| sleeps.forced);
     let mut watch = Stopwatch::new();
     let mut before = forced();
     let mut last = Instant::now();

@@ -1,9 +1,9 @@
 //! A thousand threads parked in `get`: who is woken, and how long it takes until all are through.
 
 use crate::measure::{Numbers, Scale, filled, millis, r2d2, table, verdict};
-use crate::rest::{
+use crate::wakeups::{
     crowd::{Crowd, Outcome},
-    naps,
+    sleeps,
 };
 use conpool::{Fairness, HealthCheck, Pool};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ struct Run {
 }
 
 pub(crate) fn run(scale: Scale) {
-    if naps::own().is_none() {
+    if sleeps::own().is_none() {
         println!("  not measured: this system does not tell how often a thread slept");
         return;
     }
@@ -143,11 +143,11 @@ fn cleared(n: usize) -> (Run, usize) {
     let pool = pool(1, Fairness::default());
     let held = pool.get();
     let (crowd, before) = line(&pool, n);
-    let asleep = crowd.naps();
+    let asleep = crowd.sleeps();
     pool.clear();
     pool.sweep();
     std::thread::sleep(Duration::from_millis(50));
-    let still = crowd.naps();
+    let still = crowd.sleeps();
     let woken = asleep.iter().zip(&still).filter(|(a, b)| a != b).count();
     let start = Instant::now();
     drop(held);

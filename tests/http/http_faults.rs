@@ -1,18 +1,18 @@
 //! Each way in which a server can fail, and what a request gets then: an error of its kind, in time, and
 //! nothing left behind.
 
+#[allow(dead_code, reason = "a part of it is used")]
+use crate::bridge;
 use crate::common;
 use crate::http;
-#[allow(dead_code, reason = "a part of it is used")]
-use crate::scenario;
 use crate::support;
 
+use bridge::sockets_to;
 use common::{assert_at, ms, noise, secs, timed};
 use conpool::{
     ConbusError, EvictReason, GetError, HttpError, HttpPhase, TransportError, http_types::Request,
 };
 use http::{OK, Peer, Server, body, build, chain, fetch, fetch_ok, leave, pool};
-use scenario::sockets_to;
 use std::{io, net::TcpListener, thread, time::Duration};
 use support::sockets::{BlackHole, ClosedPort};
 

@@ -1,15 +1,15 @@
 //! The HTTP client.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "mod.rs"]
-mod http;
 #[allow(
     dead_code,
     reason = "of what the scenarios share only the sockets are looked at here"
 )]
-#[path = "../scenario/mod.rs"]
-mod scenario;
+#[path = "../bridge/mod.rs"]
+mod bridge;
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "mod.rs"]
+mod http;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,9 +1,9 @@
 //! What the observer counts and measures.
 
-use crate::board::Board;
 use crate::common::{
     Dice, SOON, assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, take,
 };
+use crate::recorder::TestRecorder;
 use conpool::{
     EvictReason, Fairness, HealthCheck, Hook, ManualClock, MemoryManager, PooledConnection,
 };
@@ -16,13 +16,13 @@ fn seconds(sample: f64) -> Duration {
 
 #[test]
 fn create_time_is_how_long_create_ran_in_seconds() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     backend.delay(Hook::Create, ms(30));
     let pool = quick("creates")
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
-    let created = board.samples("creates", "create_time");
+    let created = recorder.samples("creates", "create_time");
     assert_eq!(created.len(), 1);
     assert_at(seconds(created[0]), ms(30));
     close_clean(&pool, &backend);
@@ -30,18 +30,18 @@ fn create_time_is_how_long_create_ran_in_seconds() {
 
 #[test]
 fn wait_time_is_nothing_for_a_free_connection_and_the_wait_for_one_that_is_out() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     let pool = quick("waits")
         .max_size(1)
         .health_check(HealthCheck::Never)
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     drop(pool.get().unwrap());
     drop(pool.try_get().unwrap());
     let held = take(&pool, 1);
     // The first had to look for it, which is not waiting but is measured.
-    let waits = board.samples("waits", "wait_time");
+    let waits = recorder.samples("waits", "wait_time");
     assert_at(seconds(waits[0]), Duration::ZERO);
     assert_eq!(waits[1..], [0.0; 2]);
     let waiter = pool.clone();
@@ -50,7 +50,7 @@ fn wait_time_is_nothing_for_a_free_connection_and_the_wait_for_one_that_is_out()
     thread::sleep(ms(20));
     drop(held);
     waiter.join_soon();
-    let waits = board.samples("waits", "wait_time");
+    let waits = recorder.samples("waits", "wait_time");
     assert_eq!(waits.len(), 4);
     assert_at(seconds(waits[3]), ms(20));
     close_clean(&pool, &backend);
@@ -58,10 +58,14 @@ fn wait_time_is_nothing_for_a_free_connection_and_the_wait_for_one_that_is_out()
 
 #[test]
 fn use_time_is_how_long_the_connection_was_out_by_the_clock_of_the_pool() {
-    let (board, backend, clock) = (Board::default(), MemoryManager::new(), ManualClock::new());
+    let (recorder, backend, clock) = (
+        TestRecorder::default(),
+        MemoryManager::new(),
+        ManualClock::new(),
+    );
     let pool = quick("uses")
         .clock(clock.clone())
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
@@ -73,18 +77,22 @@ fn use_time_is_how_long_the_connection_was_out_by_the_clock_of_the_pool() {
     let held = pool.get().unwrap();
     clock.advance(secs(1));
     drop(PooledConnection::detach(held));
-    assert_eq!(board.samples("uses", "use_time"), [2.5, 7.0, 1.0]);
+    assert_eq!(recorder.samples("uses", "use_time"), [2.5, 7.0, 1.0]);
     pool.close_timeout(SOON).unwrap();
 }
 
 #[test]
 fn use_time_of_a_connection_that_was_handed_over_begins_with_the_hand_over() {
-    let (board, backend, clock) = (Board::default(), MemoryManager::new(), ManualClock::new());
+    let (recorder, backend, clock) = (
+        TestRecorder::default(),
+        MemoryManager::new(),
+        ManualClock::new(),
+    );
     let pool = quick("handed")
         .max_size(1)
         .fairness(Fairness::Strict)
         .clock(clock.clone())
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
@@ -97,17 +105,17 @@ fn use_time_of_a_connection_that_was_handed_over_begins_with_the_hand_over() {
     clock.advance(secs(10));
     drop(held);
     waiter.join_soon();
-    assert_eq!(board.samples("handed", "use_time"), [10.0, 1.0]);
+    assert_eq!(recorder.samples("handed", "use_time"), [10.0, 1.0]);
     assert_eq!(pool.stats().held.max, secs(10));
     close_clean(&pool, &backend);
 }
 
 #[test]
 fn callers_that_give_up_count_as_timeouts_and_leave_no_wait_time() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     let pool = quick("late")
         .max_size(1)
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     let held = take(&pool, 1);
@@ -115,39 +123,43 @@ fn callers_that_give_up_count_as_timeouts_and_leave_no_wait_time() {
         pool.get_timeout(ms(1)).unwrap_err();
     }
     assert!(pool.try_get().is_none());
-    assert_eq!(board.counter("late", "timeouts"), 3);
-    assert_eq!(board.samples("late", "wait_time").len(), 1);
+    assert_eq!(recorder.counter("late", "timeouts"), 3);
+    assert_eq!(recorder.samples("late", "wait_time").len(), 1);
     drop(held);
     close_clean(&pool, &backend);
 }
 
 #[test]
 fn a_leak_counts_once_when_it_is_suspected_and_not_again_when_it_comes_back() {
-    let (board, backend, clock) = (Board::default(), MemoryManager::new(), ManualClock::new());
+    let (recorder, backend, clock) = (
+        TestRecorder::default(),
+        MemoryManager::new(),
+        ManualClock::new(),
+    );
     let pool = quick("leaky")
         .clock(clock.clone())
         .leak_threshold(secs(10))
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
     clock.advance(secs(11));
-    eventually(|| board.counter("leaky", "leaks") == 1);
+    eventually(|| recorder.counter("leaky", "leaks") == 1);
     drop(held);
     close_clean(&pool, &backend);
-    assert_eq!(board.counter("leaky", "leaks"), 1);
+    assert_eq!(recorder.counter("leaky", "leaks"), 1);
 }
 
 #[test]
 fn evictions_on_closing_are_counted_though_nobody_publishes_any_more() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     let pool = quick("ends")
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     drop(take(&pool, 4));
     close_clean(&pool, &backend);
-    assert_eq!(board.evicted("ends", EvictReason::Closed), 4);
+    assert_eq!(recorder.evicted("ends", EvictReason::Closed), 4);
 }
 
 #[test]
@@ -158,14 +170,18 @@ fn after_a_random_life_the_counters_are_those_of_the_statistics() {
 }
 
 fn random_life(seed: u64) {
-    let (board, backend, clock) = (Board::default(), MemoryManager::new(), ManualClock::new());
+    let (recorder, backend, clock) = (
+        TestRecorder::default(),
+        MemoryManager::new(),
+        ManualClock::new(),
+    );
     let pool = quick("life")
         .max_size(3)
         .max_uses(4)
         .max_lifetime(secs(100))
         .idle_timeout(secs(40))
         .clock(clock.clone())
-        .observer(board.metrics())
+        .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
     let mut dice = Dice::new(seed);
@@ -204,18 +220,18 @@ fn random_life(seed: u64) {
     close_clean(&pool, &backend);
 
     let stats = pool.stats();
-    let told = ["timeouts", "create_errors", "panics"].map(|name| board.counter("life", name));
+    let told = ["timeouts", "create_errors", "panics"].map(|name| recorder.counter("life", name));
     let counted = [stats.timeouts, stats.create_errors, stats.panics];
     assert_eq!(told, counted, "seed {seed}: {stats}");
     for &reason in EvictReason::ALL {
-        let told = board.evicted("life", reason);
+        let told = recorder.evicted("life", reason);
         assert_eq!(
             told,
             stats.evicted(reason),
             "seed {seed}, {reason}: {stats}"
         );
     }
-    let samples = |name| board.samples("life", name).len() as u64;
+    let samples = |name| recorder.samples("life", name).len() as u64;
     assert_eq!(samples("create_time"), stats.created, "seed {seed}");
     assert_eq!(
         [samples("wait_time"), samples("use_time")],

@@ -1,13 +1,13 @@
 //! What is read from statistics.
 
-use crate::board::Board;
 use crate::common::{SOON, close_clean, eventually, ms, queued, quick, spawn, take};
+use crate::recorder::TestRecorder;
 use conpool::{EvictReason, Hook, MemoryManager, Pool, PoolEvent, PoolObserver, PooledConnection};
 use std::sync::{Arc, OnceLock};
 
 #[test]
 fn the_gauges_are_those_of_the_statistics() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     let pool = quick("levels")
         .max_size(5)
         .min_idle(1)
@@ -26,10 +26,10 @@ fn the_gauges_are_those_of_the_statistics() {
     queued(&pool, 1);
 
     let stats = pool.stats();
-    board.metrics().publish(&stats);
-    let gauge = |name| board.gauge("levels", name);
-    assert_eq!(board.in_state("levels", "idle"), 0.0, "{stats}");
-    assert_eq!(board.in_state("levels", "used"), 3.0);
+    recorder.metrics().publish(&stats);
+    let gauge = |name| recorder.gauge("levels", name);
+    assert_eq!(recorder.in_state("levels", "idle"), 0.0, "{stats}");
+    assert_eq!(recorder.in_state("levels", "used"), 3.0);
     assert_eq!(gauge("creating"), 1.0);
     assert_eq!(gauge("disposing"), 1.0);
     assert_eq!(gauge("abandoned"), 0.0);
@@ -45,27 +45,27 @@ fn the_gauges_are_those_of_the_statistics() {
 
 #[test]
 fn gauges_go_down_again() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     let pool = quick("ebb").build(backend.clone()).unwrap();
-    let metrics = board.metrics();
+    let metrics = recorder.metrics();
     let held = take(&pool, 2);
     metrics.publish(&pool.stats());
-    assert_eq!(board.in_state("ebb", "used"), 2.0);
+    assert_eq!(recorder.in_state("ebb", "used"), 2.0);
     drop(held);
     metrics.publish(&pool.stats());
-    assert_eq!(board.in_state("ebb", "used"), 0.0);
-    assert_eq!(board.in_state("ebb", "idle"), 2.0);
+    assert_eq!(recorder.in_state("ebb", "used"), 0.0);
+    assert_eq!(recorder.in_state("ebb", "idle"), 2.0);
     pool.set_max_size(7).unwrap();
     metrics.publish(&pool.stats());
-    assert_eq!(board.gauge("ebb", "max"), 7.0);
+    assert_eq!(recorder.gauge("ebb", "max"), 7.0);
     close_clean(&pool, &backend);
     metrics.publish(&pool.stats());
-    assert_eq!(board.in_state("ebb", "idle"), 0.0);
+    assert_eq!(recorder.in_state("ebb", "idle"), 0.0);
 }
 
 #[test]
 fn a_hook_that_hangs_past_its_timeout_is_seen_as_abandoned() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
     let pool = quick("hung")
         .dispose_timeout(ms(5))
         .build(backend.clone())
@@ -73,9 +73,9 @@ fn a_hook_that_hangs_past_its_timeout_is_seen_as_abandoned() {
     backend.hang(Hook::Dispose);
     PooledConnection::discard(pool.get().unwrap());
     eventually(|| pool.stats().abandoned == 1);
-    board.metrics().publish(&pool.stats());
-    assert_eq!(board.gauge("hung", "abandoned"), 1.0);
-    assert_eq!(board.gauge("hung", "disposing"), 0.0);
+    recorder.metrics().publish(&pool.stats());
+    assert_eq!(recorder.gauge("hung", "abandoned"), 1.0);
+    assert_eq!(recorder.gauge("hung", "disposing"), 0.0);
     backend.release();
     close_clean(&pool, &backend);
 }
@@ -107,8 +107,8 @@ const TROUBLES: [(&str, u64); 4] = [
 
 #[test]
 fn a_pool_that_is_not_observed_has_its_counters_read_from_the_statistics_however_often() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
-    let metrics = board.metrics();
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
+    let metrics = recorder.metrics();
     let builder = quick("quiet").max_size(1).max_waiters(1);
     let pool = builder.build(backend.clone()).unwrap();
     metrics.publish(&pool.stats());
@@ -117,26 +117,26 @@ fn a_pool_that_is_not_observed_has_its_counters_read_from_the_statistics_however
         metrics.publish(&pool.stats());
     }
     for (name, count) in TROUBLES {
-        assert_eq!(board.counter("quiet", name), count, "{name}");
+        assert_eq!(recorder.counter("quiet", name), count, "{name}");
     }
     for &reason in EvictReason::ALL {
         let expected = matches!(reason, EvictReason::Discarded | EvictReason::Panicked);
         assert_eq!(
-            board.evicted("quiet", reason),
+            recorder.evicted("quiet", reason),
             u64::from(expected),
             "{reason}"
         );
     }
     for name in ["create_time", "wait_time", "use_time"] {
-        assert!(board.samples("quiet", name).is_empty(), "{name}");
+        assert!(recorder.samples("quiet", name).is_empty(), "{name}");
     }
     close_clean(&pool, &backend);
 }
 
 #[test]
 fn what_the_observer_counts_is_not_counted_again_by_publishing() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
-    let metrics = board.metrics();
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
+    let metrics = recorder.metrics();
     let pool = quick("told")
         .max_size(1)
         .max_waiters(1)
@@ -148,17 +148,17 @@ fn what_the_observer_counts_is_not_counted_again_by_publishing() {
         metrics.publish(&pool.stats());
     }
     for (name, count) in TROUBLES {
-        assert_eq!(board.counter("told", name), count, "{name}");
+        assert_eq!(recorder.counter("told", name), count, "{name}");
     }
-    assert_eq!(board.evicted("told", EvictReason::Discarded), 1);
-    assert_eq!(board.evicted("told", EvictReason::Panicked), 1);
+    assert_eq!(recorder.evicted("told", EvictReason::Discarded), 1);
+    assert_eq!(recorder.evicted("told", EvictReason::Panicked), 1);
     close_clean(&pool, &backend);
 }
 
 #[test]
 fn a_count_that_is_published_before_its_event_comes_is_counted_once() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
-    let metrics = board.metrics();
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
+    let metrics = recorder.metrics();
     let (observer, watched) = (metrics.clone(), Arc::new(OnceLock::<Pool<_>>::new()));
     let pool = Arc::clone(&watched);
     let builder = quick("early")
@@ -174,7 +174,7 @@ fn a_count_that_is_published_before_its_event_comes_is_counted_once() {
     let held = take(&pool, 1);
     pool.get_timeout(ms(1)).unwrap_err();
     PooledConnection::discard(held.into_iter().next().unwrap());
-    assert_eq!(board.counter("early", "timeouts"), 1);
-    assert_eq!(board.evicted("early", EvictReason::Discarded), 1);
+    assert_eq!(recorder.counter("early", "timeouts"), 1);
+    assert_eq!(recorder.evicted("early", EvictReason::Discarded), 1);
     close_clean(&pool, &backend);
 }

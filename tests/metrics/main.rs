@@ -3,9 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod board;
 mod events;
 mod gauges;
 mod names;
+mod recorder;
 mod registering;
 mod several;

@@ -1,7 +1,7 @@
 //! Names, kinds, units and attributes.
 
-use crate::board::Board;
 use crate::common::quick;
+use crate::recorder::TestRecorder;
 use ::metrics::Unit;
 use conpool::{EvictReason, MemoryManager, PoolMetrics, PoolStats};
 use std::collections::BTreeSet;
@@ -32,9 +32,9 @@ const OURS: [(&str, &str, Unit); 8] = [
 
 #[test]
 fn every_metric_has_the_name_kind_and_unit_of_the_conventions_and_ours_have_the_same_form() {
-    let board = Board::default();
-    board.metrics().publish(&PoolStats::default());
-    let mut described = board.described();
+    let recorder = TestRecorder::default();
+    recorder.metrics().publish(&PoolStats::default());
+    let mut described = recorder.described();
     for (name, kind, unit) in CONVENTIONS.into_iter().chain(OURS) {
         let full = format!("db.client.connection.{name}");
         let found = described
@@ -48,24 +48,24 @@ fn every_metric_has_the_name_kind_and_unit_of_the_conventions_and_ours_have_the_
 
 #[test]
 fn what_is_registered_is_what_is_described_and_in_that_order() {
-    let board = Board::default();
-    board.metrics().publish(&PoolStats::default());
-    assert!(board.registered_before_described().is_empty());
-    let keys = board.keys();
+    let recorder = TestRecorder::default();
+    recorder.metrics().publish(&PoolStats::default());
+    assert!(recorder.registered_before_described().is_empty());
+    let keys = recorder.keys();
     let registered: BTreeSet<_> = keys
         .iter()
         .map(|key| key.split('{').next().unwrap())
         .collect();
-    let described = board.described();
+    let described = recorder.described();
     let described: BTreeSet<_> = described.keys().map(String::as_str).collect();
     assert_eq!(registered, described);
 }
 
 #[test]
 fn the_pool_is_an_attribute_of_every_metric_and_state_and_reason_of_theirs() {
-    let board = Board::default();
+    let recorder = TestRecorder::default();
     let pool = quick("orders").build(MemoryManager::new()).unwrap();
-    board.metrics().publish(&pool.stats());
+    recorder.metrics().publish(&pool.stats());
     let mut expected = Vec::new();
     for (name, ..) in CONVENTIONS.into_iter().chain(OURS) {
         let mut attributes = match name {
@@ -86,7 +86,7 @@ fn the_pool_is_an_attribute_of_every_metric_and_state_and_reason_of_theirs() {
         }));
     }
     expected.sort_unstable();
-    assert_eq!(board.keys(), expected);
+    assert_eq!(recorder.keys(), expected);
 }
 
 #[test]
@@ -100,20 +100,24 @@ fn another_prefix_goes_into_metrics_and_attributes_and_none_leaves_the_rest() {
     ] {
         // Prefix and recorder may come in either order.
         for recorder_first in [false, true] {
-            let (board, new) = (Board::default(), PoolMetrics::new());
+            let (recorder, new) = (TestRecorder::default(), PoolMetrics::new());
             let metrics = match recorder_first {
-                true => new.recorder(board.clone()).prefix(prefix),
-                false => new.prefix(prefix).recorder(board.clone()),
+                true => new.recorder(recorder.clone()).prefix(prefix),
+                false => new.prefix(prefix).recorder(recorder.clone()),
             };
             metrics.publish_as("p", &PoolStats::default());
-            assert!(board.keys().contains(&key.to_owned()), "{:?}", board.keys());
+            assert!(
+                recorder.keys().contains(&key.to_owned()),
+                "{:?}",
+                recorder.keys()
+            );
         }
     }
 }
 
 #[test]
 fn debug_tells_the_prefix_and_the_pools_in_order() {
-    let metrics = Board::default().metrics();
+    let metrics = TestRecorder::default().metrics();
     for pool in ["orders", "devices"] {
         metrics.publish_as(pool, &PoolStats::default());
     }

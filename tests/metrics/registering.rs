@@ -1,7 +1,7 @@
 //! When metrics are registered, with whom, and what a recorder may do to a pool.
 
-use crate::board::Board;
 use crate::common::{SOON, close_clean, fill, quick, spawn, take};
+use crate::recorder::TestRecorder;
 use ::metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -11,8 +11,8 @@ use std::sync::{Arc, Barrier, OnceLock};
 
 #[test]
 fn metrics_are_registered_once_and_not_looked_up_at_every_event() {
-    let (board, backend) = (Board::default(), MemoryManager::new());
-    let metrics = board.metrics();
+    let (recorder, backend) = (TestRecorder::default(), MemoryManager::new());
+    let metrics = recorder.metrics();
     let pool = quick("kept")
         .observer(metrics.clone())
         .build(backend.clone())
@@ -23,29 +23,29 @@ fn metrics_are_registered_once_and_not_looked_up_at_every_event() {
     }
     PooledConnection::discard(pool.get().unwrap());
     close_clean(&pool, &backend);
-    let registered = board.registered();
+    let registered = recorder.registered();
     assert!(
         registered.values().all(|times| *times == 1),
         "{registered:?}"
     );
-    assert_eq!(board.samples("kept", "use_time").len(), 51);
+    assert_eq!(recorder.samples("kept", "use_time").len(), 51);
 }
 
 #[test]
 fn metrics_are_described_once_for_all_pools() {
-    let board = Board::default();
-    let metrics = board.metrics();
+    let recorder = TestRecorder::default();
+    let metrics = recorder.metrics();
     for pool in ["one", "two", "three"] {
         metrics.publish_as(pool, &PoolStats::default());
     }
-    assert_eq!(board.describing() as usize, board.described().len());
+    assert_eq!(recorder.describing() as usize, recorder.described().len());
 }
 
 #[test]
 fn threads_that_meet_a_name_at_once_count_into_the_same_metrics() {
     for round in 0..20 {
-        let board = Board::default();
-        let metrics = board.metrics();
+        let recorder = TestRecorder::default();
+        let metrics = recorder.metrics();
         let (pool, start) = (format!("met-{round}"), Arc::new(Barrier::new(4)));
         let pools: Vec<_> = (0..4)
             .map(|_| {
@@ -59,27 +59,27 @@ fn threads_that_meet_a_name_at_once_count_into_the_same_metrics() {
             })
             .collect();
         pools.into_iter().for_each(|pool| pool.join_soon());
-        assert_eq!(board.samples(&pool, "create_time").len(), 4);
-        assert_eq!(board.samples(&pool, "use_time").len(), 4);
+        assert_eq!(recorder.samples(&pool, "create_time").len(), 4);
+        assert_eq!(recorder.samples(&pool, "use_time").len(), 4);
     }
 }
 
 #[test]
 fn without_a_recorder_of_its_own_it_tells_the_global_one() {
-    let board = Board::default();
-    ::metrics::set_global_recorder(board.clone()).unwrap();
+    let recorder = TestRecorder::default();
+    ::metrics::set_global_recorder(recorder.clone()).unwrap();
     let metrics = PoolMetrics::default();
     let builder = quick("global").observer(metrics.clone());
     let pool = builder.build(MemoryManager::new()).unwrap();
     let held = take(&pool, 2);
     metrics.publish(&pool.stats());
-    assert_eq!(board.in_state("global", "used"), 2.0);
-    assert_eq!(board.samples("global", "create_time").len(), 2);
+    assert_eq!(recorder.in_state("global", "used"), 2.0);
+    assert_eq!(recorder.samples("global", "create_time").len(), 2);
     drop(held);
     // One with a recorder of its own leaves the global one alone.
-    let own = Board::default();
+    let own = TestRecorder::default();
     own.metrics().publish_as("elsewhere", &pool.stats());
-    assert!(own.has("elsewhere") && !board.has("elsewhere"));
+    assert!(own.has("elsewhere") && !recorder.has("elsewhere"));
 }
 
 /// Makes counters and histograms that panic.
@@ -140,7 +140,7 @@ fn a_recorder_that_panics_costs_no_connection() {
 }
 
 /// Publishes another pool whenever something is registered.
-struct Nested(Board, Arc<OnceLock<PoolMetrics>>);
+struct Nested(TestRecorder, Arc<OnceLock<PoolMetrics>>);
 
 impl Nested {
     fn again(&self) {
@@ -173,8 +173,8 @@ impl Recorder for Nested {
 
 #[test]
 fn a_recorder_may_come_back_while_it_registers() {
-    let (board, itself) = (Board::default(), Arc::new(OnceLock::new()));
-    let metrics = PoolMetrics::new().recorder(Nested(board.clone(), Arc::clone(&itself)));
+    let (recorder, itself) = (TestRecorder::default(), Arc::new(OnceLock::new()));
+    let metrics = PoolMetrics::new().recorder(Nested(recorder.clone(), Arc::clone(&itself)));
     itself.set(metrics.clone()).unwrap();
     let backend = MemoryManager::new();
     let outer = spawn(move || {
@@ -182,5 +182,5 @@ fn a_recorder_may_come_back_while_it_registers() {
         pool.close_timeout(SOON).unwrap();
     });
     outer.join_soon();
-    assert!(board.has("outer") && board.has("inner"));
+    assert!(recorder.has("outer") && recorder.has("inner"));
 }

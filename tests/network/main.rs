@@ -1,17 +1,18 @@
 //! Pools over sockets: the Conbus manager, Unix sockets, proxies, and networks that fail.
 
+#[path = "../bridge/mod.rs"]
+mod bridge;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "mod.rs"]
 mod network;
-#[path = "../scenario/mod.rs"]
-mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(target_os = "linux")]
 mod wire;
 
 mod conbus_emulator;
+mod conbus_end_to_end;
 mod conbus_socket_manager;
 mod conbus_socket_probe;
 mod conbus_telegrams;
@@ -21,5 +22,4 @@ mod network_namespaces;
 mod network_proxy;
 mod network_restart;
 mod network_stale;
-mod scenario_conbus;
 mod unix_socket;

@@ -6,8 +6,8 @@
 )]
 
 use crate::{
+    bridge::sockets_to,
     common::{self, SOON, eventually, ms, noise, threads, timed},
-    scenario::sockets_to,
     support::{
         client::{self, ClientError},
         emulator::{Emulator, EmulatorBuilder},

@@ -1,10 +1,10 @@
 //! Servers that cannot be reached, or are no use when they are: what callers of a pool see, by when,
 //! and that nothing of it stays.
 
+#[allow(dead_code, reason = "only the counting of sockets is used")]
+use crate::bridge;
 use crate::common;
 use crate::network;
-#[allow(dead_code, reason = "only the counting of sockets is used")]
-use crate::scenario;
 use crate::support;
 
 use common::{SOON, eventually, ms, noise, now, spawn, timed};
@@ -156,13 +156,13 @@ fn closing_waits_no_longer_than_told_for_a_connect_that_is_not_answered() {
     proxy.dig().unwrap();
     pool.clear();
     eventually(|| pool.stats().disposed == 1);
-    let fillers = scenario::sockets_to(proxy.addr());
+    let fillers = bridge::sockets_to(proxy.addr());
     let caller = {
         let pool = pool.clone();
         spawn(move || pool.get_timeout(SOON).map(drop))
     };
     // The connect is under way.
-    eventually(|| scenario::sockets_to(proxy.addr()) > fillers);
+    eventually(|| bridge::sockets_to(proxy.addr()) > fillers);
     let (closed, took) = timed(|| pool.close_timeout(ms(60)));
     let left = closed.unwrap_err();
     assert_at(took, ms(60));

@@ -1,10 +1,10 @@
 //! Faults that no proxy can make: firewalls, lost packets, a peer that forgot. Between two network
 //! namespaces of their own; where those cannot be had, the tests say why and stop.
 
+#[allow(dead_code, reason = "only the counting of sockets is used")]
+use crate::bridge;
 use crate::common;
 use crate::network;
-#[allow(dead_code, reason = "only the counting of sockets is used")]
-use crate::scenario;
 use crate::support;
 use crate::wire;
 
@@ -54,7 +54,7 @@ fn leave(wire: &Wire, pool: &Pool<ConbusSocketManager>) {
     pool.close_timeout(SOON).unwrap();
     let stats = pool.stats();
     assert_eq!(stats.created, stats.disposed, "{stats}");
-    assert_eq!(scenario::sockets_to(wire.bridge()), 0, "{stats}");
+    assert_eq!(bridge::sockets_to(wire.bridge()), 0, "{stats}");
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! A reply that comes after its reader gave up. A connection whose exchange did not finish must never
 //! serve the next caller; here is what happens without that rule, and two ways to keep it.
 
+#[allow(dead_code, reason = "a part of it is used")]
+use crate::bridge;
 use crate::common;
 use crate::network;
-#[allow(dead_code, reason = "a part of it is used")]
-use crate::scenario;
 use crate::support;
 
+use bridge::{ask, next_reply};
 use common::{SOON, eventually, ms};
 use conpool::{
     ConbusError, ConbusSocketManager, ConnectionManager, EvictReason, Pool, PooledConnection,
 };
 use network::{DEVICE, Site, bridge, found_dead, manager, pool, read};
-use scenario::{ask, next_reply};
 use std::{
     io,
     net::TcpStream,

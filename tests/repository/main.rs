@@ -5,6 +5,6 @@ mod pages;
 mod architecture;
 mod comparison_page;
 mod docs_promises;
-mod front_page;
 mod peers_page;
 mod r2d2_page;
+mod readme;

@@ -7,18 +7,18 @@
 mod common;
 #[path = "mod.rs"]
 mod resources;
-#[path = "../rest/mod.rs"]
-mod rest;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../wakeups/mod.rs"]
+mod wakeups;
 
+mod checkout_cost;
 mod conbus_socket_descriptors;
+mod idle_wakeups;
 mod keyed_memory;
+mod resources_after_use;
 mod resources_cycles;
 mod resources_descriptors;
 mod resources_forgotten;
-mod resources_scenarios;
 mod resources_threads;
-mod rest_idle;
-mod rest_scans;
-mod rest_waiters;
+mod waiter_wakeups;

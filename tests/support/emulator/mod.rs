@@ -7,8 +7,8 @@
 mod config;
 mod counters;
 mod devices;
-mod hub;
 mod session;
+mod shared;
 
 use std::{
     io,
@@ -25,12 +25,12 @@ pub use config::{EmulatorBuilder, Ending};
 pub use counters::Counters;
 
 use super::telegram::Event;
-use hub::Hub;
+use shared::Shared;
 
 /// The running emulator.
 #[derive(Debug)]
 pub struct Emulator {
-    hub: Arc<Hub>,
+    shared: Arc<Shared>,
     address: SocketAddr,
     running: Mutex<Option<Running>>,
 }
@@ -51,8 +51,8 @@ impl Emulator {
 
     fn start(settings: EmulatorBuilder) -> io::Result<Self> {
         let bind = settings.bind;
-        let hub = Arc::new(Hub::new(settings));
-        let running = Running::start(&hub, bind)?;
+        let shared = Arc::new(Shared::new(settings));
+        let running = Running::start(&shared, bind)?;
         let mut address = running.listener.local_addr()?;
         if address.ip().is_unspecified() {
             address.set_ip(match address.ip() {
@@ -61,7 +61,7 @@ impl Emulator {
             });
         }
         Ok(Self {
-            hub,
+            shared,
             address,
             running: Mutex::new(Some(running)),
         })
@@ -74,50 +74,50 @@ impl Emulator {
 
     /// What has been counted so far.
     pub fn counters(&self) -> Counters {
-        self.hub.counters()
+        self.shared.counters()
     }
 
     /// Waits until the counters are as asked; false if `timeout` was over first.
     pub fn wait_for(&self, until: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
-        self.hub.wait_for(until, timeout)
+        self.shared.wait_for(until, timeout)
     }
 
     /// Sends an event to every client, unasked.
     pub fn push_event(&self, event: Event) {
         let mut bytes = event.to_frame();
         bytes.push(b'\n');
-        self.hub.push(&bytes);
+        self.shared.push(&bytes);
     }
 
     /// Sends any bytes to every client, unasked.
     pub fn push_raw(&self, bytes: &[u8]) {
-        self.hub.push(bytes);
+        self.shared.push(bytes);
     }
 
     /// Lets a device repeat its last reply; false if it has not replied to anything yet.
     pub fn storm(&self, serial: u64) -> bool {
-        self.hub.storm(serial)
+        self.shared.storm(serial)
     }
 
     /// From now on replies leave so much later.
     pub fn set_reply_delay(&self, delay: Duration) {
-        self.hub.set_reply_delay(delay);
+        self.shared.set_reply_delay(delay);
     }
 
     /// What a device measures, in tenths of a degree Celsius; false if there is no such device.
     pub fn set_temperature(&self, serial: u64, tenths: i32) -> bool {
-        self.hub.set_temperature(serial, tenths)
+        self.shared.set_temperature(serial, tenths)
     }
 
     /// Ends every connection; they are closed when this returns. Returns how many there were.
     pub fn close_all_clients(&self, ending: Ending) -> usize {
-        self.hub.close_clients(ending)
+        self.shared.close_clients(ending)
     }
 
     /// Stops listening and ends every connection. Nothing runs any more when this returns.
     pub fn stop(&self) {
         if let Some(running) = self.running.lock().take() {
-            running.stop(&self.hub, self.address);
+            running.stop(&self.shared, self.address);
         }
     }
 
@@ -126,7 +126,7 @@ impl Emulator {
         self.stop();
         let mut tries = 0;
         let running = loop {
-            match Running::start(&self.hub, self.address) {
+            match Running::start(&self.shared, self.address) {
                 // An outgoing connection of somebody else can sit on the port for a moment.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => {
                     tries += 1;
@@ -147,13 +147,15 @@ impl Drop for Emulator {
 }
 
 impl Running {
-    fn start(hub: &Arc<Hub>, bind: SocketAddr) -> io::Result<Self> {
+    fn start(shared: &Arc<Shared>, bind: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(bind)?;
         let accepting = listener.try_clone()?;
-        hub.set_stopped(false);
-        let weather = spawn("emulator-storm", hub, |hub| hub.run_storms())?;
-        let acceptor = spawn("emulator-accept", hub, move |hub| accept(&accepting, hub))
-            .inspect_err(|_| hub.set_stopped(true))?;
+        shared.set_stopped(false);
+        let weather = spawn("emulator-storm", shared, |shared| shared.run_storms())?;
+        let acceptor = spawn("emulator-accept", shared, move |shared| {
+            accept(&accepting, shared)
+        })
+        .inspect_err(|_| shared.set_stopped(true))?;
         Ok(Self {
             listener,
             acceptor,
@@ -161,8 +163,8 @@ impl Running {
         })
     }
 
-    fn stop(self, hub: &Hub, address: SocketAddr) {
-        hub.set_stopped(true);
+    fn stop(self, shared: &Shared, address: SocketAddr) {
+        shared.set_stopped(true);
         // Linux wakes the accept by this; elsewhere a last visitor does.
         if SockRef::from(&self.listener)
             .shutdown(Shutdown::Both)
@@ -172,7 +174,7 @@ impl Running {
         }
         let ended = [self.acceptor.join(), self.weather.join()];
         drop(self.listener);
-        hub.close_clients(hub.settings().ending);
+        shared.close_clients(shared.settings().ending);
         if !thread::panicking() {
             assert!(
                 ended.iter().all(Result::is_ok),
@@ -184,21 +186,21 @@ impl Running {
 
 fn spawn(
     name: &str,
-    hub: &Arc<Hub>,
-    work: impl FnOnce(&Arc<Hub>) + Send + 'static,
+    shared: &Arc<Shared>,
+    work: impl FnOnce(&Arc<Shared>) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let hub = Arc::clone(hub);
+    let shared = Arc::clone(shared);
     thread::Builder::new()
         .name(name.into())
-        .spawn(move || work(&hub))
+        .spawn(move || work(&shared))
 }
 
-fn accept(listener: &TcpListener, hub: &Arc<Hub>) {
-    while !hub.is_stopped() {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while !shared.is_stopped() {
         match listener.accept() {
-            Ok((stream, _)) => hub.admit(stream),
+            Ok((stream, _)) => shared.admit(stream),
             // Out of descriptors, or a client that left the queue: neither is solved by haste.
-            Err(_) if !hub.is_stopped() => thread::sleep(Duration::from_millis(5)),
+            Err(_) if !shared.is_stopped() => thread::sleep(Duration::from_millis(5)),
             Err(_) => {}
         }
     }

@@ -15,13 +15,13 @@ use socket2::SockRef;
 use super::{
     super::telegram::FrameBuffer,
     config::Ending,
-    hub::{Hub, Verdict},
+    shared::{Shared, Verdict},
 };
 
 /// How long a write to a client that does not read may keep the writer from seeing the end.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// What both threads and the hub share.
+/// What both threads and the shared share.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
@@ -84,9 +84,9 @@ impl Session {
 }
 
 /// Runs a client to its end, on the thread that calls it.
-pub(super) fn run(hub: &Hub, session: Arc<Session>) {
+pub(super) fn run(shared: &Shared, session: Arc<Session>) {
     let id = session.id;
-    let split = hub.settings().split_writes;
+    let split = shared.settings().split_writes;
     let writer = {
         let session = Arc::clone(&session);
         thread::Builder::new()
@@ -94,11 +94,11 @@ pub(super) fn run(hub: &Hub, session: Arc<Session>) {
             .spawn(move || write(&session, split))
     };
     let end = match &writer {
-        Ok(_) => read(hub, &session),
+        Ok(_) => read(shared, &session),
         Err(_) => End::Now(Ending::Rst),
     };
     // Counted before the client can see its end: whoever connects after that finds room.
-    hub.leave(id);
+    shared.leave(id);
     session.set_end(end);
     if let Ok(writer) = writer {
         let _ = writer.join();
@@ -110,10 +110,10 @@ pub(super) fn run(hub: &Hub, session: Arc<Session>) {
         let _ = session.stream.shutdown(Shutdown::Write);
     }
     drop(session);
-    hub.gone(id);
+    shared.gone(id);
 }
 
-fn read(hub: &Hub, session: &Session) -> End {
+fn read(shared: &Shared, session: &Session) -> End {
     let mut frames = FrameBuffer::default();
     let mut requests = 0;
     let mut chunk = [0; 1024];
@@ -124,17 +124,17 @@ fn read(hub: &Hub, session: &Session) -> End {
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => continue,
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    hub.count(|counters| counters.idle_closed += 1);
-                    return End::Now(hub.settings().ending);
+                    shared.count(|counters| counters.idle_closed += 1);
+                    return End::Now(shared.settings().ending);
                 }
                 _ => return End::Now(Ending::Fin),
             },
         }
         while let Some(frame) = frames.next_frame() {
-            match hub.take(session, &frame, requests) {
+            match shared.take(session, &frame, requests) {
                 Verdict::Ignored => {}
                 Verdict::Answered => requests += 1,
-                Verdict::Drop => return End::Now(hub.settings().ending),
+                Verdict::Drop => return End::Now(shared.settings().ending),
             }
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::board::Board;
+use super::shared::Shared;
 
 /// How long a connect may take that finds room in the queue.
 const KNOCK: Duration = Duration::from_millis(60);
@@ -64,11 +64,11 @@ impl Door {
     }
 
     /// Shuts it, whatever it was.
-    pub(super) fn close(self, board: &Board) -> io::Result<Self> {
+    pub(super) fn close(self, shared: &Shared) -> io::Result<Self> {
         let address = self.address()?;
         match self {
             Self::Open { listener, acceptor } => {
-                board.set_shut(true);
+                shared.set_shut(true);
                 // Linux wakes the accept by this; elsewhere a last visitor does.
                 if SockRef::from(&listener).shutdown(Shutdown::Both).is_err() {
                     let _ = TcpStream::connect_timeout(&address, Duration::from_millis(100));
@@ -85,7 +85,7 @@ impl Door {
     }
 
     /// Lets clients in, on a thread of its own.
-    pub(super) fn open(self, board: &Arc<Board>) -> io::Result<Self> {
+    pub(super) fn open(self, shared: &Arc<Shared>) -> io::Result<Self> {
         let (socket, mut strangers) = match self {
             Self::Open { .. } => return Ok(self),
             Self::Shut(socket) => {
@@ -104,11 +104,11 @@ impl Door {
         };
         let listener = TcpListener::from(socket);
         let accepting = listener.try_clone()?;
-        board.set_shut(false);
-        let board = Arc::clone(board);
+        shared.set_shut(false);
+        let shared = Arc::clone(shared);
         let acceptor = thread::Builder::new()
             .name("proxy-accept".into())
-            .spawn(move || accept(&accepting, &board, &mut strangers))?;
+            .spawn(move || accept(&accepting, &shared, &mut strangers))?;
         Ok(Self::Open { listener, acceptor })
     }
 
@@ -131,13 +131,13 @@ impl Door {
     }
 }
 
-fn accept(listener: &TcpListener, board: &Arc<Board>, strangers: &mut Vec<SocketAddr>) {
-    while !board.is_shut() {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, strangers: &mut Vec<SocketAddr>) {
+    while !shared.is_shut() {
         match listener.accept() {
             Ok((_, peer)) if strangers.contains(&peer) => strangers.retain(|other| *other != peer),
-            Ok((client, _)) => board.admit(client),
+            Ok((client, _)) => shared.admit(client),
             // Out of descriptors, or a client that left the queue: neither is solved by haste.
-            Err(_) if !board.is_shut() => thread::sleep(Duration::from_millis(5)),
+            Err(_) if !shared.is_shut() => thread::sleep(Duration::from_millis(5)),
             Err(_) => {}
         }
     }

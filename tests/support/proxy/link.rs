@@ -13,15 +13,15 @@ use socket2::SockRef;
 
 use super::{
     super::emulator::Ending,
-    board::Board,
     flow::{Flow, Step},
+    shared::Shared,
     toxic::{Active, Direction, Weather},
 };
 
 /// How long a write to somebody who does not read may keep the writer from seeing the end.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// What the threads of the link and the board share.
+/// What the threads of the link and the shared share.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) id: u64,
@@ -96,12 +96,12 @@ impl Link {
 
     /// Passes bytes on until both directions or the link have ended. The sockets are ready to be
     /// dropped then. Returns how it ended.
-    pub(super) fn run(&self, board: &Board) -> Ending {
+    pub(super) fn run(&self, shared: &Shared) -> Ending {
         thread::scope(|scope| {
             for direction in [Direction::Upstream, Direction::Downstream] {
                 let thread = |name: &str| thread::Builder::new().name(name.into());
                 let reads = move || self.read(direction);
-                let writes = move || self.write(direction, board);
+                let writes = move || self.write(direction, shared);
                 if thread("proxy-read").spawn_scoped(scope, reads).is_err()
                     || thread("proxy-write").spawn_scoped(scope, writes).is_err()
                 {
@@ -158,7 +158,7 @@ impl Link {
         }
     }
 
-    fn write(&self, direction: Direction, board: &Board) {
+    fn write(&self, direction: Direction, shared: &Shared) {
         let target = match direction {
             Direction::Upstream => &self.server,
             Direction::Downstream => &self.client,
@@ -169,7 +169,7 @@ impl Link {
                     if self.write_all(target, &bytes).is_err() {
                         return self.end(Ending::Rst);
                     }
-                    board.count(|counters| match direction {
+                    shared.count(|counters| match direction {
                         Direction::Upstream => counters.upstream += bytes.len() as u64,
                         Direction::Downstream => counters.downstream += bytes.len() as u64,
                     });

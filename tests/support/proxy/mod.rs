@@ -4,11 +4,11 @@
 //! (connects are refused) or made a hole (connects are not answered) and stays the same port.
 //! Everything stops when the proxy is dropped.
 
-mod board;
 mod counters;
 mod door;
 mod flow;
 mod link;
+mod shared;
 mod toxic;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -19,13 +19,13 @@ pub use counters::Counters;
 pub use toxic::{Direction, Toxic};
 
 use super::emulator::Ending;
-use board::Board;
 use door::Door;
+use shared::Shared;
 
 /// The running proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    board: Arc<Board>,
+    shared: Arc<Shared>,
     address: SocketAddr,
     door: Mutex<Option<Door>>,
 }
@@ -33,11 +33,11 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port of 127.0.0.1 and connects each client to `server`.
     pub fn start(server: SocketAddr) -> io::Result<Self> {
-        let board = Arc::new(Board::new(server));
-        let door = Door::shut(SocketAddr::from(([127, 0, 0, 1], 0)))?.open(&board)?;
+        let shared = Arc::new(Shared::new(server));
+        let door = Door::shut(SocketAddr::from(([127, 0, 0, 1], 0)))?.open(&shared)?;
         Ok(Self {
             address: door.address()?,
-            board,
+            shared,
             door: Mutex::new(Some(door)),
         })
     }
@@ -49,17 +49,17 @@ impl Proxy {
 
     /// What has been counted so far.
     pub fn counters(&self) -> Counters {
-        self.board.counters()
+        self.shared.counters()
     }
 
     /// Waits until the counters are as asked; false if `timeout` was over first.
     pub fn wait_for(&self, until: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
-        self.board.wait_for(until, timeout)
+        self.shared.wait_for(until, timeout)
     }
 
     /// Adds a toxic to those that are there.
     pub fn add(&self, direction: Direction, toxic: Toxic) {
-        self.board.add(direction, toxic);
+        self.shared.add(direction, toxic);
     }
 
     /// Adds a toxic in both directions.
@@ -70,17 +70,17 @@ impl Proxy {
 
     /// Takes all toxics away. What they held back goes on at once; what they swallowed is lost.
     pub fn heal(&self) {
-        self.board.set_toxics(Vec::clear);
+        self.shared.set_toxics(Vec::clear);
     }
 
     /// Ends every link; they are closed when this returns. Returns how many there were.
     pub fn cut(&self, ending: Ending) -> usize {
-        self.board.cut(ending)
+        self.shared.cut(ending)
     }
 
     /// Refuses connects from now on, and ends every link.
     pub fn down(&self) -> io::Result<()> {
-        self.turn(|door| door.close(&self.board))?;
+        self.turn(|door| door.close(&self.shared))?;
         self.cut(Ending::Fin);
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Proxy {
 
     /// Lets clients in again.
     pub fn up(&self) -> io::Result<()> {
-        self.turn(|door| door.open(&self.board))
+        self.turn(|door| door.open(&self.shared))
     }
 
     fn turn(&self, how: impl FnOnce(Door) -> io::Result<Door>) -> io::Result<()> {
@@ -107,9 +107,9 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         if let Some(door) = self.door.get_mut().take() {
-            let _ = door.close(&self.board);
+            let _ = door.close(&self.shared);
         }
-        self.board.cut(Ending::Fin);
-        self.board.join();
+        self.shared.cut(Ending::Fin);
+        self.shared.join();
     }
 }

@@ -1,7 +1,7 @@
 //! The whole of it over real TCP: many threads, one connection, and a device that misbehaves.
 
+use crate::bridge;
 use crate::common;
-use crate::scenario;
 use crate::support;
 
 use std::{
@@ -12,12 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{noise, now};
-use conpool::{ConbusSocketManager, EvictReason, GetError, PoolBuilder, PooledConnection};
-use scenario::{
+use bridge::{
     DEVICES, PATIENCE, Rising, ask, bridge, close_clean, manager, ms, next_reply, preset,
     press_button, read_repeatedly, sockets_to,
 };
+use common::{noise, now};
+use conpool::{ConbusSocketManager, EvictReason, GetError, PoolBuilder, PooledConnection};
 use support::{
     client::{self, ClientError},
     emulator::{Emulator, Ending},

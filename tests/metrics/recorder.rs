@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 /// All that was registered, by name and attributes: `count{pool.name=orders,state=idle}`.
 #[derive(Clone, Default)]
-pub(crate) struct Board(Arc<Mutex<Inside>>);
+pub(crate) struct TestRecorder(Arc<Mutex<Inside>>);
 
 #[derive(Default)]
 struct Inside {
@@ -45,8 +45,8 @@ impl HistogramFn for Samples {
     }
 }
 
-impl Board {
-    /// Metrics under their usual names that are told to this board.
+impl TestRecorder {
+    /// Metrics under their usual names that are told to this recorder.
     pub(crate) fn metrics(&self) -> PoolMetrics {
         PoolMetrics::new().recorder(self.clone())
     }
@@ -165,7 +165,7 @@ impl Series {
     }
 }
 
-impl Recorder for Board {
+impl Recorder for TestRecorder {
     fn describe_counter(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
         self.describe(&name, "counter", unit, &help);
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs};
 
 /// What the system tells of one thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Naps {
+pub(crate) struct Sleeps {
     /// How often it went to sleep of its own accord.
     pub(crate) count: u64,
     pub(crate) asleep: bool,
@@ -22,35 +22,35 @@ pub(crate) fn this_thread() -> Option<String> {
     Some(link.file_name()?.to_str()?.to_owned())
 }
 
-/// The naps of the calling thread so far.
-pub(crate) fn own() -> Option<Naps> {
+/// The sleeps of the calling thread so far.
+pub(crate) fn own() -> Option<Sleeps> {
     read("/proc/thread-self/status")
 }
 
-/// The naps of a thread of this process so far.
-pub(crate) fn of(thread: &str) -> Option<Naps> {
+/// The sleeps of a thread of this process so far.
+pub(crate) fn of(thread: &str) -> Option<Sleeps> {
     read(&format!("/proc/self/task/{thread}/status"))
 }
 
-/// The naps of every thread of this process whose name begins like this.
-pub(crate) fn of_named(prefix: &str) -> BTreeMap<String, Naps> {
+/// The sleeps of every thread of this process whose name begins like this.
+pub(crate) fn of_named(prefix: &str) -> BTreeMap<String, Sleeps> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
     let threads = tasks.flatten().filter_map(|task| {
         let name = fs::read_to_string(task.path().join("comm")).ok()?;
         let thread = task.file_name().to_str()?.to_owned();
-        let naps = of(&thread)?;
-        name.starts_with(prefix).then_some((thread, naps))
+        let sleeps = of(&thread)?;
+        name.starts_with(prefix).then_some((thread, sleeps))
     });
     threads.collect()
 }
 
-fn read(file: &str) -> Option<Naps> {
+fn read(file: &str) -> Option<Sleeps> {
     let status = fs::read_to_string(file).ok()?;
     let field = |name| {
         let mut lines = status.lines();
         lines.find_map(|line| Some(line.strip_prefix(name)?.trim()))
     };
-    Some(Naps {
+    Some(Sleeps {
         count: field("voluntary_ctxt_switches:")?.parse().ok()?,
         asleep: field("State:")?.starts_with('S'),
         forced: field("nonvoluntary_ctxt_switches:")?.parse().ok()?,

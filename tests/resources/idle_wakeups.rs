@@ -3,12 +3,12 @@
 #![cfg(target_os = "linux")]
 
 use crate::common;
-use crate::rest;
+use crate::wakeups;
 
 use common::{close_clean, eventually, fill, ms, now, quick, secs, take};
 use conpool::{Fairness, HealthCheck, ManualClock, MemoryManager, Pool, PoolBuilder};
-use rest::naps;
 use std::{thread, time::Duration};
+use wakeups::sleeps;
 
 /// The longest pause that a pool's own rounds make while somebody uses it, several times over.
 const CALM: Duration = Duration::from_millis(100);
@@ -17,7 +17,7 @@ const CALM: Duration = Duration::from_millis(100);
 #[track_caller]
 fn rests(pool: &Pool<MemoryManager>) {
     let prefix = format!("{}-", pool.name());
-    let threads = || naps::of_named(&prefix);
+    let threads = || sleeps::of_named(&prefix);
     let mut seen = threads();
     let mut since = now();
     eventually(|| {
@@ -31,7 +31,7 @@ fn rests(pool: &Pool<MemoryManager>) {
     });
     let (collector, before) = seen.pop_first().expect("the only thread");
     thread::sleep(ms(300));
-    let after = naps::of(&collector);
+    let after = sleeps::of(&collector);
     assert_eq!(after, Some(before), "woken although nothing is to be done");
     let others = threads();
     assert!(

@@ -1,4 +1,4 @@
-//! Where links, toxics and counters meet. The lock of the board comes before that of a link.
+//! Where links, toxics and counters meet. The lock of the shared comes before that of a link.
 
 use std::{
     io, mem,
@@ -22,7 +22,7 @@ use super::{
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct Shared {
     server: SocketAddr,
     state: Mutex<State>,
     /// Counters or `live` have changed.
@@ -43,7 +43,7 @@ struct State {
     shut: bool,
 }
 
-impl Board {
+impl Shared {
     pub(super) fn new(server: SocketAddr) -> Self {
         Self {
             server,
@@ -105,12 +105,12 @@ impl Board {
         state.counters.accepted += 1;
         state.counters.open = state.live.len();
         state.threads.retain(|thread| !thread.is_finished());
-        let board = Arc::clone(self);
+        let shared = Arc::clone(self);
         let thread = thread::Builder::new()
             .name("proxy-link".into())
             .spawn(move || {
-                board.serve(id, client);
-                board.gone(id);
+                shared.serve(id, client);
+                shared.gone(id);
             });
         match thread {
             Ok(thread) => state.threads.push(thread),

@@ -19,7 +19,7 @@ use super::{
 };
 
 #[derive(Debug)]
-pub(super) struct Hub {
+pub(super) struct Shared {
     settings: EmulatorBuilder,
     state: Mutex<State>,
     /// Counters or `live` have changed.
@@ -61,7 +61,7 @@ pub(super) enum Verdict {
     Drop,
 }
 
-impl Hub {
+impl Shared {
     pub(super) fn new(settings: EmulatorBuilder) -> Self {
         Self {
             state: Mutex::new(State {
@@ -110,11 +110,11 @@ impl Hub {
         let Some(session) = self.register(stream) else {
             return;
         };
-        let hub = Arc::clone(self);
+        let shared = Arc::clone(self);
         let id = session.id;
         let thread = thread::Builder::new()
             .name("emulator-read".into())
-            .spawn(move || session::run(&hub, session));
+            .spawn(move || session::run(&shared, session));
         if thread.is_err() {
             self.leave(id);
             self.gone(id);

@@ -7,4 +7,4 @@
 )]
 
 pub(crate) mod crowd;
-pub(crate) mod naps;
+pub(crate) mod sleeps;

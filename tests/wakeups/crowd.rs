@@ -1,6 +1,6 @@
 //! Many threads that wait for the same thing, and how often each was woken until it had it.
 
-use super::naps;
+use super::sleeps;
 use std::{
     cell::Cell,
     sync::mpsc,
@@ -44,11 +44,11 @@ impl Crowd {
             let (tell, work) = (tell.clone(), work.clone());
             let thread = Builder::new().name("in line".into()).stack_size(STACK);
             let body = move || {
-                tell.send(naps::this_thread()).expect("it is waited for");
+                tell.send(sleeps::this_thread()).expect("it is waited for");
                 let seen = Cell::new(None);
-                work(&|| seen.set(Some((Instant::now(), naps::own()))));
-                let (at, naps) = seen.get().expect("the work says when it is served");
-                (naps.map_or(0, |naps| naps.count), at)
+                work(&|| seen.set(Some((Instant::now(), sleeps::own()))));
+                let (at, sleeps) = seen.get().expect("the work says when it is served");
+                (sleeps.map_or(0, |sleeps| sleeps.count), at)
             };
             let handle = thread.spawn(body).expect("a thread");
             let name = told.recv().expect("its first word");
@@ -59,13 +59,13 @@ impl Crowd {
         }
     }
 
-    /// The naps of each so far; None where the system does not tell, or of one that is gone.
-    pub(crate) fn naps(&self) -> Vec<Option<naps::Naps>> {
+    /// The sleeps of each so far; None where the system does not tell, or of one that is gone.
+    pub(crate) fn sleeps(&self) -> Vec<Option<sleeps::Sleeps>> {
         let threads = self.threads.iter();
-        threads.map(|(thread, _)| naps::of(thread)).collect()
+        threads.map(|(thread, _)| sleeps::of(thread)).collect()
     }
 
-    /// Waits until all stand in line and sleep, and returns the naps of each so far.
+    /// Waits until all stand in line and sleep, and returns the sleeps of each so far.
     #[track_caller]
     pub(crate) fn asleep(&self, in_line: impl Fn() -> usize) -> Vec<u64> {
         let start = Instant::now();
@@ -73,26 +73,27 @@ impl Crowd {
         loop {
             assert!(start.elapsed() < LIMIT, "no rest within {LIMIT:?}");
             if in_line() == self.threads.len() {
-                let naps = self.naps();
-                let sound = |naps: &Option<naps::Naps>| naps.is_some_and(|naps| naps.asleep);
+                let sleeps = self.sleeps();
+                let sound =
+                    |sleeps: &Option<sleeps::Sleeps>| sleeps.is_some_and(|sleeps| sleeps.asleep);
                 // The same twice: none of them was only asleep on its way to the line.
-                if naps == before && naps.iter().all(sound) {
-                    return naps.iter().flatten().map(|naps| naps.count).collect();
+                if sleeps == before && sleeps.iter().all(sound) {
+                    return sleeps.iter().flatten().map(|sleeps| sleeps.count).collect();
                 }
-                before = naps;
+                before = sleeps;
             }
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Waits until all are served. `before`: their naps when they were asleep in line.
+    /// Waits until all are served. `before`: their sleeps when they were asleep in line.
     #[track_caller]
     pub(crate) fn served(self, before: &[u64]) -> Outcome {
         let mut last = None;
         let mut in_vain = Vec::new();
         for ((_, thread), before) in self.threads.into_iter().zip(before) {
-            let (naps, at) = thread.join().expect("a thread of the crowd panicked");
-            in_vain.push(naps - before);
+            let (sleeps, at) = thread.join().expect("a thread of the crowd panicked");
+            in_vain.push(sleeps - before);
             last = last.max(Some(at));
         }
         let last = last.expect("a crowd");

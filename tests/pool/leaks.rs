@@ -24,12 +24,12 @@ fn a_checkout_held_too_long_is_reported_once_and_once_more_when_it_comes_back() 
     stays(|| log.count("LeakSuspected") == 1);
     let event = log.find("LeakSuspected").unwrap();
     assert!(
-        event.contains("using_leaks.rs") && event.contains(&line.to_string()),
+        event.contains("leaks.rs") && event.contains(&line.to_string()),
         "{event}"
     );
     drop(held);
     eventually(|| log.count("LeakResolved") == 1);
-    assert!(log.find("LeakResolved").unwrap().contains("using_leaks.rs"));
+    assert!(log.find("LeakResolved").unwrap().contains("leaks.rs"));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn holders_name_the_call_site_and_thread_of_every_checkout() {
     assert_eq!(holders.len(), 3);
     let texts: Vec<_> = holders.iter().map(|holder| format!("{holder:?}")).collect();
     let here =
-        |text: &&String| text.contains("using_leaks.rs") && text.contains(&format!("line: {line}"));
+        |text: &&String| text.contains("leaks.rs") && text.contains(&format!("line: {line}"));
     assert_eq!(texts.iter().filter(here).count(), 1, "{texts:?}");
     let me = std::thread::current();
     assert!(
@@ -92,6 +92,6 @@ fn what_still_holds_is_told_by_close_timeout() {
     let held = pool.get().unwrap();
     let left = pool.close_timeout(common::ms(20)).unwrap_err();
     assert_eq!((left.in_use, left.holders.len()), (1, 1));
-    assert!(format!("{:?}", left.holders[0]).contains("using_leaks.rs"));
+    assert!(format!("{:?}", left.holders[0]).contains("leaks.rs"));
     drop(held);
 }

@@ -6,12 +6,12 @@
 #![cfg(target_os = "linux")]
 
 use crate::common;
-use crate::rest;
+use crate::wakeups;
 
 use common::{SOON, close_clean, ms, queued, quick, secs, spawn, stays, take};
 use conpool::{Fairness, GetError, HealthCheck, MemoryManager, Pool};
-use rest::{crowd::Crowd, naps};
 use std::thread;
+use wakeups::{crowd::Crowd, sleeps};
 
 const CROWD: usize = 1000;
 /// How many wake-ups a hand-off may cost on average.
@@ -102,7 +102,11 @@ fn close_wakes_every_waiter_once() {
     let outcome = crowd.served(&before);
     let wakes = outcome.wakes_each();
     assert!(wakes <= WAKES_TOGETHER, "{wakes} wake-ups for each");
-    let straight = outcome.in_vain.iter().filter(|&&naps| naps == 0).count();
+    let straight = outcome
+        .in_vain
+        .iter()
+        .filter(|&&sleeps| sleeps == 0)
+        .count();
     assert!(
         straight >= STRAIGHT,
         "{straight} of {CROWD} were woken only once"
@@ -118,13 +122,13 @@ fn clear_wakes_no_waiter_and_what_it_replaces_wakes_one_each() {
     let held = take(&pool, 4);
     let crowd = line(&pool);
     let before = crowd.asleep(|| pool.stats().waiters);
-    let at_rest = crowd.naps();
+    let at_rest = crowd.sleeps();
     for _ in 0..3 {
         pool.clear();
         pool.sweep();
     }
     // Asleep with the same count: nobody was woken in between.
-    stays(|| crowd.naps() == at_rest);
+    stays(|| crowd.sleeps() == at_rest);
     drop(held);
     let outcome = crowd.served(&before);
     let wakes = outcome.wakes_each();
@@ -144,19 +148,23 @@ fn a_waiter_sleeps_until_there_is_something_for_it() {
             let (tell, told) = std::sync::mpsc::channel();
             let pool = pool.clone();
             let waiter = spawn(move || {
-                tell.send(naps::this_thread().unwrap()).unwrap();
+                tell.send(sleeps::this_thread().unwrap()).unwrap();
                 pool.get_timeout(budget).map(drop)
             });
             (waiter, told.recv().unwrap())
         })
         .collect();
     queued(&pool, 2);
-    let naps = || waiters.iter().map(|(_, thread)| naps::of(thread).unwrap());
-    common::eventually(|| naps().all(|naps| naps.asleep));
+    let sleeps = || {
+        waiters
+            .iter()
+            .map(|(_, thread)| sleeps::of(thread).unwrap())
+    };
+    common::eventually(|| sleeps().all(|sleeps| sleeps.asleep));
     thread::sleep(ms(20));
-    let before: Vec<_> = naps().collect();
+    let before: Vec<_> = sleeps().collect();
     thread::sleep(ms(300));
-    let after: Vec<_> = naps().collect();
+    let after: Vec<_> = sleeps().collect();
     assert_eq!(before, after, "woken for nothing");
     drop(held);
     for (waiter, _) in waiters {
