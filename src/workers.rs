@@ -10,7 +10,7 @@
 //!
 //! Slow hooks are no hung ones, and 300 connections that close in 50 ms each need no 300 threads: at most
 //! [`MANY`] threads do other work as long as it goes on. Only when none of it has begun or ended for
-//! [`PATIENCE`], [`FEW`] more start, and so on.
+//! [`DISPOSE_SOFT_LIMIT`], [`FEW`] more start, and so on.
 //!
 //! A worker ends after [`LINGER`] without work. On close the idle ones end at once. If the system
 //! refuses a thread, the collector does the work, and without it, where no worker is alive, the

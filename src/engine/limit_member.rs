@@ -1,4 +1,4 @@
-//! An engine's side of a [`Total`](super::Total): tokens for its slots, room made for others.
+//! An engine's side of a [`SharedLimit`](super::SharedLimit): tokens for its slots, room made for others.
 
 use super::{Actions, Engine, Evicted, Now, Slot, Stamp, State};
 use std::sync::Arc;

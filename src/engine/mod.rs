@@ -4,7 +4,7 @@
 //! # Two regimes
 //!
 //! While nobody waits, a checkout and a check-in are one swap each on a slot (see [`slot`]); nothing
-//! else is touched. Everything else goes through one lock around the [`Ledger`] and the [`Queue`].
+//! else is touched. Everything else goes through one lock around the [`Counts`] and the [`WaitQueue`].
 //! The two meet in the slots' marks and in the **gate**, one word that every checkout
 //! reads and that changes only when the regime does:
 //!
@@ -28,7 +28,7 @@
 //! # Invariants
 //!
 //! - size = idle + in use + creating; size + disposing never grows above `max_size`.
-//! - An entry is at any instant in exactly one place: a slot's cell, a [`Loan`] (guard, letter box or
+//! - An entry is at any instant in exactly one place: a slot's cell, a [`Checkout`] (guard, letter box or
 //!   hook), or on its way to dispose.
 //! - A ticket ends exactly once: by mail under the lock, or by its waiter's own leaving under the lock.
 //! - A waiter sleeps only when, under the lock, no idle entry was found with every empty slot watched,
@@ -83,7 +83,7 @@ const NOTIFY_HEAD: u32 = 64;
 const WAKE_COLLECTOR: u32 = 16;
 /// No checkout of this pool is silent.
 const INSTRUMENTED: u32 = 32;
-/// A check-in must ask the [`Total`] as well.
+/// A check-in must ask the [`SharedLimit`] as well.
 const SHARED: u32 = 128;
 /// What does not stand in the way of a checkout.
 const FAST_PATH_OK: u32 = HEAD_WAITING | NOTIFY_HEAD | SHARED;

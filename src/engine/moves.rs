@@ -203,7 +203,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the
-    /// caller has to dispose the entry as a stray ([`end_stray`](Self::end_stray)).
+    /// caller has to dispose the entry as a stray ([`end_abandoned`](Self::end_abandoned)).
     pub(crate) fn end_check(&self, check: CheckId) -> bool {
         self.lock().end(check.0).is_some()
     }

@@ -94,7 +94,7 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         self.fail_and_notify(now, |_| None)
     }
 
-    /// The same, and [waits end](Engine::fail_waits) under the same lock: between the two somebody would
+    /// The same, and [waits end](Engine::fail_waiters) under the same lock: between the two somebody would
     /// find the head uncovered and start another create for it.
     pub(crate) fn fail_and_notify(
         mut self,

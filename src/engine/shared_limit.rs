@@ -16,13 +16,13 @@
 //!
 //! While somebody is in line the total is **hungry**. Then every check-in of every engine goes through
 //! its lock, and a connection for which no older waiter of its own is there is retired. What is idle
-//! already is searched for when somebody joins the line ([`Total::make_room`]), the longest idle first.
+//! already is searched for when somebody joins the line ([`SharedLimit::evict_for_waiters`]), the longest idle first.
 //! The first such search also watches every slot in use, which catches the check-in that read "not
 //! hungry" before and stores its connection after: the two meet in the slot's cell, as a waiter's search
 //! and a check-in do (see [`slot`](super::slot)).
 //!
 //! What is on its way out will come free by itself, so for each of those one less is retired. But one
-//! whose dispose takes longer than [`PATIENCE`] is not counted on: a hook that hangs costs other keys no
+//! whose dispose takes longer than [`DISPOSE_SOFT_LIMIT`] is not counted on: a hook that hangs costs other keys no
 //! more than the slot it holds.
 
 use super::{Engine, Evicted, Now, Stamp};

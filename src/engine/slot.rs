@@ -33,7 +33,7 @@ pub(crate) struct Slot<T> {
     checked: AtomicU64,
     /// The thread that made the present checkout, 0 when there is none.
     holder: AtomicU64,
-    /// Which slot of which pool this is, and whether it is [`WATCHED`].
+    /// Which slot of which pool this is, and whether it is [`RETURN_SLOW`].
     tag: AtomicU64,
 }
 

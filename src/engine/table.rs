@@ -8,7 +8,7 @@
 //!
 //! One bit per slot: *set* means "may hold an idle entry", *clear* means "watched: its check-in goes
 //! through the lock and sets the bit again". A search looks only at slots whose bit is set, and a
-//! thorough search ([`Table::watch_all`]) clears the bit of each slot it finds empty. So every slot
+//! thorough search ([`Table::take_or_mark_all`]) clears the bit of each slot it finds empty. So every slot
 //! that is looked at in vain is paid for by one slow check-in later, and the warm path, whose bit
 //! stays set, never writes the word.
 //!
@@ -162,7 +162,7 @@ impl<T: Send + 'static> Table<T> {
     }
 
     /// Takes the lowest idle entry it finds, without disturbing the slots in use. May miss one when
-    /// many slots are in use; [`watch_all`](Self::watch_all) does not.
+    /// many slots are in use; [`take_or_mark_all`](Self::take_or_mark_all) does not.
     pub(super) fn find_idle(&self, now: u64) -> Option<Checkout<T>> {
         self.find_below(u32::MAX, now)
     }
@@ -216,10 +216,10 @@ impl<T: Send + 'static> Table<T> {
         found
     }
 
-    /// Stores an entry under the pool's lock. `watched`: its next check-in must go the slow way too.
+    /// Stores an entry under the pool's lock. `marked`: its next check-in must go the slow way too.
     pub(super) fn store_locked(&self, checkout: Checkout<T>, now: u64, watched: bool) {
         let index = checkout.slot.index();
-        // In this order: a watcher that clears the bit after it was set here has not yet set `watched`
+        // In this order: a watcher that clears the bit after it was set here has not yet set `marked`
         // then, so what it sets is not undone, and is seen after the swap.
         checkout.slot.set_return_slow(watched);
         self.set_ready(index);

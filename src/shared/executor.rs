@@ -1,7 +1,7 @@
 //! How a pool reaches the threads that work for it.
 //!
 //! A pool of its own has a crew of its own. The pools of a keyed pool share one crew, and its collector
-//! must not look at ten thousand of them because one has something due: a [`Desk`] notes who.
+//! must not look at ten thousand of them because one has something due: a [`SweepSchedule`] notes who.
 
 use crate::clock::real_now;
 use crate::sync::outer::Mutex;
@@ -34,7 +34,7 @@ impl Executor {
         self.desk.is_none().then_some(&self.workers)
     }
 
-    /// See [`Crew::submit`].
+    /// See [`WorkerPool::submit`].
     pub(super) fn submit(&self, urgent: bool, work: impl FnOnce() + Send + 'static) {
         self.workers.submit(urgent, work);
     }

@@ -1,5 +1,5 @@
 //! The pools of one keyed pool: each is a pool like any other, with manager, engine and statistics of its
-//! own. They share a [`Total`](crate::engine::Total) of slots, the threads, the clock and the name.
+//! own. They share a [`SharedLimit`](crate::engine::SharedLimit) of slots, the threads, the clock and the name.
 
 use super::executor::{Executor, SweepSchedule};
 use super::hooks::{message_of, notify};

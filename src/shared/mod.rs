@@ -1,7 +1,7 @@
 //! Where engine, manager, clock, events and statistics meet: the one place that calls hooks, always
 //! outside locks, always with panics caught.
 //!
-//! One file per step of a connection's life: [`create`], [`checkout`] (with [`accept`], [`seek`] for callers that
+//! One file per step of a connection's life: [`create`], [`checkout`] (with [`validate`], [`seek`] for callers that
 //! must wait and [`outcome`] for what they are told), [`check`], [`checkin`], [`evict`]; the collector's
 //! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
 
@@ -301,7 +301,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// When a hook that begins now has taken too long. Whoever notes it for the collector then
-    /// [calls](Self::call_at) it: a pass in between would not have seen it.
+    /// [calls](Self::wake_by) it: a pass in between would not have seen it.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
         let limited = self.executor.is_some() && !is_unlimited(timeout);
         now.checked_add(timeout).filter(|_| limited)

@@ -4,7 +4,7 @@
 //!
 //! A warm checkout tells nobody, so a collector that sleeps would not learn that fewer than
 //! `min_idle` connections are left. In a pool with `min_idle` the collector therefore looks every
-//! [`ROUND`] while there are checkouts; when there are none any more it sets a bit in the gate, which
+//! [`REFILL_INTERVAL`] while there are checkouts; when there are none any more it sets a bit in the gate, which
 //! makes the next checkout ring, and sleeps for good. Pools without `min_idle` never do this.
 
 use super::create::Purpose;
@@ -20,7 +20,7 @@ const REFILL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl<M: ConnectionManager> Shared<M> {
     /// An expired connection that min_idle needs: its replacement comes first where there is room. True
-    /// if it is to stay until then. `coming`: how many are idle or on their way, updated here.
+    /// if it is to stay until then. `idle_or_coming`: how many are idle or on their way, updated here.
     pub(super) fn replace_expired(
         &self,
         sweep_state: &mut SweepState,

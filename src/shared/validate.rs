@@ -24,7 +24,7 @@ pub(super) enum Validated<M: ConnectionManager> {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// May this connection be handed out? `impatient`: its caller waits for nothing. `mailed`: it came
+    /// May this connection be handed out? `non_blocking`: its caller waits for nothing. `mailed`: it came
     /// by mail, not from a slot.
     pub(super) fn validate(
         self: &Arc<Self>,

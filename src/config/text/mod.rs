@@ -1,7 +1,7 @@
 //! Settings as text: read from files of any self-describing format and from the environment, written
 //! back so that they read the same. What a user needs to know of it is in `src/docs/settings.md`.
 //!
-//! Both sources end in [`layer::Layer`], which knows no format: it takes names and [`value::Value`]s
+//! Both sources end in [`overlay::Overlay`], which knows no format: it takes names and [`value::Value`]s
 //! and has the only copy of the rules.
 
 mod duration;
