@@ -169,6 +169,7 @@ pub mod docs;
 mod engine;
 mod error;
 mod event;
+mod exec;
 mod foreign;
 mod guard;
 mod health;
@@ -184,7 +185,6 @@ mod rounded;
 mod shared;
 mod stats;
 mod sync;
-mod workers;
 
 pub use builder::PoolBuilder;
 pub use clock::{Clock, ManualClock};

@@ -1,4 +1,5 @@
-//! An engine's side of a [`SharedLimit`](super::SharedLimit): tokens for its slots, room made for others.
+//! The engine's side of a [`SharedLimit`](super::SharedLimit): the engine takes a slot permit for each of
+//! its slots and evicts connections for waiters of other engines.
 
 use super::{Actions, Engine, Evicted, Now, Slot, Stamp, State};
 use std::sync::Arc;
@@ -7,38 +8,38 @@ use std::time::Instant;
 /// What a create is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CreateReason {
-    /// Somebody who waits.
+    /// A caller that waits.
     Waiter,
-    /// Nobody yet.
+    /// A spare connection that no caller waits for.
     Spare,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
-    /// Another slot may be taken, as far as the counts go.
+    /// Whether the counts of this engine and of the shared limit leave room for another slot.
     pub(crate) fn has_room(&self, state: &State<T, F>) -> bool {
         state.has_room() && self.member.as_ref().is_none_or(super::Member::has_room)
     }
 
-    pub(super) fn take_token(&self, need: CreateReason) -> bool {
+    pub(super) fn take_slot_permit(&self, reason: CreateReason) -> bool {
         let member = self.member.as_ref();
-        member.is_none_or(|member| member.take(need == CreateReason::Waiter))
+        member.is_none_or(|member| member.take(reason == CreateReason::Waiter))
     }
 
     pub(super) fn note_disposing(&self, job: u64, since: Instant) {
         if let Some(member) = &self.member {
-            member.note_leaving(job, since);
+            member.note_disposing(job, since);
         }
     }
 
-    /// A slot is free; `job`: what emptied it, if one did. The caller settles.
+    /// Frees a slot. `job` is the id of the job that emptied the slot, or 0. The caller must settle afterwards.
     pub(super) fn free_slot(&self, state: &mut State<T, F>, slot: u32, job: u64) {
         state.vacate(slot);
         if let Some(member) = &self.member {
-            state.elsewhere.extend(member.release(job));
+            state.followups.extend(member.release(job));
         }
     }
 
-    /// Ends a create that made nothing; false if it was abandoned before.
+    /// Ends a create that produced no connection. False if the create was abandoned before.
     pub(super) fn release_create(&self, state: &mut State<T, F>, job: u64) -> bool {
         let Some(ended) = state.end(job) else {
             state.abandoned -= 1;
@@ -48,7 +49,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         true
     }
 
-    /// Tells the total what is lacking here; true if there is a token after all.
+    /// Reports the missing slots to the shared limit. True if a slot permit is available after all.
     pub(super) fn report_to_limit(
         &self,
         state: &mut State<T, F>,
@@ -59,14 +60,14 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return false;
         };
         let (missing, since) = self.missing_slots(state, now);
-        actions.followups.append(&mut state.elsewhere);
+        actions.followups.append(&mut state.followups);
         let report = member.report(missing, since, now, &mut actions.followups);
         actions.lacks_room |= report.lacks_room;
         report.retry
     }
 
-    /// How many creates could start but for the total, and since when the first waiter that they would
-    /// be for has waited.
+    /// Returns how many creates only the shared limit prevents, and since when the first waiter that these
+    /// creates would serve has waited.
     fn missing_slots(&self, state: &State<T, F>, now: Instant) -> (usize, Option<Instant>) {
         if state.queue.is_empty() || !state.may_create(now) {
             return (0, None);
@@ -79,7 +80,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         (missing, first.map(|waiter| waiter.since()))
     }
 
-    /// Closes, if nothing is open, under way or waiting; false if something is.
+    /// Closes the engine if no connection is open or under way and the queue is empty. False otherwise.
     pub(crate) fn close_if_empty(&self, now: Instant) -> bool {
         let mut state = self.lock();
         let empty = state.is_empty_and_unused() && !state.closed;
@@ -90,8 +91,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         empty
     }
 
-    /// Whether a connection that comes back has to make room for a waiter elsewhere. One that was
-    /// created or checked (`fresh`) goes to the waiter whose it is.
+    /// Whether a returned connection must be evicted for a waiter of another engine. A `fresh` connection (just
+    /// created or checked) goes to this engine's own head waiter, if there is one.
     pub(super) fn is_owed_to_peer(&self, state: &State<T, F>, fresh: bool, now: Instant) -> bool {
         let Some(member) = &self.member else {
             return false;
@@ -104,8 +105,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         !(fresh && own.is_some()) && member.is_claimed(own, now)
     }
 
-    /// Retires the idle connection of this slot for a waiter elsewhere, unless somebody here has waited
-    /// longer.
+    /// Evicts the idle connection of this slot for a waiter of another engine, unless this engine's head has
+    /// waited longer. `since` is when the other waiter began to wait.
     pub(super) fn evict_for_peer(
         self: &Arc<Self>,
         slot: &'static Slot<T>,
@@ -120,14 +121,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(self.begin_dispose_locked(&mut state, checkout, now.real))
     }
 
-    /// Watches every slot in use, and retires what has just come to rest in one, as long as `in_need`
-    /// says that somebody waits elsewhere and since when.
+    /// Marks every slot in use RETURN_SLOW and evicts each connection that has just become idle, as long as
+    /// `first_waiter` returns a waiter of another engine and the time since which that waiter has waited.
     pub(super) fn evict_on_return_for_peer<K>(
         self: &Arc<Self>,
         now: Now,
-        in_need: impl Fn() -> Option<(Instant, K)>,
+        first_waiter: impl Fn() -> Option<(Instant, K)>,
     ) -> Vec<Evicted<T, F>> {
-        // Under one lock: a connection that is installed later comes back after this, and is asked.
+        // One lock covers the whole walk: a connection that is installed later comes back after the walk, and
+        // its first check-in goes through the lock and asks the shared limit.
         let mut state = self.lock();
         let mut evicted = Vec::new();
         let slots = self.table.all();
@@ -136,7 +138,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 continue;
             };
             if !state.closed
-                && in_need().is_some_and(|(since, _)| peer_waited_longer(&state, since))
+                && first_waiter().is_some_and(|(since, _)| peer_waited_longer(&state, since))
             {
                 evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real));
             } else {
@@ -148,7 +150,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 }
 
-/// Nobody here has waited as long as somebody elsewhere has, since then.
+/// Whether a waiter of another engine, waiting `since` then, has waited longer than the head of this one.
 fn peer_waited_longer<T: Send, F: Send>(state: &State<T, F>, since: Instant) -> bool {
     let head = state.queue.head().filter(|_| !state.suspended);
     head.is_none_or(|head| since < head.since())

@@ -1,41 +1,47 @@
-//! The concurrent core: slots, counts, the line of waiters. No manager, no user code, no I/O, no
-//! clock: "now" is an argument. Generic over the entry `T` and over the failure `F` that ends a wait.
+//! The concurrent core: slots, counts and the wait queue.
 //!
-//! # Two regimes
+//! The engine calls no manager and no user code, does no I/O and reads no clock: "now" is an argument. The
+//! engine is generic over the entry `T` (the pooled connection) and over the failure `F` that ends a wait.
 //!
-//! While nobody waits, a checkout and a check-in are one swap each on a slot (see [`slot`]); nothing
-//! else is touched. Everything else goes through one lock around the [`Counts`] and the [`WaitQueue`].
-//! The two meet in the slots' marks and in the **gate**, one word that every checkout
-//! reads and that changes only when the regime does:
+//! # Fast path and slow path
+//!
+//! While the wait queue is empty, a checkout and a check-in are one swap each on a slot (see [`slot`]) and
+//! touch nothing else. All other work goes through one lock around the [`Counts`] and the [`WaitQueue`].
+//! The two paths meet in the slots' RETURN_SLOW marks and in the **gate**, one word that every checkout
+//! reads. The gate changes only when one of the states in this table does:
 //!
 //! | gate | checkout | check-in |
 //! |---|---|---|
 //! | 0 | takes an idle entry | one swap |
-//! | YOUNG and TELL: the head waiter came less than the fairness bound ago | may overtake it | stores it under the lock, and tells the head that there is something to look for |
-//! | YOUNG alone: the head was told; it looks, and again when it is due | may overtake it | one swap, if it is not due by now |
-//! | DUE and TELL: the head has waited longer | queues behind it | hands the entry to the head |
-//! | SUSPENDED | queues | stores it under the lock if somebody waits |
-//! | CLOSED | fails | the entry is surplus |
+//! | HEAD_WAITING, NOTIFY_HEAD | may barge | stores under the lock, notifies the head |
+//! | HEAD_WAITING | may barge | one swap, unless the head is due by now |
+//! | HEAD_DUE, NOTIFY_HEAD | queues behind the head | hands the entry to the head |
+//! | SUSPENDED | queues | stores under the lock if the queue is not empty |
+//! | CLOSED | fails | rejects the entry |
 //!
-//! Handing over at every check-in would cost a context switch per cycle at tiny holds; never handing
-//! over starves. The bound is where the one turns into the other (parking_lot's eventual fairness is
-//! the same idea). New, checked and added connections always go to the head.
+//! The head is **due** once it has waited as long as the fairness bound; until then HEAD_WAITING is set. A
+//! head that was notified searches at once, and again when it is due, so NOTIFY_HEAD is clear in between.
 //!
-//! A head that was told will search every slot, so what comes back in the meantime needs no lock. If
-//! another waiter becomes the head before that, it is told at once: a check-in may have read the gate
-//! of before and store its entry after, and only a search is sure to meet it (see [`slot`]).
+//! A hand-off at every check-in costs a context switch per cycle when connections are held only briefly. A
+//! pool that never hands off starves waiters. The fairness bound separates the two cases (parking_lot's
+//! eventual fairness is the same idea). New, checked and added connections always go to the head.
+//!
+//! A notified head searches every slot, so check-ins before that search need no lock. If another waiter
+//! becomes the head before that search, the engine notifies the new head at once: a check-in may have read
+//! the old gate and store its entry later, and only a search is sure to meet that entry (see [`slot`]).
 //!
 //! # Invariants
 //!
 //! - size = idle + in use + creating; size + disposing never grows above `max_size`.
-//! - An entry is at any instant in exactly one place: a slot's cell, a [`Checkout`] (guard, letter box or
-//!   hook), or on its way to dispose.
-//! - A ticket ends exactly once: by mail under the lock, or by its waiter's own leaving under the lock.
-//! - A waiter sleeps only when, under the lock, no idle entry was found with every empty slot watched,
-//!   and no create could start. Every event that changes that calls [`Engine::settle`], which serves
-//!   the head, pokes it or starts a create.
-//! - An idle entry has its ready bit set (see [`table`]), or its storer is about to set it.
-//! - Lock order: the engine's lock, then one letter box. Nothing of type `T` is dropped under either.
+//! - An entry is at any instant in exactly one place: a slot's cell, a [`Checkout`] (in a guard, a waiter's
+//!   outcome or a hook), or on its way to dispose.
+//! - A wait ends exactly once, under the lock: by an outcome, or by the waiter's own removal from the queue.
+//! - A waiter sleeps only after it found, under the lock, that no entry is idle, that every empty slot is
+//!   marked RETURN_SLOW and that no create can start. Every event that changes one of these calls
+//!   [`Engine::settle`], which serves the head, notifies the head or starts a create.
+//! - An idle entry has its ready bit set (see [`table`]), or the thread that stores the entry is about to
+//!   set that bit.
+//! - Lock order: the engine's lock, then one waiter's lock. No value of type `T` is dropped under either.
 
 mod counts;
 mod handoff;
@@ -77,32 +83,32 @@ const CLOSED: u32 = 1;
 const SUSPENDED: u32 = 2;
 const HEAD_WAITING: u32 = 4;
 const HEAD_DUE: u32 = 8;
-/// Somebody waits and does not know of what comes back from now on.
+/// Check-ins must notify the head.
 const NOTIFY_HEAD: u32 = 64;
-/// The collector wants to hear of the next checkout.
+/// The next checkout must wake the collector.
 const WAKE_COLLECTOR: u32 = 16;
-/// No checkout of this pool is silent.
+/// Every checkout of this pool has instrumentation to run.
 const INSTRUMENTED: u32 = 32;
 /// A check-in must ask the [`SharedLimit`] as well.
 const SHARED: u32 = 128;
-/// What does not stand in the way of a checkout.
+/// The bits with which a checkout may still use the fast path.
 const FAST_PATH_OK: u32 = HEAD_WAITING | NOTIFY_HEAD | SHARED;
-/// What is not the regime's to change.
+/// The bits that a recomputation of the gate from the locked state preserves.
 const STICKY: u32 = WAKE_COLLECTOR | INSTRUMENTED | SHARED;
 
-/// Now, in both reckonings: the tick of the pool's clock for ages, and real time for waits.
+/// The current time on both clocks: the tick of the pool's clock for ages, and real time for waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) tick: u64,
     pub(crate) real: Instant,
 }
 
-/// What the lock protects.
+/// The state that the lock protects.
 pub(crate) struct State<T: Send + 'static, F: Send + 'static> {
     pub(crate) counts: Counts,
     pub(crate) queue: WaitQueue<T, F>,
-    /// Engines that slots of this one went to, not yet told.
-    elsewhere: Vec<Followup>,
+    /// Members that were granted a slot this engine freed and that must still settle.
+    followups: Vec<Followup>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Deref for State<T, F> {
@@ -119,12 +125,12 @@ impl<T: Send + 'static, F: Send + 'static> DerefMut for State<T, F> {
 }
 
 impl<T: Send + 'static, F: Send + 'static> State<T, F> {
-    /// Waiters that no create and no check is under way for.
+    /// The number of waiters for which no create and no check is under way.
     pub(crate) fn waiters_without_job(&self) -> usize {
         self.queue.len().saturating_sub(self.jobs_with_waiter())
     }
 
-    /// When the pause after a failed create ends. It is shorter while somebody waits.
+    /// Returns when the pause after a failed create ends. The pause is shorter while the queue has waiters.
     pub(crate) fn backoff_until(&self) -> Option<Instant> {
         match self.queue.is_empty() {
             true => self.paused_until,
@@ -136,7 +142,7 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
         self.backoff_until().is_some_and(|until| until > now)
     }
 
-    /// May a create start now?
+    /// Whether a create may start now.
     pub(crate) fn may_create(&self, now: Instant) -> bool {
         self.has_room()
             && !self.closed
@@ -145,37 +151,38 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
             && !self.is_paused(now)
     }
 
-    /// The backend is down, as far as is known, and it is not yet time to try again, or another tries.
+    /// Whether the backend is down as far as the pool knows, and the next create must wait for the end of
+    /// the pause or for a create that is under way.
     pub(crate) fn is_in_outage(&self, now: Instant) -> bool {
-        let tried = self.is_paused(now) || self.creating > 0;
-        self.failing && self.open == 0 && !self.closed && tried
+        let must_wait = self.is_paused(now) || self.creating > 0;
+        self.failing && self.open == 0 && !self.closed && must_wait
     }
 
-    /// Nothing is open or under way, and nobody waits.
+    /// Whether no connection is open or under way and the wait queue is empty.
     pub(crate) fn is_empty_and_unused(&self) -> bool {
         self.is_drained() && self.queue.is_empty()
     }
 }
 
-/// Why an entry cannot go back.
+/// Why the pool rejects a returned entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RejectReason {
     Closed,
     Cleared,
     Shrunk,
-    /// A waiter of another engine needs its slot more.
+    /// A waiter of another engine has waited longer and needs the entry's slot.
     MadeRoom,
 }
 
-/// What comes of handing an entry back: something to do, or the entry again, retired under the same
-/// lock, where the pool has no place for it any more.
+/// The result of returning an entry: the actions to run after unlock, or the rejected entry, whose dispose
+/// began under the same lock.
 pub(crate) type ReturnResult<T, F> = Result<Actions<T, F>, (Evicted<T, F>, RejectReason)>;
 
-/// An entry on its way out.
-#[must_use = "it has to be disposed"]
+/// An entry that left its slot and waits for its dispose.
+#[must_use = "an evicted entry must be disposed"]
 pub(crate) struct Evicted<T: Send + 'static, F: Send + 'static> {
     pub(crate) entry: Box<T>,
-    /// The count of uses of the slot it leaves.
+    /// The use count of the slot that the entry left.
     pub(crate) uses: u64,
     pub(crate) leaving: DisposePermit<T, F>,
 }
@@ -183,24 +190,24 @@ pub(crate) struct Evicted<T: Send + 'static, F: Send + 'static> {
 /// How a wait ended.
 pub(crate) enum WaitResult<T: Send + 'static, F: Send + 'static> {
     Outcome(Outcome<T, F>),
-    /// Found by the waiter itself, in a slot.
+    /// The waiter itself found the entry in a slot.
     Found(Checkout<T>),
     TimedOut,
 }
 
 pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     gate: CachePadded<AtomicU32>,
-    /// When the head that was told is due, in nanoseconds after `epoch`.
+    /// When the head is due, in nanoseconds after `epoch`.
     head_due_at: AtomicU64,
     epoch: Instant,
     pub(crate) table: Table<T>,
     state: Mutex<State<T, F>>,
     drained: Condvar,
-    /// How long the head may be overtaken; None for as long as it likes.
+    /// How long other callers may barge ahead of the head. None: without limit.
     fairness_bound: Option<Duration>,
-    /// True where waiters run their creates themselves.
+    /// True in a pool without threads, where waiters run their creates themselves.
     inline: bool,
-    /// Where the slots are shared with other engines.
+    /// The membership in a shared limit, if other engines share this engine's slots.
     member: Option<Member<T, F>>,
 }
 
@@ -211,9 +218,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         fairness_bound: Option<Duration>,
         inline: bool,
         now: Instant,
-        total: Option<&Arc<SharedLimit<T, F>>>,
+        limit: Option<&Arc<SharedLimit<T, F>>>,
     ) -> Arc<Self> {
-        let member = total.map(SharedLimit::join);
+        let member = limit.map(SharedLimit::join);
         let gate = if member.is_some() { SHARED } else { 0 };
         let engine = Arc::new(Self {
             gate: CachePadded::new(AtomicU32::new(gate)),
@@ -223,7 +230,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             state: Mutex::new(State {
                 counts: Counts::new(max_size, max_creating),
                 queue: WaitQueue::new(),
-                elsewhere: Vec::new(),
+                followups: Vec::new(),
             }),
             drained: Condvar::new(),
             fairness_bound,
@@ -244,23 +251,25 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.state.lock()
     }
 
-    // ---- the fast side -------------------------------------------------------------------------
+    // ---- the fast path -------------------------------------------------------------------------
 
-    /// Nothing stands in the way of a checkout: nobody waits, or the head may still be overtaken.
+    /// Whether a checkout may use the fast path: the queue is empty, or callers may still barge.
     #[inline]
     pub(crate) fn fast_path_open(&self) -> bool {
         self.gate.load(Ordering::Acquire) & !FAST_PATH_OK == 0
     }
 
-    /// Somebody waits, or may do so elsewhere.
+    /// Whether this engine has waiters, or another engine under the same shared limit may have some.
     #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
         self.gate.load(Ordering::Acquire) & FAST_PATH_OK != 0
     }
 
-    /// Whoever waits knows that something may come back, and is not due yet; and nobody waits for a slot
-    /// elsewhere. When it is due, its own alarm may come late, where those that pass the connections
-    /// round leave it no core.
+    /// Whether a check-in may store its entry with one swap and skip the hand-off.
+    ///
+    /// This holds while the shared limit has no waiters and the queue is empty, or its head is notified and
+    /// not due yet. Once the head is due the check-in must hand off: the head's own alarm may fire late,
+    /// because barging threads can keep every core busy.
     pub(crate) fn may_skip_handoff(&self, now: impl FnOnce() -> Instant) -> bool {
         let gate = self.gate.load(Ordering::Acquire);
         if gate & SHARED != 0 && self.limit_has_waiters() {
@@ -281,22 +290,22 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         moment.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
-    /// From now on there is always something to do at a checkout: the road is never open.
+    /// Closes the fast path for good: every checkout from now on runs instrumentation.
     pub(crate) fn disable_fast_path(&self) {
         self.gate.fetch_or(INSTRUMENTED, Ordering::AcqRel);
     }
 
-    /// Nothing stands in the way of a checkout but what there is to do at each.
+    /// Whether instrumentation is the only reason why a checkout may not use the fast path.
     pub(crate) fn is_instrumented(&self) -> bool {
         self.gate.load(Ordering::Acquire) & !FAST_PATH_OK == INSTRUMENTED
     }
 
-    /// May a caller take an idle entry without queueing?
+    /// Whether a caller may take an idle entry without queueing.
     pub(crate) fn may_barge(&self) -> bool {
         self.gate.load(Ordering::Acquire) & (CLOSED | SUSPENDED | HEAD_DUE) == 0
     }
 
-    /// Asks the next checkout to ring the collector, or stops asking. True if it was asked before.
+    /// Sets or clears the request that the next checkout wake the collector. Returns the previous setting.
     pub(crate) fn set_wake_collector(&self, on: bool) -> bool {
         let before = if on {
             self.gate.fetch_or(WAKE_COLLECTOR, Ordering::AcqRel)
@@ -310,19 +319,24 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.gate.load(Ordering::Relaxed) & WAKE_COLLECTOR != 0
     }
 
-    /// Any idle entry, lowest slot first. Misses none that was at rest when the search began.
+    /// Takes an idle entry: the slot this thread used last, else the lowest slot.
+    ///
+    /// The search finds every entry that was idle when the search began.
     pub(crate) fn take_idle(&self, now: u64) -> Option<Checkout<T>> {
-        let hinted = self.table.last_used_slot();
-        hinted
+        let last_used = self.table.last_used_slot();
+        last_used
             .and_then(|slot| slot.take(now))
             .or_else(|| self.table.find_idle(now))
             .or_else(|| self.table.take_or_mark_all(now))
     }
 
-    // ---- check-in, the slow way ----------------------------------------------------------------
+    // ---- check-in, the slow path ---------------------------------------------------------------
 
-    /// Brings an entry back through the lock. `fresh`: it was just created, checked or added, and
-    /// goes to the head waiter however young. A surplus entry comes back, retired under the same lock.
+    /// Returns an entry through the lock.
+    ///
+    /// `fresh` marks an entry that was just created, checked or added. A fresh entry goes to the head waiter
+    /// even if the head is not due. The result of a rejected entry carries the entry; its dispose began
+    /// under the same lock.
     pub(crate) fn return_entry(
         self: &Arc<Self>,
         checkout: Checkout<T>,
@@ -335,7 +349,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.return_locked(&mut state, checkout, idle_since, generation, fresh, now)
     }
 
-    /// Why an entry of this generation cannot go back, if it cannot.
+    /// Returns the reason to reject an entry of this generation, if there is one.
     pub(crate) fn reject_reason(
         &self,
         state: &State<T, F>,
@@ -359,8 +373,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         fresh: bool,
         now: Instant,
     ) -> ReturnResult<T, F> {
-        if let Some(surplus) = self.reject_reason(state, generation) {
-            return Err((self.begin_dispose_locked(state, checkout, now), surplus));
+        if let Some(reason) = self.reject_reason(state, generation) {
+            return Err((self.begin_dispose_locked(state, checkout, now), reason));
         }
         if self.is_owed_to_peer(state, fresh, now) {
             let evicted = self.begin_dispose_locked(state, checkout, now);
@@ -380,18 +394,18 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         let mut actions = Actions::new();
         if !state.queue.is_empty() && !state.suspended {
-            // The head is young. Tell it once that there is something to look for; when it comes,
-            // others may have been faster, and then its alarm is set for when it is due.
+            // The head is not due. Notify the head once that an entry came back. Barging callers may take
+            // the entry before the head searches; then the head's alarm fires when the head is due.
             actions.wakes.extend(state.queue.notify_head(false));
             self.update_gate(state, now);
         }
         state.queue.has_unseen_return |= !state.queue.is_empty();
-        let tell = self.gate.load(Ordering::Relaxed) & NOTIFY_HEAD != 0;
-        self.table.store_locked(checkout, idle_since, tell);
+        let notify_head = self.gate.load(Ordering::Relaxed) & NOTIFY_HEAD != 0;
+        self.table.store_locked(checkout, idle_since, notify_head);
         Ok(actions)
     }
 
-    /// How many connections this thread checked out and has not given back.
+    /// Counts the connections that this thread checked out and has not returned.
     pub(crate) fn held_by(&self, thread: u64) -> usize {
         let held = |slot: &&'static Slot<T>| slot.holder() == thread;
         self.table.all().filter(held).count()

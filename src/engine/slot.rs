@@ -1,47 +1,50 @@
-//! One slot: the place of one connection, and the whole of a warm checkout and check-in.
+//! One slot: the place of one connection, and the fast path of a checkout and a check-in.
 //!
-//! A checkout is one swap on the slot's cell, a check-in another. Everything a warm cycle writes lies
-//! on this one cache line, which the thread that uses the slot owns: no shared reference count, no
-//! shared counter, no lock.
+//! A checkout is one swap on the slot's cell, and a check-in is another. Every write of a fast cycle goes to
+//! this one cache line, which the thread that uses the slot owns. The fast path touches no shared reference
+//! count, no shared counter and no lock.
 //!
-//! # Watching
+//! # The RETURN_SLOW mark
 //!
-//! Somebody who found a slot empty and cares about its return (a waiter, close, clear, a shrink) sets
-//! the slot's mark and *then* swaps the cell once more. Swaps on one cell have a single order, so either
-//! that swap finds the entry that came back meanwhile, or the check-in's swap comes later, reads from
-//! the watcher's swap and therefore sees the mark: it takes the entry back and goes the slow way.
-//! The same atomic step that returns a connection thus tells that somebody waits for it, with no
-//! fence and no shared flag on the warm path.
+//! A thread that found a slot empty and must notice the entry's return (a waiter, close, clear, a shrink)
+//! first sets the slot's RETURN_SLOW mark and *then* swaps the cell once more. Swaps on one cell have a
+//! single order, which leaves two cases. Either the marker's swap finds the entry that came back meanwhile.
+//! Or the check-in's swap comes later, reads from the marker's swap and therefore sees the mark; the
+//! check-in then takes the entry back and returns it through the lock. The atomic step that returns a
+//! connection thus also reveals the mark, with no fence and no shared flag on the fast path.
 
 use super::thread_cache::{Tag, cache_slot};
 use crate::sync::{AtomicU64, Ordering::Relaxed, SwapCell};
 
 /// One place for an entry. Slots live as long as the process and are handed from a finished pool to
-/// the next one of the same type (see `table.rs`), so a guard can refer to its slot without a count.
+/// the next one of the same type (see `table.rs`), so a guard can refer to its slot without a
+/// reference count.
 #[cfg_attr(not(any(conpool_loom, conpool_shuttle)), repr(align(64)))]
 pub(crate) struct Slot<T> {
     cell: SwapCell<T>,
-    /// Twice the tick of the last change, plus one while in use.
+    /// Twice the tick of the last checkout or check-in, plus one while in use; or [`VACANT`].
     stamp: AtomicU64,
-    /// Checkouts by a `get` ever, of all the connections this slot held for this pool.
+    /// The number of checkouts by a `get`, over all connections that this slot held for this pool.
     gets: AtomicU64,
-    /// Those by `try_get`.
-    tries: AtomicU64,
+    /// The number of checkouts by `try_get`, over all connections that this slot held for this pool.
+    try_gets: AtomicU64,
     /// The tick at which the present connection expires.
     expires: AtomicU64,
-    /// The tick at which the present connection was last proven alive, and whether it is on [`STANDBY`].
+    /// The tick at which the present connection was last proven alive, and its [`STANDBY`] bit.
     checked: AtomicU64,
     /// The thread that made the present checkout, 0 when there is none.
     holder: AtomicU64,
-    /// Which slot of which pool this is, and whether it is [`RETURN_SLOW`].
+    /// The pool and index of this slot, and its [`RETURN_SLOW`] bit.
     tag: AtomicU64,
 }
 
+/// Check-ins of this slot must go through the lock.
 const RETURN_SLOW: u64 = 1 << 63;
 const VACANT: u64 = u64::MAX;
+/// A checkout takes the present connection only if no other is idle.
 const STANDBY: u64 = 1 << 63;
 
-/// What a slot's stamp says.
+/// The decoded stamp of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamp {
     Vacant,
@@ -57,7 +60,7 @@ impl<T> Slot<T> {
             cell: SwapCell::new(),
             stamp: AtomicU64::new(VACANT),
             gets: AtomicU64::new(0),
-            tries: AtomicU64::new(0),
+            try_gets: AtomicU64::new(0),
             expires: AtomicU64::new(0),
             checked: AtomicU64::new(0),
             holder: AtomicU64::new(0),
@@ -73,7 +76,7 @@ impl<T> Slot<T> {
             "bug: a slot changes pools in use"
         );
         self.tag.store(tag.0, Relaxed);
-        for counter in [&self.gets, &self.tries, &self.holder] {
+        for counter in [&self.gets, &self.try_gets, &self.holder] {
             counter.store(0, Relaxed);
         }
     }
@@ -83,7 +86,7 @@ impl<T> Slot<T> {
         Tag(self.tag.load(Relaxed)).slot()
     }
 
-    /// Lets the calling thread look here first next time.
+    /// Makes this the first slot that the calling thread tries at its next checkout.
     pub(crate) fn remember(&self) {
         cache_slot(Tag(self.tag.load(Relaxed) & !RETURN_SLOW));
     }
@@ -97,19 +100,19 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Since when the entry is out. Only its holder should ask.
+    /// Returns the tick since which the entry is in use. Meaningful only to the holder of the entry.
     #[inline]
     pub(crate) fn in_use_since(&self) -> u64 {
         self.stamp.load(Relaxed) >> 1
     }
 
-    /// Whether it went out at this very tick.
+    /// Whether the entry is in use since exactly this tick.
     #[inline]
     pub(crate) fn is_in_use_since(&self, tick: u64) -> bool {
         self.stamp.load(Relaxed) == in_use(tick)
     }
 
-    /// All checkouts.
+    /// The number of checkouts by `get` and `try_get`.
     #[inline]
     pub(crate) fn uses(&self) -> u64 {
         self.gets() + self.try_gets()
@@ -120,7 +123,7 @@ impl<T> Slot<T> {
     }
 
     pub(crate) fn try_gets(&self) -> u64 {
-        self.tries.load(Relaxed)
+        self.try_gets.load(Relaxed)
     }
 
     pub(crate) fn expires(&self) -> u64 {
@@ -131,12 +134,12 @@ impl<T> Slot<T> {
         self.checked.load(Relaxed) & !STANDBY
     }
 
-    /// Whether a checkout takes the present connection only where no other is idle.
+    /// Whether a checkout takes the present connection only if no other is idle.
     pub(crate) fn is_on_standby(&self) -> bool {
         self.checked.load(Relaxed) & STANDBY != 0
     }
 
-    /// Only who has the entry may set it.
+    /// Sets or clears standby. Only the holder of the entry may call this.
     pub(crate) fn set_on_standby(&self, on: bool) {
         let standby = if on { STANDBY } else { 0 };
         self.checked.store(self.checked() | standby, Relaxed);
@@ -146,7 +149,7 @@ impl<T> Slot<T> {
         self.holder.load(Relaxed)
     }
 
-    /// Takes the entry, if one is here. The slot then counts as in use since `now`.
+    /// Takes the entry, if the slot holds one. The slot then counts as in use since `now`.
     #[inline]
     pub(crate) fn take(&'static self, now: u64) -> Option<Checkout<T>> {
         let entry = self.cell.swap(None)?;
@@ -159,8 +162,10 @@ impl<T> Slot<T> {
         })
     }
 
-    /// Puts the entry back as idle since `now` and remembers the slot, unless somebody watches it: then
-    /// the entry comes back and has to go the slow way, through the lock.
+    /// Stores the entry as idle since `now` and remembers the slot for the calling thread.
+    ///
+    /// A slot that is marked RETURN_SLOW gives the entry back instead. The caller must then return the entry
+    /// through the lock.
     #[inline]
     pub(crate) fn try_return(&self, entry: Box<T>, now: u64) -> Result<(), Box<T>> {
         let tag = self.tag.load(Relaxed);
@@ -182,7 +187,7 @@ impl<T> Slot<T> {
         let before = self.cell.swap(Some(entry));
         debug_assert!(before.is_none(), "bug: two entries in one slot");
         if let Some(second) = before {
-            // Never in a correct engine. Keep it rather than run its Drop here.
+            // A correct engine never gets here. Leak the entry rather than run its Drop here.
             std::mem::forget(second);
         }
     }
@@ -194,14 +199,15 @@ impl<T> Slot<T> {
                 self.stamp.store(in_use(now), Relaxed);
                 Err(entry)
             }
-            // Somebody took it meanwhile; the slot is still watched, so that check-in will notice.
+            // Another thread took the entry meanwhile. The slot is still marked, so that thread's check-in
+            // will see the mark.
             None => Ok(()),
         }
     }
 
-    /// Like [`take`](Self::take), and if the slot is empty, whoever brings its entry back will notice.
+    /// Takes the entry like [`take`](Self::take), and marks the slot RETURN_SLOW in either case.
     pub(super) fn take_or_mark(&'static self, now: u64) -> Option<Checkout<T>> {
-        // Before the swap: a check-in that does not see this has its entry found by the swap.
+        // Set the mark before the swap: the swap finds the entry of any check-in that misses the mark.
         self.set_return_slow(true);
         self.take(now)
     }
@@ -217,11 +223,11 @@ impl<T> Slot<T> {
         };
     }
 
-    /// Marks a reserved slot as holding a connection that is in use.
+    /// Turns a reserved slot into one whose connection is in use.
     pub(super) fn occupy(&'static self, entry: Box<T>, now: u64, expires: u64) -> Checkout<T> {
         self.expires.store(expires, Relaxed);
         self.checked.store(now, Relaxed);
-        // The first check-in goes the slow way: waiters may have queued while this slot was vacant.
+        // The first check-in must go through the lock: waiters may have queued while this slot was vacant.
         self.set_return_slow(true);
         self.stamp.store(in_use(now), Relaxed);
         Checkout {
@@ -245,33 +251,34 @@ const fn idle(tick: u64) -> u64 {
     tick << 1
 }
 
-/// An entry on its way between places, together with the slot it belongs to. Whoever has it must put
-/// it somewhere: losing one loses a slot.
+/// An entry outside of its slot's cell, together with that slot. The owner must return, detach or evict the
+/// entry: a checkout that is dropped loses its slot.
 #[must_use = "a checkout that is dropped loses a slot"]
 pub(crate) struct Checkout<T: 'static> {
     pub(crate) slot: &'static Slot<T>,
     pub(crate) entry: Box<T>,
-    /// The tick at which it came to rest, before it was taken.
+    /// The tick since which the entry had been idle when it was taken.
     pub(crate) idle_since: u64,
 }
 
 impl<T> Checkout<T> {
-    /// Counts a checkout by this thread.
+    /// Counts a checkout by `get` and records this thread as the holder.
     #[inline]
     pub(crate) fn count_get(&self, thread: u64) {
-        // A load and a store, no read-modify-write: only the holder of the entry writes these.
+        // A load and a store suffice in place of a read-modify-write: only the holder of the entry writes
+        // these counters.
         self.slot.gets.store(self.slot.gets() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
     }
 
-    /// The same for a checkout by `try_get`.
+    /// Counts a checkout by `try_get` and records this thread as the holder.
     #[inline]
     pub(crate) fn count_try_get(&self, thread: u64) {
-        self.slot.tries.store(self.slot.try_gets() + 1, Relaxed);
+        self.slot.try_gets.store(self.slot.try_gets() + 1, Relaxed);
         self.slot.holder.store(thread, Relaxed);
     }
 
-    /// It goes to its holder at this tick, after it was handed over or checked.
+    /// Sets the tick at which the holder received the entry, after a hand-off or a check.
     pub(crate) fn set_in_use_since(&self, tick: u64) {
         self.slot.stamp.store(in_use(tick), Relaxed);
     }
@@ -281,8 +288,10 @@ impl<T> Checkout<T> {
         self.slot.checked.store(now | standby, Relaxed);
     }
 
-    /// Puts the entry back under the pool's lock, watched or not. True if a watcher came by while it
-    /// was being stored and may have missed it.
+    /// Stores the entry under the pool's lock, whether or not the slot is marked.
+    ///
+    /// Returns true if the slot is marked after the store. The thread that marked the slot may then have
+    /// missed the entry.
     pub(super) fn store_locked(self, now: u64) -> bool {
         let slot = self.slot;
         slot.store(self.entry, now);

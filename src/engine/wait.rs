@@ -1,4 +1,4 @@
-//! Waiting: joining the line, sleeping until there is an outcome, leaving.
+//! Waiting: a waiter joins the queue, sleeps until its outcome arrives, and leaves the queue.
 
 use super::{
     Actions, CLOSED, Checkout, Engine, HEAD_DUE, HEAD_WAITING, NOTIFY_HEAD, Now, STICKY, SUSPENDED,
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
-    /// Joins the line. The caller must then [`search`](Self::search), all under one lock.
+    /// Adds a waiter to the queue. The caller must then [`search`](Self::search) or
+    /// [`mark_all_slots`](Self::mark_all_slots) under the same lock.
     pub(crate) fn enqueue(
         &self,
         state: &mut State<T, F>,
@@ -20,8 +21,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.update_gate(state, now);
     }
 
-    /// Looks for an idle entry on behalf of a waiter in line, watching every slot it passes. The
-    /// first waiter's search is what makes every later check-in go through the lock.
+    /// Searches for an idle entry on behalf of a queued waiter and marks every slot on the way RETURN_SLOW.
+    ///
+    /// Because of the first waiter's search every later check-in goes through the lock.
     pub(crate) fn search(
         &self,
         state: &mut State<T, F>,
@@ -39,13 +41,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         found
     }
 
-    /// Watches every slot without taking anything, for a waiter that will not search now.
+    /// Marks every slot RETURN_SLOW and takes no entry, for a waiter that will not search now.
     pub(crate) fn mark_all_slots(&self, state: &mut State<T, F>, now: u64) {
         debug_assert!(!state.queue.is_empty(), "bug: nobody waits");
         self.table.mark_all(now);
     }
 
-    /// Leaves the line; None if there is mail instead.
+    /// Removes a waiter from the queue and settles. None if the waiter has an outcome instead.
     pub(crate) fn dequeue(
         self: &Arc<Self>,
         state: &mut State<T, F>,
@@ -55,30 +57,32 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         state.queue.remove(waiter).then(|| self.settle(state, now))
     }
 
-    /// Sleeps until the ticket ends or its deadline passes. `settled` runs the effects of what this
-    /// waiter itself sets going on the way.
+    /// Sleeps until the wait ends or its deadline passes.
+    ///
+    /// `clock` returns the current time. `run_actions` runs the actions of the settling that this waiter does
+    /// itself during the wait.
     pub(crate) fn wait(
         self: &Arc<Self>,
         waiter: &Arc<Waiter<T, F>>,
         deadline: Option<Instant>,
-        moment: impl Fn() -> Now,
-        settled: impl Fn(Actions<T, F>),
+        clock: impl Fn() -> Now,
+        run_actions: impl Fn(Actions<T, F>),
     ) -> WaitResult<T, F> {
-        let mut alarm = self.next_look(&self.lock(), waiter, moment().real);
+        let mut alarm = self.next_look(&self.lock(), waiter, clock().real);
         loop {
             let until = [alarm, deadline].into_iter().flatten().min();
-            if let Some(mail) = waiter.sleep(until) {
-                return WaitResult::Outcome(mail);
+            if let Some(outcome) = waiter.sleep(until) {
+                return WaitResult::Outcome(outcome);
             }
-            let now = moment();
+            let now = clock();
             let mut state = self.lock();
-            if let Some(mail) = waiter.take_outcome() {
-                return WaitResult::Outcome(mail);
+            if let Some(outcome) = waiter.take_outcome() {
+                return WaitResult::Outcome(outcome);
             }
             if deadline.is_some_and(|deadline| deadline <= now.real) {
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
-                actions.map(settled);
+                actions.map(run_actions);
                 return WaitResult::TimedOut;
             }
             let head = state.queue.is_head(waiter) && !state.suspended;
@@ -88,25 +92,28 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             if let Some(checkout) = found {
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
-                actions.map(settled);
+                actions.map(run_actions);
                 return WaitResult::Found(checkout);
             }
             if self.fairness_bound.is_none() || !head {
-                // No alarm will come, either because there is no bound or because an older waiter has
-                // taken its place at the head meanwhile: the next thing to come back is worth telling.
+                // This waiter will have no alarm, because the pool has no fairness bound or because an older
+                // waiter has taken the place at the head meanwhile. The next check-in must notify again.
                 state.queue.forget_notify(waiter);
             }
             let actions = self.settle(&mut state, now.real);
-            // Whatever it was just told, it has looked, and its alarm knows the rest.
+            // This waiter has just searched, so a notification from before or during the settling is stale;
+            // the alarm covers the rest.
             waiter.clear_notify();
             alarm = self.next_look(&state, waiter, now.real);
             drop(state);
-            settled(actions);
+            run_actions(actions);
         }
     }
 
-    /// When this waiter should look for itself: the head, when it becomes due after it was told of
-    /// something that another then took; and where waiters create for themselves, when they may again.
+    /// Returns when this waiter should search by itself, if it is the head.
+    ///
+    /// A head that was notified of an entry which another caller then took searches when it becomes due. In
+    /// a pool whose waiters run their own creates, the head also wakes when the pause after a failure ends.
     fn next_look(
         &self,
         state: &State<T, F>,
@@ -116,10 +123,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if !state.queue.is_head(waiter) {
             return None;
         }
-        let poked = state.queue.head_notified();
+        let notified = state.queue.head_notified();
         let due = self
             .fairness_bound
-            .filter(|_| poked)
+            .filter(|_| notified)
             .and_then(|bound| waiter.since().checked_add(bound));
         let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & HEAD_DUE == 0);
         let resumes = state.backoff_until().filter(|until| *until > now);
@@ -135,22 +142,22 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         state.queue.head_is_due(late)
     }
 
-    /// Makes the gate tell the truth.
+    /// Recomputes the gate from the locked state.
     pub(super) fn update_gate(&self, state: &mut State<T, F>, now: Instant) {
         let mut gate = self.gate.load(Ordering::Relaxed) & STICKY;
         gate |= if state.closed { CLOSED } else { 0 };
         gate |= if state.suspended { SUSPENDED } else { 0 };
-        // Without a bound it has no alarm to look again.
+        // Check-ins rely only on a head with an alarm, and the alarm comes from the fairness bound.
         let due = state.queue.head().zip(self.fairness_bound);
         let due = due.and_then(|(head, bound)| head.since().checked_add(bound));
-        let report = state.queue.head_notified() && !state.suspended && due.is_some();
+        let relied_on = state.queue.head_notified() && !state.suspended && due.is_some();
         if let Some(due) = due {
             self.head_due_at.store(self.nanos(due), Ordering::Relaxed);
         }
         gate |= match state.queue.is_empty() {
             true => 0,
             false if self.head_is_due(state, now) => HEAD_DUE | NOTIFY_HEAD,
-            false if report => HEAD_WAITING,
+            false if relied_on => HEAD_WAITING,
             false => HEAD_WAITING | NOTIFY_HEAD,
         };
         let before = self.gate.load(Ordering::Relaxed);
@@ -158,7 +165,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             .queue
             .update_search_owed(gate & (HEAD_WAITING | NOTIFY_HEAD) == HEAD_WAITING);
         if before != gate {
-            // LISTENING changes outside the lock: keep whatever it is by now.
+            // The STICKY bits change outside the lock, so keep their present values.
             let keep = |now: u32| Some((gate & !STICKY) | (now & STICKY));
             let _ = self
                 .gate

@@ -1,4 +1,4 @@
-//! The line of waiters: first come, first served.
+//! The wait queue: first come, first served.
 
 use super::waiter::{Outcome, Waiter};
 use std::collections::VecDeque;
@@ -7,20 +7,22 @@ use std::sync::Arc;
 pub(crate) struct WaitQueue<T: Send + 'static, F: Send + 'static> {
     waiters: VecDeque<Arc<Waiter<T, F>>>,
     last_number: u64,
-    /// The head that was last told to look for itself, by number.
+    /// The number of the head that was last notified to search.
     notified_head: u64,
-    /// Something came back to rest since a waiter last searched in vain.
+    /// An entry became idle since a waiter last searched and found none.
     pub(super) has_unseen_return: bool,
-    /// The head that check-ins have relied on to search every slot, by number, until it does.
+    /// The number of the head that check-ins rely on to search every slot. Cleared by that search.
     search_owed_by: u64,
-    /// It did not, so the present one has to.
+    /// The head in `search_owed_by` lost its place before it searched, so the present head must search.
     search_owed: bool,
-    /// The head that was found to be due, by number. It stays so, whatever older reading of the clock
-    /// comes after.
+    /// The number of the head that was found to be due. The head stays due even if a later caller brings an
+    /// older reading of the clock.
     due_head: u64,
-    /// The last number that is due in its turn, however young. When a head is late, everybody in line
-    /// is served before anybody overtakes again, and half as many of those who join meanwhile: whoever
-    /// was served needs a core to run on, and those who overtake would keep it until the next is late.
+    /// Waiters up to this number are due as soon as they are the head, however short they have waited.
+    ///
+    /// When a head is late, the queue drains before any caller may barge again: everybody who waits now, and
+    /// half as many of the waiters that join meanwhile. A served waiter needs a core to run on, and barging
+    /// threads would keep that core until the next head is late.
     forced_fifo_until: u64,
 }
 
@@ -50,7 +52,7 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         self.waiters.front()
     }
 
-    /// Joins the line: at its end, or, with a number from before, where it stood.
+    /// Adds a waiter: at the end, or at its former place if it has a number from an earlier enqueue.
     pub(super) fn push(&mut self, waiter: &Arc<Waiter<T, F>>) {
         if waiter.number() == 0 {
             self.last_number += 1;
@@ -63,32 +65,32 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         self.waiters.insert(place, Arc::clone(waiter));
     }
 
-    /// Leaves the line; false if it had been served already.
+    /// Removes a waiter. False if the waiter is no longer in the queue, because it was served.
     pub(super) fn remove(&mut self, waiter: &Waiter<T, F>) -> bool {
         let number = waiter.number();
         let place = self
             .waiters
             .partition_point(|other| other.number() < number);
-        let here = self
+        let is_queued = self
             .waiters
             .get(place)
             .is_some_and(|other| other.number() == number);
-        if here {
+        if is_queued {
             self.waiters.remove(place);
             self.forget_notify(waiter);
         }
-        here
+        is_queued
     }
 
-    /// Serves the head.
-    pub(super) fn hand_off(&mut self, mail: Outcome<T, F>) -> Option<Arc<Waiter<T, F>>> {
+    /// Removes the head and completes it with this outcome. The caller must wake the returned waiter.
+    pub(super) fn hand_off(&mut self, outcome: Outcome<T, F>) -> Option<Arc<Waiter<T, F>>> {
         let waiter = self.waiters.pop_front()?;
         self.forget_notify(&waiter);
-        waiter.complete(mail);
+        waiter.complete(outcome);
         Some(waiter)
     }
 
-    /// The waiter behind so many others.
+    /// Returns the waiter that has this many others before it.
     pub(super) fn nth(&self, others: usize) -> Option<&Arc<Waiter<T, F>>> {
         self.waiters.get(others)
     }
@@ -98,7 +100,7 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
             .is_some_and(|head| head.number() == waiter.number())
     }
 
-    /// Whether the head is due. `late`: it has waited for as long as the bound.
+    /// Whether the head is due. `late`: the head has waited as long as the fairness bound.
     pub(super) fn head_is_due(&mut self, late: bool) -> bool {
         let Some(head) = self.head().map(|head| head.number()) else {
             return false;
@@ -112,26 +114,27 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         head == self.due_head
     }
 
-    /// What comes next is worth telling this waiter, told or not: it has left, and may join again by the
-    /// same number, or it has no alarm to look again.
+    /// Lets the next event notify this waiter again. The waiter has left the queue and may queue again under
+    /// the same number, or the waiter has no alarm that makes it search again.
     pub(super) fn forget_notify(&mut self, waiter: &Waiter<T, F>) {
         if self.notified_head == waiter.number() {
             self.notified_head = 0;
         }
     }
 
-    /// True if the head has been told already.
+    /// Whether the head has been notified.
     pub(super) fn head_notified(&self) -> bool {
         self.head()
             .is_some_and(|head| head.number() == self.notified_head)
     }
 
-    /// Notes whether check-ins rely on the head from now on; called whenever the line has changed. If
-    /// they have relied on one that will not search any more, the present one must. (A newcomer to an
-    /// empty line searches anyway.)
-    pub(super) fn update_search_owed(&mut self, report: bool) {
+    /// Records whether check-ins rely on the head's search from now on (`relied_on`).
+    ///
+    /// Must be called after every change of the queue. If check-ins relied on a waiter that will not search
+    /// any more, the present head must search. (A newcomer to an empty queue searches anyway.)
+    pub(super) fn update_search_owed(&mut self, relied_on: bool) {
         let head = self.head().map_or(0, |head| head.number());
-        if report {
+        if relied_on {
             self.search_owed |= self.search_owed_by != 0 && self.search_owed_by != head;
             self.search_owed_by = head;
         } else if self.search_owed_by != 0 && (self.search_owed_by != head || !self.head_notified())
@@ -144,20 +147,21 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         }
     }
 
-    /// This waiter has searched, and every slot is watched.
+    /// Records that this waiter searched in vain and that every slot is marked RETURN_SLOW.
     pub(super) fn searched(&mut self, waiter: &Waiter<T, F>) {
         if self.search_owed_by == waiter.number() {
             self.search_owed_by = 0;
         }
     }
 
-    /// True if the head has to be told of what another was told of.
+    /// Takes the flag that the head must search in place of an earlier head.
     pub(super) fn take_search_owed(&mut self) -> bool {
         std::mem::take(&mut self.search_owed)
     }
 
-    /// Tells the head to look for itself; returns it if it has to be woken. Without `again`, a head
-    /// that was told before is left alone.
+    /// Notifies the head to search the slots. The caller must wake the returned waiter.
+    ///
+    /// Without `again`, a head that was notified before is left alone.
     pub(super) fn notify_head(&mut self, again: bool) -> Option<Arc<Waiter<T, F>>> {
         let head = self.waiters.front()?;
         if self.notified_head == head.number() && !again {
@@ -169,17 +173,17 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
     }
 }
 
-/// What an event leaves to be done once the lock is free.
+/// The actions that an event requires after the lock is released.
 #[must_use = "waiters sleep on until they are woken"]
 pub(crate) struct Actions<T: Send + 'static, F: Send + 'static> {
     pub(super) wakes: Vec<Arc<Waiter<T, F>>>,
     /// Creates to start on threads of the pool.
     pub(crate) permits: Vec<super::Permit<T, F>>,
-    /// Other engines that have to look, now that there is a slot.
+    /// Members of the shared limit that must settle because a slot is available to them.
     pub(crate) followups: Vec<super::Followup>,
-    /// Somebody waits for a slot that others hold.
+    /// A waiter needs a slot that other engines hold.
     pub(crate) lacks_room: bool,
-    /// When waiters have to be settled again, at the latest.
+    /// The latest time at which the engine must settle its waiters again.
     pub(crate) settle_at: Option<std::time::Instant>,
 }
 
@@ -194,7 +198,7 @@ impl<T: Send + 'static, F: Send + 'static> Actions<T, F> {
         }
     }
 
-    /// Wakes whoever has been served. The rest is left to do.
+    /// Wakes the waiters that were served or notified. The other actions remain for the caller.
     pub(crate) fn wake(&mut self) {
         for waiter in self.wakes.drain(..) {
             waiter.wake();

@@ -1,4 +1,4 @@
-//! A waiter's ticket: its place in the queue, and the letter box in which its outcome arrives.
+//! A waiter: its place in the wait queue, and the cell in which its outcome arrives.
 
 use super::permits::Permit;
 use super::slot::Checkout;
@@ -6,19 +6,19 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a waiter finds in its letter box. Posted under the pool's lock by whoever takes the ticket
-/// off the queue, so a ticket ends exactly once.
+/// How a wait ends. The thread that takes the waiter off the queue stores the outcome under the pool's
+/// lock, so a wait ends exactly once.
 pub(crate) enum Outcome<T: Send + 'static, F: Send + 'static> {
-    /// A connection, handed over.
+    /// A connection that was handed off to the waiter.
     Checkout(Checkout<T>),
-    /// Leave to create one (only in pools without threads).
+    /// A permit to create a connection. Only pools without threads send this outcome.
     Permit(Permit<T, F>),
-    /// The end, for a reason that is no timeout.
+    /// A failure other than a timeout.
     Fail(F),
 }
 
 pub(crate) struct Waiter<T: Send + 'static, F: Send + 'static> {
-    /// The place in line: given at the first enqueue and kept when a waiter has to queue again.
+    /// The place in the queue: set at the first enqueue and kept when the waiter queues again. 0: not set.
     number: AtomicU64,
     since: Instant,
     state: Mutex<State<T, F>>,
@@ -27,7 +27,7 @@ pub(crate) struct Waiter<T: Send + 'static, F: Send + 'static> {
 
 struct State<T: Send + 'static, F: Send + 'static> {
     outcome: Option<Outcome<T, F>>,
-    poked: bool,
+    notified: bool,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
@@ -37,7 +37,7 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
             since,
             state: Mutex::new(State {
                 outcome: None,
-                poked: false,
+                notified: false,
             }),
             wake: Condvar::new(),
         })
@@ -51,24 +51,24 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
         self.number.store(number, Relaxed);
     }
 
-    /// Since when its caller wants a connection.
+    /// Since when the caller has waited for a connection.
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
-    /// Leaves the outcome. The waiter is woken afterwards, by [`wake`](Self::wake), outside the lock.
-    pub(super) fn complete(&self, mail: Outcome<T, F>) {
-        let before = self.state.lock().outcome.replace(mail);
+    /// Stores the outcome. The caller wakes the waiter by [`wake`](Self::wake) after it releases the lock.
+    pub(super) fn complete(&self, outcome: Outcome<T, F>) {
+        let before = self.state.lock().outcome.replace(outcome);
         debug_assert!(before.is_none(), "bug: a waiter ends twice");
     }
 
-    /// Asks the waiter to look for itself.
+    /// Asks the waiter to search the slots itself.
     pub(super) fn notify(&self) {
-        self.state.lock().poked = true;
+        self.state.lock().notified = true;
     }
 
     pub(super) fn clear_notify(&self) {
-        self.state.lock().poked = false;
+        self.state.lock().notified = false;
     }
 
     pub(super) fn wake(&self) {
@@ -79,14 +79,16 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
         self.state.lock().outcome.take()
     }
 
-    /// Sleeps until there is mail, a poke, or it is `until`.
+    /// Sleeps until an outcome arrives, a notification arrives or the time is `until`.
+    ///
+    /// Returns None after a notification, and at `until` if no outcome has arrived.
     pub(super) fn sleep(&self, until: Option<Instant>) -> Option<Outcome<T, F>> {
         let mut state = self.state.lock();
         loop {
-            if let Some(mail) = state.outcome.take() {
-                return Some(mail);
+            if let Some(outcome) = state.outcome.take() {
+                return Some(outcome);
             }
-            if std::mem::take(&mut state.poked) {
+            if std::mem::take(&mut state.notified) {
                 return None;
             }
             match until {
@@ -102,7 +104,7 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
 
 impl<T: Send + 'static, F: Send + 'static> std::fmt::Debug for Waiter<T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket")
+        f.debug_struct("Waiter")
             .field("number", &self.number())
             .finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ use crate::clock::real_now;
 use crate::foreign::{Caught, guarded};
 use crate::shared::{PoolGroup, Shared};
 use crate::sync::outer::{AtomicU64, Condvar, Mutex};
-use crate::workers::Collector;
+use crate::exec::Collector;
 use crate::{ConnectionManager, GetError};
 use crossbeam_utils::sync::ShardedLock;
 use std::borrow::Borrow;
@@ -293,7 +293,7 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    fn tend(&self) -> Option<Instant> {
-        self.0.group.tend(|pool| self.0.remove_if_idle(pool))
+    fn collect(&self) -> Option<Instant> {
+        self.0.group.collect(|pool| self.0.remove_if_idle(pool))
     }
 }

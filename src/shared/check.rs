@@ -47,7 +47,7 @@ impl<M: ConnectionManager> Shared<M> {
         let of = checkout.entry.id_and_generation();
         let check = {
             let mut state = self.engine.lock();
-            let may = self.executor.is_some() && state.may_check(|| true);
+            let may = !self.executor.is_inline() && state.may_check(|| true);
             let purpose = CheckFor::Pool;
             may.then(|| (self.engine).begin_check(&mut state, &checkout, of, real_now(), purpose))
         };
@@ -89,11 +89,8 @@ impl<M: ConnectionManager> Shared<M> {
         checkout: PoolCheckout<M>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
-        let Some(executor) = &self.executor else {
-            return then(self.check(check, checkout));
-        };
         let shared = Arc::clone(self);
-        executor.submit(urgent, move || then(shared.check(check, checkout)));
+        (self.executor).submit(urgent, move || then(shared.check(check, checkout)));
     }
 
     /// A whole check on this thread; true if the connection is well.

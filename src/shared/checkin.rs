@@ -87,16 +87,13 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     }
     pooled.flags &= Flag::LASTING;
     // Only where it must outlive the connection's return: two threads must not meet at its count.
-    let tended = pooled
-        .shared
-        .executor
-        .is_none()
-        .then(|| Arc::clone(&pooled.shared));
+    let inline = pooled.shared.executor.is_inline();
+    let sweeping = inline.then(|| Arc::clone(&pooled.shared));
     held.pooled.shared.record_check_in(&held, now);
     if let Err(held) = put_back(held, now) {
         return return_through_lock(held, now);
     }
-    if let Some(shared) = tended {
+    if let Some(shared) = sweeping {
         shared.sweep_some();
     }
 }
@@ -131,7 +128,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) {
         checkout.entry.freshness = Freshness::Not;
         self.return_connection(checkout, idle_since, false);
-        if self.executor.is_none() {
+        if self.executor.is_inline() {
             self.sweep_some();
         }
     }

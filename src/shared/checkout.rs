@@ -100,7 +100,7 @@ impl<M: ConnectionManager> Shared<M> {
         at: &'static Location<'static>,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         // Without a collector a checkout also tends a little.
-        if !self.engine.is_instrumented() || self.executor.is_none() {
+        if !self.engine.is_instrumented() || self.executor.is_inline() {
             return Err(None);
         }
         let now = self.ticker.tick();
@@ -309,7 +309,7 @@ impl<M: ConnectionManager> Shared<M> {
             // After it was counted among the gets: whoever sees this sees that.
             self.meter.gets_waited.fetch_add(1, Release);
         }
-        if self.executor.is_none() {
+        if self.executor.is_inline() {
             self.sweep_some();
         }
         got
@@ -361,7 +361,7 @@ impl<M: ConnectionManager> Shared<M> {
                     break Ok(Some(self.checkout_for(request, checkout, now)));
                 }
                 Validated::Evicted | Validated::Failed(_) => {
-                    if self.executor.is_none() && !request.non_blocking && request.is_over() {
+                    if self.executor.is_inline() && !request.non_blocking && request.is_over() {
                         break Ok(None);
                     }
                 }

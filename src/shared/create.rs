@@ -64,11 +64,8 @@ enum Installed<M: ConnectionManager> {
 impl<M: ConnectionManager> Shared<M> {
     /// Starts a create on a thread of the pool.
     pub(super) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
-        let Some(executor) = &self.executor else {
-            return self.create(permit, purpose);
-        };
         let shared = Arc::clone(self);
-        executor.submit(true, move || shared.create(permit, purpose));
+        (self.executor).submit(true, move || shared.create(permit, purpose));
     }
 
     /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
@@ -108,7 +105,7 @@ impl<M: ConnectionManager> Shared<M> {
         let since = real_now();
         let deadline = self.hook_deadline(since, self.config.create_timeout);
         let wanted = match purpose {
-            Purpose::Waiter => self.executor.is_none(),
+            Purpose::Waiter => self.executor.is_inline(),
             Purpose::Refill => self.refill_deficit(&self.engine.lock(), self.ticker.tick()) >= 0,
             Purpose::Replace(_) | Purpose::Probe => true,
         };
@@ -164,7 +161,7 @@ impl<M: ConnectionManager> Shared<M> {
         let (id, expires) = (pooled.id, pooled.expires);
         self.meter.create.record(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
-        let here = self.executor.is_none();
+        let here = self.executor.is_inline();
         let mut healed = false;
         let installed = permit.install(pooled, now, expires, |engine, state, mut checkout| {
             // Before anybody can have the connection: its holder finds the pool healed.
@@ -279,7 +276,7 @@ impl<M: ConnectionManager> Shared<M> {
             Some((permit, purpose)) => {
                 let all = self.config.fail_fast;
                 // A create on its caller's thread concerns nobody else, unless all are told.
-                let own = purpose == Purpose::Waiter && self.executor.is_none();
+                let own = purpose == Purpose::Waiter && self.executor.is_inline();
                 let mut head = !own && (!transient || ends_build);
                 let (attached, actions) = permit.fail_and_notify(now.real, |state| {
                     if !(all || mem::take(&mut head)) {

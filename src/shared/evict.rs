@@ -52,11 +52,8 @@ impl<M: ConnectionManager> Shared<M> {
         self.emit_evicted(&pooled, uses, reason, self.ticker.tick());
         self.connection_closed();
         self.fail_all_in_outage();
-        let Some(executor) = &self.executor else {
-            return self.dispose(pooled, leaving);
-        };
         let shared = Arc::clone(self);
-        executor.submit(false, move || shared.dispose(pooled, leaving));
+        (self.executor).submit(false, move || shared.dispose(pooled, leaving));
         if self.min_idle.load(Relaxed) > 0 {
             self.wake_collector();
         }
@@ -109,8 +106,6 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Has the collector look at once, if there is one.
     pub(super) fn wake_collector(&self) {
-        if let Some(executor) = &self.executor {
-            executor.wake();
-        }
+        self.executor.wake();
     }
 }

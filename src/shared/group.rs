@@ -1,7 +1,6 @@
 //! The pools of one keyed pool: each is a pool like any other, with manager, engine and statistics of its
 //! own. They share a [`SharedLimit`](crate::engine::SharedLimit) of slots, the threads, the clock and the name.
 
-use super::executor::{Executor, SweepSchedule};
 use super::hooks::{message_of, notify};
 use super::log::{LogLimit, line_of};
 use super::snapshot::with_zeros;
@@ -11,7 +10,7 @@ use crate::engine::{Followup, Now, RejectReason};
 use crate::error::{GetError, Phase, Timeout};
 use crate::foreign::Caught;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
-use crate::workers::{Collector, WorkerPool};
+use crate::exec::{Collector, Executor, SweepSchedule, WorkerPool};
 use crate::{
     ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
 };
@@ -32,8 +31,8 @@ pub(crate) struct PoolGroup<M: ConnectionManager> {
     ticker: Ticker,
     observer: Option<Arc<dyn PoolObserver>>,
     workers: Option<Arc<WorkerPool>>,
-    desk: Arc<SweepSchedule>,
-    roll: Mutex<Members<M>>,
+    schedule: Arc<SweepSchedule>,
+    members: Mutex<Members<M>>,
     next_id: Arc<AtomicU64>,
     log_limit: Arc<LogLimit>,
     peak_in_use: AtomicUsize,
@@ -76,8 +75,8 @@ impl<M: ConnectionManager> PoolGroup<M> {
             _clock: Caught::new(clock.clone()),
             ticker: Ticker::new(clock),
             observer,
-            desk: Arc::default(),
-            roll: Mutex::new(Members {
+            schedule: Arc::default(),
+            members: Mutex::new(Members {
                 members: BTreeMap::new(),
                 retired_stats: PoolStats::default(),
                 retired_latencies: Meter::default(),
@@ -111,11 +110,11 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     /// Starts the collector, if there is to be one.
-    pub(crate) fn start(self: &Arc<Self>, tended: Arc<dyn Collector>) -> io::Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, collector: Arc<dyn Collector>) -> io::Result<()> {
         let Some(workers) = &self.workers else {
             return Ok(());
         };
-        workers.start(tended)?;
+        workers.start(collector)?;
         if let Some(clock) = self.ticker.custom() {
             let group = Arc::downgrade(self);
             clock.on_jump(Box::new(move || {
@@ -128,7 +127,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
     /// The collector should look at this pool now.
     fn wake(&self, id: u64) {
         if let Some(workers) = &self.workers {
-            self.desk.wake(id);
+            self.schedule.wake(id);
             workers.wake();
         }
     }
@@ -136,22 +135,27 @@ impl<M: ConnectionManager> PoolGroup<M> {
     /// The collector should look at this pool at `due`, at the latest.
     fn wake_by(&self, id: u64, due: Instant) {
         if let Some(workers) = &self.workers {
-            self.desk.wake_by(id, due);
+            self.schedule.wake_by(id, due);
             workers.wake_by(due);
         }
     }
 
     fn wake_all(&self) -> bool {
-        for id in self.roll.lock().members.keys() {
-            self.desk.wake(*id);
+        for id in self.members.lock().members.keys() {
+            self.schedule.wake(*id);
         }
         self.workers.as_ref().is_some_and(|workers| workers.wake())
     }
 
-    pub(super) fn executor(&self, engine: &PoolEngine<M>) -> Option<Executor> {
-        let (workers, member) = self.workers.as_ref().zip(engine.member())?;
-        let desk = Arc::clone(&self.desk);
-        Some(Executor::shared(Arc::clone(workers), desk, member.id()))
+    /// The executor of the pool with this engine.
+    pub(super) fn executor(&self, engine: &PoolEngine<M>) -> Executor {
+        match self.workers.as_ref().zip(engine.member()) {
+            None => Executor::Inline,
+            Some((workers, member)) => Executor::Threads {
+                workers: Arc::clone(workers),
+                schedule: Some((Arc::clone(&self.schedule), member.id())),
+            },
+        }
     }
 
     /// One more pool.
@@ -160,7 +164,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, Some(self));
         let id = shared.id_in_group();
         let member = Arc::downgrade(&shared);
-        self.roll.lock().members.insert(id, member);
+        self.members.lock().members.insert(id, member);
         if shared.min_idle.load(Relaxed) > 0 {
             shared.wake_collector();
         } else if let Some(limit) = shared.ages.idle {
@@ -180,15 +184,15 @@ impl<M: ConnectionManager> PoolGroup<M> {
             return false;
         }
         let id = shared.id_in_group();
-        self.desk.forget(id);
-        let mut roll = self.roll.lock();
-        roll.members.remove(&id);
-        roll.retired_latencies.absorb(&shared.meter);
+        self.schedule.forget(id);
+        let mut members = self.members.lock();
+        members.members.remove(&id);
+        members.retired_latencies.absorb(&shared.meter);
         let last = PoolStats {
             min_idle: 0,
             ..shared.stats()
         };
-        roll.retired_stats.absorb(&last);
+        members.retired_stats.absorb(&last);
         true
     }
 
@@ -198,12 +202,12 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     fn member(&self, id: u64) -> Option<Arc<Shared<M>>> {
-        let roll = self.roll.lock();
-        roll.members.get(&id).and_then(Weak::upgrade)
+        let members = self.members.lock();
+        members.members.get(&id).and_then(Weak::upgrade)
     }
 
     fn all(&self) -> Vec<Arc<Shared<M>>> {
-        self.roll.lock().members()
+        self.members.lock().members()
     }
 
     /// The tick of the clock that all of them share.
@@ -254,18 +258,18 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     /// The collector's pass over those that have something due. `then` is called with each.
-    pub(crate) fn tend(&self, then: impl Fn(&Arc<Shared<M>>)) -> Option<Instant> {
-        for id in self.desk.take_due() {
+    pub(crate) fn collect(&self, then: impl Fn(&Arc<Shared<M>>)) -> Option<Instant> {
+        for id in self.schedule.take_due() {
             let Some(member) = self.member(id) else {
                 continue;
             };
             let (_, next) = member.sweep_pass();
             if let Some(next) = next {
-                self.desk.wake_by(id, next);
+                self.schedule.wake_by(id, next);
             }
             then(&member);
         }
-        self.desk.next()
+        self.schedule.next()
     }
 
     /// A whole pass over every pool.
@@ -289,9 +293,9 @@ impl<M: ConnectionManager> PoolGroup<M> {
     pub(crate) fn stats(&self) -> PoolStats {
         let latencies = Meter::default();
         let (members, mut sum) = {
-            let roll = self.roll.lock();
-            latencies.absorb(&roll.retired_latencies);
-            (roll.members(), roll.retired_stats.clone())
+            let members = self.members.lock();
+            latencies.absorb(&members.retired_latencies);
+            (members.members(), members.retired_stats.clone())
         };
         let gauges: Vec<_> = {
             let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
@@ -350,7 +354,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
                 line_of(&self.log_limit, event),
             )
         {
-            self.roll.lock().retired_stats.panics += 1;
+            self.members.lock().retired_stats.panics += 1;
         }
     }
 
@@ -363,7 +367,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
 
     /// A get that failed without a pool of its own to count it.
     fn count_failed_get(&self, also: impl FnOnce(&mut PoolStats)) {
-        let past = &mut self.roll.lock().retired_stats;
+        let past = &mut self.members.lock().retired_stats;
         past.gets += 1;
         past.failed_gets += 1;
         also(past);

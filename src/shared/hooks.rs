@@ -67,7 +67,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// True if a checkout or a check-in would be told to somebody or noted somewhere.
     pub(super) fn is_instrumented(&self) -> bool {
-        self.observer.is_some() || self.leaks.is_some() || self.executor.is_none() || is_traced()
+        self.observer.is_some() || self.leaks.is_some() || self.executor.is_inline() || is_traced()
     }
 
     /// Keeps the text of an error and of its causes for `stats`. Its Display is user code as well.

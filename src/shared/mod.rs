@@ -12,7 +12,6 @@ mod checkin;
 mod checkout;
 mod create;
 mod evict;
-mod executor;
 mod group;
 mod health;
 mod hooks;
@@ -45,10 +44,9 @@ use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
-use crate::workers::WorkerPool;
+use crate::exec::{Executor, WorkerPool};
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
 use backoff::BackoffState;
-use executor::Executor;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
@@ -114,8 +112,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// When the log last said that the build waits.
     build_warned_at: Mutex<Option<Instant>>,
     observer: Option<Arc<dyn PoolObserver>>,
-    /// None: a pool that never starts a thread.
-    executor: Option<Executor>,
+    executor: Executor,
     /// The keyed pool that this pool is a part of.
     group: Option<Arc<PoolGroup<M>>>,
     backoff: Mutex<BackoffState>,
@@ -229,7 +226,8 @@ impl<M: ConnectionManager> Shared<M> {
             _clock: Caught::new(ticker.custom().cloned()),
             executor: match group {
                 Some(group) => group.executor(&engine),
-                None => (!inline).then(|| Executor::own(WorkerPool::new(Arc::clone(&name)))),
+                None if inline => Executor::Inline,
+                None => Executor::with_threads(WorkerPool::new(Arc::clone(&name))),
             },
             group: group.map(Arc::clone),
             name,
@@ -297,20 +295,20 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The threads that work for this pool alone.
     fn own_workers(&self) -> Option<&Arc<WorkerPool>> {
-        self.executor.as_ref().and_then(Executor::own_crew)
+        self.executor.own_workers()
     }
 
     /// When a hook that begins now has taken too long. Whoever notes it for the collector then
     /// [calls](Self::wake_by) it: a pass in between would not have seen it.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        let limited = self.executor.is_some() && !is_unlimited(timeout);
+        let limited = !self.executor.is_inline() && !is_unlimited(timeout);
         now.checked_add(timeout).filter(|_| limited)
     }
 
     /// Asks the collector to come at this time, at the latest.
     fn wake_by(&self, due: Option<Instant>) {
-        if let Some((executor, due)) = self.executor.as_ref().zip(due) {
-            executor.wake_by(due);
+        if let Some(due) = due {
+            self.executor.wake_by(due);
         }
     }
 }

@@ -70,7 +70,7 @@ impl<M: ConnectionManager> Shared<M> {
                         |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
                     let reason = EvictReason::MaxLifetime;
                     if self.take_if(slot, now, reason, &mut found, expired)
-                        && self.executor.is_none()
+                        && self.executor.is_inline()
                     {
                         sweep_state.replaced += 1;
                     }
@@ -107,7 +107,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> bool {
         let state = self.engine.lock();
         let enough = state.size() >= self.min_idle.load(Relaxed);
-        if self.executor.is_none() || !enough || self.refill_deficit(&state, now.tick) <= 0 {
+        if self.executor.is_inline() || !enough || self.refill_deficit(&state, now.tick) <= 0 {
             sweep_state.short_since = None;
             return false;
         }
@@ -140,7 +140,7 @@ impl<M: ConnectionManager> Shared<M> {
         now: Instant,
         next: &mut NextWake,
     ) {
-        if self.min_idle.load(Relaxed) == 0 || self.executor.is_none() {
+        if self.min_idle.load(Relaxed) == 0 || self.executor.is_inline() {
             self.engine.set_wake_collector(false);
             return;
         }

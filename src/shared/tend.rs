@@ -10,7 +10,7 @@ use super::pooled::{Freshness, span};
 use super::{PoolCheckout, PoolPermit, PoolReturnResult, Shared};
 use crate::engine::{BACKGROUND_CHECKS, CheckFor, Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
-use crate::workers::Collector;
+use crate::exec::Collector;
 use crate::{ConnectionManager, EvictReason, SweepReport};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ fn early_by(slot: u32, proven: u64, spread: u64) -> u64 {
 pub(super) struct PoolCollector<M: ConnectionManager>(pub(super) Arc<Shared<M>>);
 
 impl<M: ConnectionManager> Collector for PoolCollector<M> {
-    fn tend(&self) -> Option<Instant> {
+    fn collect(&self) -> Option<Instant> {
         let (_, next) = self.0.sweep_pass();
         next
     }
@@ -165,7 +165,7 @@ impl<M: ConnectionManager> Shared<M> {
         if let Some(tick) = next.tick {
             next.at_opt(self.real_of(tick, now));
         }
-        if self.executor.is_none() {
+        if self.executor.is_inline() {
             // The checks and disposes are over: the report can count the ones, and what the others made
             // room for can be created.
             evicted += failed.load(Relaxed);
@@ -197,7 +197,7 @@ impl<M: ConnectionManager> Shared<M> {
             for (permit, purpose) in std::mem::take(&mut findings.creates) {
                 self.start_create(permit, purpose);
             }
-            if self.executor.is_none() {
+            if self.executor.is_inline() {
                 // They are over by now, and max_creating has let only so many start.
                 self.refill(self.now(), findings);
             }
@@ -214,9 +214,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Asks the collector to come when the pool's clock shows this tick.
     pub(super) fn wake_at_tick(&self, tick: u64, now: Now) {
-        if let Some((executor, due)) = self.executor.as_ref().zip(self.real_of(tick, now)) {
-            executor.wake_by(due);
-        }
+        self.wake_by(self.real_of(tick, now));
     }
 
     /// How long a connection may be idle before it is checked, in ticks.

@@ -46,7 +46,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return Validated::Evicted;
             }
             if self.check_is_due(&checkout, now) {
-                if self.check_may_block && (impatient || self.executor.is_some()) {
+                if self.check_may_block && (impatient || !self.executor.is_inline()) {
                     return Validated::NeedsCheck(checkout);
                 }
                 match self.run_check(&mut checkout) {

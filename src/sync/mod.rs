@@ -31,6 +31,11 @@ pub(crate) mod outer {
     #[cfg(conpool_shuttle)]
     pub(crate) use super::shuttle::{Condvar, Mutex, MutexGuard};
 
+    #[cfg(not(conpool_shuttle))]
+    pub(crate) use super::real::channel;
+    #[cfg(conpool_shuttle)]
+    pub(crate) use super::shuttle::channel;
+
     #[cfg(conpool_shuttle)]
     pub(crate) use super::shuttle::thread;
     #[cfg(not(conpool_shuttle))]

@@ -4,6 +4,22 @@
 pub(crate) use engine::*;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 
+/// Unbounded channels.
+#[cfg(not(conpool_shuttle))]
+pub(crate) mod channel {
+    pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
+    use std::time::Instant;
+
+    /// Waits for a message until the deadline, or without a limit. `None`: the deadline has passed, or no
+    /// sender is left.
+    pub(crate) fn recv_by<T>(receiver: &Receiver<T>, deadline: Option<Instant>) -> Option<T> {
+        match deadline {
+            Some(deadline) => receiver.recv_deadline(deadline).ok(),
+            None => receiver.recv().ok(),
+        }
+    }
+}
+
 #[cfg(not(conpool_loom))]
 mod engine {
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

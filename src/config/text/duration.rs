@@ -3,7 +3,7 @@
 //! Exact in both directions. What the text says is what the setting becomes, to the nanosecond, or it
 //! is refused.
 
-use super::setting_value::Rule;
+use super::value::Rule;
 use std::time::Duration;
 
 /// From large to small, with their nanoseconds.

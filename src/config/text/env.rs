@@ -3,6 +3,7 @@
 use super::{
     names::{self, BACKOFF, UnknownSetting},
     overlay::{self, Overlay},
+    spelling,
     value::Value,
 };
 use crate::config::{ConfigError, PoolConfig};
@@ -93,10 +94,10 @@ fn set(
 ) -> Result<(), ConfigError> {
     let key = &name[prefix.len()..];
     let variable = |setting: &str| {
-        let setting = names::normalised(setting).to_uppercase();
+        let setting = spelling::normalised(setting).to_uppercase();
         format!("{prefix}{setting}")
     };
-    if names::normalised(key) == BACKOFF {
+    if spelling::normalised(key) == BACKOFF {
         let parts = ["initial", "factor", "max", "jitter"]
             .map(|part| variable(&format!("{BACKOFF}.{part}")))
             .join(", ");

@@ -10,4 +10,5 @@ mod format;
 mod names;
 mod overlay;
 mod setting_value;
+mod spelling;
 mod value;

@@ -2,6 +2,7 @@
 
 use super::{
     names::{self, BACKOFF, Setting, UnknownSetting},
+    spelling,
     value::Value,
 };
 use crate::config::{ConfigError, PoolConfig};
@@ -23,7 +24,7 @@ impl Overlay {
 
     /// Sets what a file says under this key, which may be the table of the backoff.
     pub(super) fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError> {
-        if names::normalised(key) == BACKOFF {
+        if spelling::normalised(key) == BACKOFF {
             let Value::Table(parts) = value else {
                 let rule = "must be a table of initial, factor, max and jitter";
                 return Err(ConfigError::new(key.to_owned(), value, rule));

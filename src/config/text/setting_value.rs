@@ -2,14 +2,14 @@
 
 use super::{
     duration,
-    names::normalised,
-    value::Value::{self, Bool, Null, Ratio, Table, Text, Whole, Word},
+    spelling::normalised,
+    value::{
+        Rule,
+        Value::{self, Bool, Null, Ratio, Table, Text, Whole, Word},
+    },
 };
 use crate::config::{Fairness, HealthCheck};
-use std::{borrow::Cow, time::Duration};
-
-/// What a value must be, when it is not.
-pub(super) type Rule = Cow<'static, str>;
+use std::time::Duration;
 
 pub(super) trait SettingValue: Sized {
     fn read(value: &Value) -> Result<Self, Rule>;

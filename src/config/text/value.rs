@@ -4,7 +4,10 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+/// The rule that a value breaks, as an error states it.
+pub(super) type Rule = Cow<'static, str>;
 
 #[derive(Clone, PartialEq)]
 pub(super) enum Value {

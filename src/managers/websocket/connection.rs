@@ -4,7 +4,12 @@ use std::{collections::VecDeque, fmt, net::TcpStream, time::Duration};
 
 use tungstenite::{Message, WebSocket, protocol::frame::coding::CloseCode};
 
-use super::{Pushed, WebSocketError, failure::is_late, idle::would_wait, nonce::nonce, wire::Wire};
+use super::{
+    Pushed, WebSocketError,
+    failure::{is_late, would_wait},
+    nonce::nonce,
+    wire::Wire,
+};
 use crate::managers::limit::now;
 
 /// What a user may change and the check-in restores.

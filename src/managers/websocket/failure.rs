@@ -21,6 +21,11 @@ pub(super) fn is_late(error: &Error) -> bool {
     }
 }
 
+/// Says whether nothing has arrived on a wire that does not wait.
+pub(super) fn would_wait(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Names what happened to a connection that stood. `closed` is what the server's close frame said, if
 /// it sent one.
 pub(super) fn lost(

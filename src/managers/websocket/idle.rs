@@ -1,6 +1,6 @@
 //! What the pool does with a WebSocket while nobody uses it: looks, keeps, answers, closes.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use tungstenite::{
     Message, Utf8Bytes,
@@ -13,7 +13,7 @@ use tungstenite::{
 use super::{
     Pushed, WebSocketConnection, WebSocketError,
     connection::Timeouts,
-    failure::{code, lost},
+    failure::{code, lost, would_wait},
 };
 use crate::Transport;
 
@@ -187,8 +187,4 @@ impl WebSocketConnection {
             None => Ok(()),
         }
     }
-}
-
-pub(super) fn would_wait(error: &tungstenite::Error) -> bool {
-    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -17,12 +17,8 @@ use tungstenite::{
 };
 
 use super::{
-    WebSocketConnection, WebSocketError, WebSocketManagerBuilder,
-    builder::Settings,
-    connect_params::{Plan, Unusable},
-    connection::Timeouts,
-    failure::is_late,
-    wire::Wire,
+    WebSocketConnection, WebSocketError, WebSocketManagerBuilder, connect_params::ConnectParams,
+    connection::Timeouts, failure::is_late, settings::Settings, url::Unusable, wire::Wire,
 };
 use crate::{ConnectionManager, HealthCheck, PoolConfig, Transport};
 
@@ -54,7 +50,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct WebSocketManager {
     settings: Settings,
-    plan: Result<Arc<Plan>, Unusable>,
+    params: Result<Arc<ConnectParams>, Unusable>,
     unread: Arc<AtomicU64>,
 }
 
@@ -73,7 +69,7 @@ impl WebSocketManager {
 
     pub(super) fn from_settings(settings: Settings) -> Self {
         Self {
-            plan: Plan::of(&settings).map(Arc::new),
+            params: ConnectParams::of(&settings).map(Arc::new),
             settings,
             unread: Arc::default(),
         }
@@ -121,16 +117,16 @@ impl WebSocketManager {
 
     fn upgrade(
         &self,
-        plan: &Plan,
+        params: &ConnectParams,
         transport: Transport,
     ) -> Result<WebSocketConnection, WebSocketError> {
         let limit = self.settings.handshake_timeout;
         let mut wire = Wire::new(transport);
         wire.within(limit);
-        let mut request = plan.request.clone();
+        let mut request = params.request.clone();
         let key = HeaderValue::try_from(generate_key()).expect("letters and digits");
         request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key);
-        let handshake = ClientHandshake::start(wire, request, Some(plan.config));
+        let handshake = ClientHandshake::start(wire, request, Some(params.config));
         let handshake = handshake.map_err(|source| WebSocketError::Handshake { source })?;
         let (socket, response) = match handshake.handshake() {
             Ok(upgraded) => upgraded,
@@ -173,11 +169,11 @@ impl ConnectionManager for WebSocketManager {
     type Error = WebSocketError;
 
     fn create(&self) -> Result<WebSocketConnection, WebSocketError> {
-        let plan = self.plan.as_ref().map_err(Unusable::clone)?;
-        let transport = plan.dialer.create()?;
+        let params = self.params.as_ref().map_err(Unusable::clone)?;
+        let transport = params.dialer.create()?;
         // The socket of an upgrade that failed is of no use to anybody, so it is closed without waiting
         // for the server.
-        self.upgrade(plan, transport)
+        self.upgrade(params, transport)
     }
 
     fn check_aliveness(&self, connection: &mut WebSocketConnection) -> Result<(), WebSocketError> {
@@ -194,8 +190,8 @@ impl ConnectionManager for WebSocketManager {
                 "a WebSocket was disposed with messages nobody has read"
             );
         }
-        match &self.plan {
-            Ok(plan) => plan.dialer.dispose(transport),
+        match &self.params {
+            Ok(params) => params.dialer.dispose(transport),
             // Somebody else's connection, added to this pool.
             Err(_) => drop(transport),
         }

@@ -97,12 +97,15 @@ mod frame_tracker;
 mod idle;
 mod manager;
 mod nonce;
+mod settings;
+mod url;
 mod wire;
 
-pub use builder::{Pushed, WebSocketManagerBuilder};
+pub use builder::WebSocketManagerBuilder;
 pub use connection::WebSocketConnection;
 pub use error::WebSocketError;
 pub use manager::WebSocketManager;
+pub use settings::Pushed;
 pub use tungstenite::{
     self, Bytes, Message, Utf8Bytes,
     protocol::{CloseFrame, frame::coding::CloseCode},

@@ -66,8 +66,7 @@ impl Condvar {
         let sleeper = Sleeper::new();
         // Still under the lock: who changes what it protects after this finds the sleeper.
         self.sleepers().push_back(Arc::clone(&sleeper));
-        let mut in_time = true;
-        guard.without(|| in_time = sleeper.sleep(until));
+        let in_time = MutexGuard::unlocked(guard, || sleeper.sleep(until));
         self.sleepers()
             .retain(|other| !Arc::ptr_eq(other, &sleeper));
         TimeIsUp(!in_time)

@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(test), allow(dead_code, reason = "worlds are made by tests only"))]
 
+pub(crate) mod channel;
 mod condvar;
 mod mutex;
 mod swap;

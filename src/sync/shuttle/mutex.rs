@@ -40,10 +40,12 @@ pub(crate) struct MutexGuard<'a, T> {
 }
 
 impl<T> MutexGuard<'_, T> {
-    pub(super) fn without(&mut self, wait: impl FnOnce()) {
-        self.held = None;
-        wait();
-        self.held = Some(self.mutex.held());
+    /// Calls `wait` without the lock.
+    pub(crate) fn unlocked<R>(guard: &mut Self, wait: impl FnOnce() -> R) -> R {
+        guard.held = None;
+        let result = wait();
+        guard.held = Some(guard.mutex.held());
+        result
     }
 }
 

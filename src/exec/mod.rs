@@ -1,0 +1,77 @@
+//! Where the hooks of a pool run: on threads of the pool, or on the threads of its callers.
+
+mod schedule;
+mod threads;
+mod workers;
+
+pub(crate) use schedule::SweepSchedule;
+pub(crate) use workers::{Collector, WorkerPool};
+
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) enum Executor {
+    /// Workers run the hooks, and a collector sweeps.
+    Threads {
+        workers: Arc<WorkerPool>,
+        /// The schedule of a keyed pool, and the number of this pool in it: its pools share the threads.
+        schedule: Option<(Arc<SweepSchedule>, u64)>,
+    },
+    /// `background_collector(false)`: each hook runs on the thread that calls [`submit`](Executor::submit),
+    /// and callers sweep.
+    Inline,
+}
+
+impl Executor {
+    /// An executor for a pool of its own.
+    pub(crate) fn with_threads(workers: Arc<WorkerPool>) -> Self {
+        Self::Threads {
+            workers,
+            schedule: None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline)
+    }
+
+    /// The workers, if they work for this pool alone.
+    pub(crate) fn own_workers(&self) -> Option<&Arc<WorkerPool>> {
+        match self {
+            Self::Threads {
+                workers,
+                schedule: None,
+            } => Some(workers),
+            _ => None,
+        }
+    }
+
+    /// Runs this job on a worker, or here if there are none. `urgent`: somebody waits for it.
+    pub(crate) fn submit(&self, urgent: bool, job: impl FnOnce() + Send + 'static) {
+        match self {
+            Self::Threads { workers, .. } => workers.submit(urgent, job),
+            Self::Inline => job(),
+        }
+    }
+
+    /// Has the collector sweep this pool at `due` at the latest.
+    pub(crate) fn wake_by(&self, due: Instant) {
+        if let Self::Threads { workers, schedule } = self {
+            if let Some((schedule, id)) = schedule {
+                schedule.wake_by(*id, due);
+            }
+            workers.wake_by(due);
+        }
+    }
+
+    /// Has the collector sweep this pool now.
+    pub(crate) fn wake(&self) {
+        if let Self::Threads { workers, schedule } = self {
+            if let Some((schedule, id)) = schedule {
+                schedule.wake(*id);
+            }
+            workers.wake();
+        }
+    }
+}

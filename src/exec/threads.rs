@@ -1,0 +1,104 @@
+//! How many threads a pool has.
+//!
+//! # When a worker starts
+//!
+//! An urgent job (a create, or a check that somebody waits for) gets a thread at once. `max_creating` and
+//! the number of connections bound how many there are. The other jobs (disposes) share [`FEW`] threads that
+//! make progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts: whoever
+//! submits the next job, or the collector, starts another in its place. So a hook that hangs delays no
+//! other, and a long queue of quick hooks starts no more threads than a short one.
+//!
+//! A slow hook is not a stuck one: 300 connections that close in 50 ms each need no 300 threads. At most
+//! [`MANY`] threads run jobs that are not urgent while any of those jobs begins or ends. After
+//! [`STANDSTILL`] without that, [`FEW`] more threads start, and so on.
+//!
+//! A worker ends after [`IDLE_TIMEOUT`] without a job, and at once when the pool closes. If the system
+//! refuses a thread, the collector runs the job. Without a collector the submitting thread runs it, unless
+//! a worker is alive.
+
+use crate::clock::real_now;
+use crate::sync::outer::thread::JoinHandle;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+const FEW: usize = 4;
+pub(super) const STUCK_AFTER: Duration = Duration::from_millis(5);
+const MANY: usize = 16;
+const STANDSTILL: Duration = Duration::from_millis(100);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(300);
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Workers that wait for a job and that no submitter has claimed.
+    pub(super) free: usize,
+    pub(super) workers: usize,
+    /// When each busy worker began its job. The number tells apart two jobs of one instant.
+    pub(super) running: BTreeSet<(Instant, u64)>,
+    pub(super) jobs: u64,
+    /// Busy workers whose job is not urgent.
+    pub(super) running_rest: usize,
+    /// When a job that is not urgent last began or ended.
+    pub(super) progressed: Option<Instant>,
+    pub(super) collecting: bool,
+    /// Pending jobs that the system refused a thread for.
+    pub(super) refused: usize,
+    /// When the collector has to sweep at the latest.
+    pub(super) due: Option<Instant>,
+    /// A signal to sweep is on its way.
+    pub(super) signalled: bool,
+    pub(super) closed: bool,
+    pub(super) handles: Vec<JoinHandle<()>>,
+    /// Callers that wait until no thread is left, and then join them.
+    pub(super) waiting: usize,
+}
+
+impl State {
+    pub(super) fn begin(&mut self, urgent: bool) -> (Instant, u64) {
+        self.jobs += 1;
+        let now = real_now();
+        let job = (now, self.jobs);
+        self.running.insert(job);
+        if !urgent {
+            self.running_rest += 1;
+            self.progressed = Some(now);
+        }
+        job
+    }
+
+    pub(super) fn end(&mut self, job: (Instant, u64), urgent: bool) {
+        self.running.remove(&job);
+        if !urgent {
+            self.running_rest -= 1;
+            self.progressed = Some(real_now());
+        }
+    }
+
+    /// How many threads to start so that [`FEW`] make progress on `queued` jobs.
+    pub(super) fn missing(&self, queued: usize, now: Instant) -> usize {
+        let stuck = (self.running.iter()).take_while(|(since, _)| *since + STUCK_AFTER <= now);
+        let progressing = self.workers.saturating_sub(stuck.count());
+        let missing = FEW.saturating_sub(progressing).min(queued);
+        let most = match self.standstill_at() {
+            Some(at) if at <= now => self.running_rest + FEW,
+            _ => MANY,
+        };
+        let idle = self.workers.saturating_sub(self.running.len());
+        missing.min(most.saturating_sub(self.running_rest + idle))
+    }
+
+    /// With [`MANY`] threads at work: when they count as standing still, unless a job begins or ends before.
+    pub(super) fn standstill_at(&self) -> Option<Instant> {
+        let progressed = self.progressed.filter(|_| self.running_rest >= MANY);
+        progressed.map(|progressed| progressed + STANDSTILL)
+    }
+
+    /// When the collector should look for stuck workers again.
+    pub(super) fn look_again(&self, now: Instant) -> Instant {
+        let soon = now + STUCK_AFTER;
+        self.standstill_at().map_or(soon, |at| at.max(soon))
+    }
+
+    pub(super) fn all_gone(&self) -> bool {
+        self.workers == 0 && !self.collecting
+    }
+}

@@ -1,0 +1,377 @@
+//! The threads of a pool: one collector, and a few workers that run its hooks. [`threads`](super::threads)
+//! decides how many.
+//!
+//! # How a job finds its worker
+//!
+//! A worker without a job waits on the channel `handoff`. A submitter that finds one free claims it
+//! (`free -= 1`) and sends the job there, so that a claimed worker always gets exactly one message. A job
+//! that no free worker takes goes to `urgent` or `rest`. Workers that finish a job receive from those two
+//! under the lock, urgent jobs first.
+
+use super::threads::{IDLE_TIMEOUT, STUCK_AFTER, State};
+use crate::clock::real_now;
+use crate::foreign::guarded;
+use crate::sync::outer::channel::{Receiver, Sender, recv_by, unbounded};
+use crate::sync::outer::thread::{Builder, JoinHandle, ThreadId, current};
+use crate::sync::outer::{Mutex, MutexGuard};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The periodic work of the collector thread.
+pub(crate) trait Collector: Send + Sync + 'static {
+    /// Does what is due and returns when the next thing is.
+    fn collect(&self) -> Option<Instant>;
+}
+
+/// A message to a worker that waits.
+enum Job {
+    Run { work: Work, urgent: bool },
+    /// The pool is closed.
+    End,
+}
+
+/// A message to the collector.
+enum Signal {
+    /// Sweep now.
+    Sweep,
+    /// The deadline, or the number of those who keep the collector, has changed.
+    Recheck,
+}
+
+struct Channel<T> {
+    sender: Sender<T>,
+    receiver: Receiver<T>,
+}
+
+impl<T> Default for Channel<T> {
+    fn default() -> Self {
+        let (sender, receiver) = unbounded();
+        Self { sender, receiver }
+    }
+}
+
+impl<T> Channel<T> {
+    fn send(&self, message: T) {
+        // A channel that holds its own receiver is never disconnected.
+        let _ = self.sender.send(message);
+    }
+}
+
+pub(crate) struct WorkerPool {
+    name: Arc<str>,
+    state: Mutex<State>,
+    /// To workers that wait.
+    handoff: Channel<Job>,
+    /// Jobs that no worker waited for. Used under the lock only.
+    urgent: Channel<Work>,
+    rest: Channel<Work>,
+    /// To the collector.
+    signals: Channel<Signal>,
+    /// To callers of [`wait_gone`](Self::wait_gone): the last thread has ended.
+    gone: Channel<()>,
+}
+
+impl WorkerPool {
+    pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            state: Mutex::default(),
+            handoff: Channel::default(),
+            urgent: Channel::default(),
+            rest: Channel::default(),
+            signals: Channel::default(),
+            gone: Channel::default(),
+        })
+    }
+
+    /// Starts the collector.
+    pub(crate) fn start(self: &Arc<Self>, collector: Arc<dyn Collector>) -> io::Result<()> {
+        self.state.lock().collecting = true;
+        let pool = Arc::clone(self);
+        let started = self.spawn("collector", move || pool.run_collector(&*collector));
+        if started.is_err() {
+            self.state.lock().collecting = false;
+        }
+        started
+    }
+
+    // ---- jobs ----------------------------------------------------------------------------------
+
+    /// Runs this job on a worker. `urgent`: somebody waits for it.
+    pub(crate) fn submit(self: &Arc<Self>, urgent: bool, work: impl FnOnce() + Send + 'static) {
+        let work: Work = Box::new(work);
+        let mut state = self.state.lock();
+        if state.free > 0 {
+            state.free -= 1;
+            self.handoff.send(Job::Run { work, urgent });
+            return;
+        }
+        match urgent {
+            true => self.urgent.send(work),
+            false => self.rest.send(work),
+        }
+        let now = real_now();
+        if urgent || state.missing(self.rest.receiver.len(), now) > 0 {
+            // Counted before the lock is free, so that the collector does not take the job for stranded.
+            state.workers += 1;
+            drop(state);
+            self.spawn_worker();
+        } else {
+            let due = state.look_again(now);
+            self.set_due(&mut state, due);
+        }
+    }
+
+    /// The next job that no worker waited for, and whether it is urgent. Under the lock, so that a job is
+    /// pending exactly as long as it is in its channel.
+    fn next_pending(&self) -> Option<(Work, bool)> {
+        let urgent = self.urgent.receiver.try_recv().ok();
+        let urgent = urgent.map(|work| (work, true));
+        urgent.or_else(|| Some((self.rest.receiver.try_recv().ok()?, false)))
+    }
+
+    fn has_pending(&self) -> bool {
+        !self.urgent.receiver.is_empty() || !self.rest.receiver.is_empty()
+    }
+
+    /// Starts a worker that `workers` counts already. If the system refuses, the collector runs the job, or
+    /// this thread does.
+    fn spawn_worker(self: &Arc<Self>) {
+        let pool = Arc::clone(self);
+        let Err(error) = self.spawn("worker", move || pool.run_worker()) else {
+            return;
+        };
+        guarded(|| {
+            tracing::warn!(target: "conpool", pool = &*self.name, %error, "no thread to be had");
+        });
+        let mut state = self.state.lock();
+        state.workers -= 1;
+        if state.collecting {
+            // Other workers may be alive, but each may be in a hook that hangs.
+            state.refused += 1;
+            self.signal_sweep(&mut state);
+            return;
+        }
+        while state.workers == 0 {
+            let Some((work, _)) = self.next_pending() else {
+                break;
+            };
+            drop(state);
+            guarded(work);
+            state = self.state.lock();
+        }
+    }
+
+    fn spawn(&self, role: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let name = format!("{}-{role}", self.name);
+        let builder = Builder::new().name(name);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the one place that starts threads"
+        )]
+        let handle = builder.spawn(body)?;
+        let mut state = self.state.lock();
+        let handles = std::mem::take(&mut state.handles);
+        let (ended, alive) = handles.into_iter().partition(JoinHandle::is_finished);
+        state.handles = alive;
+        state.handles.push(handle);
+        drop(state);
+        join(ended);
+        Ok(())
+    }
+
+    fn run_worker(&self) {
+        let mut state = self.state.lock();
+        while let Some((work, urgent)) = self.next_job(&mut state) {
+            let job = state.begin(urgent);
+            drop(state);
+            guarded(work);
+            state = self.state.lock();
+            state.end(job, urgent);
+        }
+        state.workers -= 1;
+        if state.closed && state.collecting {
+            // The collector stays only as long as a job may need it.
+            self.signals.send(Signal::Recheck);
+        }
+        self.leave(state);
+    }
+
+    /// Waits for a job; `None` if this worker should end.
+    fn next_job<'a>(&'a self, state: &mut MutexGuard<'a, State>) -> Option<(Work, bool)> {
+        if let Some(job) = self.next_pending() {
+            return Some(job);
+        }
+        if state.closed {
+            return None;
+        }
+        state.free += 1;
+        loop {
+            let limit = real_now().checked_add(IDLE_TIMEOUT);
+            let message = MutexGuard::unlocked(state, || recv_by(&self.handoff.receiver, limit));
+            match message {
+                Some(Job::Run { work, urgent }) => return Some((work, urgent)),
+                Some(Job::End) => return None,
+                None if state.free > 0 => {
+                    state.free -= 1;
+                    return None;
+                }
+                // A submitter has claimed this worker at the last moment: the message is there.
+                None => {}
+            }
+        }
+    }
+
+    /// The end of every thread.
+    fn leave(&self, mut state: MutexGuard<'_, State>) {
+        if !state.all_gone() {
+            return;
+        }
+        for _ in 0..state.waiting {
+            self.gone.send(());
+        }
+        if state.closed && state.waiting == 0 {
+            // Perhaps nobody will ever wait, and a thread that is not joined keeps its stack.
+            let handles = std::mem::take(&mut state.handles);
+            drop(state);
+            join(handles);
+        }
+    }
+
+    // ---- the collector -------------------------------------------------------------------------
+
+    fn run_collector(self: &Arc<Self>, collector: &dyn Collector) {
+        loop {
+            let mut next = None;
+            guarded(|| next = collector.collect());
+            self.run_stranded();
+            let mut state = self.state.lock();
+            if state.closed && !self.has_pending() {
+                state.collecting = false;
+                self.leave(state);
+                return;
+            }
+            state.due = [state.due, next].into_iter().flatten().min();
+            while !(state.signalled || state.closed && !self.has_pending()) {
+                let due = state.due;
+                let receive = || recv_by(&self.signals.receiver, due);
+                match MutexGuard::unlocked(&mut state, receive) {
+                    Some(Signal::Recheck) => {}
+                    Some(Signal::Sweep) | None => break,
+                }
+            }
+            // The sweep that follows answers every signal that was sent before.
+            while self.signals.receiver.try_recv().is_ok() {}
+            state.signalled = false;
+            state.due = None;
+        }
+    }
+
+    /// Runs the jobs that got no thread, and starts workers in place of stuck ones.
+    fn run_stranded(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        while state.workers == 0 || state.refused > 0 {
+            let Some((work, _)) = self.next_pending() else {
+                break;
+            };
+            state.refused = state.refused.saturating_sub(1);
+            drop(state);
+            guarded(work);
+            state = self.state.lock();
+        }
+        state.refused = 0;
+        let queued = self.rest.receiver.len();
+        if queued == 0 {
+            return;
+        }
+        let now = real_now();
+        let more = state.missing(queued, now);
+        let due = match more {
+            0 => state.look_again(now),
+            _ => now + STUCK_AFTER,
+        };
+        self.set_due(&mut state, due);
+        state.workers += more;
+        drop(state);
+        (0..more).for_each(|_| self.spawn_worker());
+    }
+
+    /// Has the collector sweep at `due` at the latest.
+    pub(crate) fn wake_by(&self, due: Instant) {
+        self.set_due(&mut self.state.lock(), due);
+    }
+
+    fn set_due(&self, state: &mut State, due: Instant) {
+        if state.due.is_none_or(|planned| due < planned) {
+            state.due = Some(due);
+            self.signals.send(Signal::Recheck);
+        }
+    }
+
+    /// Has the collector sweep now. False once the pool is closed.
+    pub(crate) fn wake(&self) -> bool {
+        let mut state = self.state.lock();
+        self.signal_sweep(&mut state);
+        !state.closed
+    }
+
+    fn signal_sweep(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.signalled, true) {
+            self.signals.send(Signal::Sweep);
+        }
+    }
+
+    // ---- the end -------------------------------------------------------------------------------
+
+    /// Lets every thread end as soon as it has nothing to do.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        for _ in 0..std::mem::take(&mut state.free) {
+            self.handoff.send(Job::End);
+        }
+        self.signals.send(Signal::Recheck);
+    }
+
+    /// Waits until no thread is left; false at the deadline.
+    pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        let mut in_time = true;
+        while in_time && !state.all_gone() {
+            let gone = || recv_by(&self.gone.receiver, deadline).is_some();
+            in_time = MutexGuard::unlocked(&mut state, gone);
+        }
+        state.waiting -= 1;
+        if !state.all_gone() {
+            return false;
+        }
+        let handles = std::mem::take(&mut state.handles);
+        drop(state);
+        join(handles);
+        true
+    }
+}
+
+/// Joins threads that have left: only the system's part of their end remains, some microseconds.
+fn join(handles: Vec<JoinHandle<()>>) {
+    let me: ThreadId = current().id();
+    let others = handles
+        .into_iter()
+        .filter(|handle| handle.thread().id() != me);
+    for handle in others {
+        // No thread of the pool lets a panic out, so an error has nothing to tell.
+        drop(handle.join());
+    }
+}
+
+impl std::fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerPool")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
