@@ -1,7 +1,7 @@
 //! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
 
 use super::pooled::Freshness;
-use super::tend::PoolCollector;
+use crate::shared::collector::PoolCollector;
 use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, RejectReason, Slot, Stamp};

@@ -6,29 +6,18 @@
 //! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
 
 mod admin;
-mod backoff;
-mod check;
 mod checkin;
 mod checkout;
+mod collector;
 mod create;
-mod evict;
+mod check;
 mod group;
 mod health;
 mod hooks;
 mod leaks;
 mod log;
-mod outcome;
-mod overdue;
 mod pooled;
-mod prime;
-mod probe;
-mod refill;
-mod seek;
 mod snapshot;
-mod standby;
-mod tend;
-mod usage;
-mod validate;
 
 pub(crate) use checkin::check_in;
 pub(crate) use checkout::{Found, GetTimeout};
@@ -46,11 +35,11 @@ use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::exec::{Executor, WorkerPool};
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
-use backoff::BackoffState;
+use create::backoff::BackoffState;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
-use probe::Probe;
+use create::probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,7 +113,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// Of all keys together, where this is one of many: their events carry one name.
     next_id: Arc<AtomicU64>,
     meter: Meter,
-    sweep_state: Mutex<tend::SweepState>,
+    sweep_state: Mutex<collector::SweepState>,
     /// Slots whose connections have come off standby since the last round, or were in use then.
     off_standby: Mutex<Vec<u32>>,
     /// Fields are dropped in their order, so these are the last references.

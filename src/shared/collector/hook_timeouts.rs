@@ -1,8 +1,8 @@
 //! Hooks that outlive their timeouts: their slots are freed, their threads are on their own.
 
-use super::create::Failed;
-use super::pooled::span;
-use super::{PoolState, Shared};
+use crate::shared::create::Failed;
+use crate::shared::pooled::span;
+use crate::shared::{PoolState, Shared};
 use crate::engine::{Job, JobKind, Opened};
 use crate::error::Cause;
 use crate::foreign::{Caught, guarded};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
-    pub(super) fn abandon_overdue_hooks(self: &Arc<Self>, now: Instant) {
+    pub(in crate::shared) fn abandon_overdue_hooks(self: &Arc<Self>, now: Instant) {
         let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let overdue: Vec<u64> = {
             let state = self.engine.lock();
@@ -77,7 +77,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// When the next hook has taken too long, or a waiter should look for something else, or a create
     /// may be tried again.
-    pub(super) fn next_deadline(&self, state: &PoolState<M>, now: Instant) -> Option<Instant> {
+    pub(in crate::shared) fn next_deadline(&self, state: &PoolState<M>, now: Instant) -> Option<Instant> {
         let deadlines = state.jobs().filter_map(|(_, job)| job.deadline);
         let patience = state
             .jobs()

@@ -1,37 +1,37 @@
 //! How connections go: counted first, then disposed exactly once, off every caller's path.
 
-use super::pooled::{PooledConnection, span};
-use super::{Entry, PoolCheckout, Shared};
+use crate::shared::pooled::{PooledConnection, span};
+use crate::shared::{Entry, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{DisposePermit, Evicted, RejectReason};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub(super) type PoolEvicted<M> = Evicted<Entry<M>, super::Err<M>>;
-type PoolDisposePermit<M> = DisposePermit<Entry<M>, super::Err<M>>;
+pub(in crate::shared) type PoolEvicted<M> = Evicted<Entry<M>, crate::shared::Err<M>>;
+type PoolDisposePermit<M> = DisposePermit<Entry<M>, crate::shared::Err<M>>;
 
 impl<M: ConnectionManager> Shared<M> {
     /// Ends a connection that is out of its slot.
     #[cold]
-    pub(super) fn evict(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
+    pub(in crate::shared) fn evict(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
         self.count_reason(reason);
         self.evict_counted(checkout, reason);
     }
 
-    pub(super) fn count_reason(&self, reason: EvictReason) {
+    pub(in crate::shared) fn count_reason(&self, reason: EvictReason) {
         self.meter.evictions[reason.index()].fetch_add(1, Relaxed);
     }
 
     /// Like [`evict`](Self::evict), for one that is counted already.
-    pub(super) fn evict_counted(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
+    pub(in crate::shared) fn evict_counted(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
         self.dispose_later(self.engine.begin_dispose(checkout, real_now()), reason);
     }
 
     /// Ends a connection that the engine would not take back. Whoever counted on it looks for something
     /// else.
     #[cold]
-    pub(super) fn evict_rejected(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: RejectReason) {
+    pub(in crate::shared) fn evict_rejected(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: RejectReason) {
         let reason = match reason {
             RejectReason::Closed => EvictReason::Closed,
             RejectReason::Cleared => EvictReason::Cleared,
@@ -60,7 +60,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Counts and reports an eviction of a connection that has no slot any more.
-    pub(super) fn count_eviction(
+    pub(in crate::shared) fn count_eviction(
         &self,
         pooled: &PooledConnection<M>,
         uses: u64,
@@ -99,13 +99,13 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The hook itself. A panic in it ends the connection all the same.
-    pub(super) fn run_dispose(&self, pooled: Box<PooledConnection<M>>) {
+    pub(in crate::shared) fn run_dispose(&self, pooled: Box<PooledConnection<M>>) {
         let PooledConnection { connection, .. } = *pooled;
         let _reported = self.call("dispose", |manager| manager.dispose(connection));
     }
 
     /// Has the collector look at once, if there is one.
-    pub(super) fn wake_collector(&self) {
+    pub(in crate::shared) fn wake_collector(&self) {
         self.executor.wake();
     }
 }

@@ -1,9 +1,9 @@
 //! A checkout that is not warm: looks, queues, waits, until there is an outcome.
 
-use super::checkout::{GetResult, Request};
-use super::create::{Failed, Purpose};
-use super::validate::Validated;
-use super::{Failure, PoolCheckout, PoolWaiter, Shared};
+use crate::shared::checkout::{GetResult, Request};
+use crate::shared::create::{Failed, Purpose};
+use crate::shared::checkout::validate::Validated;
+use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, WaitResult, Waiter};
 use crate::error::GetError;
 use crate::{ConnectionManager, EvictReason};
@@ -17,7 +17,7 @@ enum Enqueued<M: ConnectionManager> {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Everything beyond the warm way: looks, queues, waits, until there is an outcome.
-    pub(super) fn get_queued(
+    pub(in crate::shared) fn get_queued(
         self: &Arc<Self>,
         request: &Request,
         mut found: Option<PoolCheckout<M>>,
@@ -184,7 +184,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// More callers blocked than may be, beyond what is on its way to them.
-    fn is_saturated(&self, state: &super::PoolState<M>) -> bool {
+    fn is_saturated(&self, state: &crate::shared::PoolState<M>) -> bool {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;
         };

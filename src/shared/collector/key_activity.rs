@@ -1,8 +1,8 @@
 //! Whether the key of a pool in a keyed pool is used: `min_idle` lapses when it was not for as long as a
 //! connection may idle, and a pool with nothing open is let go.
 
-use super::Shared;
-use super::tend::{NextWake, SweepState};
+use crate::shared::Shared;
+use crate::shared::collector::{NextWake, SweepState};
 use crate::ConnectionManager;
 use crate::clock::real_now;
 use crate::engine::Stamp;
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// What a pass remembers.
 #[derive(Default)]
-pub(super) struct KeyActivity {
+pub(in crate::shared) struct KeyActivity {
     uses: u64,
     /// When it was last used, as far as is known; None before the first pass.
     seen: Option<u64>,
@@ -18,14 +18,14 @@ pub(super) struct KeyActivity {
 
 impl<M: ConnectionManager> Shared<M> {
     /// A checkout ends out of the ordinary: perhaps its connection does not come back to tell when.
-    pub(super) fn record_use_end(&self, now: u64) {
+    pub(in crate::shared) fn record_use_end(&self, now: u64) {
         if self.group.is_some() {
             self.used_at.fetch_max(now, Relaxed);
         }
     }
 
     /// Looks at the slots, for a pass of the collector; says when to look again.
-    pub(super) fn update_key_activity(
+    pub(in crate::shared) fn update_key_activity(
         &self,
         sweep_state: &mut SweepState,
         now: u64,
@@ -63,14 +63,14 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A connection is used for the first time: if `min_idle` has lapsed, it holds again.
-    pub(super) fn renew_min_idle(&self) {
+    pub(in crate::shared) fn renew_min_idle(&self) {
         if self.group.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
             self.wake_collector();
         }
     }
 
     /// Not used for as long as a connection may idle, nor told to pause by its backend.
-    pub(super) fn is_unused(&self) -> bool {
+    pub(in crate::shared) fn is_unused(&self) -> bool {
         let now = self.ticker.tick();
         let paused = self.engine.lock().paused_until;
         if paused.is_some_and(|until| until > real_now()) {

@@ -7,9 +7,9 @@
 //! [`REFILL_INTERVAL`] while there are checkouts; when there are none any more it sets a bit in the gate, which
 //! makes the next checkout ring, and sleeps for good. Pools without `min_idle` never do this.
 
-use super::create::Purpose;
-use super::tend::{NextWake, SweepActions, SweepState};
-use super::{PoolCheckout, PoolState, Shared};
+use crate::shared::create::Purpose;
+use crate::shared::collector::{NextWake, SweepActions, SweepState};
+use crate::shared::{PoolCheckout, PoolState, Shared};
 use crate::engine::{CreateReason, Now, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const REFILL_INTERVAL: Duration = Duration::from_millis(20);
 impl<M: ConnectionManager> Shared<M> {
     /// An expired connection that min_idle needs: its replacement comes first where there is room. True
     /// if it is to stay until then. `idle_or_coming`: how many are idle or on their way, updated here.
-    pub(super) fn replace_expired(
+    pub(in crate::shared) fn replace_expired(
         &self,
         sweep_state: &mut SweepState,
         slot: u32,
@@ -58,7 +58,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The attempt to replace the connection in this slot is over, well or not.
-    pub(super) fn evict_replaced(self: &Arc<Self>, slot: u32) {
+    pub(in crate::shared) fn evict_replaced(self: &Arc<Self>, slot: u32) {
         let now = self.now();
         let mut found = SweepActions::new();
         {
@@ -82,7 +82,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// How many idle connections are missing, beyond those under way. Below zero, so many of those
     /// under way are not wanted any more; zero while no more should be begun.
-    pub(super) fn refill_deficit(&self, state: &PoolState<M>, now: u64) -> isize {
+    pub(in crate::shared) fn refill_deficit(&self, state: &PoolState<M>, now: u64) -> isize {
         let min_idle = self.min_idle.load(Relaxed);
         if min_idle == 0 || state.suspended || state.closed || self.building.load(Acquire) {
             return -isize::from(min_idle == 0 || state.closed);
@@ -93,13 +93,13 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// How many are idle, of those that min_idle needs, or on their way there from a create or a check.
     /// Counted under one lock, under which each of them goes from the one to the other.
-    pub(super) fn idle_or_coming(&self, state: &PoolState<M>, now: u64) -> usize {
+    pub(in crate::shared) fn idle_or_coming(&self, state: &PoolState<M>, now: u64) -> usize {
         self.live_idle(now, self.min_idle.load(Relaxed)) + state.jobs_without_waiter()
     }
 
     /// Too few are idle, but only because others are in use, and only since a moment ago. Most checkouts
     /// are over by the next look, and nothing has to be opened for them.
-    pub(super) fn shortage_may_pass(
+    pub(in crate::shared) fn shortage_may_pass(
         &self,
         sweep_state: &mut SweepState,
         now: Now,
@@ -119,7 +119,7 @@ impl<M: ConnectionManager> Shared<M> {
         early
     }
 
-    pub(super) fn refill(&self, now: Now, found: &mut SweepActions<M>) {
+    pub(in crate::shared) fn refill(&self, now: Now, found: &mut SweepActions<M>) {
         let mut state = self.engine.lock();
         let mut missing = self.refill_deficit(&state, now.tick);
         while missing > 0 && state.may_create(now.real) {
@@ -134,7 +134,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    pub(super) fn update_wake_on_checkout(
+    pub(in crate::shared) fn update_wake_on_checkout(
         &self,
         sweep_state: &mut SweepState,
         now: Instant,
@@ -158,7 +158,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A checkout in a pool whose collector asked to hear of it.
     #[cold]
-    pub(super) fn checkout_wakes_collector(&self) {
+    pub(in crate::shared) fn checkout_wakes_collector(&self) {
         if self.engine.set_wake_collector(false) {
             self.wake_collector();
         }

@@ -1,8 +1,8 @@
 //! How a checkout ends, and what its caller is told.
 
-use super::checkout::Request;
-use super::create::Failed;
-use super::{Failure, PoolCheckout, Shared};
+use crate::shared::checkout::Request;
+use crate::shared::create::Failed;
+use crate::shared::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{JobKind, this_thread};
 use crate::error::{Cause, GetError, Phase, Timeout};
@@ -13,12 +13,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What was there may hold the last reference to an error of the user's.
-pub(super) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
+pub(in crate::shared) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
     drop(Caught::new(timeout.last.replace(cause)));
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    pub(super) fn record_wait(
+    pub(in crate::shared) fn record_wait(
         &self,
         checkout: PoolCheckout<M>,
         request: &Request,
@@ -31,7 +31,7 @@ impl<M: ConnectionManager> Shared<M> {
         checkout
     }
 
-    pub(super) fn get_error(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
+    pub(in crate::shared) fn get_error(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
         let pool = Arc::clone(&self.name);
         match failure {
             Failure::Closed => GetError::Closed { pool },
@@ -54,13 +54,13 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a caller is told at once while the backend is down.
-    pub(super) fn outage_error(&self, now: Instant) -> Option<GetError<M::Error>> {
+    pub(in crate::shared) fn outage_error(&self, now: Instant) -> Option<GetError<M::Error>> {
         Some(self.get_error(self.outage_failure(now)?.failure()))
     }
 
     /// With `fail_fast`: the last connection may just have gone while creates fail, and whoever waited for it
     /// does not wait for the recovery.
-    pub(super) fn fail_all_in_outage(self: &Arc<Self>) {
+    pub(in crate::shared) fn fail_all_in_outage(self: &Arc<Self>) {
         if self.config.fail_fast {
             if let Some(failed) = self.outage_failure(real_now()) {
                 self.fail_all(&failed);
@@ -82,7 +82,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// The deadline has passed: says what stood in the way.
-    pub(super) fn timeout(
+    pub(in crate::shared) fn timeout(
         &self,
         since: Instant,
         deadline: Option<Instant>,
@@ -136,7 +136,7 @@ impl<M: ConnectionManager> Shared<M> {
         timeout
     }
 
-    pub(super) fn timeout_error(&self, request: &Request, waited: bool) -> GetError<M::Error> {
+    pub(in crate::shared) fn timeout_error(&self, request: &Request, waited: bool) -> GetError<M::Error> {
         if self.engine.lock().closed {
             return self.get_error(Failure::Closed);
         }

@@ -1,7 +1,9 @@
 //! The way of a connection back: the guard's drop, discard and detach.
 
-use super::pooled::{Flag, Freshness, Held, span};
-use super::{PoolCheckout, PoolEngine, Shared};
+pub(in crate::shared) mod evict;
+
+use crate::shared::pooled::{Flag, Freshness, Held, span};
+use crate::shared::{PoolCheckout, PoolEngine, Shared};
 use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
@@ -121,7 +123,7 @@ fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Brings a connection back through the lock, idle since this tick.
-    pub(super) fn return_through_lock(
+    pub(in crate::shared) fn return_through_lock(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,
         idle_since: u64,
@@ -134,7 +136,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Brings back a connection that was only looked at: it has been idle as long as before.
-    pub(super) fn put_back(self: &Arc<Self>, checkout: PoolCheckout<M>) {
+    pub(in crate::shared) fn put_back(self: &Arc<Self>, checkout: PoolCheckout<M>) {
         let idle_since = checkout.idle_since;
         self.return_through_lock(checkout, idle_since);
     }

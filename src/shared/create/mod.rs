@@ -1,8 +1,12 @@
 //! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
 
-use super::evict::PoolEvicted;
-use super::pooled::{Freshness, PooledConnection};
-use super::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolReturnResult, PoolState, Shared};
+pub(in crate::shared) mod backoff;
+pub(in crate::shared) mod initial;
+pub(in crate::shared) mod probe;
+
+use crate::shared::checkin::evict::PoolEvicted;
+use crate::shared::pooled::{Freshness, PooledConnection};
+use crate::shared::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolReturnResult, PoolState, Shared};
 use crate::clock::real_now;
 use crate::engine::RejectReason;
 use crate::error::Cause;
@@ -16,7 +20,7 @@ use std::time::Instant;
 
 /// Why a create was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(in crate::shared) enum Purpose {
     /// For somebody who waits.
     Waiter,
     /// For min_idle.
@@ -28,14 +32,14 @@ pub(super) enum Purpose {
 }
 
 /// A create that did not bring a connection.
-pub(super) struct Failed<E> {
-    pub(super) cause: Caught<Cause<E>>,
-    pub(super) transient: bool,
+pub(in crate::shared) struct Failed<E> {
+    pub(in crate::shared) cause: Caught<Cause<E>>,
+    pub(in crate::shared) transient: bool,
 }
 
 impl<E> Failed<E> {
     /// What a caller is told who need not wait any longer.
-    pub(super) fn failure(&self) -> Failure<E> {
+    pub(in crate::shared) fn failure(&self) -> Failure<E> {
         match &*self.cause {
             Cause::Panicked { hook, message } => Failure::Panicked {
                 hook,
@@ -63,14 +67,14 @@ enum Installed<M: ConnectionManager> {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Starts a create on a thread of the pool.
-    pub(super) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
+    pub(in crate::shared) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
         let shared = Arc::clone(self);
         (self.executor).submit(true, move || shared.create(permit, purpose));
     }
 
     /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
     /// to whom it concerns.
-    pub(super) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
+    pub(in crate::shared) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
         if let Ok(Some(checkout)) = self.run_create(permit, purpose) {
             // A refill in a pool without threads.
             let idle_since = checkout.idle_since;
@@ -87,7 +91,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Runs `create`. In a pool with threads the connection is handed over at once; without, it is
     /// the caller's. None: handed over, not needed any more, or too late.
-    pub(super) fn run_create(
+    pub(in crate::shared) fn run_create(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
         purpose: Purpose,
@@ -119,33 +123,25 @@ impl<M: ConnectionManager> Shared<M> {
             return Ok(None);
         };
         self.wake_by(deadline);
-        let result = self.call("create", ConnectionManager::create);
-        match result {
-            Ok(Ok(connection)) => Ok(self.create_succeeded(permit, connection, generation, since)),
-            Ok(Err(error)) => {
-                let error = Arc::new(error);
-                let transient = self.ask_transient(&error);
-                let cause = Caught::new(Cause::Create(Arc::clone(&error)));
-                self.create_failed(
-                    Some((permit, purpose)),
-                    since,
-                    Failed { cause, transient },
-                    error,
-                )
-            }
-            Err(message) => {
-                let error: Arc<dyn Error + Send + Sync> = Arc::from(Box::from(message.clone()));
-                let hook = "create";
-                let cause = Caught::new(Cause::Panicked { hook, message });
-                let transient = false;
-                self.create_failed(
-                    Some((permit, purpose)),
-                    since,
-                    Failed { cause, transient },
-                    error,
-                )
-            }
-        }
+        let (cause, transient, error): (_, _, Arc<dyn Error + Send + Sync>) =
+            match self.call("create", ConnectionManager::create) {
+                Ok(Ok(connection)) => {
+                    return Ok(self.create_succeeded(permit, connection, generation, since));
+                }
+                Ok(Err(error)) => {
+                    let error = Arc::new(error);
+                    let transient = self.ask_transient(&error);
+                    (Cause::Create(Arc::clone(&error)), transient, error)
+                }
+                Err(message) => {
+                    let error = Arc::from(Box::from(message.clone()));
+                    let hook = "create";
+                    (Cause::Panicked { hook, message }, false, error)
+                }
+            };
+        let cause = Caught::new(cause);
+        let failed = Failed { cause, transient };
+        self.create_failed(Some((permit, purpose)), since, failed, error)
     }
 
     fn create_succeeded(
@@ -206,7 +202,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A new node around a connection.
-    pub(super) fn pooled(
+    pub(in crate::shared) fn pooled(
         self: &Arc<Self>,
         connection: M::Connection,
         created: u64,
@@ -214,7 +210,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> Box<PooledConnection<M>> {
         let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
             // Shortened, never lengthened: the limit holds, and a batch does not end together.
-            let member = self.config.lifetime_jitter * super::backoff::random_unit();
+            let member = self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
             lifetime - (lifetime as f64 * member) as u64
         });
         let name = match &self.observer {
@@ -240,7 +236,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Accounts for a create that failed, and ends it. Err, unless the pool had given up on it already.
     /// The head waiter is told of a failure that waiting cannot mend.
-    pub(super) fn create_failed<T>(
+    pub(in crate::shared) fn create_failed<T>(
         self: &Arc<Self>,
         permit: Option<(PoolPermit<M>, Purpose)>,
         since: Instant,
@@ -296,7 +292,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// With `fail_fast`: all who wait are told of a failure that no permit ends.
-    pub(super) fn fail_all(self: &Arc<Self>, failed: &Failed<M::Error>) {
+    pub(in crate::shared) fn fail_all(self: &Arc<Self>, failed: &Failed<M::Error>) {
         if !self.config.fail_fast {
             return;
         }
@@ -321,7 +317,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
     /// waiter however young.
-    pub(super) fn return_connection(
+    pub(in crate::shared) fn return_connection(
         self: &Arc<Self>,
         checkout: PoolCheckout<M>,
         idle_since: u64,
@@ -333,7 +329,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Does what handing a connection back left to be done.
-    pub(super) fn run_returned(self: &Arc<Self>, returned: PoolReturnResult<M>) {
+    pub(in crate::shared) fn run_returned(self: &Arc<Self>, returned: PoolReturnResult<M>) {
         match returned {
             Ok(actions) => self.run(actions),
             Err((evicted, reason)) => self.evict_rejected(evicted, reason),

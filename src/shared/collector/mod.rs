@@ -5,10 +5,16 @@
 //! `sweep()` returns after the evictions of a pass that was under way have been counted too. Hooks
 //! and observers are called after the pass has let go of its own lock.
 
-use super::create::Purpose;
-use super::pooled::{Freshness, span};
-use super::{PoolCheckout, PoolPermit, PoolReturnResult, Shared};
-use crate::engine::{BACKGROUND_CHECKS, CheckFor, Now, Slot, Stamp};
+pub(in crate::shared) mod hook_timeouts;
+pub(in crate::shared) mod keepalive;
+pub(in crate::shared) mod key_activity;
+pub(in crate::shared) mod refill;
+pub(in crate::shared) mod standby;
+
+use crate::shared::create::Purpose;
+use crate::shared::pooled::{Freshness, span};
+use crate::shared::{PoolCheckout, PoolPermit, PoolReturnResult, Shared};
+use crate::engine::{Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
 use crate::exec::Collector;
 use crate::{ConnectionManager, EvictReason, SweepReport};
@@ -19,40 +25,37 @@ use std::time::{Duration, Instant};
 
 /// The coarse clock lags by up to one timer interrupt: come that much later rather than in vain.
 const CLOCK_LAG: Duration = Duration::from_millis(5);
-/// Keepalive checks of many connections are spread over this part of the interval, its last tenth. HikariCP
-/// varies its keepalive by as much.
-const KEEPALIVE_SPREAD: u64 = 10;
 /// How many slots a call looks at in a pool without a collector.
 const SWEEP_SOME_SLOTS: usize = 2;
 
 /// What passes remember.
 #[derive(Default)]
-pub(super) struct SweepState {
+pub(in crate::shared) struct SweepState {
     /// Slots whose expired connection stays until its replacement is there, with the create that is to
     /// replace it.
-    pub(super) replacing: BTreeMap<u32, u64>,
+    pub(in crate::shared) replacing: BTreeMap<u32, u64>,
     /// Evicted after their replacement came, and not yet reported by a sweep without a collector.
-    pub(super) replaced: usize,
-    pub(super) uses_seen: u64,
+    pub(in crate::shared) replaced: usize,
+    pub(in crate::shared) uses_seen: u64,
     /// Since when fewer connections are idle than min_idle says, only because others are in use.
-    pub(super) short_since: Option<Instant>,
-    pub(super) usage: super::usage::KeyActivity,
+    pub(in crate::shared) short_since: Option<Instant>,
+    pub(in crate::shared) usage: crate::shared::collector::key_activity::KeyActivity,
     /// The tick at which idle connections go on standby next; None before the first look.
-    pub(super) standby_at: Option<u64>,
+    pub(in crate::shared) standby_at: Option<u64>,
     cursor: usize,
 }
 
 /// What a pass found to do once its lock is free.
-pub(super) struct SweepActions<M: ConnectionManager> {
-    pub(super) to_evict: Vec<(PoolCheckout<M>, EvictReason)>,
+pub(in crate::shared) struct SweepActions<M: ConnectionManager> {
+    pub(in crate::shared) to_evict: Vec<(PoolCheckout<M>, EvictReason)>,
     /// What came of putting back those that were not due after all.
-    pub(super) returned: Vec<PoolReturnResult<M>>,
-    pub(super) creates: Vec<(PoolPermit<M>, Purpose)>,
-    pub(super) next: NextWake,
+    pub(in crate::shared) returned: Vec<PoolReturnResult<M>>,
+    pub(in crate::shared) creates: Vec<(PoolPermit<M>, Purpose)>,
+    pub(in crate::shared) next: NextWake,
 }
 
 impl<M: ConnectionManager> SweepActions<M> {
-    pub(super) fn new() -> Self {
+    pub(in crate::shared) fn new() -> Self {
         Self {
             to_evict: Vec::new(),
             returned: Vec::new(),
@@ -64,17 +67,17 @@ impl<M: ConnectionManager> SweepActions<M> {
 
 /// The earliest thing that becomes due, in each reckoning.
 #[derive(Default)]
-pub(super) struct NextWake {
+pub(in crate::shared) struct NextWake {
     tick: Option<u64>,
     real: Option<Instant>,
 }
 
 impl NextWake {
-    pub(super) fn at_tick(&mut self, tick: u64) {
+    pub(in crate::shared) fn at_tick(&mut self, tick: u64) {
         self.tick = Some(self.tick.map_or(tick, |known| known.min(tick)));
     }
 
-    pub(super) fn at(&mut self, real: Instant) {
+    pub(in crate::shared) fn at(&mut self, real: Instant) {
         self.at_opt(Some(real));
     }
 
@@ -83,22 +86,8 @@ impl NextWake {
     }
 }
 
-/// How much earlier than the interval says a connection that was proven alive at this tick is checked:
-/// evenly distributed below `spread`, so that connections that were opened together are not checked
-/// together.
-fn early_by(slot: u32, proven: u64, spread: u64) -> u64 {
-    if spread == 0 {
-        return 0;
-    }
-    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014): neighbouring slots get unlike numbers.
-    let mut mixed = proven ^ (u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) % spread
-}
-
 /// The pool as its collector sees it.
-pub(super) struct PoolCollector<M: ConnectionManager>(pub(super) Arc<Shared<M>>);
+pub(in crate::shared) struct PoolCollector<M: ConnectionManager>(pub(in crate::shared) Arc<Shared<M>>);
 
 impl<M: ConnectionManager> Collector for PoolCollector<M> {
     fn collect(&self) -> Option<Instant> {
@@ -112,7 +101,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.sweep_pass().0
     }
 
-    pub(super) fn sweep_pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
+    pub(in crate::shared) fn sweep_pass(self: &Arc<Self>) -> (SweepReport, Option<Instant>) {
         let now = self.now();
         let counts_due = self.write_counts(now.real, false);
         self.abandon_overdue_hooks(now.real);
@@ -213,17 +202,12 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Asks the collector to come when the pool's clock shows this tick.
-    pub(super) fn wake_at_tick(&self, tick: u64, now: Now) {
+    pub(in crate::shared) fn wake_at_tick(&self, tick: u64, now: Now) {
         self.wake_by(self.real_of(tick, now));
     }
 
-    /// How long a connection may be idle before it is checked, in ticks.
-    fn keepalive(&self) -> Option<u64> {
-        super::limit(*self.keepalive_interval.lock())
-    }
-
     /// A new connection: the collector must not sleep through what becomes due with it.
-    pub(super) fn wake_for_new(&self, expires: u64, now: Now) {
+    pub(in crate::shared) fn wake_for_new(&self, expires: u64, now: Now) {
         let ages = [self.standby_interval(), self.keepalive()];
         let ages = ages
             .into_iter()
@@ -235,7 +219,7 @@ impl<M: ConnectionManager> Shared<M> {
     // ---- connections ---------------------------------------------------------------------------
 
     /// Idle connections that could be handed out, counted up to `enough`.
-    pub(super) fn live_idle(&self, now: u64, enough: usize) -> usize {
+    pub(in crate::shared) fn live_idle(&self, now: u64, enough: usize) -> usize {
         let live = |slot: &&'static Slot<_>| {
             matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() > now
         };
@@ -296,55 +280,11 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Starts the keepalive checks that are due, as many as may run at once; returns how many. The end of
-    /// each calls the collector, which starts the next.
-    fn check_due(
-        self: &Arc<Self>,
-        now: Now,
-        next: &mut NextWake,
-        failed: &Arc<AtomicUsize>,
-    ) -> usize {
-        let Some(interval) = self.keepalive() else {
-            return 0;
-        };
-        // A few are checked beside each other anyway.
-        let spread = match self.engine.lock().open > BACKGROUND_CHECKS {
-            true => interval / KEEPALIVE_SPREAD,
-            false => 0,
-        };
-        let mut started = 0;
-        for slot in self.engine.table.all() {
-            let Stamp::Idle(since) = slot.stamp() else {
-                continue;
-            };
-            if slot.expires() <= now.tick {
-                continue;
-            }
-            let due = || {
-                let proven = since.max(slot.checked());
-                proven.saturating_add(interval - early_by(slot.index(), proven, spread))
-            };
-            let (due_at, is_due) = (due(), || due() <= now.tick);
-            if due_at > now.tick {
-                next.at_tick(due_at);
-            } else if let Some((check, checkout)) =
-                self.take_to_check(slot, now, CheckFor::Pool, is_due)
-            {
-                started += 1;
-                let failed = Arc::clone(failed);
-                self.run_background_check(check, checkout, move |well| {
-                    failed.fetch_add(usize::from(!well), Relaxed);
-                });
-            }
-        }
-        started
-    }
-
     /// Takes an entry out if it is what it seemed to be; true if it is doomed now. Under the lock, so
     /// that one which goes back at once was never missing.
-    pub(super) fn take_if(
+    pub(in crate::shared) fn take_if(
         self: &Arc<Self>,
-        slot: &'static Slot<super::Entry<M>>,
+        slot: &'static Slot<crate::shared::Entry<M>>,
         now: Now,
         reason: EvictReason,
         found: &mut SweepActions<M>,
@@ -386,7 +326,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Evicts what was found and hands on what was put back; returns how many were evicted.
-    pub(super) fn run_sweep_actions(self: &Arc<Self>, found: SweepActions<M>) -> usize {
+    pub(in crate::shared) fn run_sweep_actions(self: &Arc<Self>, found: SweepActions<M>) -> usize {
         let evicted = found.to_evict.len();
         for (checkout, reason) in found.to_evict {
             self.evict(checkout, reason);
@@ -411,7 +351,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// In a pool without a collector: looks at a few slots and evicts what is due there.
-    pub(super) fn sweep_some(self: &Arc<Self>) {
+    pub(in crate::shared) fn sweep_some(self: &Arc<Self>) {
         let now = self.now();
         let mut found = SweepActions::new();
         {

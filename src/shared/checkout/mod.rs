@@ -1,9 +1,13 @@
 //! The way of a connection to a caller.
 
-use super::hooks::is_traced;
-use super::pooled::{Flag, PooledConnection};
-use super::validate::Validated;
-use super::{Entry, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
+pub(in crate::shared) mod outcome;
+pub(in crate::shared) mod slow;
+pub(in crate::shared) mod validate;
+
+use crate::shared::hooks::is_traced;
+use crate::shared::pooled::{Flag, PooledConnection};
+use crate::shared::checkout::validate::Validated;
+use crate::shared::{Entry, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
@@ -39,23 +43,23 @@ impl GetTimeout {
     }
 }
 
-pub(super) type GetResult<M> = Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
+pub(in crate::shared) type GetResult<M> = Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
 
 /// One caller's errand.
-pub(super) struct Request {
-    pub(super) since: Instant,
-    pub(super) deadline: Option<Instant>,
+pub(in crate::shared) struct Request {
+    pub(in crate::shared) since: Instant,
+    pub(in crate::shared) deadline: Option<Instant>,
     /// Waits for nothing at all.
-    pub(super) non_blocking: bool,
+    pub(in crate::shared) non_blocking: bool,
     /// It is a `try_get`, which is not counted among the gets.
     is_try_get: bool,
     /// It has joined the queue.
-    pub(super) has_waited: Cell<bool>,
+    pub(in crate::shared) has_waited: Cell<bool>,
     at: &'static Location<'static>,
 }
 
 impl Request {
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::shared) fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= real_now())
     }
 }
@@ -178,7 +182,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// The last word of the connection's own hook. An error comes with what it was.
     #[inline]
-    pub(super) fn call_on_checkout(
+    pub(in crate::shared) fn call_on_checkout(
         &self,
         connection: &mut M::Connection,
     ) -> Result<(), (EvictReason, Option<Caught<Cause<M::Error>>>)> {
@@ -235,7 +239,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Hands out what an errand has found.
-    pub(super) fn checkout_for(
+    pub(in crate::shared) fn checkout_for(
         self: &Arc<Self>,
         request: &Request,
         checkout: PoolCheckout<M>,
@@ -340,7 +344,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Looks for an idle connection without queueing. `Err` carries one whose check may block.
-    pub(super) fn try_idle(
+    pub(in crate::shared) fn try_idle(
         self: &Arc<Self>,
         request: &Request,
         mut found: Option<PoolCheckout<M>>,

@@ -7,7 +7,7 @@
 //! configured one, and a shorter one while somebody waits. A caller that comes in the middle of a long
 //! pause thus ends it in time, and the pause is long again as soon as nobody waits.
 
-use super::Shared;
+use crate::shared::Shared;
 use crate::{Backoff, ConnectionManager};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn longest_for_waiters(get_timeout: Duration) -> Duration {
     }
 }
 
-pub(super) struct BackoffState {
+pub(in crate::shared) struct BackoffState {
     rule: Backoff,
     longest_for_waiters: Duration,
     failures: u32,
@@ -40,11 +40,11 @@ pub(super) struct BackoffState {
     /// When the latest create that succeeded began: the failure of an older one is old news.
     succeeded: Option<Instant>,
     /// Creates succeed, but on_checkout then fails: only a checkout is a success.
-    pub(super) fails_at_checkout: bool,
+    pub(in crate::shared) fails_at_checkout: bool,
 }
 
 impl BackoffState {
-    pub(super) fn new(rule: Backoff, get_timeout: Duration) -> Self {
+    pub(in crate::shared) fn new(rule: Backoff, get_timeout: Duration) -> Self {
         Self {
             rule,
             longest_for_waiters: longest_for_waiters(get_timeout),
@@ -55,13 +55,13 @@ impl BackoffState {
         }
     }
 
-    pub(super) fn failures(&self) -> u32 {
+    pub(in crate::shared) fn failures(&self) -> u32 {
         self.failures
     }
 }
 
 /// A random number in 0.0..1.0.
-pub(super) fn random_unit() -> f64 {
+pub(in crate::shared) fn random_unit() -> f64 {
     // The standard library's hash keys are random and differ at every call.
     let bits = RandomState::new().hash_one(0u8) >> 11;
     bits as f64 / (1u64 << 53) as f64
@@ -69,7 +69,7 @@ pub(super) fn random_unit() -> f64 {
 
 impl<M: ConnectionManager> Shared<M> {
     /// A create that began at `since` has failed: nobody tries again before the pause is over.
-    pub(super) fn start_backoff(&self, since: Instant, now: Instant) {
+    pub(in crate::shared) fn start_backoff(&self, since: Instant, now: Instant) {
         // The engine's lock inside this one: a success at the same moment must not mix with it.
         let mut backoff = self.backoff.lock();
         let known = backoff.decided.max(backoff.succeeded);
@@ -94,7 +94,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A create that began at `since` has succeeded, or (without) a new connection has passed its first
     /// checkout. Whoever waits because of the pause goes on.
-    pub(super) fn reset_backoff(self: &Arc<Self>, since: Option<Instant>) {
+    pub(in crate::shared) fn reset_backoff(self: &Arc<Self>, since: Option<Instant>) {
         let mut backoff = self.backoff.lock();
         if backoff.fails_at_checkout && since.is_some() {
             return;

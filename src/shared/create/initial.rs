@@ -1,8 +1,8 @@
 //! Building: opens the first connections and waits for them.
 
-use super::create::Purpose;
-use super::outcome::set_last_cause;
-use super::{Failure, PoolCheckout, PoolWaiter, Shared};
+use crate::shared::create::Purpose;
+use crate::shared::checkout::outcome::set_last_cause;
+use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Outcome, WaitResult, Waiter};
@@ -58,7 +58,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// A create has failed, and the build goes on. Said at once and then about once a second, so that a
     /// long `get_timeout` is not a long silence. Called where the failure is counted: the builder sleeps.
-    pub(super) fn warn_that_build_waits(&self, now: Instant, error: &(dyn Error + 'static)) {
+    pub(in crate::shared) fn warn_that_build_waits(&self, now: Instant, error: &(dyn Error + 'static)) {
         {
             let mut warned_at = self.build_warned_at.lock();
             if warned_at.is_some_and(|at| now < at + WARN_INTERVAL) {

@@ -1,9 +1,9 @@
 //! A pool that has nothing open learns of its backend only by a create. While its health is asked for,
 //! one is tried: by the collector for `health`, which waits for nothing, and by `check_health`, which waits.
 
-use super::create::Purpose;
-use super::tend::SweepActions;
-use super::{PoolState, Shared};
+use crate::shared::create::Purpose;
+use crate::shared::collector::SweepActions;
+use crate::shared::{PoolState, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{CreateReason, Now};
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::Instant;
 
 #[derive(Default)]
-pub(super) struct Probe {
+pub(in crate::shared) struct Probe {
     /// The health was asked for: the next pass opens a connection, once the pause is over.
     wanted: AtomicBool,
     /// Callers of `check_health` that wait for a create to end, or for a slot.
@@ -49,7 +49,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Part of a pass: the create that `health` has asked for.
-    pub(super) fn find_probe(&self, now: Now, found: &mut SweepActions<M>) {
+    pub(in crate::shared) fn find_probe(&self, now: Now, found: &mut SweepActions<M>) {
         if !self.probe.wanted.load(Acquire) {
             return;
         }
@@ -68,7 +68,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A create or a dispose has ended, whatever came of it.
-    pub(super) fn hook_ended(&self) {
+    pub(in crate::shared) fn hook_ended(&self) {
         if self.probe.waiting.load(Acquire) > 0 {
             *self.probe.ends.lock() += 1;
             self.probe.ended.notify_all();

@@ -1,8 +1,8 @@
 //! May a connection be handed out? Its age, its health and its own hook have a say.
 
-use super::create::Failed;
-use super::pooled::Freshness;
-use super::{PoolCheckout, Shared};
+use crate::shared::create::Failed;
+use crate::shared::pooled::Freshness;
+use crate::shared::{PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::error::Cause;
 use crate::foreign::Caught;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// What came of a connection that was to be handed out.
-pub(super) enum Validated<M: ConnectionManager> {
+pub(in crate::shared) enum Validated<M: ConnectionManager> {
     Ready(PoolCheckout<M>),
     /// Evicted.
     Evicted,
@@ -26,7 +26,7 @@ pub(super) enum Validated<M: ConnectionManager> {
 impl<M: ConnectionManager> Shared<M> {
     /// May this connection be handed out? `non_blocking`: its caller waits for nothing. `mailed`: it came
     /// by mail, not from a slot.
-    pub(super) fn validate(
+    pub(in crate::shared) fn validate(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,
         impatient: bool,
@@ -109,7 +109,7 @@ impl<M: ConnectionManager> Shared<M> {
             HealthCheck::OnCheckout => true,
             HealthCheck::AfterIdle(window) => {
                 let since = checkout.idle_since.max(checkout.slot.checked());
-                super::limit(Some(window)).is_some_and(|window| now.saturating_sub(since) >= window)
+                crate::shared::limit(Some(window)).is_some_and(|window| now.saturating_sub(since) >= window)
             }
         }
     }

@@ -9,8 +9,8 @@
 //! A warm checkout does no more work for it: it compares the age of what it takes with a limit anyway, and
 //! on standby the limit that it reads is 0.
 
-use super::tend::{SweepActions, SweepState};
-use super::{PoolCheckout, Shared};
+use crate::shared::collector::{SweepActions, SweepState};
+use crate::shared::{PoolCheckout, Shared};
 use crate::engine::{Now, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ const RECENT: usize = 32;
 
 impl<M: ConnectionManager> Shared<M> {
     /// The time from one round of this to the next, in ticks; None where nothing idles out.
-    pub(super) fn standby_interval(&self) -> Option<u64> {
+    pub(in crate::shared) fn standby_interval(&self) -> Option<u64> {
         self.ages.idle.map(|limit| (limit / 4).max(1))
     }
 
     /// Puts every idle connection on standby if it is time, unless min_idle needs them all.
-    pub(super) fn put_on_standby(
+    pub(in crate::shared) fn put_on_standby(
         self: &Arc<Self>,
         sweep_state: &mut SweepState,
         now: Now,
@@ -77,7 +77,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// What a checkout takes that has found this: one that is not on standby, where there is one.
-    pub(super) fn prefer_off_standby(
+    pub(in crate::shared) fn prefer_off_standby(
         self: &Arc<Self>,
         checkout: PoolCheckout<M>,
         now: u64,
@@ -104,7 +104,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// A checkout needs this connection.
-    pub(super) fn take_off_standby(&self, checkout: &mut PoolCheckout<M>) {
+    pub(in crate::shared) fn take_off_standby(&self, checkout: &mut PoolCheckout<M>) {
         if !checkout.slot.is_on_standby() {
             return;
         }
