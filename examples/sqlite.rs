@@ -188,7 +188,7 @@ fn transfer(tx: &SqliteTransaction<'_>, from: i64, to: i64, cents: i64) -> Resul
 
 /// A clerk who falls over in the middle of a transfer; says whether the panic came through.
 fn fall_over(pool: &Pool<SqliteManager>) -> bool {
-    let loud = panic::take_hook();
+    let previous = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let fell = panic::catch_unwind(AssertUnwindSafe(|| {
         pool.transaction(IsolationLevel::Immediate, |tx| -> Result<(), Refused> {
@@ -196,7 +196,7 @@ fn fall_over(pool: &Pool<SqliteManager>) -> bool {
             panic!("the clerk fell over")
         })
     }));
-    panic::set_hook(loud);
+    panic::set_hook(previous);
     fell.is_err_and(|panic| panic.downcast_ref() == Some(&"the clerk fell over"))
 }
 

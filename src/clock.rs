@@ -1,11 +1,10 @@
-//! The only place that reads time.
+//! Reads time; no other module does.
 //!
-//! Ages (idle time, lifetime, how long a connection has been held) are counted in *ticks*:
-//! nanoseconds by the pool's [`Clock`], from a start of their own. Without one, ticks come from the
-//! coarse monotonic clock where the system has it: about 5 ns a reading instead of 25, at a resolution
-//! of one timer interrupt (1 to 10 ms, mostly 4). A precise reading on the warm path would cost more
-//! than the rest of the pool. Deadlines, hook timeouts and reported waits are measured with
-//! [`Instant`], on the slow path only.
+//! Ages (idle time, lifetime, how long a connection has been held) are counted in *ticks*: nanoseconds by the
+//! pool's [`Clock`], from an arbitrary start. Without a custom clock, ticks come from the system's coarse
+//! monotonic clock where it exists: a reading takes about 5 ns instead of 25, at a resolution of one timer
+//! interrupt (1 to 10 ms, mostly 4). A precise reading on the fast path would cost more than the rest of the
+//! pool. Deadlines, hook timeouts and reported waits are measured with [`Instant`], on the slow path only.
 
 use crate::sync::outer::Mutex;
 use std::fmt;
@@ -13,24 +12,25 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Tells a pool how old things are.
+/// The source of time for the ages of connections.
 ///
 /// A clock drives `idle_timeout`, `max_lifetime`, `HealthCheck::AfterIdle`, `keepalive_interval`,
-/// `leak_threshold` and every age the pool reports, `held` among them. Deadlines, hook timeouts, backoff and
-/// the latencies `wait` and `create` keep real time.
+/// `leak_threshold` and every age that the pool reports, including `held`. Deadlines, hook timeouts, backoff
+/// and the latencies `wait` and `create` use real time.
 ///
-/// It is read on every checkout and check-in, so it should be cheap. A clock that goes backwards
-/// makes ages shorter, but never negative; where one panics, the system's time is taken instead. An `Arc` of a
-/// clock is one as well.
+/// The pool reads the clock on every checkout and check-in, so a reading should be cheap. A clock that goes
+/// backwards makes ages shorter, but never negative. If a clock panics, the system's time is used instead. An
+/// `Arc` of a clock is a clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The present time.
+    /// Returns the current time.
     fn now(&self) -> Instant;
 
-    /// Asks for `wake` to be called after every jump of the clock, until it returns false: a collector that
-    /// sleeps until the next thing is due has to look again. Called once, when a pool is built; `wake` takes a
-    /// lock of the pool and no time.
+    /// Registers `wake`, to be called after every jump of the clock until it returns false.
     ///
-    /// The default does nothing: a clock that runs by itself does not jump.
+    /// A collector that sleeps until the next deadline has to check again after a jump. The pool calls
+    /// `on_jump` once, when it is built. `wake` takes a lock of the pool for a short time.
+    ///
+    /// The default does nothing, because a clock that runs by itself does not jump.
     fn on_jump(&self, wake: Box<dyn Fn() -> bool + Send + Sync>) {
         let _ = wake;
     }
@@ -46,9 +46,9 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
 }
 
-/// A clock that stands still until it is told to advance: tests of expiry without waiting.
+/// A clock that changes only when it is advanced, for tests of expiry without waiting.
 ///
-/// Clones share one time. [`advance`](Self::advance) wakes the collectors of the pools that use it.
+/// Clones share one time. [`advance`](Self::advance) wakes the collectors of the pools that use the clock.
 ///
 /// ```
 /// use conpool::{HealthCheck, ManualClock, MemoryManager, Pool};
@@ -76,7 +76,7 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// A clock that stands at the moment it is made.
+    /// Creates a clock that stands at the current time.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Manual {
@@ -85,16 +85,16 @@ impl ManualClock {
         }))
     }
 
-    /// Moves the time forward and wakes the collectors of the pools that use this clock. They work
-    /// on their own threads; [`Pool::sweep`](crate::Pool::sweep) waits for a pass.
+    /// Advances the time and wakes the collectors of the pools that use this clock. Collectors work on their
+    /// own threads; [`Pool::sweep`](crate::Pool::sweep) waits for a pass.
     ///
-    /// A step beyond what [`Instant`] can express leaves the time where it is.
+    /// A step beyond the range of [`Instant`] leaves the time unchanged.
     pub fn advance(&self, by: Duration) {
         {
             let mut now = self.0.now.lock();
             *now = now.checked_add(by).unwrap_or(*now);
         }
-        // Called outside of the lock: a wake may end a pool, and that may drop this clock.
+        // `wake` runs outside of the lock: it may drop the last handle of a pool, which may drop this clock.
         let wakes = self.0.wakes.lock().clone();
         for wake in wakes {
             if !wake() {
@@ -119,7 +119,7 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-// The time is one value, and nothing that could panic runs under its lock.
+// The time is one value, and no code that can panic runs under its lock.
 impl UnwindSafe for ManualClock {}
 impl RefUnwindSafe for ManualClock {}
 
@@ -133,11 +133,11 @@ impl Clock for ManualClock {
     }
 }
 
-/// Real time, for waits and deadlines.
+/// Returns real time, for waits and deadlines.
 #[cfg(conpool_shuttle)]
 pub(crate) use crate::sync::world::now as real_now;
 
-/// Real time, for waits and deadlines.
+/// Returns real time, for waits and deadlines.
 #[cfg(not(conpool_shuttle))]
 #[allow(
     clippy::disallowed_methods,
@@ -147,17 +147,17 @@ pub(crate) fn real_now() -> Instant {
     Instant::now()
 }
 
-/// Where a pool's ticks come from. Clones count from one start.
+/// The source of a pool's ticks. Clones count from the same start.
 #[derive(Clone)]
 pub(crate) struct Ticker {
-    /// Tick 0.
+    /// The moment of tick 0.
     epoch: Instant,
     source: Source,
 }
 
 #[derive(Clone)]
 enum Source {
-    /// The system's coarse clock, and its reading at tick 0.
+    /// The system's coarse clock, with its reading at the epoch.
     Coarse(u64),
     Custom(Arc<dyn Clock>),
 }
@@ -176,7 +176,7 @@ impl Ticker {
         }
     }
 
-    /// Nanoseconds since some moment before the pool was built.
+    /// Returns the nanoseconds since an arbitrary moment before the pool was built.
     #[inline]
     pub(crate) fn tick(&self) -> u64 {
         match &self.source {
@@ -191,7 +191,7 @@ impl Ticker {
         ticks(now.saturating_duration_since(self.epoch))
     }
 
-    /// The moment of a tick, by the pool's clock.
+    /// Returns the moment of a tick, by the pool's clock.
     pub(crate) fn instant(&self, tick: u64) -> Instant {
         let start = match &self.source {
             Source::Coarse(start) => *start,
@@ -201,7 +201,7 @@ impl Ticker {
         self.epoch.checked_add(age).unwrap_or(self.epoch)
     }
 
-    /// The clock that was given, if any.
+    /// Returns the custom clock, if there is one.
     pub(crate) fn custom(&self) -> Option<&Arc<dyn Clock>> {
         match &self.source {
             Source::Coarse(_) => None,
@@ -216,7 +216,7 @@ impl fmt::Debug for Ticker {
     }
 }
 
-/// Reads a user's clock. A check-in does so with a connection in its hands, which a panic would lose.
+/// Reads a user's clock and catches its panics. A check-in holds a connection here, which a panic would lose.
 fn read(clock: &dyn Clock) -> Instant {
     catch_unwind(AssertUnwindSafe(|| clock.now())).unwrap_or_else(|payload| {
         std::mem::forget(payload);
@@ -224,7 +224,7 @@ fn read(clock: &dyn Clock) -> Instant {
     })
 }
 
-/// A duration in ticks; what does not fit means no limit. Stamps need two spare bits.
+/// Converts a duration to ticks, capped at u64::MAX >> 2, which means no limit. Stamps need two spare bits.
 pub(crate) fn ticks(duration: Duration) -> u64 {
     let limit = u64::MAX >> 2;
     u64::try_from(duration.as_nanos()).map_or(limit, |nanos| nanos.min(limit))
@@ -239,7 +239,8 @@ pub(crate) fn coarse_now() -> u64 {
         .wrapping_add(now.tv_nsec as u64)
 }
 
-/// No coarse clock that is safe to read: nanoseconds since the first reading in this process.
+/// Returns the nanoseconds since the first reading in this process. This target has no coarse clock that is
+/// safe to read.
 #[cfg(not(all(target_os = "linux", not(conpool_shuttle))))]
 pub(crate) fn coarse_now() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();

@@ -1,31 +1,31 @@
-//! The one place that runs code of the user's which no hook stands for: the Drop of errors, connections,
-//! managers, observers, clocks, keys and closures, and whatever a `tracing` subscriber does.
+//! Runs user code that is not a hook: the Drop of errors, connections, managers, observers, clocks, keys and
+//! closures, and the code of a `tracing` subscriber.
 //!
-//! A panic in it costs nothing but its own message: no slot, no waiter, no thread.
+//! A panic in such code costs only its message: no slot, no waiter and no thread.
 
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs something whose panics are caught where they belong, inside. Should one come out all the same (a
-/// `tracing` subscriber that panics, say), the thread has to live on. False if one did.
+/// Runs `work` and catches its panics; returns false after a panic. `work` usually catches panics itself.
+/// This call keeps the thread alive if one escapes, for example from a `tracing` subscriber.
 pub(crate) fn guarded(work: impl FnOnce()) -> bool {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(()) => true,
         Err(payload) => {
-            // Dropping it might panic again.
+            // Dropping the payload might panic again.
             std::mem::forget(payload);
             false
         }
     }
 }
 
-/// More causes than this are not written: a chain may lead back to itself.
+/// The maximum number of causes in a text. A chain of causes may be cyclic.
 const MAX_CAUSES: usize = 16;
 
-/// The error and its causes in one line: a subscriber that keeps the first text alone would show "db error"
-/// and not what the server said. What was written before a panic of the user's Display stays.
+/// Formats the error and its causes in one line. A subscriber that keeps only the error's own text would show
+/// "db error" and not the message of the server. If the user's Display panics, the text written before stays.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let whole = guarded(|| {
@@ -41,7 +41,7 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// A value of the user's whose Drop may panic: it is dropped with panics caught.
+/// A value of a user's type. Its Drop runs with panics caught.
 pub(crate) struct Caught<T>(Option<T>);
 
 impl<T> Caught<T> {
@@ -49,7 +49,7 @@ impl<T> Caught<T> {
         Self(Some(value))
     }
 
-    /// The value, for somebody who drops it on an account of his own: a caller.
+    /// Returns the value. Its Drop then runs in the code of the caller.
     pub(crate) fn into_inner(mut self) -> T {
         let value = self.0.take();
         value.expect("bug: only into_inner and drop take it")

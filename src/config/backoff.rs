@@ -1,10 +1,12 @@
-//! How long to pause between creates that fail.
+//! The pause between failed creates.
 
 use super::ConfigError;
 use std::time::Duration;
 
-/// The pause between repeated creates: it starts at `initial`, grows by `factor` with every failure
-/// in a row up to `max`, and is spread by `jitter` so that many processes do not knock in step.
+/// The pause between repeated creates.
+///
+/// The pause starts at `initial` and grows by `factor` with every failure in a row, up to `max`. `jitter`
+/// spreads the pauses, so that many processes do not retry in step.
 ///
 /// | field | meaning | unit | default | allowed |
 /// |---|---|---|---|---|
@@ -15,11 +17,12 @@ use std::time::Duration;
 ///
 /// With a jitter of 1.0 a pause can be as short as zero.
 ///
-/// While somebody waits for a connection, in `get` or in `build`, the pause ends after a quarter of
-/// `get_timeout` and after 500 ms at the latest, shorter by up to `jitter`; a small `get_timeout` makes it
-/// no shorter than 10 ms, and a `get_timeout` of zero is not counted. So callers are served within half a
-/// second after the server is back, and `max` is the pause while only `min_idle` wants connections. A caller
-/// that comes in the middle of a long pause ends it as early, counted from the last failure.
+/// While a caller waits for a connection, in `get` or in `build`, the pause ends after a quarter of
+/// `get_timeout`, and after 500 ms at the latest. `jitter` may shorten that limit. A small `get_timeout` does
+/// not make it shorter than 10 ms, and a `get_timeout` of zero is ignored. Callers are therefore served
+/// within half a second after the server is back, and pauses of up to `max` occur only while `min_idle` alone
+/// asks for connections. A caller that arrives during a long pause shortens it to the same limit, counted
+/// from the last failure.
 ///
 /// # Example
 ///
@@ -37,11 +40,11 @@ use std::time::Duration;
 pub struct Backoff {
     /// The pause after the first failure. Default 50 ms; must be above zero.
     pub initial: Duration,
-    /// By how much every further failure lengthens the pause. Default 2.0; finite, at least 1.0.
+    /// The growth of the pause with every further failure. Default 2.0; finite, at least 1.0.
     pub factor: f64,
     /// The longest pause, jitter included. Default 5 s; at least `initial`.
     pub max: Duration,
-    /// The share by which a pause is made longer or shorter at random. Default 0.2; 0.0..=1.0.
+    /// The random share by which a pause is made longer or shorter. Default 0.2; 0.0..=1.0.
     pub jitter: f64,
 }
 
@@ -53,50 +56,50 @@ impl Backoff {
         jitter: 0.2,
     };
 
-    /// The same with another [`initial`](Self::initial) pause.
+    /// Sets the [`initial`](Self::initial) pause.
     #[must_use]
     pub const fn with_initial(mut self, initial: Duration) -> Self {
         self.initial = initial;
         self
     }
 
-    /// The same with another growth [`factor`](Self::factor).
+    /// Sets the growth [`factor`](Self::factor).
     #[must_use]
     pub const fn with_factor(mut self, factor: f64) -> Self {
         self.factor = factor;
         self
     }
 
-    /// The same with another [`max`](Self::max)imum.
+    /// Sets the [`max`](Self::max)imum pause.
     #[must_use]
     pub const fn with_max(mut self, max: Duration) -> Self {
         self.max = max;
         self
     }
 
-    /// The same with another [`jitter`](Self::jitter).
+    /// Sets the [`jitter`](Self::jitter).
     #[must_use]
     pub const fn with_jitter(mut self, jitter: f64) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// The pause after so many failures in a row; none after no failure. `random_unit` in 0.0..=1.0
-    /// picks the place within the jitter, 0.5 being no change.
+    /// Returns the pause after this number of failures in a row, which is zero without a failure.
+    /// `random_unit` in 0.0..=1.0 picks the place within the jitter; 0.5 means no change.
     pub(crate) fn pause(&self, failures_in_a_row: u32, random_unit: f64) -> Duration {
         let Some(repeats) = failures_in_a_row.checked_sub(1) else {
             return Duration::ZERO;
         };
         let growth = self.factor.powi(i32::try_from(repeats).unwrap_or(i32::MAX));
-        // `min` also takes care of a growth that has run to infinity.
+        // `min` also caps a growth that has reached infinity.
         let base = (self.initial.as_secs_f64() * growth).min(self.max.as_secs_f64());
         let spread = self.jitter * (2.0 * random_unit.clamp(0.0, 1.0) - 1.0);
-        // A product outside of what Duration holds can only be one above the maximum: the base is
-        // positive and the spread is at least -1.
+        // The base is positive and the spread is at least -1, so a product that Duration cannot hold is above
+        // the maximum.
         Duration::try_from_secs_f64(base * (1.0 + spread)).map_or(self.max, |p| p.min(self.max))
     }
 
-    /// A pause of at most `longest`, shorter by up to the jitter.
+    /// Returns a pause of at most `longest`, shortened by up to the jitter.
     pub(crate) fn cut(&self, longest: Duration, random_unit: f64) -> Duration {
         longest.mul_f64(1.0 - self.jitter * random_unit.clamp(0.0, 1.0))
     }
@@ -109,7 +112,7 @@ impl Backoff {
                 "must be above zero",
             ));
         }
-        // Written so that NaN fails.
+        // The condition is written so that NaN fails.
         if !(self.factor.is_finite() && self.factor >= 1.0) {
             return Err(ConfigError::new(
                 "backoff.factor",

@@ -1,8 +1,8 @@
-//! A setting that breaks its rule.
+//! The error for a setting that breaks its rule.
 
 use std::{borrow::Cow, fmt};
 
-/// A setting has a value that its rule forbids. Names the field, the value and the rule.
+/// A setting has a value that its rule forbids. The error names the field, the value and the rule.
 ///
 /// # Example
 ///
@@ -24,7 +24,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `value` is kept as its Debug text, which shows strings in quotes and on one line.
+    /// Creates the error. `value` is kept as its Debug text, which quotes strings and fits on one line.
     pub(crate) fn new(
         field: impl Into<Cow<'static, str>>,
         value: impl fmt::Debug,
@@ -37,7 +37,7 @@ impl ConfigError {
         }
     }
 
-    /// For a name that is wrong whatever its value.
+    /// Creates the error for a name that is wrong whatever its value.
     #[cfg(feature = "serde")]
     pub(super) fn without_value(field: &str, rule: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -47,28 +47,28 @@ impl ConfigError {
         }
     }
 
-    /// The same under the name that the setting has where it was read.
+    /// Replaces the field with the name that the setting has in its source.
     #[cfg(feature = "serde")]
     pub(super) fn renamed(mut self, field: String) -> Self {
         self.field = field.into();
         self
     }
 
-    /// The name of the setting, as the builder and [`PoolConfig`](crate::PoolConfig) spell it; a
-    /// part of one is written with a dot, as in `backoff.factor`. If the setting came from a file or
-    /// the environment, the name that it has there.
+    /// The name of the setting, as the builder and [`PoolConfig`](crate::PoolConfig) spell it. A part of a
+    /// setting is written with a dot, as in `backoff.factor`. A setting that came from a file or the
+    /// environment has the name that the source uses.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// The refused value, as text; empty if it is the name that is refused.
+    /// The refused value as text; empty if the name itself is refused.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// What the value must be, as text.
+    /// The rule for the value, as text.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule

@@ -1,4 +1,4 @@
-//! The settings of a pool, and the one place that checks them.
+//! The settings of a pool and their validation.
 
 mod backoff;
 mod error;
@@ -12,42 +12,42 @@ pub use policy::{Fairness, HealthCheck};
 
 use std::time::Duration;
 
-/// Does this duration mean "no limit"? `Duration::MAX` does, in every setting.
+/// Returns true if the duration means "no limit". `Duration::MAX` does, in every setting.
 pub(crate) const fn is_unlimited(duration: Duration) -> bool {
     duration.as_nanos() == Duration::MAX.as_nanos()
 }
 
-/// Every setting of a pool that is plain data. [`PoolBuilder`](crate::PoolBuilder) has a setter of
-/// the same name for each but `max_total`, which is [`KeyedPoolBuilder`](crate::KeyedPoolBuilder)'s, and a
-/// clock and an observer besides.
+/// Every setting of a pool that is plain data.
 ///
-/// Durations may be `Duration::MAX` everywhere, which means no limit. `None` switches off.
+/// [`PoolBuilder`](crate::PoolBuilder) has a setter of the same name for each field but `max_total`, which belongs to [`KeyedPoolBuilder`](crate::KeyedPoolBuilder). The builder also takes a clock and an observer.
 ///
-/// Used often:
+/// Every duration may be `Duration::MAX`, which means no limit. `None` switches a setting off.
+///
+/// Common settings:
 ///
 /// | field | what it sets | unit | default | floor | plays together with |
 /// |---|---|---|---|---|---|
 /// | `name` | name in threads, logs, errors and metrics | text without control characters | `"pool"` | not empty | |
-/// | `max_size` | the hard cap on connections | connections | 10 | 1 | `max_creating` slows the way there, never the cap |
+/// | `max_size` | the hard cap on connections | connections | 10 | 1 | `max_creating` limits how fast the pool grows to it |
 /// | `min_idle` | idle connections kept ready in the background | connections | 0 | 0 | at most `max_size`; `idle_timeout` never goes below it |
-/// | `get_timeout` | budget of one `get`, everything included | duration | 30 s | zero: never wait, hence start nothing | bounds what a caller sees of the hook timeouts; zero wants a `min_idle` |
+/// | `get_timeout` | time limit of one `get`, everything included | duration | 30 s | zero: never wait, hence start nothing | bounds what a caller sees of the hook timeouts; zero wants a `min_idle` |
 /// | `idle_timeout` | idle longer than this: evicted | duration | 10 min | above zero; `None`: never | never below `min_idle`; may exceed `max_lifetime` |
 /// | `max_lifetime` | older than this: evicted, at check-in if in use | duration | 30 min | above zero; `None`: never | shortened by `lifetime_jitter` |
 /// | `health_check` | when a connection is checked at checkout | [`HealthCheck`] | `AfterIdle(500 ms)` | any | `check_timeout` |
 ///
-/// Used when a backend needs it:
+/// Settings for particular backends:
 ///
 /// | field | what it sets | unit | default | floor | plays together with |
 /// |---|---|---|---|---|---|
 /// | `create_timeout` | a create that takes longer has failed, as a transient error | duration | 30 s | above zero | `backoff` follows; needs `background_collector` |
 /// | `check_timeout` | a check that takes longer has failed | duration | 5 s | above zero | needs `background_collector` |
-/// | `dispose_timeout` | a dispose that takes longer no longer holds its slot | duration | 5 s | above zero | needs `background_collector` |
+/// | `dispose_timeout` | a dispose that takes longer frees its slot | duration | 5 s | above zero | needs `background_collector` |
 /// | `keepalive_interval` | idle this long: checked in the background | duration | `None` | above zero; `None`: never | useful below `idle_timeout`; without `background_collector` a `sweep` does it |
 /// | `max_uses` | evicted after so many checkouts | checkouts | `None` | 1; `None`: never | |
 /// | `leak_threshold` | held longer than this: reported once, with call site and thread | duration | `None` | above zero; `None`: never | also fills `Pool::holders` |
 /// | `max_waiters` | more blocked callers than this are refused at once | callers | `None` | 0: never queue; `None`: no limit | counted beyond idle connections and creates under way |
 ///
-/// Used rarely:
+/// Rarely changed settings:
 ///
 /// | field | what it sets | unit | default | floor | plays together with |
 /// |---|---|---|---|---|---|
@@ -55,8 +55,8 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `max_creating` | creates in flight at once | creates | 4 | 1 | `max_size` |
 /// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle`; while somebody waits at most 500 ms and a quarter of `get_timeout` |
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
-/// | `fail_fast` | with nothing open, callers hear of any failed create at once; a build ends with its first failed create | bool | false | | `backoff` says when it is tried again |
-/// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | refused by a pool |
+/// | `fail_fast` | while no connection is open, a failed create fails all callers at once; a build ends with its first failed create | bool | false | | `backoff` sets when the next attempt is made |
+/// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | a `Pool` refuses it |
 /// | `background_collector` | whether the pool has threads of its own | bool | true | | when false, hook timeouts do not apply and `min_idle` is filled by build and sweep only |
 ///
 /// # Example
@@ -76,88 +76,91 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PoolConfig {
-    /// The pool's name, as it appears in threads (`<name>-<role>`), logs, errors and metrics.
-    /// Default `"pool"`; neither empty nor with control characters in it.
+    /// The pool's name in threads (`<name>-<role>`), logs, errors and metrics. Default `"pool"`; not empty,
+    /// no control characters.
     pub name: String,
-    /// The most connections that exist at once. Default 10; at least 1.
+    /// The maximum number of connections that exist at once. Default 10; at least 1.
     pub max_size: usize,
-    /// Of a [`KeyedPool`](crate::KeyedPool): the most connections of all keys, where `max_size` is the
-    /// most of one key. Default `None`: 100 there; a pool refuses to have it. At least `max_size`.
+    /// The maximum number of connections over all keys of a [`KeyedPool`](crate::KeyedPool), where `max_size`
+    /// limits one key. Default `None`, which means 100 in a keyed pool. At least `max_size`. A
+    /// [`Pool`](crate::Pool) refuses the setting.
     pub max_total: Option<usize>,
-    /// Idle connections kept ready, as far as `max_size` allows. Default 0; at most `max_size`.
+    /// The number of idle connections kept ready, as far as `max_size` allows. Default 0; at most `max_size`.
     pub min_idle: usize,
-    /// The budget of `get`, everything included. Default 30 s; zero never waits: such a get takes what is
-    /// idle and starts nothing, so the pool wants a `min_idle`.
+    /// The time limit of `get`, everything included. Default 30 s. Zero never waits: such a get takes an idle
+    /// connection and starts nothing, so the pool needs a `min_idle`.
     pub get_timeout: Duration,
-    /// A connection idle longer than this is evicted, but never below `min_idle`. Default 10 min;
-    /// above zero, `None` for never.
+    /// A connection idle longer than this is evicted, but never below `min_idle`. Default 10 min; above zero,
+    /// `None` for never.
     ///
-    /// Connections beyond the most that were in use at once idle out, however many threads take turns: four
-    /// times within this time a checkout may take another idle connection than the one that its thread
-    /// used last.
+    /// The pool shrinks to the peak number of connections in use at once, even if many threads take turns.
+    /// For that, four times within this period, a checkout may take another idle connection than the one that
+    /// its thread used last.
     pub idle_timeout: Option<Duration>,
-    /// A connection older than this is evicted: when idle, at check-in, and instead of being handed
+    /// A connection older than this is evicted: while it is idle, at check-in, or instead of being handed
     /// out. Default 30 min; above zero, `None` for never.
     pub max_lifetime: Option<Duration>,
-    /// Each connection's lifetime is shortened by a random share of 0.0 up to this, so that
-    /// connections opened together do not all end together. Default 0.1; 0.0..=1.0.
+    /// Each connection's lifetime is shortened by a random share between 0.0 and this value, so that
+    /// connections opened together do not expire together. Default 0.1; 0.0..=1.0.
     pub lifetime_jitter: f64,
-    /// A connection is evicted after so many checkouts. Default `None`, never; at least 1.
+    /// A connection is evicted after this number of checkouts. Default `None`, never; at least 1.
     pub max_uses: Option<u64>,
     /// When a connection is checked at checkout. Default `AfterIdle(500 ms)`.
     pub health_check: HealthCheck,
-    /// A check that takes longer has failed. Default 5 s; above zero.
+    /// A check that takes longer than this has failed. Default 5 s; above zero.
     pub check_timeout: Duration,
-    /// A connection idle this long is checked in the background, off every caller's path. Default
-    /// `None`, never; above zero.
+    /// A connection idle this long is checked in the background, off every caller's path. Default `None`,
+    /// never; above zero.
     ///
-    /// At most four are checked at once, and one stays idle unless it is the only one. With more than four
-    /// connections open, checks come up to a tenth of the interval early, so that connections that were
-    /// opened together are not checked together. A caller that finds none idle waits up to 100 ms for one
-    /// in such a check before another is opened.
+    /// At most four connections are checked at once. One connection always stays idle, unless it is the only
+    /// one. With more than four connections open, checks run up to a tenth of the interval early, so that
+    /// connections that were opened together are not checked together. A caller that finds no idle connection
+    /// waits up to 100 ms for one that is being checked before the pool opens another.
     pub keepalive_interval: Option<Duration>,
-    /// A create that takes longer has failed as a transient error: its slot is free, and what it
-    /// returns late is disposed. Default 30 s; above zero.
+    /// A create that takes longer than this has failed as a transient error. The slot is freed, and a
+    /// connection that the create returns late is disposed. Default 30 s; above zero.
     pub create_timeout: Duration,
-    /// A dispose that takes longer no longer holds its slot. Default 5 s; above zero.
+    /// A dispose that takes longer than this no longer holds its slot. Default 5 s; above zero.
     pub dispose_timeout: Duration,
-    /// Creates in flight at once, so that a stampede never reaches the server. Default 4; at least
-    /// 1.
+    /// The maximum number of creates in flight, which protects the server from a stampede. Default 4; at
+    /// least 1.
     pub max_creating: usize,
-    /// The pause between repeated creates, shared by all callers and the refill of `min_idle`.
-    /// Default 50 ms, doubling up to 5 s, spread by 0.2; while somebody waits at most 500 ms and a quarter
-    /// of `get_timeout`.
+    /// The pause between repeated creates, shared by all callers and the refill of `min_idle`. Default 50 ms,
+    /// doubling up to 5 s, spread by 0.2. While a caller waits, the pause is at most 500 ms and at most a
+    /// quarter of `get_timeout`.
     pub backoff: Backoff,
-    /// While creates fail and no connection is open, callers fail at once with the last cause; one of
-    /// them after each pause tries again, and all wait as usual when that has succeeded. Default false:
-    /// they wait for the recovery, up to their deadlines. A build with it ends with its first failed create;
-    /// without it, a build repeats transient errors until `get_timeout` is over.
+    /// Whether callers fail at once, with the last cause, while creates fail and no connection is open.
+    /// Default false: callers wait for the recovery, up to their deadlines.
+    ///
+    /// With `fail_fast`, one caller tries again after each pause, and all callers wait as usual once an
+    /// attempt has succeeded. A build ends with its first failed create. Without `fail_fast`, a build repeats
+    /// transient errors until `get_timeout` is over.
     pub fail_fast: bool,
-    /// More blocked callers than this are refused at once. They are counted beyond the idle
-    /// connections and the creates under way, one each. Default `None`, no limit; 0 never queues.
+    /// The maximum number of blocked callers; further callers are refused at once. Callers are counted beyond
+    /// the idle connections and the creates under way, one each. Default `None`, no limit; 0 never queues.
     pub max_waiters: Option<usize>,
-    /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
+    /// How long the first waiter may be overtaken by newcomers. Default `Eventual(500 µs)`.
     pub fairness: Fairness,
-    /// A connection held longer is reported once, with its call site and thread, and once more when
+    /// A connection held longer than this is reported once, with its call site and thread, and once more when
     /// it comes back. Default `None`, never; above zero.
     pub leak_threshold: Option<Duration>,
-    /// Whether the pool may start threads. When false it never does, callers run their own hooks,
-    /// and hook timeouts do not apply. Default true.
+    /// Whether the pool may start threads. Default true. When false the pool never starts one, callers run
+    /// their own hooks, and hook timeouts do not apply.
     pub background_collector: bool,
 }
 
 impl PoolConfig {
-    /// The default settings.
+    /// Returns the default settings.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Checks every setting. Building a pool does this too.
+    /// Checks every setting. Building a pool also calls this.
     ///
     /// # Errors
     ///
-    /// The first setting, in the order of the fields, whose value its rule forbids.
+    /// Returns an error for the first setting, in the order of the fields, whose value its rule forbids.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_name()?;
         validate_at_least_one("max_size", self.max_size)?;
@@ -195,7 +198,7 @@ impl PoolConfig {
     }
 
     fn validate_name(&self) -> Result<(), ConfigError> {
-        // A thread cannot carry a NUL in its name: starting one would panic.
+        // The name of a thread cannot contain a NUL: spawning the thread would panic.
         let rule = if self.name.is_empty() {
             "must not be empty"
         } else if self.name.contains('\0') {
@@ -267,7 +270,7 @@ fn validate_above_zero_or_none(
 }
 
 fn validate_share(field: &'static str, value: f64) -> Result<(), ConfigError> {
-    // NaN is in no range.
+    // The range contains no NaN, so NaN is refused.
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }

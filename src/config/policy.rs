@@ -1,21 +1,21 @@
-//! The two settings that are a choice and not a number.
+//! The settings that are a choice rather than a number.
 
 use std::time::Duration;
 
 /// When [`check_aliveness`](crate::ConnectionManager::check_aliveness) runs at checkout.
 ///
-/// The default is `AfterIdle(500 ms)`: a connection in steady use costs nothing, one that was left
-/// alone is asked before it is handed out.
+/// The default is `AfterIdle(500 ms)`: a connection in steady use is not checked, and a connection that was
+/// left idle is checked before it is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HealthCheck {
     /// Never at checkout. `keepalive_interval` still checks in the background.
     Never,
-    /// At every checkout of an idle connection. A check that may block needs a caller that waits: a
+    /// At every checkout of an idle connection. A check that may block needs a caller that waits, so a
     /// `try_get`, or a get with a zero timeout, then never returns a connection.
     OnCheckout,
-    /// At the checkout of a connection that was idle, and not checked, for at least this long. Zero is the same as
-    /// [`OnCheckout`](Self::OnCheckout), `Duration::MAX` the same as [`Never`](Self::Never).
+    /// At the checkout of a connection that was neither used nor checked for at least this long. Zero equals
+    /// [`OnCheckout`](Self::OnCheckout), and `Duration::MAX` equals [`Never`](Self::Never).
     AfterIdle(Duration),
 }
 
@@ -25,18 +25,18 @@ impl Default for HealthCheck {
     }
 }
 
-/// Whether a caller that finds a free connection may be faster than the callers that wait.
+/// Whether a caller that finds a free connection may overtake the callers that wait.
 ///
-/// Strict order costs a context switch per checkout on a busy pool; without any order a waiter can
-/// starve. The default, `Eventual(500 µs)`, takes free connections in passing until the first of the
-/// waiters has waited that long, and from then on serves in order of arrival.
+/// Strict order costs a context switch per checkout on a busy pool. Without any order, a waiter can starve.
+/// The default, `Eventual(500 µs)`, lets newcomers take free connections until the first waiter has waited
+/// that long, and then serves in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fairness {
-    /// The first waiter may be overtaken while it has waited less than this. Zero is the same as
+    /// Newcomers may overtake the first waiter until it has waited this long. Zero equals
     /// [`Strict`](Self::Strict).
     Eventual(Duration),
-    /// First come, first served, always.
+    /// Callers are always served in order of arrival.
     Strict,
 }
 

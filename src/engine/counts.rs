@@ -1,61 +1,64 @@
-//! The counts: how many connections are where, and who may open another.
+//! The counts: how many connections are in each state, and whether another one may be opened.
 //!
-//! Everything here changes under the engine's lock only, together with the move it describes, so
-//! the sums hold whenever the lock is free. What is idle and what is in use is not counted: a warm
-//! cycle would have to write a shared number. It is read off the slots' stamps.
+//! Every count changes under the engine's lock only, together with the move it describes, so the sums hold
+//! whenever the lock is free. Idle connections and connections in use have no count of their own, because a
+//! fast cycle would then write a shared number. Their numbers are read from the slots' stamps.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
-/// What a busy machine may take to give a thread its turn, and a little more: a create that is late by less
-/// is not given up on for another, which would be opened in vain.
+/// How much later than expected a create may be before the pool starts another one for its waiter.
+///
+/// The slack is a little longer than a busy machine may take to schedule a thread. A create that is late by
+/// less is not replaced, because the replacement would be opened in vain.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// So many checks that no caller asked for run at once, and each has a thread.
+/// How many background checks run at once. Each has a thread.
 pub(crate) const BACKGROUND_CHECKS: usize = 4;
 
-/// A check that takes longer than this is not counted on any longer: its waiter looks for something else
-/// meanwhile.
+/// How long a waiter relies on a check. After this time the pool looks for another connection for the
+/// waiter while the check goes on.
 pub(crate) const CHECK_SOFT_LIMIT: Duration = Duration::from_millis(100);
 
-/// What a check is for.
+/// The purpose of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckFor {
-    /// A waiter counts on it until this time.
+    /// A waiter relies on the check until this soft deadline.
     Waiter(Option<Instant>),
-    /// The pool itself. A waiter that comes meanwhile counts on it, instead of opening a connection.
+    /// The pool itself needs the check. A waiter that comes meanwhile relies on the check instead of opening
+    /// a connection.
     Pool,
-    /// A closure of the user's looks at the connection. No waiter counts on it.
+    /// A closure of the user inspects the connection. No waiter relies on the inspection.
     Inspect,
 }
 
-/// A hook at work, or about to be, with the slot it keeps.
+/// A hook that runs or is about to run, and the slot that the hook occupies.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) kind: JobKind,
     pub(crate) slot: u32,
-    /// The id of the connection, 0 for one that is not there yet.
+    /// The id of the connection. Used by checks only; 0 for other jobs.
     pub(crate) connection: u64,
     pub(crate) since: Instant,
-    /// When it has taken too long. None: not started, or without limit.
+    /// When the hook's timeout ends. None: the hook has not started or has no timeout.
     pub(crate) deadline: Option<Instant>,
     pub(crate) started: bool,
-    /// True while a waiter counts on it.
+    /// True while a waiter relies on the job.
     pub(crate) has_waiter: bool,
-    /// From then on nobody should count on it: it takes suspiciously long.
+    /// The time from which on no waiter relies on the job, because the job takes suspiciously long.
     pub(crate) soft_deadline: Option<Instant>,
-    /// A create's is the pool's when it began, a check's that of its connection.
+    /// A create's generation is the pool's at its start. A check's generation is that of its connection.
     pub(crate) generation: u64,
     /// A check that no caller asked for.
     pub(crate) background: bool,
 }
 
-/// What must be known of a connection while its box is in a hook.
+/// Facts about a connection that must be known while its box is in a hook.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Opened {
     pub(crate) tick: u64,
-    /// The slot's count of uses when it came.
+    /// The slot's use count when the connection was opened.
     pub(crate) uses: u64,
 }
 
@@ -69,41 +72,42 @@ pub(crate) enum JobKind {
 #[derive(Debug)]
 pub(crate) struct Counts {
     pub(crate) max_size: usize,
-    /// Idle and in use.
+    /// Connections that are idle or in use.
     pub(crate) open: usize,
     pub(crate) creating: usize,
     pub(crate) disposing: usize,
     pub(crate) abandoned: usize,
-    /// Connections of check jobs, for callers or not.
+    /// Connections that are in a check, for a caller or in the background.
     pub(crate) checking: usize,
     pub(crate) created: u64,
     pub(crate) added: u64,
     pub(crate) disposed: u64,
     pub(crate) detached: u64,
     pub(crate) generation: u64,
-    /// The latest generation that a clear has announced: this one, or one that is about to begin.
+    /// The latest generation that a clear has announced: the present one, or one that is about to begin.
     pub(super) announced_generation: u64,
     pub(crate) closed: bool,
     pub(crate) suspended: bool,
-    /// Creates in flight at once.
+    /// The maximum number of creates in flight at once.
     pub(crate) max_creating: usize,
-    /// No create starts before this while nobody waits.
+    /// No create starts before this time while the queue is empty.
     pub(crate) paused_until: Option<Instant>,
-    /// No create starts before this while somebody waits. Never later than `paused_until`.
+    /// No create starts before this time while the queue has waiters. Never later than `paused_until`.
     pub(crate) paused_for_waiters_until: Option<Instant>,
     /// Creates have failed, and none has succeeded since.
     pub(crate) failing: bool,
-    /// How long a create that was overtaken is waited for, beyond twice the time of the other one.
+    /// How long waiters rely on a create after a later create finished first, beyond twice the duration of
+    /// that later create.
     pub(crate) slack: Duration,
-    /// Jobs that cover a waiter.
-    covering: usize,
-    /// Checks that no caller asked for.
+    /// The number of jobs that a waiter relies on.
+    with_waiter: usize,
+    /// The number of background checks.
     background: usize,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
     vacant: BinaryHeap<Reverse<u32>>,
     next_slot: u32,
-    /// By slot: how its present or last connection began.
+    /// Facts about the present or last connection, by slot.
     opened: Vec<Opened>,
 }
 
@@ -129,7 +133,7 @@ impl Counts {
             paused_for_waiters_until: None,
             failing: false,
             slack: SLACK,
-            covering: 0,
+            with_waiter: 0,
             background: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
@@ -139,12 +143,12 @@ impl Counts {
         }
     }
 
-    /// Idle, in use and being created.
+    /// Returns how many connections are idle, in use or being created.
     pub(crate) fn size(&self) -> usize {
         self.open + self.creating
     }
 
-    /// Slots taken: size, and what is on its way out.
+    /// Returns how many slots are taken: size, plus the connections being disposed.
     pub(crate) fn taken(&self) -> usize {
         self.size() + self.disposing
     }
@@ -153,23 +157,23 @@ impl Counts {
         self.taken() < self.max_size
     }
 
-    /// After a shrink: more connections than there may be. Those already on their way out do not
-    /// count here; they only keep new ones from starting.
+    /// Whether there are more connections than `max_size`, which happens after a shrink. Connections being
+    /// disposed do not count here; they only prevent new creates.
     pub(crate) fn is_over_limit(&self) -> bool {
         self.size() > self.max_size
     }
 
-    /// Nothing of the pool's connections is left anywhere.
+    /// Whether no connection of the pool is left, neither in a slot nor in a hook.
     pub(crate) fn is_drained(&self) -> bool {
         self.taken() + self.abandoned == 0
     }
 
-    /// Hooks at work, abandoned ones included.
+    /// Returns how many hooks run, including abandoned ones.
     pub(crate) fn hooks_running(&self) -> usize {
         self.creating + self.disposing + self.checking + self.abandoned
     }
 
-    /// How many slots were ever taken: those behind them are vacant.
+    /// Returns how many slots were ever taken. All slots from this index on are vacant.
     pub(crate) fn slots(&self) -> usize {
         self.next_slot as usize
     }
@@ -183,20 +187,21 @@ impl Counts {
         slot
     }
 
-    pub(super) fn record_opened(&mut self, slot: u32, birth: Opened) {
+    pub(super) fn record_opened(&mut self, slot: u32, opened: Opened) {
         let slot = slot as usize;
         if self.opened.len() <= slot {
             self.opened.resize(slot + 1, Opened::default());
         }
-        self.opened[slot] = birth;
+        self.opened[slot] = opened;
     }
 
-    /// How the connection in this slot began.
+    /// Returns the facts about the present or last connection of this slot.
     pub(crate) fn opened_in(&self, slot: u32) -> Opened {
         self.opened.get(slot as usize).copied().unwrap_or_default()
     }
 
-    /// See [`Engine::free_slot`](super::Engine::free_slot).
+    /// Makes a slot available to [`claim_slot`](Self::claim_slot). Called by
+    /// [`Engine::free_slot`](super::Engine::free_slot) only.
     pub(super) fn vacate(&mut self, slot: u32) {
         self.vacant.push(Reverse(slot));
     }
@@ -208,13 +213,13 @@ impl Counts {
             JobKind::Check => self.checking += 1,
             JobKind::Dispose => self.disposing += 1,
         }
-        self.covering += usize::from(job.has_waiter);
+        self.with_waiter += usize::from(job.has_waiter);
         self.background += usize::from(job.background);
         self.jobs.insert(self.next_job, job);
         self.next_job
     }
 
-    /// Ends a job; None if it was abandoned before.
+    /// Ends a job. None if the job was abandoned before.
     pub(super) fn end(&mut self, id: u64) -> Option<Job> {
         let job = self.jobs.remove(&id)?;
         match job.kind {
@@ -222,13 +227,15 @@ impl Counts {
             JobKind::Check => self.checking -= 1,
             JobKind::Dispose => self.disposing -= 1,
         }
-        self.covering -= usize::from(job.has_waiter);
+        self.with_waiter -= usize::from(job.has_waiter);
         self.background -= usize::from(job.background);
         Some(job)
     }
 
-    /// Gives up on a job past its deadline: its slot is to be freed, its thread is on its own. None if it
-    /// has ended, or if there are so many abandoned hooks already that it must keep its slot.
+    /// Abandons a job past its deadline. The caller must free its slot; its hook keeps running.
+    ///
+    /// None if the job has ended, or if too many hooks are abandoned already, so that the job must keep its
+    /// slot.
     pub(super) fn abandon(&mut self, id: u64) -> Option<Job> {
         if self.abandoned >= self.max_size.max(4) {
             return None;
@@ -253,24 +260,25 @@ impl Counts {
         self.jobs.iter().map(|(id, job)| (*id, job))
     }
 
-    /// Creates and checks under way that no waiter counts on: they end as idle connections.
+    /// Counts the creates and checks that no waiter relies on and that will end as idle connections.
     pub(crate) fn jobs_without_waiter(&self) -> usize {
-        let spare = |job: &&Job| job.kind != JobKind::Dispose && !job.has_waiter;
-        self.jobs.values().filter(spare).count()
+        let unassigned = |job: &&Job| job.kind != JobKind::Dispose && !job.has_waiter;
+        self.jobs.values().filter(unassigned).count()
     }
 
-    /// Jobs that a waiter counts on.
+    /// Returns how many jobs a waiter relies on.
     pub(crate) fn jobs_with_waiter(&self) -> usize {
-        self.covering
+        self.with_waiter
     }
 
-    /// May a check begin that no caller asked for? `rests`: another connection stays idle meanwhile.
-    pub(crate) fn may_check(&self, rests: impl FnOnce() -> bool) -> bool {
-        self.background == 0 || self.background < BACKGROUND_CHECKS && rests()
+    /// Whether a background check may begin. `another_idle` tells whether another connection stays idle
+    /// meanwhile.
+    pub(crate) fn may_check(&self, another_idle: impl FnOnce() -> bool) -> bool {
+        self.background == 0 || self.background < BACKGROUND_CHECKS && another_idle()
     }
 
-    /// Lets a waiter count on a check that began for the pool itself; returns until when. None: there is
-    /// none that can serve one.
+    /// Assigns a waiter to a background check and returns the check's soft deadline. None if no background
+    /// check can serve a waiter.
     pub(super) fn assign_check(&mut self, now: Instant) -> Option<Instant> {
         if self.background == 0 {
             return None;
@@ -283,62 +291,67 @@ impl Counts {
             let since = if job.started { job.since } else { now };
             let until = *job.soft_deadline.get_or_insert(since + CHECK_SOFT_LIMIT);
             job.has_waiter = until > now;
-            self.covering += usize::from(job.has_waiter);
+            self.with_waiter += usize::from(job.has_waiter);
             job.has_waiter.then_some(until)
         })
     }
 
-    /// Takes the cover off one job: a waiter that counted on it is gone. Jobs that have not started
-    /// go first (they need not start at all), then the oldest.
+    /// Releases one job from its waiter, after a waiter that relied on a job has gone.
+    ///
+    /// The latest job that has not started is released first, because that job need not start at all. If all
+    /// have started, the oldest is released.
     pub(super) fn release_one_waiter(&mut self) {
-        let waiting = self
+        let not_started = self
             .jobs
             .iter()
             .rev()
             .find(|(_, job)| job.has_waiter && !job.started);
         let oldest = || self.jobs.iter().find(|(_, job)| job.has_waiter);
-        if let Some(id) = waiting.or_else(oldest).map(|(id, _)| *id) {
+        if let Some(id) = not_started.or_else(oldest).map(|(id, _)| *id) {
             self.release_waiter(id);
         }
     }
 
-    /// Lets nobody count any longer on jobs whose patience has run out.
+    /// Releases the jobs whose soft deadline has passed from their waiters.
     pub(super) fn release_overdue(&mut self, now: Instant) {
         for job in self.jobs.values_mut() {
             if job.has_waiter && job.soft_deadline.is_some_and(|until| until <= now) {
                 job.has_waiter = false;
-                self.covering -= 1;
+                self.with_waiter -= 1;
             }
         }
     }
 
-    /// Lets nobody count any longer on jobs whose connection belongs to an earlier generation. A create that
-    /// has not started belongs to none yet.
+    /// Releases the jobs whose connection belongs to an earlier generation from their waiters. A create that
+    /// has not started belongs to no generation yet.
     pub(super) fn release_outdated(&mut self) {
         for job in self.jobs.values_mut() {
             let outdated = job.started || job.kind == JobKind::Check;
             if job.has_waiter && outdated && job.generation < self.generation {
                 job.has_waiter = false;
-                self.covering -= 1;
+                self.with_waiter -= 1;
             }
         }
     }
 
-    /// A create that began at `since` has ended: older ones still at work were overtaken, and get as
-    /// long again as that one took, and a little, before their waiters look for something else.
+    /// Sets a soft deadline for older creates after a create that began at `since` has ended.
+    ///
+    /// An older create that still runs gets twice the duration of the faster create plus the slack, counted
+    /// from its own start. After that its waiter no longer relies on the older create.
     pub(super) fn note_faster_create(&mut self, since: Instant, now: Instant) {
-        let patience = now.saturating_duration_since(since) * 2 + self.slack;
+        let allowance = now.saturating_duration_since(since) * 2 + self.slack;
         let older =
             |job: &&mut Job| job.kind == JobKind::Create && job.started && job.since < since;
         for job in self.jobs.values_mut().filter(older) {
-            job.soft_deadline.get_or_insert(job.since + patience);
+            job.soft_deadline.get_or_insert(job.since + allowance);
         }
     }
 
+    /// Releases this job from its waiter, if a waiter relies on the job.
     pub(super) fn release_waiter(&mut self, id: u64) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.has_waiter) {
             job.has_waiter = false;
-            self.covering -= 1;
+            self.with_waiter -= 1;
         }
     }
 }

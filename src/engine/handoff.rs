@@ -1,11 +1,14 @@
-//! Settling: after any event, who can be served is served, and what has to start starts.
+//! Settling: after any event, the engine serves the waiters that can be served and starts the necessary
+//! creates.
 
 use super::{Actions, CreateReason, Engine, Outcome, State};
 use std::sync::Arc;
 use std::time::Instant;
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
-    /// After any event: serves who can be served, starts what has to start.
+    /// Serves the waiters that can be served and starts the necessary creates.
+    ///
+    /// Must be called after any event.
     pub(crate) fn settle(self: &Arc<Self>, state: &mut State<T, F>, now: Instant) -> Actions<T, F> {
         let mut actions = Actions::new();
         self.settle_into(state, now, &mut actions);
@@ -38,8 +41,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return;
         }
         let idle = self.table.count_idle(state.queue.len());
-        // The idle ones will be found, each by the head of its time; the others count on checks that began
-        // for the pool itself, or need creates.
+        // Each idle entry will be found by the waiter that is the head at that time. The other waiters rely
+        // on background checks or need creates.
         while state.waiters_without_job() > idle {
             let Some(until) = state.assign_check(now) else {
                 break;
@@ -60,13 +63,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 actions.permits.push(permit);
             }
         }
-        // An entry that came back while an earlier head was young lies in its slot: whoever is head
-        // now must look at it. And in a pool without threads the head looks after itself.
+        // An entry that came back while an earlier head was not due lies in its slot, so the present head
+        // must search. In a pool without threads, the head itself wakes at the end of the pause, so the head
+        // must set its alarm for that time.
         let paused = self.inline && state.is_paused(now);
-        // What rests unproven beside a check that is under way is no news, though: one caller would
-        // have every idle connection checked.
-        let news = idle > 0 && (state.queue.has_unseen_return || state.waiters_without_job() > 0);
-        if state.queue.take_search_owed() || news || paused && state.has_room() {
+        // Idle entries beside a check that is under way are no reason to notify a waiter with a job, unless
+        // one of them came back unseen: otherwise one caller would have every idle connection checked.
+        let must_search =
+            idle > 0 && (state.queue.has_unseen_return || state.waiters_without_job() > 0);
+        if state.queue.take_search_owed() || must_search || paused && state.has_room() {
             actions.wakes.extend(state.queue.notify_head(true));
         }
     }

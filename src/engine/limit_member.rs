@@ -31,7 +31,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
     }
 
-    /// Frees a slot. `job` is the id of the job that emptied the slot, or 0. The caller must settle afterwards.
+    /// Frees a slot. `job` is the id of the job that emptied the slot, or 0. The caller must then settle.
     pub(super) fn free_slot(&self, state: &mut State<T, F>, slot: u32, job: u64) {
         state.vacate(slot);
         if let Some(member) = &self.member {
@@ -91,8 +91,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         empty
     }
 
-    /// Whether a returned connection must be evicted for a waiter of another engine. A `fresh` connection (just
-    /// created or checked) goes to this engine's own head waiter, if there is one.
+    /// Whether a returned connection must be evicted for a waiter of another engine. A `fresh` connection
+    /// (just created or checked) goes to this engine's own head waiter, if there is one.
     pub(super) fn is_owed_to_peer(&self, state: &State<T, F>, fresh: bool, now: Instant) -> bool {
         let Some(member) = &self.member else {
             return false;

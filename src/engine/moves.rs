@@ -1,4 +1,4 @@
-//! The moves of an entry between its places, each under the lock together with its counts.
+//! The moves of an entry between its places. Each move and its counts change under one lock.
 
 use super::counts::{CheckFor, Job, JobKind, Opened};
 use super::waiter::{Outcome, Waiter};
@@ -9,30 +9,33 @@ use super::{
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A connection being checked: ended by [`Engine::end_check`].
+/// The id of a check under way. [`Engine::finish_check`], [`Engine::end_check`] or
+/// [`Engine::end_inspection`] ends the check.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckId(u64);
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
-    /// Leave to create, if there is room. Backoff and `max_creating` are the caller's to ask.
+    /// Reserves a slot for a create, if there is room. The caller must respect backoff and `max_creating`.
     pub(crate) fn reserve_create(
         self: &Arc<Self>,
         state: &mut State<T, F>,
-        need: CreateReason,
+        reason: CreateReason,
         now: Instant,
     ) -> Option<Permit<T, F>> {
-        if !state.has_room() || state.closed || !self.take_token(need) {
+        if !state.has_room() || state.closed || !self.take_slot_permit(reason) {
             return None;
         }
-        let has_waiter = need == CreateReason::Waiter && !self.inline;
+        let has_waiter = reason == CreateReason::Waiter && !self.inline;
         let slot = state.claim_slot();
-        // Made now and not when the create succeeds, so that the table has no gaps to stop at.
+        // Make the slot now, not at the success of the create, so that the table has no gap at which an
+        // iteration would stop.
         self.table.get_or_make(slot);
         let job = job(state, JobKind::Create, slot, 0, now, has_waiter);
         Some(Permit::new(Arc::clone(self), state.begin(job)))
     }
 
-    /// Puts a connection from outside into a slot; None (with the entry) if there is no room.
+    /// Puts a connection that was opened outside of the pool into a slot. Returns the entry as the error if
+    /// there is no room.
     pub(crate) fn add(
         &self,
         state: &mut State<T, F>,
@@ -40,7 +43,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         now: Now,
         expires: u64,
     ) -> Result<Checkout<T>, Box<T>> {
-        if !state.has_room() || state.closed || !self.take_token(CreateReason::Spare) {
+        if !state.has_room() || state.closed || !self.take_slot_permit(CreateReason::Spare) {
             return Err(entry);
         }
         let slot = state.claim_slot();
@@ -49,7 +52,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Ok(self.occupy(state, slot, entry, now, expires))
     }
 
-    /// Fills a slot that is claimed and counted.
+    /// Fills a slot that the caller has claimed and counted.
     pub(super) fn occupy(
         &self,
         state: &mut State<T, F>,
@@ -64,7 +67,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         place.occupy(entry, tick, expires)
     }
 
-    /// Sends an entry on its way out: it is no longer part of size, but keeps its slot.
+    /// Begins the dispose of an entry. The entry no longer counts in `size`, but its slot stays taken.
     pub(crate) fn begin_dispose(
         self: &Arc<Self>,
         checkout: Checkout<T>,
@@ -93,7 +96,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
     }
 
-    /// Lets go of an entry without disposing it; its slot is free at once.
+    /// Removes an entry from the pool without a dispose. Its slot is free at once.
     pub(crate) fn detach(
         self: &Arc<Self>,
         checkout: Checkout<T>,
@@ -109,7 +112,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         (checkout.entry, actions)
     }
 
-    /// A check of this entry begins. `of`: the number of its connection, and its generation.
+    /// Begins a check of this entry. `of` is the id of its connection and its generation.
     pub(crate) fn begin_check(
         &self,
         state: &mut State<T, F>,
@@ -134,9 +137,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }))
     }
 
-    /// Takes an idle entry out to look at it. It is a check from the first moment on, so that nobody
-    /// takes it for missing. None: it is not idle, as many as may be are checked for the pool itself, or
-    /// `due` says no. That is asked under the lock, under which a check ends.
+    /// Takes an idle entry out of its slot for a check.
+    ///
+    /// The check job begins under the same lock, so that the entry always has an accounted place. None if
+    /// the entry is not idle, if no further background check may begin, or if `due` returns false. `due`
+    /// runs under the lock, so it sees the result of every check that has ended.
     pub(crate) fn take_to_check(
         &self,
         slot: &'static Slot<T>,
@@ -160,7 +165,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some((check, checkout))
     }
 
-    /// The hook begins now, on the thread that calls this.
+    /// Records the start of the check hook.
     pub(crate) fn start_check(&self, check: CheckId, now: Instant, deadline: Option<Instant>) {
         if let Some(job) = self.lock().job_mut(check.0) {
             job.started = true;
@@ -169,8 +174,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
     }
 
-    /// Ends a check that went well and hands the connection over, all under one lock. Err: the pool
-    /// gave up on it, see [`end_check`](Self::end_check).
+    /// Ends a successful check and returns the connection under one lock. `proven` is the tick at which the
+    /// connection was proven alive.
+    ///
+    /// Err if the pool abandoned the check; see [`end_check`](Self::end_check).
     pub(crate) fn finish_check(
         self: &Arc<Self>,
         check: CheckId,
@@ -188,7 +195,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Ok(self.return_locked(&mut state, checkout, idle_since, generation, true, now))
     }
 
-    /// Brings back an entry that was only looked at and has been idle as long as before.
+    /// Ends an inspection and returns the entry, which keeps its previous idle time.
     pub(crate) fn end_inspection(
         self: &Arc<Self>,
         check: CheckId,
@@ -202,13 +209,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.return_locked(&mut state, checkout, idle_since, generation, false, now)
     }
 
-    /// Ends a check; the caller settles. False: the pool gave up on it, its slot is gone, and the
-    /// caller has to dispose the entry as a stray ([`end_abandoned`](Self::end_abandoned)).
+    /// Ends a check. The caller must then settle.
+    ///
+    /// False if the pool abandoned the check. The entry then has no slot, and the caller must dispose the
+    /// entry as an abandoned connection and call [`end_abandoned`](Self::end_abandoned).
     pub(crate) fn end_check(&self, check: CheckId) -> bool {
         self.lock().end(check.0).is_some()
     }
 
-    /// A stray entry has been disposed.
+    /// Counts an abandoned connection as disposed.
     pub(crate) fn end_abandoned(&self) {
         let mut state = self.lock();
         state.abandoned -= 1;
@@ -216,9 +225,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.notify_if_drained(&state);
     }
 
-    /// Gives up on a job whose hook has outlived its timeout; None if it ended, or must keep its
-    /// slot because too many are abandoned already.
-    /// The caller settles afterwards.
+    /// Abandons a job whose hook has outlived its timeout and frees the job's slot. The caller must then
+    /// settle.
+    ///
+    /// None if the job has ended, or if too many jobs are abandoned already, so that the job must keep its
+    /// slot.
     pub(crate) fn abandon(&self, state: &mut State<T, F>, job: u64) -> Option<Job> {
         let id = job;
         let job = state.abandon(id)?;
@@ -231,11 +242,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(job)
     }
 
-    /// Lets nobody count on jobs that take suspiciously long, and looks for other ways.
+    /// Releases jobs past their soft deadline from their waiters, ends pauses that are over, and settles.
     pub(crate) fn expire_soft_deadlines(self: &Arc<Self>, now: Instant) -> Actions<T, F> {
         let mut state = self.lock();
         state.release_overdue(now);
-        // Over for everybody, also for those who read the clock before and come to the lock after.
+        // Clear a pause that is over, so that it is also over for a thread that read the clock before this
+        // thread and takes the lock later.
         state.paused_until = state.paused_until.filter(|until| *until > now);
         state.paused_for_waiters_until =
             (state.paused_for_waiters_until).filter(|until| *until > now);
@@ -244,7 +256,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     // ---- the whole pool ------------------------------------------------------------------------
 
-    /// Closes: nobody waits any longer, nothing goes back. None if it was closed before.
+    /// Closes the engine: every wait fails, and every returned entry is rejected. None if the engine was
+    /// closed before.
     pub(crate) fn close(&self, now: Instant, failure: impl Fn() -> F) -> Option<Actions<T, F>> {
         let mut state = self.lock();
         if state.closed {
@@ -263,16 +276,17 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(actions)
     }
 
-    /// Collects what a ticket nobody waits on any longer was sent. Settles nothing: the caller has
-    /// closed the pool, so nobody else can be waiting.
+    /// Cancels a wait on which no thread sleeps any longer, and takes its outcome.
+    ///
+    /// Does not settle: the caller has closed the pool, so no other waiter can be in the queue.
     pub(crate) fn cancel(&self, waiter: &Waiter<T, F>) -> Option<Outcome<T, F>> {
         let mut state = self.lock();
         state.queue.remove(waiter);
         waiter.take_outcome()
     }
 
-    /// Ends the waits of the head, and of whoever is head then, with what `failure` has for them, until it
-    /// has nothing more. Then it settles.
+    /// Fails the wait of one head after another with the result of `failure`, until `failure` returns None.
+    /// Then settles.
     pub(crate) fn fail_waiters(
         self: &Arc<Self>,
         state: &mut State<T, F>,
@@ -292,6 +306,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         actions
     }
 
+    /// Suspends or resumes the engine. None if nothing changes or the engine is closed.
     pub(crate) fn suspend(self: &Arc<Self>, on: bool, now: Instant) -> Option<Actions<T, F>> {
         let mut state = self.lock();
         if state.suspended == on || state.closed {
@@ -301,8 +316,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(self.settle(&mut state, now))
     }
 
-    /// Numbers the next generation, so that a clear can be reported before what it causes. `only`: None is
-    /// returned unless this generation is the present one and no clear is about to end it.
+    /// Reserves the number of the next generation, so that a clear can be reported before its consequences.
+    ///
+    /// With `only`, returns None unless that generation is the present one and no clear is about to end it.
     pub(crate) fn announce_generation(&self, only: Option<u64>) -> Option<u64> {
         let mut state = self.lock();
         if only.is_some_and(|only| only != state.announced_generation) {
@@ -312,9 +328,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(state.announced_generation)
     }
 
-    /// Begins an announced generation, unless it or a later one has begun. Jobs of earlier generations can
-    /// serve no waiter any more, so their waiters are settled under the same lock. What is in the slots is
-    /// still to be taken out.
+    /// Begins an announced generation, unless it or a later one has begun.
+    ///
+    /// Jobs of earlier generations can serve no waiter any more, so their waiters are settled under the same
+    /// lock. The caller must still take the old entries out of the slots.
     pub(crate) fn begin_generation(
         self: &Arc<Self>,
         generation: u64,
@@ -326,15 +343,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.settle(&mut state, now)
     }
 
-    /// Sets the cap. Growth serves whoever can go on now.
+    /// Sets `max_size` and settles, because growth may let waiters create.
     pub(crate) fn resize(self: &Arc<Self>, max_size: usize, now: Instant) -> Actions<T, F> {
         let mut state = self.lock();
         state.max_size = max_size;
         self.settle(&mut state, now)
     }
 
-    /// Takes out every idle entry, one at a time, and watches every slot in use, so that what is out
-    /// now will meet the lock when it comes back.
+    /// Takes out every idle entry, one at a time, and marks every occupied slot RETURN_SLOW, so that each
+    /// entry in use now comes back through the lock.
     pub(crate) fn take_all(&self, now: u64) -> impl Iterator<Item = Checkout<T>> + '_ {
         self.table.all().filter_map(move |slot| match slot.stamp() {
             Stamp::Vacant => None,
@@ -342,9 +359,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         })
     }
 
-    /// After a shrink: retires idle entries that are too many, the highest slot first, and watches the
-    /// slots in use. What is too many is decided and retired under one lock, so that several of them
-    /// never go in place of one.
+    /// Evicts the excess idle entries after a shrink, the highest slot first, and marks the slots in use
+    /// RETURN_SLOW on the way.
+    ///
+    /// The decision and the eviction of each entry happen under one lock, so that concurrent calls never
+    /// evict more than the excess.
     pub(crate) fn evict_excess(self: &Arc<Self>, now: Now) -> Vec<Evicted<T, F>> {
         let slots: Vec<_> = self.table.all().collect();
         let mut evicted = Vec::new();
@@ -363,13 +382,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         evicted
     }
 
-    /// Idle and in use, in one consistent look: must be called under the lock.
+    /// Counts the connections in use. The caller must hold the lock.
     pub(crate) fn in_use(&self, _: &State<T, F>) -> usize {
         let in_use = |slot: &&super::Slot<T>| matches!(slot.stamp(), Stamp::InUse(_));
         self.table.all().filter(in_use).count()
     }
 
-    /// Whether at least so many entries are idle, roughly: without the lock.
+    /// Whether at least `enough` entries seem to be idle. Takes no lock, so the answer is approximate.
     pub(crate) fn has_idle(&self, enough: usize) -> bool {
         self.table.count_idle(enough) == enough
     }
@@ -382,7 +401,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
     }
 
-    /// Sleeps until a closed pool holds nothing any more; false at the deadline.
+    /// Sleeps until a closed pool has no connection left. False if the deadline passes first.
     pub(crate) fn wait_drained(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.lock();
         while !state.is_drained() {

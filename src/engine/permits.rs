@@ -1,4 +1,4 @@
-//! Permission as a value: whoever has a token holds a slot, and gives it back on every way out.
+//! Permits: values that each hold a slot and free that slot on every way out.
 
 use super::counts::Job;
 use super::slot::Checkout;
@@ -6,8 +6,8 @@ use super::{Actions, Engine, Now, State};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Leave to create one connection. Keeps a slot until [`install`](Self::install) fills it or the
-/// permit is dropped.
+/// A permit to create one connection. The permit holds a slot until [`install`](Self::install) fills the
+/// slot or the permit is dropped.
 #[must_use = "a permit that is dropped frees its slot"]
 pub(crate) struct Permit<T: Send + 'static, F: Send + 'static> {
     engine: Arc<Engine<T, F>>,
@@ -15,14 +15,16 @@ pub(crate) struct Permit<T: Send + 'static, F: Send + 'static> {
     ended: bool,
 }
 
-/// A connection whose create was given up on before it returned: it holds no slot and must be
-/// disposed. Dropping this says that it is.
-#[must_use = "dropping this says that the stray connection is disposed"]
+/// A token for a connection whose create was abandoned before it returned.
+///
+/// The connection holds no slot and must be disposed. Drop this token after the dispose: the drop counts the
+/// connection as disposed.
+#[must_use = "dropping this counts the abandoned connection as disposed"]
 pub(crate) struct AbandonedConnection<T: Send + 'static, F: Send + 'static> {
     engine: Arc<Engine<T, F>>,
 }
 
-/// A connection on its way out: its slot stays taken until its dispose has returned.
+/// A permit to dispose one connection, whose slot stays taken until the dispose has returned.
 #[must_use = "the slot stays taken until this is finished"]
 pub(crate) struct DisposePermit<T: Send + 'static, F: Send + 'static> {
     engine: Arc<Engine<T, F>>,
@@ -38,12 +40,15 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         }
     }
 
-    /// The job that this permit is for.
+    /// Returns the id of the create job.
     pub(crate) fn job(&self) -> u64 {
         self.job
     }
 
-    /// Begins the create, unless nobody needs it any more. Returns the generation it belongs to.
+    /// Starts the create and returns the generation of its connection.
+    ///
+    /// None if the pool is closed or suspended, if the create was abandoned, or if no waiter relies on the
+    /// create and `wanted` is false.
     pub(crate) fn start(
         &self,
         now: Instant,
@@ -60,14 +65,16 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         job.started = true;
         job.since = now;
         job.deadline = deadline;
-        // What begins after a clear is new, whenever it was planned.
+        // A create that starts after a clear belongs to the new generation, whenever it was reserved.
         job.generation = generation;
         Some(generation)
     }
 
-    /// Puts a new connection into the slot and says under the same lock what becomes of it: between
-    /// the end of a create and the hand-over of its connection nobody may find a waiter uncovered and
-    /// start another create. It comes back as a stray if the pool gave up on it.
+    /// Puts the new connection into the slot and runs `then` with its checkout under the same lock.
+    ///
+    /// One lock is necessary: between the end of a create and the hand-off of its connection, another thread
+    /// could find a waiter without a job and start another create. If the pool abandoned this create, the
+    /// connection comes back as an abandoned connection.
     pub(crate) fn install<R>(
         mut self,
         entry: Box<T>,
@@ -89,13 +96,16 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
         Ok(then(&engine, &mut state, checkout))
     }
 
-    /// Ends a create that made nothing. False if the pool had given up on it before.
+    /// Ends a create that produced no connection. False if the pool had abandoned the create before.
     pub(crate) fn fail(self, now: Instant) -> (bool, Actions<T, F>) {
         self.fail_and_notify(now, |_| None)
     }
 
-    /// The same, and [waits end](Engine::fail_waiters) under the same lock: between the two somebody would
-    /// find the head uncovered and start another create for it.
+    /// Ends a create that produced no connection and [fails waiters](Engine::fail_waiters) under one lock.
+    /// False if the pool had abandoned the create before.
+    ///
+    /// One lock is necessary: between the two steps another thread would find the head without a job and
+    /// start another create for it.
     pub(crate) fn fail_and_notify(
         mut self,
         now: Instant,
@@ -116,8 +126,8 @@ impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
 impl<T: Send + 'static, F: Send + 'static> Drop for Permit<T, F> {
     fn drop(&mut self) {
         if !self.ended {
-            // Reached only by a permit in a letter box that nobody opened. The next event settles
-            // who gets the slot.
+            // Only a permit in an outcome that no waiter took is dropped before it ended. The next event
+            // settles which waiter gets the slot.
             let mut state = self.engine.lock();
             self.engine.release_create(&mut state, self.job);
         }
@@ -138,7 +148,7 @@ impl<T: Send + 'static, F: Send + 'static> DisposePermit<T, F> {
         Self { engine, job }
     }
 
-    /// The dispose begins now.
+    /// Records the start of the dispose.
     pub(crate) fn start(&self, now: Instant, deadline: Option<Instant>) {
         if let Some(job) = self.engine.lock().job_mut(self.job) {
             job.started = true;
@@ -147,7 +157,7 @@ impl<T: Send + 'static, F: Send + 'static> DisposePermit<T, F> {
         }
     }
 
-    /// The dispose has returned.
+    /// Frees the slot after the dispose has returned, and settles.
     pub(crate) fn finish(self, now: Instant) -> Actions<T, F> {
         let mut state = self.engine.lock();
         state.disposed += 1;

@@ -1,29 +1,30 @@
-//! The slots that several engines share: a keyed pool has one engine per key, and one total.
+//! A limit on the slots that several engines share. A keyed pool has one engine per key and one shared limit.
 //!
-//! Every slot that an engine takes is a token of the total, from the create that is to fill it to the
-//! end of the dispose that empties it, so the total holds at every instant, across all engines. Each
-//! engine keeps its lock; the total has one of its own, taken inside of at most one of theirs.
+//! An engine holds one slot permit for every slot that it takes, from the create that fills the slot to the
+//! end of the dispose that empties the slot. So the limit holds at every instant, across all engines. Each
+//! engine keeps its own lock. The shared limit has one lock, taken inside of at most one engine's lock.
 //!
-//! # Who gets a slot that comes free
+//! # Which engine gets a slot that comes free
 //!
-//! While there are free tokens an engine takes one and asks nobody. When there are none, the engine
-//! says since when its first waiter that nothing else can serve has waited, and joins the **line**
-//! here. A token that comes free is granted to the longest waiting, before anybody else can take it;
-//! whoever freed it settles that engine once its own lock is free. A grant that is not needed any
-//! more (its waiter gave up) goes on to the next.
+//! While slot permits are free, an engine takes one without regard to the other engines. When none is free,
+//! the engine reports since when its first waiter without any other prospect has waited, and joins the wait
+//! queue of the shared limit. A slot permit that comes free is granted to the longest waiting member before
+//! another engine can take it. The thread that freed the slot permit settles the granted engine after it
+//! releases its own engine's lock. A grant that is no longer needed (its waiter gave up) goes on to the next
+//! member.
 //!
-//! # Making room
+//! # Eviction for a waiter of another engine
 //!
-//! While somebody is in line the total is **hungry**. Then every check-in of every engine goes through
-//! its lock, and a connection for which no older waiter of its own is there is retired. What is idle
-//! already is searched for when somebody joins the line ([`SharedLimit::evict_for_waiters`]), the longest idle first.
-//! The first such search also watches every slot in use, which catches the check-in that read "not
-//! hungry" before and stores its connection after: the two meet in the slot's cell, as a waiter's search
-//! and a check-in do (see [`slot`](super::slot)).
+//! While the wait queue has members, [`SharedLimit::has_waiters`] is true. Then every check-in of every
+//! engine goes through the engine's lock and evicts its connection, unless an older waiter of its own engine
+//! wants the connection. When a member joins the wait queue, [`SharedLimit::evict_for_waiters`] evicts idle
+//! connections, the longest idle first. The first such search also marks every slot in use RETURN_SLOW. The
+//! mark catches a check-in that read "no waiters" before and stores its connection after: search and check-in
+//! meet in the slot's cell, as a waiter's search and a check-in do (see [`slot`](super::slot)).
 //!
-//! What is on its way out will come free by itself, so for each of those one less is retired. But one
-//! whose dispose takes longer than [`DISPOSE_SOFT_LIMIT`] is not counted on: a hook that hangs costs other keys no
-//! more than the slot it holds.
+//! The slot of a connection being disposed will come free by itself, so each such slot saves one eviction. A
+//! dispose that takes longer than [`DISPOSE_SOFT_LIMIT`] no longer counts as such a slot: a hook that hangs
+//! costs other keys no more than the slot it holds.
 
 use super::{Engine, Evicted, Now, Stamp};
 use crate::sync::{AtomicU32, Mutex, Ordering};
@@ -31,27 +32,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+/// How long waiters rely on a dispose to free its slot.
 const DISPOSE_SOFT_LIMIT: Duration = Duration::from_millis(100);
 
 pub(crate) struct SharedLimit<T: Send + 'static, F: Send + 'static> {
-    /// Whether somebody is in line. Read by every check-in.
+    /// Whether a member waits for a slot. Every check-in reads this.
     has_waiters: AtomicU32,
     state: Mutex<State<T, F>>,
 }
 
 struct State<T: Send + 'static, F: Send + 'static> {
     max: usize,
-    /// Tokens that members hold or were granted.
+    /// Slot permits that members hold or were granted.
     taken: usize,
     last_id: u64,
     members: BTreeMap<u64, MemberState<T, F>>,
-    /// Since when, who, and for how many slots.
+    /// The wait queue: since when, which member, and for how many slots.
     waiting: BTreeMap<(Instant, u64), usize>,
-    /// Members whose spare create found no token.
+    /// Members whose spare create found no free slot permit.
     refill_wanted: BTreeSet<u64>,
-    /// What is on its way out, by member and job, and since when.
+    /// Disposes under way, by member and job, and since when.
     disposing: BTreeMap<(u64, u64), Instant>,
-    /// Every slot in use has been watched since the line was last empty.
+    /// True if every slot in use was marked RETURN_SLOW since the wait queue was last empty.
     marked: bool,
 }
 
@@ -62,26 +64,26 @@ struct MemberState<T: Send + 'static, F: Send + 'static> {
     waiting_since: Option<Instant>,
 }
 
-/// One engine's part in a total.
+/// An engine's membership in a shared limit.
 pub(crate) struct Member<T: Send + 'static, F: Send + 'static> {
-    total: Arc<SharedLimit<T, F>>,
+    limit: Arc<SharedLimit<T, F>>,
     id: u64,
 }
 
-/// Who has to look, now that there is a slot to be had.
+/// A member that must act because a slot is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Followup {
-    /// A waiter of this member was granted one.
+    /// The member was granted a slot for a waiter and must settle.
     Waiter(u64),
-    /// One is free, and this member could use a spare connection.
+    /// A slot is free, and the member wants a spare connection.
     Refill(u64),
 }
 
-/// What came of telling the total what an engine lacks.
+/// The result of [`Member::report`].
 pub(super) struct ReportResult {
-    /// There is a token after all.
+    /// A slot permit is available after all.
     pub(super) retry: bool,
-    /// More waiters are in line than slots are about to come free.
+    /// More slots are wanted than are about to come free.
     pub(super) lacks_room: bool,
 }
 
@@ -90,22 +92,22 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
         self.members.get_mut(&id).expect("bug: no such member")
     }
 
-    /// Slots that come free by themselves before long.
-    fn coming(&self, now: Instant) -> usize {
+    /// Counts the slots that disposes under way will free soon.
+    fn soon_free(&self, now: Instant) -> usize {
         let young = |since: &&Instant| now.saturating_duration_since(**since) < DISPOSE_SOFT_LIMIT;
         self.disposing.values().filter(young).count()
     }
 
-    /// The longest waiting for whom nothing comes free by itself: since when, and who.
+    /// Returns the longest waiting member that no dispose under way will serve, and since when it has waited.
     fn first_without_slot(&self, now: Instant) -> Option<(Instant, u64)> {
         if self.waiting.is_empty() {
             return None;
         }
-        let mut coming = self.coming(now);
+        let mut soon_free = self.soon_free(now);
         self.waiting.iter().find_map(|(first, slots)| {
-            let needy = *slots > coming;
-            coming = coming.saturating_sub(*slots);
-            needy.then_some(*first)
+            let lacks_slot = *slots > soon_free;
+            soon_free = soon_free.saturating_sub(*slots);
+            lacks_slot.then_some(*first)
         })
     }
 
@@ -115,10 +117,10 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
         }
     }
 
-    /// A token has come free.
+    /// Passes on a slot permit that has come free.
     fn grant_next(&mut self) -> Option<Followup> {
         if let Some((_, id)) = self.waiting.first_key_value().map(|(first, _)| *first) {
-            // If it waits for more, it says so when it has got this one.
+            // A member that waits for more slots reports again after it took this one.
             self.stop_waiting(id);
             self.member(id).granted += 1;
             return Some(Followup::Waiter(id));
@@ -145,7 +147,7 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
         })
     }
 
-    /// A part for an engine that is about to be made.
+    /// Adds a member for an engine that is about to be made.
     pub(super) fn join(self: &Arc<Self>) -> Member<T, F> {
         let mut state = self.state.lock();
         state.last_id += 1;
@@ -158,34 +160,36 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
         };
         state.members.insert(id, member);
         Member {
-            total: Arc::clone(self),
+            limit: Arc::clone(self),
             id,
         }
     }
 
-    /// Somebody waits for a slot.
+    /// Whether a member waits for a slot.
     #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
         self.has_waiters.load(Ordering::Acquire) != 0
     }
 
     fn update_has_waiters(&self, state: &mut State<T, F>) {
-        let hungry = !state.waiting.is_empty();
-        state.marked &= hungry;
-        self.has_waiters.swap(u32::from(hungry), Ordering::AcqRel);
+        let has_waiters = !state.waiting.is_empty();
+        state.marked &= has_waiters;
+        self.has_waiters
+            .swap(u32::from(has_waiters), Ordering::AcqRel);
     }
 
-    /// Members that hold slots, apart from this one; their numbers begin with 1.
-    fn holders(state: &State<T, F>, but: u64) -> Vec<Arc<Engine<T, F>>> {
+    /// Returns the engines that hold slots, except that of member `except`. Ids begin with 1, so 0 excludes
+    /// none.
+    fn holders(state: &State<T, F>, except: u64) -> Vec<Arc<Engine<T, F>>> {
         let members = state.members.iter();
-        let holders = members.filter(|(id, member)| **id != but && member.held > 0);
+        let holders = members.filter(|(id, member)| **id != except && member.held > 0);
         holders
             .filter_map(|(_, member)| member.engine.upgrade())
             .collect()
     }
 
-    /// Retires idle connections, the longest idle first, as long as somebody waits for whom nothing
-    /// comes free by itself. They are still to be disposed. Call without any engine's lock.
+    /// Evicts idle connections, the longest idle first, while a member waits that no dispose under way will
+    /// serve. The caller must hold no engine's lock, and must dispose the evicted connections.
     pub(crate) fn evict_for_waiters(&self, now: Now) -> Vec<Evicted<T, F>> {
         let mut evicted = self.evict_idle(now);
         let holders = {
@@ -198,17 +202,18 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
             }
         };
         for engine in &holders {
-            let in_need = || self.state.lock().first_without_slot(now.real);
-            evicted.extend(engine.evict_on_return_for_peer(now, in_need));
+            let first_waiter = || self.state.lock().first_without_slot(now.real);
+            evicted.extend(engine.evict_on_return_for_peer(now, first_waiter));
         }
         evicted
     }
 
-    /// The first half: what seems to be idle.
+    /// Evicts connections that seem to be idle: the first half of
+    /// [`evict_for_waiters`](Self::evict_for_waiters).
     pub(super) fn evict_idle(&self, now: Now) -> Vec<Evicted<T, F>> {
         let mut evicted = Vec::new();
-        let in_need = || self.state.lock().first_without_slot(now.real);
-        let Some((_, id)) = in_need() else {
+        let first_waiter = || self.state.lock().first_without_slot(now.real);
+        let Some((_, id)) = first_waiter() else {
             return evicted;
         };
         let holders = Self::holders(&self.state.lock(), id);
@@ -224,7 +229,7 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
             .collect();
         idle.sort_by_key(|(since, ..)| *since);
         for (_, engine, slot) in idle {
-            let Some((since, _)) = in_need() else {
+            let Some((since, _)) = first_waiter() else {
                 return evicted;
             };
             evicted.extend(engine.evict_for_peer(slot, since, now));
@@ -232,13 +237,13 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
         evicted
     }
 
-    /// How many connections of all engines this thread has checked out and not given back.
+    /// Counts the connections of all engines that this thread checked out and has not returned.
     pub(crate) fn held_by(&self, thread: u64) -> usize {
         let engines = Self::holders(&self.state.lock(), 0);
         engines.iter().map(|engine| engine.held_by(thread)).sum()
     }
 
-    /// When something on its way out has taken too long to be counted on, and who should look then.
+    /// Returns when the next dispose under way passes its soft limit, and which member should settle then.
     pub(crate) fn next_soft_deadline(&self, now: Instant) -> Option<(Instant, u64)> {
         let state = self.state.lock();
         let ((_, first), _) = state.waiting.first_key_value()?;
@@ -257,28 +262,28 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
     }
 
     pub(crate) fn limit(&self) -> &Arc<SharedLimit<T, F>> {
-        &self.total
+        &self.limit
     }
 
-    /// The engine is made.
+    /// Connects the membership to its engine, once the engine is made.
     pub(super) fn attach(&self, engine: &Arc<Engine<T, F>>) {
-        let mut state = self.total.state.lock();
+        let mut state = self.limit.state.lock();
         state.member(self.id).engine = Arc::downgrade(engine);
     }
 
-    /// Takes a token: a granted one for somebody who waits, else a free one.
-    pub(super) fn take(&self, waits: bool) -> bool {
-        let mut state = self.total.state.lock();
+    /// Takes a slot permit: a granted one if `for_waiter`, else a free one. False if there is none.
+    pub(super) fn take(&self, for_waiter: bool) -> bool {
+        let mut state = self.limit.state.lock();
         let free = state.taken < state.max;
         let member = state.member(self.id);
-        if waits && member.granted > 0 {
+        if for_waiter && member.granted > 0 {
             member.granted -= 1;
             member.held += 1;
         } else if free {
             member.held += 1;
             state.taken += 1;
         } else {
-            if !waits {
+            if !for_waiter {
                 state.refill_wanted.insert(self.id);
             }
             return false;
@@ -286,20 +291,21 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
         true
     }
 
-    /// The most slots of all engines.
+    /// Returns the maximum number of slots of all engines together.
     pub(crate) fn max(&self) -> usize {
-        self.total.state.lock().max
+        self.limit.state.lock().max
     }
 
-    /// There is a free token.
+    /// Whether a slot permit is free.
     pub(crate) fn has_room(&self) -> bool {
-        let state = self.total.state.lock();
+        let state = self.limit.state.lock();
         state.taken < state.max
     }
 
-    /// A slot is free, and this engine does not want it: somebody else may.
+    /// Returns the next member that wants a spare connection, if a slot permit is free. An engine calls this
+    /// when it does not use a free slot itself.
     pub(crate) fn next_refill(&self) -> Option<Followup> {
-        let mut state = self.total.state.lock();
+        let mut state = self.limit.state.lock();
         let free = state.taken < state.max;
         let next = if free {
             state.refill_wanted.pop_first()
@@ -309,42 +315,45 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
         next.map(Followup::Refill)
     }
 
-    /// A slot is free; `job`: what emptied it. The engine itself settles in any case.
+    /// Returns the slot permit of a slot that came free. `job` is the job that emptied the slot.
+    ///
+    /// The result is a member that must act, unless that member's waiter is this engine's own: this engine
+    /// settles in any case.
     pub(super) fn release(&self, job: u64) -> Option<Followup> {
-        let mut state = self.total.state.lock();
+        let mut state = self.limit.state.lock();
         state.disposing.remove(&(self.id, job));
         state.member(self.id).held -= 1;
         let next = state.grant_next();
-        self.total.update_has_waiters(&mut state);
+        self.limit.update_has_waiters(&mut state);
         next.filter(|next| *next != Followup::Waiter(self.id))
     }
 
-    /// This job will end with a free slot.
-    pub(super) fn note_leaving(&self, job: u64, since: Instant) {
-        let mut state = self.total.state.lock();
+    /// Records a dispose that will free a slot.
+    pub(super) fn note_disposing(&self, job: u64, since: Instant) {
+        let mut state = self.limit.state.lock();
         state.disposing.insert((self.id, job), since);
     }
 
-    /// Tells how many slots the engine's waiters lack, and since when the first of them has waited.
-    /// Grants that it did not use go to the next in line.
+    /// Reports how many slots the engine's waiters lack, and since when the first of them has waited.
+    /// Grants that the engine did not use go to the next members.
     pub(super) fn report(
         &self,
         missing: usize,
         since: Option<Instant>,
         now: Instant,
-        elsewhere: &mut Vec<Followup>,
+        followups: &mut Vec<Followup>,
     ) -> ReportResult {
         let mut report = ReportResult {
             retry: false,
             lacks_room: false,
         };
-        let mut state = self.total.state.lock();
+        let mut state = self.limit.state.lock();
         state.stop_waiting(self.id);
         let granted = state.member(self.id).granted;
         match since.filter(|_| missing > 0) {
             None => {
                 state.member(self.id).granted = 0;
-                elsewhere.extend((0..granted).filter_map(|_| state.grant_next()));
+                followups.extend((0..granted).filter_map(|_| state.grant_next()));
             }
             Some(_) if granted > 0 || state.taken < state.max => report.retry = true,
             Some(since) => {
@@ -353,27 +362,27 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
                 report.lacks_room = state.first_without_slot(now).is_some();
             }
         }
-        self.total.update_has_waiters(&mut state);
+        self.limit.update_has_waiters(&mut state);
         report
     }
 
-    /// Whether a connection of this engine should make room for a waiter of another, who has waited
-    /// longer than its own head (`own`), if there is one.
+    /// Whether a connection of this engine should be evicted for a waiter of another engine. That waiter must
+    /// have waited longer than this engine's own head, which has waited since `own`.
     pub(super) fn is_claimed(&self, own: Option<Instant>, now: Instant) -> bool {
-        let first = self.total.state.lock().first_without_slot(now);
+        let first = self.limit.state.lock().first_without_slot(now);
         first.is_some_and(|(since, id)| id != self.id && own.is_none_or(|own| since < own))
     }
 }
 
 impl<T: Send + 'static, F: Send + 'static> Drop for Member<T, F> {
     fn drop(&mut self) {
-        let mut state = self.total.state.lock();
+        let mut state = self.limit.state.lock();
         state.stop_waiting(self.id);
         state.refill_wanted.remove(&self.id);
         if let Some(member) = state.members.remove(&self.id) {
             debug_assert_eq!(member.held + member.granted, 0, "bug: slots lost");
             state.taken -= member.held + member.granted;
         }
-        self.total.update_has_waiters(&mut state);
+        self.limit.update_has_waiters(&mut state);
     }
 }

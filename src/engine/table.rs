@@ -1,38 +1,38 @@
-//! The slots of one pool, and how an idle one is found without a walk that hurts.
+//! The slots of one pool, and a search for an idle one that skips slots in use.
 //!
-//! Slots lie side by side in segments that double, each made when first needed, so the table grows
-//! without moving anything and readers take no lock. The first segment is there from the beginning:
-//! where warm checkouts look, nothing has to be asked for.
+//! Slots lie side by side in segments of doubling size. Each segment is made when first needed, so the table
+//! grows without moving a slot and readers take no lock. The first segment exists from the beginning, so a
+//! fast checkout reads that segment without a lookup.
 //!
 //! # The ready bits
 //!
-//! One bit per slot: *set* means "may hold an idle entry", *clear* means "watched: its check-in goes
-//! through the lock and sets the bit again". A search looks only at slots whose bit is set, and a
-//! thorough search ([`Table::take_or_mark_all`]) clears the bit of each slot it finds empty. So every slot
-//! that is looked at in vain is paid for by one slow check-in later, and the warm path, whose bit
-//! stays set, never writes the word.
+//! Each slot has one bit. *Set* means that the slot may hold an idle entry. *Clear* means that the slot is
+//! marked RETURN_SLOW: its check-in goes through the lock and sets the bit again. A search visits only slots
+//! whose bit is set, and a thorough search ([`Table::take_or_mark_all`]) clears the bit of each slot it finds
+//! empty. So each visit to an empty slot costs one slow check-in later. On the fast path the bit stays set,
+//! and the fast path never writes the word.
 //!
-//! The clear comes *before* the watcher's swap, and whoever stores an entry under the lock looks at
-//! the mark once more *after* its swap and sets the bit again; with the order of swaps on one cell
-//! (see `slot.rs`) an entry at rest therefore always has its bit set.
+//! The marker clears the bit *before* its swap. A thread that stores an entry under the lock reads the mark
+//! once more *after* its swap, and sets the bit again if the slot is marked. With the single order of swaps
+//! on one cell (see `slot.rs`), an idle entry therefore always has its bit set.
 //!
 //! # Why slots are never freed
 //!
-//! A guard must find its way back to its slot without a reference count (one shared count costs 10×
-//! at two threads) and without borrowing the pool. So slots are `'static`: a finished pool leaves its
-//! segments (64 bytes a slot) to the next pool of the same type, and a process keeps as many as it
-//! used at its peak. That is the price of a `'static` guard without a count and without `unsafe`.
+//! A guard must reach its slot without a reference count (one shared count costs 10× at two threads) and
+//! without borrowing the pool. So slots are `'static`: a finished pool leaves its segments (64 bytes a slot)
+//! to the next pool of the same type, and a process keeps as many slots as it used at its peak. This memory
+//! is the price of a `'static` guard without a reference count and without `unsafe`.
 
 use super::slot::{Checkout, Slot, Stamp};
 use super::thread_cache::{Tag, cached_slot};
 use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::OnceLock;
 
-/// The most slots that a pool has from the beginning; fewer if it needs no more.
+/// The maximum size of the first segment. A pool with a smaller size starts with fewer slots.
 const FIRST: usize = 64;
-/// Segments that double the table, from one slot on: room for 2^32 slots.
+/// The number of segments that each double the table. From one slot on, they hold 2^32 slots.
 const SEGMENTS: usize = 32;
-/// How many slots in use a quick search passes before it hands over to the thorough one.
+/// How many slots in use a quick search passes before it gives up. The thorough search follows.
 const QUICK: usize = 32;
 
 pub(crate) struct Table<T: Send + 'static> {
@@ -42,8 +42,8 @@ pub(crate) struct Table<T: Send + 'static> {
     more: [OnceLock<Segment<T>>; SEGMENTS],
 }
 
-/// What of a table never changes, for every handle to have a copy: between its two swaps a warm cycle
-/// waits for every load that needs another load first.
+/// The immutable part of a table, which every pool handle copies. The copy saves dependent loads: a fast
+/// cycle waits, between its two swaps, for every load that needs another load first.
 pub(crate) struct SlotCache<T: 'static> {
     tag: Tag,
     slots: &'static [Slot<T>],
@@ -58,7 +58,7 @@ impl<T> Clone for SlotCache<T> {
 impl<T> Copy for SlotCache<T> {}
 
 impl<T> SlotCache<T> {
-    /// The slot that this thread used last here, if it is one of the first segment.
+    /// Returns the slot that this thread used last in this pool, if that slot is in the first segment.
     #[inline]
     pub(crate) fn last_used_slot(self) -> Option<&'static Slot<T>> {
         self.slots.get(cached_slot(self.tag) as usize)
@@ -71,7 +71,7 @@ struct Segment<T: 'static> {
 }
 
 impl<T: Send + 'static> Table<T> {
-    /// A table for about so many slots; it grows when more are asked for.
+    /// Creates a table for about `size` slots. The table grows on demand.
     pub(super) fn new(tag: Tag, size: usize) -> Self {
         let len = size.clamp(1, FIRST).next_power_of_two();
         Self {
@@ -86,13 +86,13 @@ impl<T: Send + 'static> Table<T> {
         SlotCache { tag, slots }
     }
 
-    /// The slot that this thread used last here.
+    /// Returns the slot that this thread used last in this pool.
     #[inline(never)]
     pub(crate) fn last_used_slot(&self) -> Option<&'static Slot<T>> {
         self.get(u32::try_from(cached_slot(self.tag)).ok()?)
     }
 
-    /// The slot with this index, if there ever was one.
+    /// Returns the slot with this index, if that slot was ever made.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&'static Slot<T>> {
         let (segment, offset) = self.find_segment(index)?;
@@ -106,7 +106,7 @@ impl<T: Send + 'static> Table<T> {
         }
     }
 
-    /// The slot with this index, made now if need be.
+    /// Returns the slot with this index, and makes the slot if necessary.
     pub(super) fn get_or_make(&self, index: u32) -> &'static Slot<T> {
         let first = self.first.slots.len();
         let (segment, offset) = match locate(index as usize, first) {
@@ -125,7 +125,7 @@ impl<T: Send + 'static> Table<T> {
         std::iter::once(&self.first).chain(more)
     }
 
-    /// Says that the slot may hold an idle entry.
+    /// Sets the bit that says that the slot may hold an idle entry.
     pub(super) fn set_ready(&self, index: u32) {
         if let Some((segment, offset)) = self.find_segment(index) {
             let word = &segment.ready[offset / 64];
@@ -140,7 +140,7 @@ impl<T: Send + 'static> Table<T> {
         }
     }
 
-    /// The ready slots, lowest first.
+    /// Iterates over the slots whose ready bit is set, lowest first.
     fn ready(&self) -> impl Iterator<Item = &'static Slot<T>> + '_ {
         self.segments().flat_map(|segment| {
             let words = segment.ready.iter().enumerate();
@@ -156,18 +156,20 @@ impl<T: Send + 'static> Table<T> {
         })
     }
 
-    /// Every slot there is, lowest first.
+    /// Iterates over every slot that was made, lowest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static Slot<T>> + '_ {
         self.segments().flat_map(|segment| segment.slots.iter())
     }
 
-    /// Takes the lowest idle entry it finds, without disturbing the slots in use. May miss one when
-    /// many slots are in use; [`take_or_mark_all`](Self::take_or_mark_all) does not.
+    /// Takes the lowest idle entry that a quick search finds, without marking the slots in use.
+    ///
+    /// The quick search may miss an entry when many slots are in use;
+    /// [`take_or_mark_all`](Self::take_or_mark_all) misses none.
     pub(super) fn find_idle(&self, now: u64) -> Option<Checkout<T>> {
         self.find_below(u32::MAX, now)
     }
 
-    /// Takes the lowest idle entry it finds in a slot below this one.
+    /// Takes the lowest idle entry that a quick search finds in a slot below `end`.
     pub(crate) fn find_below(&self, end: u32, now: u64) -> Option<Checkout<T>> {
         let mut passed = 0;
         for slot in self.ready().take_while(|slot| slot.index() < end) {
@@ -184,18 +186,18 @@ impl<T: Send + 'static> Table<T> {
         None
     }
 
-    /// How many entries seem to be idle, counted up to `enough`.
+    /// Counts the entries that seem to be idle, up to `enough`.
     pub(super) fn count_idle(&self, enough: usize) -> usize {
         let idle = |slot: &&'static Slot<T>| matches!(slot.stamp(), Stamp::Idle(_));
         self.ready().filter(idle).take(enough).count()
     }
 
-    /// Takes the lowest idle entry; every slot passed on the way is watched from now on.
+    /// Takes the lowest idle entry and marks every slot on the way RETURN_SLOW.
     pub(super) fn take_or_mark_all(&self, now: u64) -> Option<Checkout<T>> {
         self.ready().find_map(|slot| self.take_or_mark(slot, now))
     }
 
-    /// Watches every slot and leaves the entries where they are. Under the pool's lock.
+    /// Marks every slot RETURN_SLOW and leaves the entries in place. The caller must hold the pool's lock.
     pub(super) fn mark_all(&self, now: u64) {
         for slot in self.ready() {
             if let Some(checkout) = self.take_or_mark(slot, now) {
@@ -205,23 +207,24 @@ impl<T: Send + 'static> Table<T> {
         }
     }
 
-    /// Takes the entry of this slot or watches the slot.
+    /// Marks this slot RETURN_SLOW and takes its entry, if the slot holds one.
     pub(super) fn take_or_mark(&self, slot: &'static Slot<T>, now: u64) -> Option<Checkout<T>> {
         self.clear_ready(slot.index());
         let found = slot.take_or_mark(now);
         if found.is_some() {
-            // Still watched: its next check-in takes the slow way and settles both.
+            // The slot is still marked, so its next check-in goes through the lock, where the store sets
+            // both the mark and the bit anew.
             self.set_ready(slot.index());
         }
         found
     }
 
-    /// Stores an entry under the pool's lock. `marked`: its next check-in must go the slow way too.
-    pub(super) fn store_locked(&self, checkout: Checkout<T>, now: u64, watched: bool) {
+    /// Stores an entry under the pool's lock. With `marked`, the slot's next check-in is slow too.
+    pub(super) fn store_locked(&self, checkout: Checkout<T>, now: u64, marked: bool) {
         let index = checkout.slot.index();
-        // In this order: a watcher that clears the bit after it was set here has not yet set `marked`
-        // then, so what it sets is not undone, and is seen after the swap.
-        checkout.slot.set_return_slow(watched);
+        // The mark changes before the bit. A marker that clears the bit after `set_ready` here sets its mark
+        // later still. So this thread does not undo that mark, and reads the mark after the swap.
+        checkout.slot.set_return_slow(marked);
         self.set_ready(index);
         if checkout.store_locked(now) {
             self.set_ready(index);
@@ -230,7 +233,7 @@ impl<T: Send + 'static> Table<T> {
 }
 
 impl<T: Send + 'static> Segment<T> {
-    /// The slots from this index on.
+    /// Takes `len` slots for the indices from `start` on.
     fn new(tag: Tag, start: usize, len: usize) -> Self {
         let slots = free_list::take(len);
         for (index, slot) in (start as u32..).zip(slots) {
@@ -243,7 +246,7 @@ impl<T: Send + 'static> Segment<T> {
     }
 }
 
-/// Segment and offset of an index, where the first segment has so many slots.
+/// Returns the segment and the offset of an index. `first` is the size of the first segment.
 #[inline]
 const fn locate(index: usize, first: usize) -> (usize, usize) {
     if index < first {
@@ -255,13 +258,13 @@ const fn locate(index: usize, first: usize) -> (usize, usize) {
 
 impl<T: Send + 'static> Drop for Table<T> {
     fn drop(&mut self) {
-        // The last reference is gone, so no entry and no guard of this pool should exist. Slots of a pool in
-        // which something went wrong all the same are left alone: the next pool would find them taken.
-        let whole = self.segments().filter(|segment| {
+        // The last reference is gone, so no entry and no guard of this pool should exist. If a slot is still
+        // occupied after a bug, leak its segment: the next pool would find the slot taken.
+        let vacant_segments = self.segments().filter(|segment| {
             let vacant = |slot: &Slot<T>| slot.stamp() == Stamp::Vacant;
             segment.slots.iter().all(vacant)
         });
-        whole.for_each(|segment| free_list::put(segment.slots));
+        vacant_segments.for_each(|segment| free_list::put(segment.slots));
     }
 }
 
@@ -275,7 +278,7 @@ fn leak<T>(len: usize) -> &'static [Slot<T>] {
     Box::leak((0..len).map(|_| Slot::new()).collect())
 }
 
-/// Slots that finished pools left, by type and number.
+/// The segments that finished pools left for reuse, by entry type and segment size.
 #[cfg(not(any(conpool_loom, conpool_shuttle)))]
 mod free_list {
     use super::Slot;
@@ -285,29 +288,29 @@ mod free_list {
     use std::sync::LazyLock;
 
     type FreeLists = HashMap<(TypeId, usize), Box<dyn Any + Send>>;
-    type Kept<T> = Vec<&'static [Slot<T>]>;
+    type Segments<T> = Vec<&'static [Slot<T>]>;
     static FREE_LISTS: LazyLock<Mutex<FreeLists>> = LazyLock::new(Mutex::default);
 
     pub(super) fn take<T: Send + 'static>(len: usize) -> &'static [Slot<T>] {
-        let mut shelf = FREE_LISTS.lock();
-        let kept = shelf.get_mut(&(TypeId::of::<T>(), len));
-        let kept = kept.and_then(|kept| kept.downcast_mut::<Kept<T>>());
-        let spare = kept.and_then(Vec::pop);
-        drop(shelf);
-        spare.unwrap_or_else(|| super::leak(len))
+        let mut lists = FREE_LISTS.lock();
+        let list = lists.get_mut(&(TypeId::of::<T>(), len));
+        let list = list.and_then(|list| list.downcast_mut::<Segments<T>>());
+        let segment = list.and_then(Vec::pop);
+        drop(lists);
+        segment.unwrap_or_else(|| super::leak(len))
     }
 
     pub(super) fn put<T: Send + 'static>(slots: &'static [Slot<T>]) {
-        let mut shelf = FREE_LISTS.lock();
-        let kept = shelf.entry((TypeId::of::<T>(), slots.len()));
-        let kept = kept.or_insert_with(|| Box::new(Kept::<T>::new()));
-        if let Some(kept) = kept.downcast_mut::<Kept<T>>() {
-            kept.push(slots);
+        let mut lists = FREE_LISTS.lock();
+        let list = lists.entry((TypeId::of::<T>(), slots.len()));
+        let list = list.or_insert_with(|| Box::new(Segments::<T>::new()));
+        if let Some(list) = list.downcast_mut::<Segments<T>>() {
+            list.push(slots);
         }
     }
 }
 
-/// Loom's atomics live for one execution only, so a model hands nothing on.
+/// Reuses no segment: loom's atomics live for one execution only.
 #[cfg(any(conpool_loom, conpool_shuttle))]
 mod free_list {
     use super::Slot;

@@ -1,8 +1,8 @@
-//! What each thread remembers: which slot of which pool it used last.
+//! The thread-local cache of the slot that each thread used last, per pool.
 //!
-//! A small table, not a single hint, so that a thread which uses several pools in turn stays fast on
-//! all of them. It holds plain numbers: no destructor, nothing of a finished pool is kept alive, and
-//! a stale hint costs one failed look.
+//! The cache is a small table in place of a single hint, so that a thread which uses several pools in turn
+//! stays fast on all of them. The table holds plain numbers: it has no destructor and keeps no part of a
+//! finished pool alive. A stale hint costs one failed look at a slot.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,8 +20,8 @@ crate::sync::thread_local! {
     };
 }
 
-/// A slot of a pool in one number, which a slot carries ready to be remembered: the pool above, the
-/// slot below, and the highest bit free for the slot's own use.
+/// A pool and a slot of that pool in one number, which each slot stores in the form that the cache needs.
+/// The high bits hold the pool, the low bits hold the slot, and the highest bit is free for the slot's use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tag(pub(super) u64);
 
@@ -29,8 +29,8 @@ const SLOT_BITS: u32 = 32;
 const POOL_BITS: u32 = 31;
 
 impl Tag {
-    /// The first slot of a pool that no other pool of this process is taken for. (After two thousand
-    /// million pools the numbers repeat; a wrong hint is only a look in vain.)
+    /// Returns the tag of slot 0 of a new pool, with a pool number that is unique in this process. (The
+    /// numbers repeat after two thousand million pools. A wrong hint only costs one failed look at a slot.)
     pub(super) fn next_pool() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Relaxed) & ((1 << POOL_BITS) - 1);
@@ -52,22 +52,22 @@ impl Tag {
     }
 }
 
-/// The index of the slot this thread used last in this pool; beyond every index if there is none.
+/// Returns the index of the slot that this thread used last in this pool, or a value above every index.
 #[inline]
 pub(super) fn cached_slot(pool: Tag) -> u64 {
-    let known = CACHE.with(|memory| memory.tags[pool.place()].get());
-    known.0.wrapping_sub(pool.0)
+    let cached = CACHE.with(|cache| cache.tags[pool.place()].get());
+    cached.0.wrapping_sub(pool.0)
 }
 
 #[inline]
 pub(super) fn cache_slot(tag: Tag) {
-    CACHE.with(|memory| memory.tags[tag.place()].set(tag));
+    CACHE.with(|cache| cache.tags[tag.place()].set(tag));
 }
 
-/// A number for the calling thread, never 0, never used again in this process.
+/// Returns the number of the calling thread, which is unique in this process and never 0.
 #[inline]
 pub(crate) fn this_thread() -> u64 {
-    match CACHE.with(|memory| memory.thread.get()) {
+    match CACHE.with(|cache| cache.thread.get()) {
         0 => number_this_thread(),
         number => number,
     }
@@ -77,7 +77,7 @@ pub(crate) fn this_thread() -> u64 {
 fn number_this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Relaxed);
-    CACHE.with(|memory| memory.thread.set(number));
+    CACHE.with(|cache| cache.thread.set(number));
     number
 }
 
@@ -97,8 +97,8 @@ mod tests {
         for (slot, pool) in pools.iter().enumerate() {
             assert_eq!(cached_slot(*pool), slot as u64);
         }
-        let stranger = Tag(first + (8 << SLOT_BITS));
-        assert!(cached_slot(stranger) > u64::from(u32::MAX));
+        let ninth = Tag(first + (8 << SLOT_BITS));
+        assert!(cached_slot(ninth) > u64::from(u32::MAX));
     }
 
     #[test]

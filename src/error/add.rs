@@ -1,9 +1,8 @@
-//! A connection that the pool would not take.
+//! The error of `Pool::add`.
 
 use std::{fmt, sync::Arc};
 
-/// [`Pool::add`](crate::Pool::add) did not take the connection. It is still good and comes back by
-/// [`into_inner`](Self::into_inner).
+/// [`Pool::add`](crate::Pool::add) did not take the connection. The connection is intact; [`into_inner`](Self::into_inner) returns it.
 ///
 /// # Example
 ///
@@ -23,9 +22,9 @@ pub enum AddError<C> {
     Full {
         /// The pool's name.
         pool: Arc<str>,
-        /// The cap that was reached, in connections.
+        /// The limit that was reached, in connections.
         max_size: usize,
-        /// What was to be added.
+        /// The connection that was not added.
         connection: C,
     },
     /// The pool is closed.
@@ -33,13 +32,13 @@ pub enum AddError<C> {
     Closed {
         /// The pool's name.
         pool: Arc<str>,
-        /// What was to be added.
+        /// The connection that was not added.
         connection: C,
     },
 }
 
 impl<C> AddError<C> {
-    /// The connection that was to be added.
+    /// Returns the connection that was not added.
     #[must_use]
     pub fn into_inner(self) -> C {
         match self {
@@ -47,21 +46,21 @@ impl<C> AddError<C> {
         }
     }
 
-    /// Was every slot taken?
+    /// Returns true if every slot was taken.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
     }
 
-    /// Is the pool closed?
+    /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed { .. })
     }
 }
 
-// By hand: a derive would ask for `C: Debug`, which few connections are, and without Debug there is
-// no `Error`.
+// The impl is manual: a derive would require `C: Debug`, which few connections implement, and `Error`
+// requires `Debug`.
 impl<C> fmt::Debug for AddError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

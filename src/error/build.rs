@@ -1,48 +1,48 @@
-//! Why a pool could not be built.
+//! The error of building a pool.
 
 use super::{Cause, GetError, Timeout};
 use crate::config::ConfigError;
 use std::{error::Error, fmt, io, sync::Arc};
 
-/// Why a pool could not be built. Nothing is left behind. `E` is the error type of the manager.
+/// A pool could not be built. Connections and threads of the attempt are cleaned up. `E` is the error type of
+/// the manager.
 ///
-/// A lazy build touches no backend and fails with [`Config`](Self::Config) or
-/// [`Thread`](Self::Thread) only.
+/// A lazy build touches no backend and fails only with [`Config`](Self::Config) or [`Thread`](Self::Thread).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError<E> {
-    /// A setting breaks its rule. Displays as that error.
+    /// A setting breaks its rule. Displays as the inner error.
     Config(ConfigError),
     /// The first connections could not be created.
     Create {
         /// The pool's name.
         pool: Arc<str>,
-        /// What `create` said.
+        /// The error of `create`.
         error: Arc<E>,
     },
-    /// The first connections were not there in time; or, with `fail_fast`, a create ran into
-    /// `create_timeout`. Displays as that error.
+    /// The first connections were not ready in time, or, with `fail_fast`, a create exceeded
+    /// `create_timeout`. Displays as the inner error.
     TimedOut(Box<Timeout<E>>),
     /// A hook panicked on the first connections.
     Panicked {
         /// The pool's name.
         pool: Arc<str>,
-        /// The hook's name: that of a method of [`ConnectionManager`](crate::ConnectionManager).
+        /// The name of a method of [`ConnectionManager`](crate::ConnectionManager).
         hook: &'static str,
-        /// The text of the panic.
+        /// The message of the panic.
         message: String,
     },
-    /// The system refused the pool its background thread.
+    /// The system refused to start the pool's background thread.
     Thread(io::Error),
 }
 
 impl<E> BuildError<E> {
-    /// The error of a build whose wait for the first connections ended with this one.
+    /// Converts the error that ended a build's wait for the first connections.
     ///
     /// # Panics
     ///
-    /// On `Closed` and `Saturated`: while a pool is being built nobody has a handle to close it or
-    /// to wait with.
+    /// Panics on `Closed` and `Saturated`: while a pool is being built, no handle exists that could close it
+    /// or wait for it.
     pub(crate) fn from_get(error: GetError<E>) -> Self {
         match error {
             GetError::Create { pool, error } => Self::Create { pool, error },
@@ -62,14 +62,14 @@ impl<E> BuildError<E> {
         }
     }
 
-    /// Were the first connections not there in time?
+    /// Returns true if the first connections were not ready in time.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_))
     }
 
-    /// The error of `create` behind this one: of [`Create`](Self::Create), or the last cause inside
-    /// [`TimedOut`](Self::TimedOut) if that was a failed create.
+    /// Returns the error of `create`: that of [`Create`](Self::Create), or the last cause inside
+    /// [`TimedOut`](Self::TimedOut) if it is a failed create.
     #[must_use]
     pub fn last_create_error(&self) -> Option<&E> {
         match self {
@@ -107,12 +107,12 @@ impl<E> fmt::Display for BuildError<E> {
     }
 }
 
-// By hand, for the same reason as on `GetError`: the source is the error, not the `Arc` around it.
+// The impl is manual, as for `GetError`: the source is the error, not the `Arc` around it.
 impl<E: Error + 'static> Error for BuildError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Create { error, .. } => Some(&**error),
-            // These two speak with the inner error's text, so what follows is behind that one.
+            // Both variants display as their inner error, so their source is the source of that error.
             Self::Config(error) => error.source(),
             Self::TimedOut(timeout) => timeout.source(),
             Self::Thread(error) => Some(error),

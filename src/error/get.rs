@@ -1,10 +1,9 @@
-//! Why a `get` came back without a connection.
+//! The error of `get` and its variants.
 
 use super::{Cause, Timeout};
 use std::{error::Error, fmt, sync::Arc};
 
-/// Why [`Pool::get`](crate::Pool::get) and its variants returned no connection. `E` is the error
-/// type of the manager.
+/// [`Pool::get`](crate::Pool::get) or one of its variants returned no connection. `E` is the error type of the manager.
 ///
 /// # Example
 ///
@@ -27,55 +26,56 @@ pub enum GetError<E> {
         /// The pool's name.
         pool: Arc<str>,
     },
-    /// No connection is open, and creating one failed for good, or failed at all with `fail_fast`.
+    /// No connection is open, and a create failed permanently, or failed at all with `fail_fast`.
     Create {
         /// The pool's name.
         pool: Arc<str>,
-        /// What `create` said, or `on_checkout` of a new connection; shared, as several callers can get the same.
+        /// The error of `create`, or of `on_checkout` for a new connection. It is shared, because several
+        /// callers can get the same error.
         error: Arc<E>,
     },
-    /// No connection is open and a hook panicked, or the factory of a keyed pool did.
+    /// No connection is open, and a hook or the factory of a keyed pool panicked.
     Panicked {
         /// The pool's name.
         pool: Arc<str>,
-        /// The hook's name: that of a method of [`ConnectionManager`](crate::ConnectionManager), or `factory`.
+        /// The name of a method of [`ConnectionManager`](crate::ConnectionManager), or `factory`.
         hook: &'static str,
-        /// The text of the panic.
+        /// The message of the panic.
         message: String,
     },
-    /// As many callers wait as may, so this one was refused at once.
+    /// `max_waiters` callers already wait, so this caller was refused at once.
     Saturated {
         /// The pool's name.
         pool: Arc<str>,
-        /// The setting that was reached, in callers.
+        /// The limit that was reached, in callers.
         max_waiters: usize,
     },
-    /// The deadline passed; or, with `fail_fast`, a create ran into `create_timeout` (`waited` is zero
-    /// then). Says what the pool looked like.
+    /// The deadline passed, or, with `fail_fast`, a create exceeded `create_timeout`; `waited` is zero then.
+    /// The inner error describes the state of the pool.
     TimedOut(Box<Timeout<E>>),
 }
 
 impl<E> GetError<E> {
-    /// Is the pool closed?
+    /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed { .. })
     }
 
-    /// Did the deadline pass?
+    /// Returns true if the deadline passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_))
     }
 
-    /// Was the caller refused because too many others wait?
+    /// Returns true if the caller was refused because too many others wait.
     #[must_use]
     pub fn is_saturated(&self) -> bool {
         matches!(self, Self::Saturated { .. })
     }
 
-    /// The error of `create` behind this one: of [`Create`](Self::Create), or the last cause inside
-    /// [`TimedOut`](Self::TimedOut) if that was a failed create.
+    /// Returns the error of `create`: that of [`Create`](Self::Create), or the last cause inside
+    /// [`TimedOut`](Self::TimedOut) if it is a failed create.
     #[must_use]
     pub fn last_create_error(&self) -> Option<&E> {
         match self {
@@ -85,7 +85,7 @@ impl<E> GetError<E> {
         }
     }
 
-    /// The name of the pool that was asked.
+    /// Returns the name of the pool.
     #[must_use]
     pub fn pool(&self) -> &str {
         match self {
@@ -103,7 +103,7 @@ impl<E> fmt::Display for GetError<E> {
         match self {
             Self::Closed { pool } => write!(f, "pool {pool:?}: closed"),
             Self::Create { pool, .. } => write!(f, "pool {pool:?}: create failed"),
-            // Debug keeps the pool's name and a foreign message on one line.
+            // Debug keeps the pool's name and a message of user code on one line.
             Self::Panicked {
                 pool,
                 hook,
@@ -118,20 +118,20 @@ impl<E> fmt::Display for GetError<E> {
     }
 }
 
-// By hand: the derive of thiserror would offer the `Arc` as the source, and `downcast_ref::<E>()`
-// on that finds nothing.
+// The impl is manual: thiserror's derive would return the `Arc` as the source, on which `downcast_ref::<E>()`
+// fails.
 impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Create { error, .. } => Some(&**error),
-            // The timeout's text is already this error's text: on to what is behind it.
+            // This error displays as the timeout, so its source is the source of the timeout.
             Self::TimedOut(timeout) => timeout.source(),
             Self::Closed { .. } | Self::Panicked { .. } | Self::Saturated { .. } => None,
         }
     }
 }
 
-// By hand: a derive would ask for `E: Clone`.
+// The impl is manual: a derive would require `E: Clone`.
 impl<E> Clone for GetError<E> {
     fn clone(&self) -> Self {
         match self {

@@ -1,4 +1,4 @@
-//! What can go wrong, one type per operation.
+//! The errors, one type per operation.
 //!
 //! | operation | error |
 //! |---|---|
@@ -7,9 +7,8 @@
 //! | `add` | [`AddError`] |
 //! | `close_timeout` | [`StillInUse`] |
 //!
-//! Display is one line and says its own part only; the cause is in `source()`, so that a report
-//! which walks the chain prints nothing twice. The chain ends at the manager's own error, as itself:
-//! `downcast_ref` finds it.
+//! Display is one line that covers only the error itself. The cause is in `source()`, so a report that walks
+//! the chain prints nothing twice. The chain ends at the manager's own error, which `downcast_ref` finds.
 
 mod add;
 mod build;

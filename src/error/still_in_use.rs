@@ -1,12 +1,11 @@
-//! A close that could not finish in time.
+//! The error of a close that did not finish in time.
 
 use crate::info::Holder;
 use std::{fmt, sync::Arc};
 
-/// [`Pool::close_timeout`](crate::Pool::close_timeout) ran out of time. The pool is closed all the
-/// same; what is left is disposed as it comes back.
+/// [`Pool::close_timeout`](crate::Pool::close_timeout) reached its timeout. The pool is closed nevertheless; connections still in use are disposed when they come back.
 ///
-/// Displays as one line that names up to three of the holders by call site and thread.
+/// Displays as one line that names up to three holders by call site and thread.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "pool {pool:?}: closed, but {in_use} connection{} still in use and {hooks_running} hook{} \
@@ -17,16 +16,16 @@ use std::{fmt, sync::Arc};
 pub struct StillInUse {
     /// The pool's name.
     pub pool: Arc<str>,
-    /// Connections that are still out.
+    /// The number of connections still in use.
     pub in_use: usize,
-    /// Hooks that have not returned, abandoned ones included.
+    /// The number of hooks that have not returned, including abandoned ones.
     pub hooks_running: usize,
-    /// Who holds what. Known only with the `leak_threshold` setting, else empty.
+    /// The holders of the connections. Empty unless `leak_threshold` is set.
     pub holders: Vec<Holder>,
 }
 
 impl StillInUse {
-    /// Adds what is left of another pool.
+    /// Adds the numbers and holders of another pool.
     pub(crate) fn add(&mut self, other: Self) {
         self.in_use += other.in_use;
         self.hooks_running += other.hooks_running;
@@ -38,7 +37,7 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// The first few holders, and how many more there are.
+/// Displays the first few holders and the number of the others.
 struct Named<'a>(&'a [Holder]);
 
 impl Named<'_> {

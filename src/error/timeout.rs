@@ -1,9 +1,9 @@
-//! A deadline that passed: where the time went, and what the pool looked like.
+//! The error of a deadline that passed, with the state of the pool.
 
 use crate::rounded::Rounded;
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-/// What a call was waiting for when its time was up.
+/// The event that a call waited for when its time was up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
@@ -31,7 +31,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The deadline of a call passed. The numbers are those of the pool at that moment.
+/// The deadline of a call passed. The numbers describe the pool at that moment.
 ///
 /// Displays as one line, for example
 ///
@@ -39,41 +39,42 @@ impl fmt::Display for Phase {
 /// pool "orders": no connection within 30s (size 10/10: 0 idle, 10 in use, 0 creating; 3 waiters)
 /// ```
 ///
-/// In a keyed pool the numbers are those of the key, and where all keys together have reached their limit
-/// the line goes on with `; max_total (100) is reached`; what the caller holds is counted over all keys
-/// then.
+/// In a keyed pool the numbers are those of the key. If all keys together have reached their limit, the line
+/// continues with `; max_total (100) is reached`, and the connections held by the caller are counted over all
+/// keys.
 ///
-/// Where the caller itself holds connections of this pool, the line ends with
-/// `; this thread already holds 1`: one thread that takes several can block itself.
+/// If the caller itself holds connections of this pool, the line ends with `; this thread already holds 1`: a
+/// thread that takes several connections can block itself.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Timeout<E> {
     /// The pool's name.
     pub pool: Arc<str>,
-    /// How long the call waited. Zero if it was not allowed to wait.
+    /// How long the call waited. Zero if waiting was not allowed.
     pub waited: Duration,
-    /// What the pool was busy with then: the likeliest reason.
+    /// The pool's activity at that moment, which is the likeliest reason.
     pub phase: Phase,
-    /// Connections that counted against the cap: idle, in use and creating.
+    /// The connections that counted towards `max_size`: idle, in use and creating.
     pub size: usize,
-    /// The cap on connections.
+    /// The limit on connections.
     pub max_size: usize,
     /// Connections ready to be handed out.
     pub idle: usize,
-    /// Connections that callers held, those being checked included.
+    /// The connections that callers held, including those being checked.
     pub in_use: usize,
     /// Creates under way.
     pub creating: usize,
-    /// Connections on their way out that still held their slot.
+    /// The connections being disposed that still held their slots.
     pub disposing: usize,
     /// Callers that waited.
     pub waiters: usize,
-    /// In a keyed pool: its limit over all keys, if that was reached.
+    /// The limit over all keys of a keyed pool, if it was reached.
     pub max_total: Option<usize>,
-    /// The last failure of a create or a check in this pool since the call began, or before it where creates
-    /// keep failing.
+    /// The last failure of a create or a check since the call began. While creates keep failing, it may be an
+    /// earlier failure.
     pub last: Option<Cause<E>>,
-    /// How many connections that this thread took are still out, wherever their guards are now.
+    /// The number of connections that this thread checked out and that are still in use, wherever their
+    /// guards are now.
     pub held_by_this_thread: usize,
 }
 
@@ -118,7 +119,7 @@ impl<E: Error + 'static> Error for Timeout<E> {
     }
 }
 
-// By hand: a derive would ask for `E: Clone`.
+// The impl is manual: a derive would require `E: Clone`.
 impl<E> Clone for Timeout<E> {
     fn clone(&self) -> Self {
         Self {
@@ -129,11 +130,11 @@ impl<E> Clone for Timeout<E> {
     }
 }
 
-/// The last thing that went wrong while a call waited.
+/// The last failure while a call waited.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Cause<E> {
-    /// `create`, or `on_checkout` on a connection just created, returned this error.
+    /// `create`, or `on_checkout` on a new connection, returned this error.
     Create(Arc<E>),
     /// `check_aliveness` returned this error.
     Check(Arc<E>),
@@ -148,7 +149,7 @@ pub enum Cause<E> {
     Panicked {
         /// The hook's name, for example `create`.
         hook: &'static str,
-        /// The text of the panic.
+        /// The message of the panic.
         message: String,
     },
 }
@@ -175,7 +176,7 @@ impl<E> fmt::Display for Cause<E> {
     }
 }
 
-// By hand, for the same reason as on `GetError`: the source is the error, not the `Arc` around it.
+// The impl is manual, as for `GetError`: the source is the error, not the `Arc` around it.
 impl<E: Error + 'static> Error for Cause<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -185,7 +186,7 @@ impl<E: Error + 'static> Error for Cause<E> {
     }
 }
 
-// By hand: a derive would ask for `E: Clone`.
+// The impl is manual: a derive would require `E: Clone`.
 impl<E> Clone for Cause<E> {
     fn clone(&self) -> Self {
         match self {
@@ -212,7 +213,7 @@ pub(super) mod tests {
     #[error("refused")]
     pub(in crate::error) struct Refused;
 
-    /// The state of a pool whose ten connections are all out.
+    /// Returns the timeout of a pool whose ten connections are all in use.
     pub(in crate::error) fn timeout() -> Timeout<Refused> {
         Timeout {
             pool: "orders".into(),
@@ -305,10 +306,10 @@ pub(super) mod tests {
 
     #[test]
     fn the_source_of_a_timeout_is_its_cause() {
-        let mut with = timeout();
-        assert!(with.source().is_none());
-        with.last = Some(Cause::Check(Arc::new(Refused)));
-        let copy = with.clone();
+        let mut error = timeout();
+        assert!(error.source().is_none());
+        error.last = Some(Cause::Check(Arc::new(Refused)));
+        let copy = error.clone();
         assert!(source_is::<Cause<Refused>>(&copy));
     }
 }

@@ -1,4 +1,4 @@
-//! Why a connection had to leave.
+//! The reasons for evicting a connection.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EvictReason {
-    /// `has_broken` said so at check-in.
+    /// `has_broken` returned true at check-in.
     Broken,
     /// `check_aliveness` failed or took too long.
     CheckFailed,
@@ -22,9 +22,9 @@ pub enum EvictReason {
     HookFailed,
     /// It was idle for longer than `idle_timeout`.
     IdleTimeout,
-    /// It came after its `create_timeout`, when nobody counted on it any more.
+    /// Its create returned after `create_timeout`.
     Late,
-    /// It gave its slot to another key of a `KeyedPool`.
+    /// Its slot was needed for another key of a `KeyedPool`.
     MadeRoom,
     /// It was older than `max_lifetime`.
     MaxLifetime,
@@ -32,7 +32,7 @@ pub enum EvictReason {
     MaxUses,
     /// A hook panicked on it, or a panic dropped its guard.
     Panicked,
-    /// `retain` said so.
+    /// `retain` rejected it.
     Rejected,
     /// The pool was made smaller.
     Shrunk,
@@ -59,7 +59,7 @@ impl EvictReason {
         Self::Shrunk,
     ];
 
-    /// The reason in snake case.
+    /// Returns the reason in snake case.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl EvictReason {
         }
     }
 
-    /// The place of this reason in [`ALL`](Self::ALL).
+    /// Returns the index of this reason in [`ALL`](Self::ALL).
     pub(crate) fn index(self) -> usize {
         self as usize
     }

@@ -1,4 +1,4 @@
-//! What a pool reports while it runs, to an observer and to `tracing`.
+//! The events that a pool reports to an observer and to `tracing`.
 
 mod evict;
 mod trace;
@@ -13,9 +13,10 @@ use std::{
 
 /// Something that happened in a pool. Every event has the pool's name in `pool`.
 ///
-/// Each goes to the [`PoolObserver`], if there is one, and to `tracing`: target `conpool`, level and
-/// message as below, the event's fields under their own names. `since` is left out there, as it says
-/// nothing outside of the process; `error` is one text, the error and its causes, joined by `: `.
+/// Each event goes to the [`PoolObserver`], if there is one, and to `tracing`, with the target `conpool`. The
+/// table lists level and message; the fields of the event keep their names. `since` is left out in `tracing`,
+/// because an `Instant` has no meaning outside of the process. `error` is one text: the error and its causes,
+/// joined by `: `.
 ///
 /// | event | level | message | fields besides `pool` |
 /// |---|---|---|---|
@@ -34,7 +35,7 @@ use std::{
 /// | `Resumed` | debug | pool resumed | |
 /// | `Closed` | debug | pool closed | |
 ///
-/// What is told to `tracing` alone, as it is about the pool's own state or its threads:
+/// These events go to `tracing` alone, because they concern the pool's own state or its threads:
 ///
 /// | level | message | fields besides `pool` |
 /// |---|---|---|
@@ -48,11 +49,12 @@ use std::{
 ///
 /// # Limited lines
 ///
-/// An outage fails every caller and every create, and an operator needs the cause once. Of each limited kind
-/// one line is written per second at most: the first at once, in full. Those of the second after it are
-/// counted, and at its end one line says how many there were: in a pool with a collector, else with the next
-/// failure of that kind (its field `more`), at the latest when the pool closes. All keys of a keyed pool are
-/// limited together. The observer is told of every event.
+/// An outage fails every caller and every create, and an operator needs the cause once. At most one line per
+/// second is written of each limited kind. The first line is written at once, in full. Further events in the
+/// second after it are counted. In a pool with a collector, one line at the end of that second reports the
+/// count. Without a collector, the next failure of that kind reports it, in its field `more`. The count is
+/// written at the latest when the pool closes. All keys of a keyed pool share the limits. The observer
+/// receives every event.
 ///
 /// | level | message | fields besides `pool` |
 /// |---|---|---|
@@ -64,7 +66,7 @@ use std::{
 ///
 /// # Order
 ///
-/// A cause is reported before its effect, on whichever threads the two happen:
+/// A cause is reported before its effect, even across threads:
 ///
 /// | first | then |
 /// |---|---|
@@ -73,16 +75,16 @@ use std::{
 /// | `CheckedIn` | `Evicted` of a connection that does not go back, the next `CheckedOut` of one that does |
 /// | `LeakSuspected` | `CheckedIn` of that checkout, and after it `LeakResolved` |
 /// | `Panicked` | `CreateFailed` or `Evicted` of what the panic costs |
-/// | `CreateFailed` | whatever the callers are told of that failure, `TimedOut` among it |
+/// | `CreateFailed` | the errors that callers get for that failure, and `TimedOut` |
 /// | `Evicted` | `Created` of the connection that takes its slot |
-/// | `Created` | `Evicted { MaxLifetime }` of the connection that `min_idle` had replaced first |
+/// | `Created` | `Evicted { MaxLifetime }` of the connection that the new one replaces for `min_idle` |
 /// | `Cleared` | `Evicted { Cleared }` |
-/// | `Resized` | `Evicted { Shrunk }`, and `Created` in a slot that is there now |
-/// | `Resumed` | `Created` and `CheckedOut` for those that waited |
-/// | `Closed` | `Evicted { Closed }`, and the errors of those that waited |
+/// | `Resized` | `Evicted { Shrunk }`, and `Created` in a new slot |
+/// | `Resumed` | `Created` and `CheckedOut` for the callers that waited |
+/// | `Closed` | `Evicted { Closed }`, and the errors of the callers that waited |
 ///
-/// Ids are those of [`ConnectionInfo::id`](crate::ConnectionInfo::id). Durations that end with a
-/// connection (`age`, `held`) follow the pool's clock, those of waits and creates are real time.
+/// Ids are those of [`ConnectionInfo::id`](crate::ConnectionInfo::id). `age` and `held` follow the pool's
+/// clock; the durations of waits and creates are real time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
@@ -99,9 +101,9 @@ pub enum PoolEvent {
     CreateFailed {
         /// The pool's name.
         pool: Arc<str>,
-        /// Why.
+        /// The error.
         error: Arc<dyn Error + Send + Sync>,
-        /// Whether it is repeated for the callers that wait.
+        /// Whether the create is repeated for the callers that wait.
         transient: bool,
         /// How long `create` ran.
         took: Duration,
@@ -112,16 +114,16 @@ pub enum PoolEvent {
         pool: Arc<str>,
         /// The connection.
         id: u64,
-        /// How long the caller waited; zero where the connection was free.
+        /// How long the caller waited; zero if a connection was free.
         waited: Duration,
     },
-    /// A connection was given back, whatever becomes of it.
+    /// A connection was given back. It may stay in the pool or be evicted.
     CheckedIn {
         /// The pool's name.
         pool: Arc<str>,
         /// The connection.
         id: u64,
-        /// How long it was out.
+        /// How long the connection was in use.
         held: Duration,
     },
     /// A connection leaves the pool. Its dispose has not started yet.
@@ -130,23 +132,23 @@ pub enum PoolEvent {
         pool: Arc<str>,
         /// The connection.
         id: u64,
-        /// Why.
+        /// The reason.
         reason: EvictReason,
-        /// How old it is.
+        /// The age of the connection.
         age: Duration,
-        /// How often it was checked out.
+        /// The number of its checkouts.
         uses: u64,
     },
-    /// A caller gave up at its deadline.
+    /// A caller reached its deadline without a connection.
     TimedOut {
         /// The pool's name.
         pool: Arc<str>,
-        /// How long it waited.
+        /// How long the caller waited.
         waited: Duration,
-        /// How many callers waited then.
+        /// The number of callers that waited at that moment.
         waiters: usize,
     },
-    /// A connection is out for longer than `leak_threshold`. Reported once per checkout.
+    /// A connection is in use for longer than `leak_threshold`. Reported once per checkout.
     LeakSuspected {
         /// The pool's name.
         pool: Arc<str>,
@@ -158,9 +160,9 @@ pub enum PoolEvent {
         line: u32,
         /// The thread that called `get`.
         thread: String,
-        /// When.
+        /// The moment of the checkout.
         since: Instant,
-        /// How long it has been out.
+        /// How long the connection has been in use.
         held: Duration,
     },
     /// A connection reported as [`LeakSuspected`](Self::LeakSuspected) came back.
@@ -175,36 +177,35 @@ pub enum PoolEvent {
         line: u32,
         /// The thread that called `get`.
         thread: String,
-        /// When.
+        /// The moment of the checkout.
         since: Instant,
-        /// How long it was out.
+        /// How long the connection was in use.
         held: Duration,
     },
-    /// A hook, the factory of a keyed pool or the observer panicked. The pool goes on. (An observer that
-    /// panics at this hears of it no more.)
+    /// A hook, the factory of a keyed pool or the observer panicked. The pool continues. An observer that
+    /// panics on this event is not called for that panic.
     Panicked {
         /// The pool's name.
         pool: Arc<str>,
-        /// Which hook: the name of a method of [`ConnectionManager`](crate::ConnectionManager), `on_event` or
-        /// `factory`.
+        /// The name of a method of [`ConnectionManager`](crate::ConnectionManager), `on_event` or `factory`.
         hook: &'static str,
-        /// The text of the panic.
+        /// The message of the panic.
         message: String,
     },
-    /// The pool was cleared: connections of older generations do not come back.
+    /// The pool was cleared: connections of older generations are not reused.
     Cleared {
         /// The pool's name.
         pool: Arc<str>,
-        /// The generation that begins.
+        /// The generation that starts.
         generation: u64,
     },
     /// A size limit was changed.
     Resized {
         /// The pool's name.
         pool: Arc<str>,
-        /// The cap from now on.
+        /// The new limit.
         max_size: usize,
-        /// The idle connections kept ready from now on.
+        /// The new number of idle connections kept ready.
         min_idle: usize,
     },
     /// The pool hands out nothing until it is resumed.
@@ -217,7 +218,7 @@ pub enum PoolEvent {
         /// The pool's name.
         pool: Arc<str>,
     },
-    /// The pool is closed for good.
+    /// The pool is closed permanently.
     Closed {
         /// The pool's name.
         pool: Arc<str>,
@@ -225,7 +226,7 @@ pub enum PoolEvent {
 }
 
 impl PoolEvent {
-    /// The name of the pool in which it happened.
+    /// Returns the name of the pool of this event.
     #[must_use]
     pub fn pool(&self) -> &str {
         match self {
@@ -247,12 +248,12 @@ impl PoolEvent {
     }
 }
 
-/// Is told of every [`PoolEvent`].
+/// Receives every [`PoolEvent`].
 ///
-/// Runs on the thread where the event happened, often a caller's: it must be quick and must not
-/// block. The pool holds no lock meanwhile. A panic in it is caught and counted.
+/// An observer runs on the thread where the event happened, often a caller's, so it must be quick and must
+/// not block. The pool holds no lock during the call. A panic is caught and counted.
 ///
-/// Closures are observers, and so is an `Arc` of one, which leaves you a handle to read from.
+/// Closures are observers. An `Arc` of an observer is an observer too, and leaves a handle to read from.
 ///
 /// # Example
 ///

@@ -1,13 +1,13 @@
-//! The bridge to `tracing`.
+//! Sends events to `tracing`.
 
 use super::PoolEvent;
 use crate::foreign::with_causes;
 use tracing::{debug, error, trace, warn};
 
 impl PoolEvent {
-    /// Sends this event to `tracing`. The target is a literal in every call, as each is a static
-    /// callsite: what nobody listens to costs one comparison. `more`: so many of the same kind were not
-    /// written since the last one.
+    /// Sends this event to `tracing`. `more` is the number of events of this kind that were suppressed since
+    /// the last line. The target is a literal in every call, because each call is a static callsite: without
+    /// a subscriber it costs one comparison.
     pub(crate) fn trace(&self, more: Option<u64>) {
         let pool = self.pool();
         match self {
@@ -20,7 +20,8 @@ impl PoolEvent {
                 took,
                 ..
             } => {
-                // As a text: a subscriber that writes JSON keeps of an error its own text alone.
+                // The error is written as a text, because a subscriber that writes JSON omits the causes of
+                // an error.
                 warn!(target: "conpool", pool, error = with_causes(&**error), transient, ?took, more, "create failed");
             }
             Self::CheckedOut { id, waited, .. } => {
@@ -64,7 +65,7 @@ impl PoolEvent {
                 debug!(target: "conpool", pool, id, file, line, thread, ?held, "connection held for long came back");
             }
             Self::Panicked { hook, message, .. } => {
-                // `message` is the name of the text of a tracing event.
+                // `tracing` reserves the field `message` for the text of the event.
                 error!(target: "conpool", pool, hook, panic = message, "hook panicked");
             }
             Self::Cleared { generation, .. } => {
@@ -105,7 +106,7 @@ mod tests {
         fields: BTreeMap<&'static str, String>,
     }
 
-    /// Keeps every event of the thread it is set on.
+    /// A subscriber that collects every event of its thread.
     #[derive(Clone, Default)]
     struct Listener(Arc<Mutex<Vec<Line>>>);
 
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(evicted.fields["message"], "connection evicted");
     }
 
-    /// Says little by itself, as the errors of many drivers do.
+    /// An error whose own text lacks the cause, as with many drivers.
     #[derive(Debug)]
     struct DbError(io::Error);
 

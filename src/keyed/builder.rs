@@ -1,4 +1,4 @@
-//! From settings to a keyed pool.
+//! The builder of a keyed pool.
 
 use super::KeyedPool;
 use super::keys::{Keys, PoolCollector};
@@ -17,11 +17,11 @@ use std::time::Duration;
 const MAX_TOTAL: usize = 100;
 const MAX_PER_KEY: usize = 10;
 
-/// Builds a [`KeyedPool`]: `max_total`, and every setting of a [`PoolBuilder`](crate::PoolBuilder), which
-/// holds for each key.
+/// Builds a [`KeyedPool`]. Besides `max_total` it has every setting of a [`PoolBuilder`](crate::PoolBuilder),
+/// which applies to each key.
 ///
-/// Setters never panic. Everything is checked in [`build`](Self::build), and a bad value is an error that
-/// names the field, the value and the rule.
+/// Setters never panic. [`build`](Self::build) checks every value, and returns an error that names the field,
+/// the value and the rule.
 #[must_use = "a builder does nothing until it builds"]
 pub struct KeyedPoolBuilder<K, M: ConnectionManager> {
     config: PoolConfig,
@@ -37,7 +37,7 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    /// A builder with the default settings.
+    /// Creates a builder with the default settings.
     pub fn new() -> Self {
         Self {
             config: PoolConfig::default(),
@@ -49,33 +49,33 @@ where
         }
     }
 
-    /// The most connections of all keys at once; at least 1. Default 100.
+    /// Sets the maximum number of connections over all keys. Default 100; at least 1.
     pub fn max_total(mut self, max_total: usize) -> Self {
         self.max_total = max_total;
         self
     }
 
-    /// The most connections of one key at once; at least 1, at most `max_total`. Default 10, or
-    /// `max_total` if that is less.
+    /// Sets the maximum number of connections of one key. Default 10, or `max_total` if that is less; at
+    /// least 1, at most `max_total`.
     pub fn max_per_key(mut self, max_per_key: usize) -> Self {
         self.max_per_key = Some(max_per_key);
         self
     }
 
-    /// The same as [`max_per_key`](Self::max_per_key), by the name it has in a pool.
+    /// Sets [`max_per_key`](Self::max_per_key), by the name that the setting has in a pool.
     pub fn max_size(self, max_size: usize) -> Self {
         self.max_per_key(max_size)
     }
 
     setters!();
 
-    /// Builds the keyed pool. Nothing is opened before the first `get` of a key, whose manager `factory`
-    /// makes then.
+    /// Builds the keyed pool. Nothing is opened before the first `get` of a key, which calls `factory` for
+    /// the manager of the key.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
-    /// started.
+    /// Returns [`BuildError::Config`] for an invalid setting, and [`BuildError::Thread`] if the collector
+    /// thread cannot be started.
     pub fn build(
         self,
         factory: impl Fn(&K) -> M + Send + Sync + 'static,
@@ -83,12 +83,12 @@ where
         let config = self.checked()?;
         let group = PoolGroup::new(config, self.max_total, self.clock, self.observer);
         let keys = Keys::new(group, Box::new(factory));
-        let tended = Arc::new(PoolCollector(Arc::clone(&keys)));
-        keys.group.start(tended).map_err(BuildError::Thread)?;
+        let collector = Arc::new(PoolCollector(Arc::clone(&keys)));
+        keys.group.start(collector).map_err(BuildError::Thread)?;
         Ok(KeyedPool::open(keys))
     }
 
-    /// The settings of each key.
+    /// Validates the settings and returns those of each key.
     fn checked(&self) -> Result<PoolConfig, ConfigError> {
         if self.max_total == 0 {
             return Err(ConfigError::new("max_total", 0, "must be at least 1"));
@@ -126,7 +126,8 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    /// `max_size` becomes `max_per_key`; `max_total` is 100 unless the configuration has one.
+    /// Takes over a pool's settings. `max_size` becomes `max_per_key`; `max_total` is 100 unless the
+    /// configuration sets it.
     fn from(config: PoolConfig) -> Self {
         Self {
             max_per_key: Some(config.max_size),

@@ -1,13 +1,13 @@
-//! Which pool belongs to which key. Made on first use, removed when it has nothing to keep.
+//! Maps keys to pools. A pool is created on first use and removed when it has nothing to keep.
 //!
-//! Readers take one shard of a [`ShardedLock`], which no other core writes, and only to find the pool and
-//! to take what lies ready there. No hook and no factory runs under it: one that hangs would keep new keys
-//! out, and those who wait to write would keep out everybody else.
+//! Readers lock one shard of a [`ShardedLock`], so readers on different cores do not contend. They hold it
+//! only to find the pool and to take an idle connection. No hook and no factory runs under the lock: a
+//! hanging hook would block new keys, and the waiting writers would block all readers.
 //!
-//! A pool with nothing open keeps its statistics, its pause after failures and its manager. It goes when
-//! its key was not used for `idle_timeout`, at the next `sweep()`, or, whichever comes first, when there
-//! are about twice as many pools as there were left after the last clearing out: so their number stays
-//! proportional to those that are needed, at no more than a look or two for each new key.
+//! A pool without open connections keeps its statistics, its backoff and its manager. It is removed when its
+//! key was not used for `idle_timeout`, or at the next `sweep()`, or when there are about twice as many pools
+//! as were left after the last removal. The number of pools therefore stays proportional to the number
+//! needed, and each new key pays for at most a few lookups.
 
 use crate::clock::real_now;
 use crate::foreign::{Caught, guarded};
@@ -29,11 +29,12 @@ type Factory<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;
 pub(super) struct Keys<K, M: ConnectionManager> {
     pub(super) group: Arc<PoolGroup<M>>,
     pools: ShardedLock<Pools<K, M>>,
-    /// Keys whose manager is being made, with a number each: one is removed without asking the key.
+    /// Keys whose manager is being created, each with a number, so that an entry is removed without comparing
+    /// keys.
     building: Mutex<Vec<(u64, Caught<K>)>>,
     last_build: AtomicU64,
-    made: Condvar,
-    /// Removed, and perhaps still looked at by somebody.
+    built: Condvar,
+    /// Pools that were removed and that other threads may still use.
     removed: Mutex<Vec<Arc<Shared<M>>>>,
     factory: Caught<Factory<K, M>>,
 }
@@ -43,11 +44,11 @@ struct Pools<K, M: ConnectionManager> {
     /// The key of each pool, by the pool's number.
     keys: HashMap<u64, Caught<K>>,
     closed: bool,
-    /// With so many it is time to clear out.
-    enough: usize,
+    /// The number of pools at which empty pools are removed.
+    cleanup_at: usize,
 }
 
-/// A key in the map, dropped with panics caught. Its Hash and Eq are the user's.
+/// A key in the map. `Hash`, `Eq` and `Drop` of the key are user code; panics of the Drop are caught.
 #[derive(Clone)]
 struct Key<K>(Caught<K>);
 
@@ -71,8 +72,8 @@ impl<K> Borrow<K> for Key<K> {
     }
 }
 
-/// Fewer pools than this are not worth clearing out.
-const FEW: usize = 64;
+/// The number of pools below which empty pools are not removed.
+const MIN_CLEANUP: usize = 64;
 
 impl<K, M> Keys<K, M>
 where
@@ -86,18 +87,18 @@ where
                 by_key: HashMap::new(),
                 keys: HashMap::new(),
                 closed: false,
-                enough: FEW,
+                cleanup_at: MIN_CLEANUP,
             }),
             building: Mutex::default(),
-            made: Condvar::new(),
+            built: Condvar::new(),
             removed: Mutex::default(),
             factory: Caught::new(factory),
             last_build: AtomicU64::new(0),
         })
     }
 
-    /// Looks at the pool of this key; None if there is none. What `look` does must be quick and must not
-    /// be anybody else's code.
+    /// Calls `look` with the pool of this key; returns None if the key has no pool. `look` runs under the
+    /// lock, so it must be short and must not run user code.
     #[inline]
     pub(super) fn with<R>(&self, key: &K, look: impl FnOnce(&Arc<Shared<M>>) -> R) -> Option<R> {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +114,7 @@ where
         pools.closed
     }
 
-    /// Every key and its pool, in no order.
+    /// Returns every key with its pool, in arbitrary order.
     pub(super) fn all(&self) -> Vec<(K, Arc<Shared<M>>)> {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
         let all = pools.by_key.iter();
@@ -121,7 +122,7 @@ where
             .collect()
     }
 
-    /// The pool of this key, made now if need be, by one caller while the others wait for it.
+    /// Returns the pool of this key. One caller creates a missing pool while the others wait.
     pub(super) fn find_or_make(
         &self,
         key: &K,
@@ -147,16 +148,17 @@ where
                 break;
             }
             match deadline {
-                None => self.made.wait(&mut building),
+                None => self.built.wait(&mut building),
                 Some(deadline) => {
-                    // Looked at above.
-                    let _timed_out = self.made.wait_until(&mut building, deadline);
+                    // The deadline is checked at the top of the loop.
+                    let _timed_out = self.built.wait_until(&mut building, deadline);
                 }
             }
         }
         drop(building);
         let manager = catch_unwind(AssertUnwindSafe(|| (self.factory)(key)));
-        // The key's own code may panic as it is put into the map, and others wait for this one.
+        // Inserting the key runs its Hash and Eq, which may panic. The callers that wait must be notified
+        // even then.
         let made = catch_unwind(AssertUnwindSafe(|| match manager {
             Ok(manager) => self.insert(key, manager),
             Err(payload) => Err(self.group.factory_panicked(payload)),
@@ -166,7 +168,7 @@ where
         let own = own.map(|at| building.swap_remove(at));
         drop(building);
         drop(own);
-        self.made.notify_all();
+        self.built.notify_all();
         made.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
@@ -184,14 +186,14 @@ where
             pools.by_key.insert(Key(in_map), Arc::clone(&pool));
         }));
         if let Err(payload) = inserted {
-            // Its Hash or its Eq panicked: nobody will find this pool.
+            // The key's Hash or Eq panicked, so no lookup can find this pool.
             drop(pools);
             self.group.remove(&pool, false);
             self.drop_outside_lock([pool]);
             resume_unwind(payload);
         }
         pools.keys.insert(pool.id_in_group(), by_number);
-        let crowded = pools.by_key.len() > pools.enough;
+        let crowded = pools.by_key.len() > pools.cleanup_at;
         drop(pools);
         if crowded {
             self.remove_empty(Some(&pool));
@@ -199,49 +201,49 @@ where
         Ok(pool)
     }
 
-    /// Removes the pools that have nothing open and nobody waiting. `but`: it is about to be used.
-    pub(super) fn remove_empty(&self, but: Option<&Arc<Shared<M>>>) {
+    /// Removes the pools without open connections and waiters, except `except`, which is about to be used.
+    pub(super) fn remove_empty(&self, except: Option<&Arc<Shared<M>>>) {
         let mut removed = Vec::new();
         let mut guard = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         let pools = &mut *guard;
         if pools.closed {
             return;
         }
-        let is_kept = |pool: &Arc<Shared<M>>| but.is_some_and(|but| Arc::ptr_eq(but, pool));
+        let is_kept = |pool: &Arc<Shared<M>>| except.is_some_and(|except| Arc::ptr_eq(except, pool));
         pools.by_key.retain(|_, pool| {
-            let goes = !is_kept(pool) && self.group.remove(pool, false);
-            if goes {
+            let removable = !is_kept(pool) && self.group.remove(pool, false);
+            if removable {
                 pools.keys.remove(&pool.id_in_group());
                 removed.push(Arc::clone(pool));
             }
-            !goes
+            !removable
         });
-        pools.enough = (pools.by_key.len() * 2).max(FEW);
-        if pools.by_key.capacity() > pools.enough * 4 {
-            // Hashes the keys anew; one that panics leaves the map as it was.
-            guarded(|| pools.by_key.shrink_to(pools.enough));
-            pools.keys.shrink_to(pools.enough);
+        pools.cleanup_at = (pools.by_key.len() * 2).max(MIN_CLEANUP);
+        if pools.by_key.capacity() > pools.cleanup_at * 4 {
+            // Shrinking hashes the keys again. If a key panics, the map stays as it was.
+            guarded(|| pools.by_key.shrink_to(pools.cleanup_at));
+            pools.keys.shrink_to(pools.cleanup_at);
         }
         drop(guard);
         self.drop_outside_lock(removed);
     }
 
-    /// Lets removed pools end here, where a manager that panics as it is dropped harms nobody, and not on
-    /// whichever thread happens to look at one last.
+    /// Drops removed pools once no other thread uses them. A manager whose Drop panics then does so in this
+    /// function, where the panic is caught, and not on the thread that happens to use the pool last.
     fn drop_outside_lock(&self, removed: impl IntoIterator<Item = Arc<Shared<M>>>) {
         let mut removed_all = self.removed.lock();
         removed_all.extend(removed);
         let pools = std::mem::take(&mut *removed_all);
-        let (over, looked_at): (Vec<_>, Vec<_>) =
+        let (unused, still_used): (Vec<_>, Vec<_>) =
             (pools.into_iter()).partition(|pool| Arc::strong_count(pool) == 1);
-        *removed_all = looked_at;
+        *removed_all = still_used;
         drop(removed_all);
-        for pool in over {
+        for pool in unused {
             guarded(|| drop(pool));
         }
     }
 
-    /// Removes this pool if its key is not used any more.
+    /// Removes this pool if its key is no longer used.
     fn remove_if_idle(&self, pool: &Arc<Shared<M>>) {
         if !self.group.may_remove(pool) {
             return;
@@ -254,38 +256,39 @@ where
             return;
         }
         let key = pools.keys.remove(&pool.id_in_group());
-        let mut gone = None;
-        guarded(|| gone = key.and_then(|key| pools.by_key.remove(&*key)));
-        if gone.is_none() {
-            // A key whose Hash or Eq panics, or is no longer what it was: found without asking it.
+        let mut removed_pool = None;
+        guarded(|| removed_pool = key.and_then(|key| pools.by_key.remove(&*key)));
+        if removed_pool.is_none() {
+            // The key's Hash or Eq panics or has changed, so the pool is found by its address.
             pools.by_key.retain(|_, other| {
                 let found = Arc::ptr_eq(other, pool);
                 if found {
-                    gone = Some(Arc::clone(other));
+                    removed_pool = Some(Arc::clone(other));
                 }
                 !found
             });
         }
         drop(pools);
-        self.drop_outside_lock(gone);
+        self.drop_outside_lock(removed_pool);
     }
 
-    /// Closes every pool; false if that was done before.
+    /// Closes every pool; returns false if the pools were closed before.
     pub(super) fn close(&self) -> bool {
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         let first = !std::mem::replace(&mut pools.closed, true);
         drop(pools);
         if first {
             self.group.close();
-            // Who waits for a manager has to hear of it; with the lock, or one of them misses it.
+            // Notifies the callers that wait for a manager. Taking the lock first ensures that no caller
+            // misses the notification.
             drop(self.building.lock());
-            self.made.notify_all();
+            self.built.notify_all();
         }
         first
     }
 }
 
-/// What the collector of a keyed pool tends.
+/// The collector's view of a keyed pool.
 pub(super) struct PoolCollector<K, M: ConnectionManager>(pub(super) Arc<Keys<K, M>>);
 
 impl<K, M> Collector for PoolCollector<K, M>

@@ -1,4 +1,4 @@
-//! Many pools of one kind: one for each key, within one total.
+//! Pools by key, within one total limit.
 
 mod builder;
 mod keys;
@@ -18,14 +18,13 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A pool for each key: for each host, database, tenant or device, made on first use.
+/// A pool for each key: for each host, database, tenant or device. Pools are created on first use.
 ///
-/// Each key has a pool of its own, with the settings of the builder and at most `max_per_key`
-/// connections. All of them together have at most `max_total`, those on their way out included. They
-/// share one collector and the threads that run hooks.
+/// Each key has a pool of its own, with the settings of the builder and at most `max_per_key` connections.
+/// All keys together have at most `max_total` connections, including those being disposed. The pools share
+/// one collector and the threads that run hooks.
 ///
-/// Cloning makes another handle. When the last one is dropped the pool closes, as [`Pool`](crate::Pool)
-/// does.
+/// Cloning creates another handle. Dropping the last handle closes the pool, as with [`Pool`](crate::Pool).
 ///
 /// ```
 /// use conpool::{KeyedPool, MemoryManager};
@@ -46,36 +45,37 @@ use std::time::{Duration, Instant};
 ///
 /// # When the total is reached
 ///
-/// A caller that could open a connection but for the total does not wait for its own key alone:
+/// A caller whose key is below `max_per_key` is not limited to the connections of its own key:
 ///
-/// - The connection of another key that has been idle longest makes room
-///   ([`EvictReason::MadeRoom`](crate::EvictReason::MadeRoom)); the new one is opened when its `dispose`
-///   has ended.
-/// - Where none is idle, a check-in counts as a slot that comes free. It goes to whoever has waited
-///   longest, of its own key or of another, for whom the connection is evicted then. So a key that is
-///   always busy starves no other, and two keys that want more than there is take turns, at the price of
-///   a connection each time: a total that is reached often is too small.
-/// - `min_idle` of a key is filled only from slots that nobody waits for, does not protect from making
-///   room, and lapses when the key was not used for `idle_timeout`.
+/// - The pool evicts the connection of another key that has been idle longest
+///   ([`EvictReason::MadeRoom`](crate::EvictReason::MadeRoom)). The new connection is opened when the
+///   `dispose` of the old one has ended.
+/// - If no connection is idle, a check-in counts as a slot that becomes free. The slot goes to the caller
+///   that has waited longest, of the same key or of another. For a caller of another key, the connection is
+///   evicted. A key that is always busy therefore starves no other key, and two keys that want more than the
+///   total take turns, at the cost of a connection each time. A total that is reached often is too small.
+/// - The `min_idle` of a key is filled only from slots that no caller waits for. It does not protect idle
+///   connections from eviction for another key, and it lapses when the key was not used for `idle_timeout`.
 ///
-/// A backend that hangs costs other keys the slots it holds, until its hooks time out, and nothing else.
+/// A backend that hangs costs other keys only the slots it holds, until its hooks time out.
 ///
-/// # Keys that are not used any more
+/// # Unused keys
 ///
-/// A key with nothing open and nobody waiting takes no memory after [`sweep`](Self::sweep). Without it,
-/// such keys go when they were not used for `idle_timeout`, or earlier where many have gathered. What they
-/// counted stays in [`stats`](Self::stats).
+/// A key without open connections and waiters takes no memory after [`sweep`](Self::sweep). Without `sweep`,
+/// such a key is removed when it was not used for `idle_timeout`, or earlier if many unused keys exist. Its
+/// counts stay in [`stats`](Self::stats).
 ///
-/// # What a key must do
+/// # Requirements for keys
 ///
-/// `Eq`, `Hash` and `Clone` of the key run under a lock of the pool: they must not block, panic or call it.
+/// `Eq`, `Hash` and `Clone` of the key run under a lock of the pool. They must not block, panic or call the
+/// pool.
 ///
 /// # The factory
 ///
-/// It makes the manager of a key, on the thread of the first caller, under no lock; other callers of that
-/// key wait for it, those of other keys do not. It should not talk to the backend: that is for `create`,
-/// which has a timeout. Where it panics the caller is told ([`GetError::Panicked`]) and the next one tries
-/// again.
+/// The factory creates the manager of a key, on the thread of the first caller and without a lock. Other
+/// callers of that key wait for it; callers of other keys do not. The factory should not talk to the backend:
+/// `create` is for that, and has a timeout. If the factory panics, the caller gets [`GetError::Panicked`],
+/// and the next caller tries again.
 pub struct KeyedPool<K, M>
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,
@@ -85,7 +85,7 @@ where
     handle: Arc<Handle<K, M>>,
 }
 
-/// What the handles share: the pools live as long as this.
+/// Closes the pools when the last handle is dropped.
 struct Handle<K, M>(Arc<Keys<K, M>>)
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,
@@ -106,7 +106,7 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    /// Settings for a keyed pool.
+    /// Returns a builder.
     pub fn builder() -> KeyedPoolBuilder<K, M> {
         KeyedPoolBuilder::new()
     }
@@ -116,27 +116,27 @@ where
         Self { keys, handle }
     }
 
-    /// Checks a connection of this key out, waiting at most `get_timeout` for it.
+    /// Checks out a connection of this key. Waits at most `get_timeout`.
     ///
     /// # Errors
     ///
-    /// As [`Pool::get`](crate::Pool::get); also [`GetError::Panicked`] where the factory panicked. The
+    /// See [`Pool::get`](crate::Pool::get). Also returns [`GetError::Panicked`] if the factory panicked. The
     /// numbers in the error are those of the key.
     #[inline]
     #[track_caller]
     pub fn get(&self, key: &K) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_warm(key, false) {
+        match self.get_fast(key, false) {
             Ok(guard) => Ok(guard),
-            Err(found) => self.get_cold(key, None, found),
+            Err(found) => self.get_slow_for_key(key, None, found),
         }
     }
 
-    /// The same, waiting at most `timeout`. Zero takes an idle connection or fails; `Duration::MAX` waits
-    /// for ever.
+    /// Checks out a connection of this key. Waits at most `timeout`: zero takes an idle connection or fails,
+    /// and `Duration::MAX` waits for ever.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// See [`get`](Self::get).
     #[inline]
     #[track_caller]
     pub fn get_timeout(
@@ -144,17 +144,17 @@ where
         key: &K,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_warm(key, false) {
+        match self.get_fast(key, false) {
             Ok(guard) => Ok(guard),
-            Err(found) => self.get_cold(key, Some(GetTimeout::For(timeout)), found),
+            Err(found) => self.get_slow_for_key(key, Some(GetTimeout::For(timeout)), found),
         }
     }
 
-    /// The same, waiting until `deadline`; one that has passed waits for nothing.
+    /// Checks out a connection of this key. Waits until `deadline`; a deadline that has passed does not wait.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// See [`get`](Self::get).
     #[inline]
     #[track_caller]
     pub fn get_deadline(
@@ -162,30 +162,31 @@ where
         key: &K,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_warm(key, false) {
+        match self.get_fast(key, false) {
             Ok(guard) => Ok(guard),
-            Err(found) => self.get_cold(key, Some(GetTimeout::Until(deadline)), found),
+            Err(found) => self.get_slow_for_key(key, Some(GetTimeout::Until(deadline)), found),
         }
     }
 
-    /// An idle connection of this key now, or none. Never waits, never creates, and never calls the
+    /// Returns an idle connection of this key, or `None`. Never waits, never creates, and never calls the
     /// factory.
     #[must_use = "the connection, if there is one, goes back when this is dropped"]
     #[inline]
     #[track_caller]
     pub fn try_get(&self, key: &K) -> Option<PooledConnection<M>> {
-        match self.get_warm(key, true) {
+        match self.get_fast(key, true) {
             Ok(guard) => Some(guard),
-            Err(found) => self.try_cold(key, found),
+            Err(found) => self.try_get_slow(key, found),
         }
     }
 
-    /// What lies ready for this key. Err with what it took and could not vouch for.
+    /// Takes an idle connection of this key. Returns `Err` with a connection that needs validation, if one
+    /// was taken.
     #[inline]
-    fn get_warm(
+    fn get_fast(
         &self,
         key: &K,
-        tries: bool,
+        is_try_get: bool,
     ) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
         let now = self.keys.group.tick();
         let found = self.keys.with(key, |pool| pool.try_fast(now));
@@ -193,7 +194,7 @@ where
             None | Some(Found::Nothing) => Err(None),
             Some(Found::Stale(checkout)) => Err(Some(checkout)),
             Some(Found::Fresh(checkout)) => {
-                let checkout = Shared::finish_fast(checkout, tries);
+                let checkout = Shared::finish_fast(checkout, is_try_get);
                 checkout.map(PooledConnection::new).ok_or(None)
             }
         }
@@ -202,25 +203,25 @@ where
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn get_cold(
+    fn get_slow_for_key(
         &self,
         key: &K,
-        budget: Option<GetTimeout>,
+        timeout: Option<GetTimeout>,
         mut found: Option<PoolCheckout<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let at = Location::caller();
+        let call_site = Location::caller();
         let group = &self.keys.group;
-        let budget = budget.unwrap_or(GetTimeout::For(group.config().get_timeout));
-        let (since, deadline) = budget.from(real_now());
+        let timeout = timeout.unwrap_or(GetTimeout::For(group.config().get_timeout));
+        let (since, deadline) = timeout.from(real_now());
         loop {
             let pool = match &found {
                 Some(checkout) => Arc::clone(&checkout.entry.shared),
                 None => self.keys.find_or_make(key, since, deadline)?,
             };
-            let budget = GetTimeout::Since(since, deadline);
-            match pool.get_slow(budget, at, found.take()) {
+            let timeout = GetTimeout::Since(since, deadline);
+            match pool.get_slow(timeout, call_site, found.take()) {
                 Ok(checkout) => return Ok(PooledConnection::new(checkout)),
-                // The pool of this key was removed between the look for it and the look into it.
+                // The pool of this key was removed between the lookup and its use, so the lookup is repeated.
                 Err(GetError::Closed { .. }) if !self.keys.is_closed() => {}
                 Err(GetError::Closed { .. }) => return Err(group.closed()),
                 Err(error) => return Err(error),
@@ -231,91 +232,95 @@ where
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn try_cold(&self, key: &K, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
-        let at = Location::caller();
+    fn try_get_slow(&self, key: &K, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
+        let call_site = Location::caller();
         let pool = match &found {
             Some(checkout) => Arc::clone(&checkout.entry.shared),
             None => self.keys.find(key)?,
         };
-        pool.try_get_slow(at, found).map(PooledConnection::new)
+        pool.try_get_slow(call_site, found).map(PooledConnection::new)
     }
 
-    /// The sums over all keys, in one consistent look: `size` + `disposing` ≤ `max_total`, which is what
-    /// `max_size` says here. Counts of keys that are gone are in it. The peaks are those that a call of
-    /// this function saw, or one key alone. Holds the locks of all keys while it reads the counts of the
-    /// connections: fractions of a microsecond for each key, during which their slow paths wait.
+    /// Returns the sums over all keys, as one consistent snapshot: `size` + `disposing` ≤ `max_total`.
+    ///
+    /// `max_size` is `max_total` here. The sums include the counts of removed keys. A peak is the highest
+    /// value that a call of this function saw, or that one key reached alone. The call holds the locks of all
+    /// keys while it reads the connection counts, which blocks their slow paths for fractions of a
+    /// microsecond per key.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.keys.group.stats()
     }
 
-    /// The statistics of one key; `None` if it has no pool now.
+    /// Returns the statistics of one key, or `None` if it has no pool now.
     #[must_use]
     pub fn stats_for(&self, key: &K) -> Option<PoolStats> {
         self.keys.find(key).map(|pool| pool.stats())
     }
 
-    /// The worst health of all keys: one dead host makes it [`HealthState::Unhealthy`]. Each key that has
-    /// nothing open and has failed before is opened a connection, as by [`Pool::health`](crate::Pool::health),
-    /// as far as `max_total` permits.
+    /// Returns the worst health of all keys: one dead host makes it [`HealthState::Unhealthy`]. As with
+    /// [`Pool::health`](crate::Pool::health), a connection is opened for each key that has none open and has
+    /// failed before, as far as `max_total` permits.
     #[must_use]
     pub fn health(&self) -> HealthState {
         let all = self.keys.all().into_iter();
         all.map(|(_, pool)| pool.health()).max().unwrap_or_default()
     }
 
-    /// The health of one key, as [`Pool::health`](crate::Pool::health); `None` if it has no pool now.
+    /// Returns the health of one key, as [`Pool::health`](crate::Pool::health) does, or `None` if it has no
+    /// pool now.
     #[must_use]
     pub fn health_for(&self, key: &K) -> Option<HealthState> {
         self.keys.find(key).map(|pool| pool.health())
     }
 
-    /// The keys that have a pool now, in no order.
+    /// Returns the keys that have a pool now, in arbitrary order.
     #[must_use]
     pub fn keys(&self) -> Vec<K> {
         let all = self.keys.all();
         all.into_iter().map(|(key, _)| key).collect()
     }
 
-    /// Who holds what, of all keys. Empty unless `leak_threshold` is set.
+    /// Returns the connections in use and their holders, over all keys. Empty unless `leak_threshold` is set.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
         self.keys.group.holders()
     }
 
-    /// Evicts every connection of today's generation, of all keys, as [`Pool::clear`](crate::Pool::clear)
-    /// does.
+    /// Evicts every connection of the current generation, over all keys, as
+    /// [`Pool::clear`](crate::Pool::clear) does.
     pub fn clear(&self) {
         for (_, pool) in self.keys.all() {
             pool.clear();
         }
     }
 
-    /// The same for one key; nothing happens if it has no pool.
+    /// Evicts every connection of the current generation of one key. Does nothing if the key has no pool.
     pub fn clear_key(&self, key: &K) {
         if let Some(pool) = self.keys.find(key) {
             pool.clear();
         }
     }
 
-    /// One whole pass of the collector over every key, as [`Pool::sweep`](crate::Pool::sweep); then keys
-    /// with nothing open and nobody waiting are removed.
+    /// Runs one full pass of the collector over every key, as [`Pool::sweep`](crate::Pool::sweep) does, and
+    /// then removes the keys without open connections and waiters.
     pub fn sweep(&self) -> SweepReport {
         let report = self.keys.group.sweep();
         self.keys.remove_empty(None);
         report
     }
 
-    /// Closes all of it, as [`Pool::close`](crate::Pool::close). Idempotent.
+    /// Closes the pools of all keys, as [`Pool::close`](crate::Pool::close) does. Idempotent.
     pub fn close(&self) {
         self.keys.close();
     }
 
-    /// Closes all of it and waits until every connection is back and disposed and the threads have ended.
+    /// Closes the pools of all keys, and waits until every connection is back and disposed and the threads
+    /// have ended.
     ///
     /// # Errors
     ///
-    /// At the timeout: what is still in use, over all keys.
+    /// At the timeout, returns the connections and hooks still in use, over all keys.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
         let deadline = real_now().checked_add(timeout);
         self.close();
@@ -333,7 +338,7 @@ where
         match left {
             Some(left) => Err(left),
             None if gone => Ok(()),
-            // A thread that has not ended is in a hook, or about to leave one.
+            // A thread that has not ended runs a hook or is about to leave one.
             None => Err(StillInUse {
                 pool: Arc::clone(self.keys.group.name()),
                 in_use: 0,
@@ -343,19 +348,19 @@ where
         }
     }
 
-    /// True once it is closed.
+    /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.keys.is_closed()
     }
 
-    /// The name, which all keys share.
+    /// Returns the name, which all keys share.
     #[must_use]
     pub fn name(&self) -> &str {
         self.keys.group.name()
     }
 
-    /// The settings, which hold for each key. `max_size` is `max_per_key`.
+    /// Returns the settings of each key. `max_size` is `max_per_key`.
     #[must_use]
     pub fn config(&self) -> PoolConfig {
         self.keys.group.config().clone()
@@ -393,7 +398,7 @@ where
     }
 }
 
-// As for `Pool`: every hook runs with panics caught, and no lock is held meanwhile.
+// Every hook runs with panics caught and without a lock held, as in `Pool`.
 impl<K, M> UnwindSafe for KeyedPool<K, M>
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,

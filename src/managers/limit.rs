@@ -1,16 +1,16 @@
-//! Real time: how long managers wait for what is outside this process.
+//! Deadlines in real time, for waits on something outside of this process.
 
 use std::time::{Duration, Instant};
 
-/// A point in time up to which waiting may go on.
+/// A deadline for waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
-    /// `None`: no limit.
+    /// The deadline; `None` means no limit.
     end: Option<Instant>,
 }
 
 impl Limit {
-    /// From now on. A length that leads to no point in time is no limit.
+    /// Starts a limit now. A length beyond the range of `Instant` means no limit.
     pub(super) fn of(length: Duration) -> Self {
         Self {
             end: now().checked_add(length),
@@ -22,7 +22,7 @@ impl Limit {
             .map_or(Duration::MAX, |end| end.saturating_duration_since(now()))
     }
 
-    /// The part of what is left for the first of `parts` that are still to come.
+    /// Returns the share of the remaining time for the first of `parts` steps.
     pub(super) fn share(self, parts: usize) -> Self {
         let parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
         match self.end {

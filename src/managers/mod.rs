@@ -1,4 +1,4 @@
-//! Managers in the box. They use what a user's manager would: public items only.
+//! The built-in connection managers. They use only public items, as a user's manager would.
 
 pub mod conbus;
 #[cfg(feature = "http")]

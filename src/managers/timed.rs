@@ -1,4 +1,4 @@
-//! Reads and writes over a socket that all together end by one deadline, or do not wait at all.
+//! Reads and writes on a socket that share one deadline, or that never wait.
 
 use std::{
     io::{self, Read, Write},
@@ -10,18 +10,18 @@ use super::{limit::now, socket::Stream};
 /// How long reads and writes may wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum WaitMode {
-    /// Not at all: the socket does not block, which the caller has seen to.
+    /// They never wait. The caller has set the socket to non-blocking.
     #[cfg_attr(
         not(any(feature = "http", feature = "websocket")),
         allow(dead_code, reason = "without a protocol above it, everything waits")
     )]
     Now,
-    /// All of them together until then; `None`: for ever.
+    /// All of them together end by the deadline; `None` means no limit.
     Until(Option<Instant>),
 }
 
-/// Gives every read and write what is left of the time, so that a peer that sends byte after byte
-/// cannot make them last for ever. Leaves the timeouts of the socket changed.
+/// Gives every read and write the remaining time as its timeout, so that a peer that sends byte after byte
+/// cannot prolong them for ever. Leaves the timeouts of the socket changed.
 #[derive(Debug)]
 pub(super) struct Timed<'a, S> {
     socket: &'a mut S,
@@ -33,13 +33,13 @@ impl<'a, S: Stream> Timed<'a, S> {
         Self { socket, wait_mode }
     }
 
-    /// A limit too long to be a point in time is none.
+    /// Starts a limit now. A limit beyond the range of `Instant` means no limit.
     pub(super) fn within(socket: &'a mut S, limit: Duration) -> Self {
         Self::new(socket, WaitMode::Until(now().checked_add(limit)))
     }
 
-    /// Does it when the socket may wait as long as is left. Linux counts that in ticks of its own and may be
-    /// some milliseconds early; then it waits on.
+    /// Runs `step` with the remaining time as the socket's timeout. Linux counts the timeout in kernel ticks
+    /// and may return some milliseconds early; the step is then repeated.
     fn with_timeout<T>(
         &mut self,
         set: fn(&S, Option<Duration>) -> io::Result<()>,
@@ -52,7 +52,8 @@ impl<'a, S: Stream> Timed<'a, S> {
         loop {
             set(self.socket, left(deadline)?)?;
             match step(self.socket) {
-                // A socket that does not wait at all is not asked again and again.
+                // Only a result close to the deadline is repeated, so a non-blocking socket does not cause a
+                // busy loop.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_near(deadline) => {}
                 result => return result.map_err(timed_out),
             }
@@ -89,13 +90,13 @@ impl<S: Stream> Write for Timed<'_, S> {
         self.with_timeout(S::set_write_timeout, |socket| socket.write(buffer))
     }
 
-    /// A socket keeps nothing back.
+    /// A socket buffers nothing.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Unix says that it would have to wait on, Windows that the time is over.
+/// Unifies the error of an elapsed timeout: Unix reports `WouldBlock`, Windows `TimedOut`.
 pub(super) fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),

@@ -1,4 +1,4 @@
-//! TCP or TLS: what protocols that run over both are spoken on.
+//! TCP or TLS, as the transport of a protocol.
 
 use std::{
     io::{self, Read, Write},
@@ -10,11 +10,11 @@ use crate::{ConbusError, ConbusSocketManager, ConnectionManager};
 #[cfg(feature = "tls")]
 use crate::{TlsError, TlsSocketManager, TlsStream};
 
-/// A connection to a server, secured or not.
+/// A connection to a server, with or without TLS.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Transport {
-    /// Not secured.
+    /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP.
     #[cfg(feature = "tls")]
@@ -22,8 +22,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The socket below, for its addresses and options. To read or write it directly would break a
-    /// TLS session.
+    /// Returns the underlying socket, for its addresses and options. Reading or writing it directly would
+    /// break a TLS session.
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {
         match self {
@@ -62,8 +62,8 @@ impl Write for Transport {
     }
 }
 
-/// With a time of their own, which those of [`Read`] and [`Write`] have not: a session's own `read` gives
-/// each of the many reads of one slow record the whole timeout anew.
+/// Operations with a deadline of their own. [`Read`] and [`Write`] of a TLS session cannot be used for that,
+/// because they give each of the many reads of one slow record the whole timeout again.
 impl Transport {
     pub(super) fn read_at(&mut self, wait_mode: WaitMode, out: &mut [u8]) -> io::Result<usize> {
         again(|| match self {
@@ -73,7 +73,7 @@ impl Transport {
         })
     }
 
-    /// What TLS has taken is sent by the next write or flush.
+    /// Writes bytes. The next write or flush sends the bytes that TLS has buffered.
     pub(super) fn write_at(&mut self, wait_mode: WaitMode, bytes: &[u8]) -> io::Result<usize> {
         again(|| match self {
             Self::Tcp(stream) => Timed::new(stream, wait_mode).write(bytes),
@@ -85,7 +85,7 @@ impl Transport {
         })
     }
 
-    /// Makes sure that all is with the system, where TCP has it at once.
+    /// Hands all buffered bytes to the system. TCP has no buffer here.
     pub(super) fn flush_at(&mut self, wait_mode: WaitMode) -> io::Result<()> {
         again(|| match self {
             Self::Tcp(stream) => Timed::new(stream, wait_mode).flush(),
@@ -95,7 +95,7 @@ impl Transport {
     }
 }
 
-/// A signal is no reason to stop.
+/// Repeats a step that a signal interrupted.
 fn again<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match step() {
@@ -105,7 +105,7 @@ fn again<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// A session of TLS, driven by hand.
+/// Drives a TLS session without the blocking adapter of rustls.
 #[cfg(feature = "tls")]
 mod session {
     use std::io::{self, ErrorKind, Read};
@@ -123,25 +123,26 @@ mod session {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            // An answer to new keys. If there is no room for it now, it goes later.
+            // The session may have to send an answer, such as a key update. If the socket has no room now, a
+            // later flush sends it.
             match flush(stream, wait_mode) {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
                 _ => {}
             }
             let mut timed = Timed::new(stream.sock.tcp_mut(), wait_mode);
             if stream.conn.read_tls(&mut timed)? == 0 {
-                // The end of TCP: the reader knows whether it was one of TLS.
+                // TCP has ended. The reader knows whether TLS was closed before.
                 return stream.conn.reader().read(out);
             }
             if let Err(error) = stream.conn.process_new_packets() {
-                // The alert that says why.
+                // Sends the alert with the reason.
                 let _ = flush(stream, wait_mode);
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
         }
     }
 
-    /// Sends what the session has taken and not sent.
+    /// Sends the bytes that the session has buffered.
     pub(super) fn flush(stream: &mut TlsStream, wait_mode: WaitMode) -> io::Result<()> {
         while stream.conn.wants_write() {
             let mut timed = Timed::new(stream.sock.tcp_mut(), wait_mode);
@@ -153,21 +154,21 @@ mod session {
     }
 }
 
-/// Why a [`Transport`] could not be opened, or is no longer good.
+/// A [`Transport`] could not be opened, or is no longer usable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// Of TCP, below TLS too.
+    /// An error of TCP, also below TLS.
     #[error(transparent)]
     Tcp(#[from] ConbusError),
-    /// Of TLS.
+    /// An error of TLS.
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(TlsError),
 }
 
 impl TransportError {
-    /// Is it worth trying again in a moment? As [`ConbusError`] and `TlsError` say.
+    /// Returns true if another attempt may succeed soon, as `ConbusError` and `TlsError` define.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -178,7 +179,7 @@ impl TransportError {
     }
 }
 
-/// An error of TCP is one of TCP, whether TLS runs over it or not.
+/// An error of TCP below TLS becomes `Tcp`.
 #[cfg(feature = "tls")]
 impl From<TlsError> for TransportError {
     fn from(error: TlsError) -> Self {
@@ -189,7 +190,7 @@ impl From<TlsError> for TransportError {
     }
 }
 
-/// Opens, probes and closes transports: the manager of what runs below a protocol.
+/// The connection manager of the transport below a protocol.
 #[derive(Debug, Clone)]
 pub(super) enum Dialer {
     Tcp(ConbusSocketManager),
@@ -197,14 +198,14 @@ pub(super) enum Dialer {
     Tls(Box<TlsSocketManager>),
 }
 
-/// Runs a hook of the manager whose kind the connection is.
+/// Runs a hook of the manager that matches the connection's type.
 macro_rules! hook {
     ($self:ident . $hook:ident ( $connection:ident )) => {
         match ($self, $connection) {
             (Self::Tcp(manager), Transport::Tcp(stream)) => Ok(manager.$hook(stream)?),
             #[cfg(feature = "tls")]
             (Self::Tls(manager), Transport::Tls(stream)) => Ok(manager.$hook(stream)?),
-            // Another dialer's connection, of which nothing is known.
+            // The connection comes from another dialer, so no hook applies.
             #[cfg(feature = "tls")]
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! The metrics of one pool: registered once, then kept.
+//! The metrics of one pool, registered once and then kept.
 
 use super::names::{self, Register};
 use crate::{EvictReason, PoolEvent, PoolStats};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub(super) struct Instruments {
     pub(super) pool: String,
-    /// Events of this pool arrive: what they count is not read from the statistics.
+    /// Whether events of this pool arrive. If they do, counters come from events and not from the statistics.
     observed: AtomicBool,
 
     idle: Gauge,
@@ -29,8 +29,8 @@ pub(super) struct Instruments {
     saturated: Counter,
     panics: Counter,
     leaks: Counter,
-    /// In the order of [`EvictReason::ALL`]. Those that never happen are there as zeros, so that the
-    /// first one that does is seen as a rise.
+    /// The counters in the order of [`EvictReason::ALL`]. All reasons are registered as zeros, so that the
+    /// first eviction for a reason shows as a rise.
     evictions: [Counter; EvictReason::EACH.len()],
 }
 
@@ -99,7 +99,7 @@ impl Instruments {
         for (gauge, value) in gauges {
             gauge.set(value as f64);
         }
-        // The only one without an event.
+        // `saturated` is the only counter without an event.
         self.saturated.absolute(stats.saturated);
         if self.observed.load(Relaxed) {
             return;
@@ -113,7 +113,7 @@ impl Instruments {
     }
 
     fn eviction(&self, reason: EvictReason) -> &Counter {
-        // They are declared in the order of ALL.
+        // The variants are declared in the order of ALL.
         &self.evictions[reason as usize]
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics under the names of OpenTelemetry, through the facade of the crate `metrics`.
+//! Reports metrics under the names of OpenTelemetry, through the facade crate `metrics`.
 
 mod instruments;
 mod names;
@@ -18,13 +18,14 @@ use std::sync::{Arc, OnceLock};
 ///
 /// Needs the feature `metrics`.
 ///
-/// It has two sides, because a pool has two: what happens, and how it stands.
+/// A pool is reported in two ways:
 ///
-/// - As the pool's [observer](PoolObserver) it hears of events and fills histograms and counters.
-/// - [`publish`](Self::publish) reads the [`PoolStats`] of the moment into gauges. Call it before each
-///   scrape, or every few seconds.
+/// - As the pool's [observer](PoolObserver), `PoolMetrics` receives events, and fills histograms and
+///   counters.
+/// - [`publish`](Self::publish) writes the current [`PoolStats`] to gauges. Call it before each scrape, or
+///   every few seconds.
 ///
-/// Clones share everything; one of them serves all the pools of a program.
+/// Clones share all state, so one `PoolMetrics` can serve all the pools of a program.
 ///
 /// ```
 /// use conpool::{MemoryManager, Pool, PoolMetrics};
@@ -43,58 +44,60 @@ use std::sync::{Arc, OnceLock};
 ///
 /// # The metrics
 ///
-/// Each begins with `db.client.connection`, unless [`prefix`](Self::prefix) says otherwise, and has the
+/// Each name begins with `db.client.connection`, unless [`prefix`](Self::prefix) replaces it, and has the
 /// attribute `db.client.connection.pool.name`.
 ///
-/// | metric | kind | what |
+/// | metric | kind | value |
 /// |---|---|---|
 /// | `.count` | gauge | connections, by `db.client.connection.state`: `idle` or `used` |
-/// | `.idle.max`, `.idle.min`, `.max` | gauge | `max_size`, `min_idle` and `max_size`: nothing else limits idle connections |
+/// | `.idle.max`, `.idle.min`, `.max` | gauge | `max_size`, `min_idle` and `max_size`: idle connections have no limit of their own |
 /// | `.pending_requests` | gauge | callers that wait |
 /// | `.create_time` | histogram | seconds that a create took |
 /// | `.wait_time` | histogram | seconds that a caller waited for the connection it got |
-/// | `.use_time` | histogram | seconds that a connection was out, in the resolution of the pool's clock (some milliseconds) |
-/// | `.timeouts` | counter | callers that got none in time |
+/// | `.use_time` | histogram | seconds that a connection was in use, in the resolution of the pool's clock (some milliseconds) |
+/// | `.timeouts` | counter | callers that got no connection in time |
 ///
 /// OpenTelemetry has no names for these:
 ///
-/// | metric | kind | what |
+/// | metric | kind | value |
 /// |---|---|---|
-/// | `.creating`, `.disposing` | gauge | slots taken by connections on their way in and out |
-/// | `.abandoned` | gauge | hooks that outlived their timeout and have not returned |
-/// | `.evictions` | counter | connections that had to leave, by `db.client.connection.reason` (an [`EvictReason`](crate::EvictReason) as it displays) |
+/// | `.creating`, `.disposing` | gauge | slots of connections being created and disposed |
+/// | `.abandoned` | gauge | hooks that exceeded their timeout and have not returned |
+/// | `.evictions` | counter | connections evicted, by `db.client.connection.reason` (an [`EvictReason`](crate::EvictReason) as it displays) |
 /// | `.create_errors` | counter | creates that failed, took too long or panicked |
 /// | `.saturated` | counter | callers refused because of `max_waiters` |
 /// | `.panics` | counter | panics of hooks and of the observer |
-/// | `.leaks` | counter | connections out for longer than `leak_threshold` |
+/// | `.leaks` | counter | connections in use for longer than `leak_threshold` |
 ///
-/// # What it costs, and how to do without
+/// # Cost
 ///
 /// A pool with an observer reports each checkout and check-in, which makes them slower. Where a get and its
-/// drop took 18 ns, they took 73 ns with an observer, whatever it does, and some 160 ns with this one and the
-/// histograms of a Prometheus exporter. Beside any work with a connection that is nothing.
+/// drop took 18 ns, they took 73 ns with any observer, and about 160 ns with `PoolMetrics` and the histograms
+/// of a Prometheus exporter. This is negligible beside any work with a connection.
 ///
-/// Where it does matter, do not pass it as an observer: `publish` then reads the counters from the
-/// statistics as well, and the pool stays as fast as without metrics. Missing are the histograms, whose
-/// percentiles are in [`PoolStats`], and `.leaks`. (To hand the pool's own histograms over would take a
-/// call for each checkout since the last time, as many recorders take samples one by one.) Whether a pool is observed is known from its first event.
+/// Where the cost matters, do not pass `PoolMetrics` as an observer. `publish` then reads the counters from
+/// the statistics as well, and the pool stays as fast as without metrics. The histograms and `.leaks` are
+/// missing; the percentiles are in [`PoolStats`]. (Copying the pool's own histograms would take one call for
+/// each checkout since the last `publish`, because many recorders accept only single samples.) Whether a pool
+/// is observed is known from its first event.
 ///
 /// # Names
 ///
-/// A name stands for one pool, as OpenTelemetry wants it. Of several observed pools with one name (or one
-/// built anew) the counters add up; the gauges are those of the pool published last. Counters read from
-/// the statistics never fall: a pool that is built anew has to pass the count of the one before it.
+/// A name stands for one pool, as OpenTelemetry requires. If several observed pools share a name, or a pool
+/// is rebuilt, their counters add up, and the gauges are those of the pool published last. Counters read from
+/// the statistics never fall, so a rebuilt pool has to exceed the count of its predecessor before they rise.
 ///
-/// # Which recorder
+/// # Recorders
 ///
-/// The one given by [`recorder`](Self::recorder), else the global one. The metrics of a pool are
-/// registered once, at the first event or `publish` with its name: a recorder installed later is not seen.
-/// Events come on threads of the pool too, so that a recorder set for the current thread is not enough.
+/// The recorder is the one given to [`recorder`](Self::recorder), or else the global one. The metrics of a
+/// pool are registered once, at the first event or `publish` with its name; a recorder installed later is
+/// ignored. Events also occur on threads of the pool, so a recorder set for the current thread is not enough.
 ///
 /// # Several pools
 ///
-/// A `KeyedPool` takes it as an observer like a pool, and all its keys report under its name. A registry
-/// may know a pool by another name than its own; published by its own, it agrees with its events:
+/// A `KeyedPool` takes `PoolMetrics` as an observer like a pool does, and all its keys report under its name.
+/// A registry may know a pool by a name that differs from its own. Publishing by the pool's own name keeps
+/// gauges and events together:
 ///
 /// ```
 /// use conpool::{KeyedPool, MemoryManager, PoolMetrics, PoolRegistry};
@@ -110,7 +113,7 @@ use std::sync::{Arc, OnceLock};
 /// for stats in registry.stats().values() {
 ///     metrics.publish(stats);
 /// }
-/// // One key of many, only where there are few: each name is a set of metrics that stays.
+/// Publish single keys only if there are few: each name is a set of metrics that stays.
 /// if let Some(stats) = tenants.stats_for(&7) {
 ///     metrics.publish_as("tenants-7", &stats);
 /// }
@@ -118,14 +121,14 @@ use std::sync::{Arc, OnceLock};
 /// ```
 #[must_use = "it reports what it observes, and what it is told to publish"]
 pub struct PoolMetrics {
-    book: Arc<Book>,
-    /// The pool that this clone has heard of first. As an observer it has but one, as a rule: then an
-    /// event takes no lock and no look into a map that other pools use too.
+    shared: Arc<SharedMetrics>,
+    /// The first pool that this clone has received an event from. An observer usually has only one pool, and
+    /// its events then need neither a lock nor a lookup in the map shared with other pools.
     own: OnceLock<Arc<Instruments>>,
 }
 
-/// What clones share.
-struct Book {
+/// The state that clones share.
+struct SharedMetrics {
     prefix: String,
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
     described: AtomicBool,
@@ -133,43 +136,43 @@ struct Book {
 }
 
 impl PoolMetrics {
-    /// Metrics under the names of OpenTelemetry, for the global recorder.
+    /// Creates metrics under the names of OpenTelemetry, for the global recorder.
     pub fn new() -> Self {
         Self::with(names::PREFIX.to_owned(), None)
     }
 
-    /// Other names: this instead of `db.client.connection`, in metrics and attributes. Comes before any
-    /// use.
+    /// Replaces `db.client.connection` in the names of metrics and attributes. Call this before any use.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        Self::with(prefix.into(), self.book.recorder.clone())
+        Self::with(prefix.into(), self.shared.recorder.clone())
     }
 
-    /// For this recorder instead of the global one. Comes before any use.
+    /// Replaces the global recorder. Call this before any use.
     pub fn recorder(self, recorder: impl Recorder + Send + Sync + 'static) -> Self {
-        Self::with(self.book.prefix.clone(), Some(Arc::new(recorder)))
+        Self::with(self.shared.prefix.clone(), Some(Arc::new(recorder)))
     }
 
     fn with(prefix: String, recorder: Option<Arc<dyn Recorder + Send + Sync>>) -> Self {
-        let book = Book {
+        let shared = SharedMetrics {
             prefix,
             recorder,
             described: AtomicBool::new(false),
             pools: RwLock::default(),
         };
         Self {
-            book: Arc::new(book),
+            shared: Arc::new(shared),
             own: OnceLock::new(),
         }
     }
 
-    /// Sets the gauges of a pool, and for one that is not observed the counters.
+    /// Sets the gauges of a pool, and the counters of a pool that is not observed.
     pub fn publish(&self, stats: &PoolStats) {
         self.publish_as(stats.name(), stats);
     }
 
-    /// The same under another name than the pool's own.
+    /// Sets the gauges of a pool, and the counters of a pool that is not observed, under another name than
+    /// the pool's own.
     pub fn publish_as(&self, pool: &str, stats: &PoolStats) {
-        self.book.of(pool).set(stats);
+        self.shared.of(pool).set(stats);
     }
 }
 
@@ -179,7 +182,7 @@ impl PoolObserver for PoolMetrics {
         match self.own.get().filter(|own| own.pool == pool) {
             Some(own) => own.count(event),
             None => {
-                let instruments = self.book.of(pool);
+                let instruments = self.shared.of(pool);
                 instruments.expect_events();
                 instruments.count(event);
                 let _first = self.own.set(instruments);
@@ -188,13 +191,13 @@ impl PoolObserver for PoolMetrics {
     }
 }
 
-impl Book {
+impl SharedMetrics {
     fn of(&self, pool: &str) -> Arc<Instruments> {
         if let Some(known) = self.pools.read().get(pool) {
             return Arc::clone(known);
         }
-        // Not under the lock: a recorder is somebody else's code, and takes its own time. Two threads
-        // that come at once both register; the recorder gives both the same metrics.
+        // Registering happens outside of the lock, because a recorder is user code and may be slow. Two
+        // threads may both register; the recorder gives both the same metrics.
         let new = Arc::new(match &self.recorder {
             Some(recorder) => self.register(pool, recorder),
             None => ::metrics::with_recorder(|recorder| self.register(pool, recorder)),
@@ -217,7 +220,7 @@ impl Book {
 }
 
 impl Default for PoolMetrics {
-    /// The same as [`new`](Self::new).
+    /// Equals [`new`](Self::new).
     fn default() -> Self {
         Self::new()
     }
@@ -226,7 +229,7 @@ impl Default for PoolMetrics {
 impl Clone for PoolMetrics {
     fn clone(&self) -> Self {
         Self {
-            book: Arc::clone(&self.book),
+            shared: Arc::clone(&self.shared),
             // The clone may be given to another pool.
             own: OnceLock::new(),
         }
@@ -235,10 +238,10 @@ impl Clone for PoolMetrics {
 
 impl fmt::Debug for PoolMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut pools: Vec<String> = self.book.pools.read().keys().cloned().collect();
+        let mut pools: Vec<String> = self.shared.pools.read().keys().cloned().collect();
         pools.sort_unstable();
         f.debug_struct("PoolMetrics")
-            .field("prefix", &self.book.prefix)
+            .field("prefix", &self.shared.prefix)
             .field("pools", &pools)
             .finish_non_exhaustive()
     }

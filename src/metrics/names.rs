@@ -1,11 +1,11 @@
-//! What the metrics are called, and in which unit they count.
+//! The names and units of the metrics.
 
 use ::metrics::{Key, KeyName, Label, Metadata, Recorder, Unit};
 
-/// Where OpenTelemetry has the pools of database clients.
+/// The prefix of OpenTelemetry for the connection pools of database clients.
 pub(super) const PREFIX: &str = "db.client.connection";
 
-/// What a recorder may filter by. The level is that of something worth keeping in production.
+/// The metadata that a recorder may filter by. The level suits metrics worth keeping in production.
 pub(super) static METADATA: Metadata<'static> =
     Metadata::new("conpool", ::metrics::Level::INFO, Some("conpool"));
 
@@ -61,7 +61,7 @@ pub(super) struct Register<'a> {
 }
 
 impl Register<'_> {
-    /// Tells the recorder what the metrics mean, of all pools.
+    /// Describes the metrics of all pools to the recorder.
     pub(super) fn describe(&self) {
         for name in ALL {
             let (key, help) = (KeyName::from(self.full(name.suffix)), name.help.into());

@@ -1,11 +1,11 @@
-//! What goes wrong with names, and a close that could not finish in time.
+//! The errors of a registry: names, and a close that did not finish in time.
 
 use crate::StillInUse;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// A [`PoolRegistry`](crate::PoolRegistry) could not do what it was asked.
+/// An operation of a [`PoolRegistry`](crate::PoolRegistry) failed.
 ///
 /// # Example
 ///
@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub enum RegistryError {
     /// No pool has this name.
     Unknown(String),
-    /// Another pool has this name.
+    /// Another pool is registered under this name.
     NameTaken(String),
     /// The pool of this name has a manager of another type.
     WrongType {
@@ -29,10 +29,10 @@ pub enum RegistryError {
         name: String,
         /// The type of its manager.
         registered: &'static str,
-        /// The type of manager that was asked for.
+        /// The type of manager that the caller asked for.
         asked: &'static str,
     },
-    /// What was to make the pool failed, or asked for the very pool it was to make.
+    /// The function that builds the pool failed, or asked for the pool that it was building.
     Build {
         /// The name.
         name: String,
@@ -64,7 +64,7 @@ impl fmt::Display for RegistryError {
     }
 }
 
-// By hand: derived, the source would be the `Arc`, and could not be downcast to what is in it.
+// The impl is manual: a derived `source` would return the `Arc`, which cannot be downcast to its content.
 impl Error for RegistryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -74,14 +74,13 @@ impl Error for RegistryError {
     }
 }
 
-/// [`PoolRegistry::close_all`](crate::PoolRegistry::close_all) ran out of time. Every pool is closed
-/// all the same.
+/// [`PoolRegistry::close_all`](crate::PoolRegistry::close_all) reached its timeout. Every pool is closed nevertheless.
 ///
-/// Displays as one line with the number of pools and what each still waits for.
+/// Displays as one line with the number of pools and the work that each still waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseAllError {
-    /// Each pool that was not done, by its registered name, sorted.
+    /// Each pool that did not finish, by its registered name, sorted.
     pub pools: Vec<(String, StillInUse)>,
 }
 

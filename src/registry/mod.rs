@@ -1,8 +1,9 @@
-//! Pools of different managers, by name.
+//! Pools with different managers, by name.
 //!
-//! A map of type-erased handles behind one lock, which is held for a look or an insert and never while
-//! a pool is built, checked or closed: one dead service must not delay another. Who builds a pool puts
-//! a place under its name first, so that others who ask for the same name wait there, and only they.
+//! The registry is a map of type-erased handles behind one lock. The lock is held for a lookup or an insert,
+//! and never while a pool is built, checked or closed, so that one dead service does not delay the others. A
+//! thread that builds a pool first reserves its name; other threads that ask for this name wait for the
+//! result.
 
 mod error;
 
@@ -21,15 +22,16 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-/// The pools of a process, by name, whatever their managers.
+/// The pools of a process, by name, with managers of any type.
 ///
-/// It holds a handle to each, so a registered pool stays open until [`close_all`](Self::close_all),
-/// [`remove`](Self::remove) or the end of the registry. A name is any text. All methods take `&self`
-/// and may be called from any thread; none holds a lock while it works on a pool.
+/// The registry holds a handle to each pool, so a registered pool stays open until
+/// [`close_all`](Self::close_all), [`remove`](Self::remove) or the end of the registry. A name is any text.
+/// All methods take `&self` and may be called from any thread. No method holds a lock while it works on a
+/// pool.
 ///
 /// # Example
 ///
-/// One for the whole process:
+/// One registry for the whole process:
 ///
 /// ```
 /// use conpool::{MemoryManager, Pool, PoolRegistry};
@@ -48,26 +50,26 @@ use std::time::Duration;
 /// ```
 #[derive(Default)]
 pub struct PoolRegistry {
-    places: Mutex<BTreeMap<String, Place>>,
+    entries: Mutex<BTreeMap<String, RegistryEntry>>,
     built: Condvar,
 }
 
-enum Place {
-    Taken(Arc<dyn AnyPool>),
-    /// Being built by this thread.
+enum RegistryEntry {
+    Registered(Arc<dyn AnyPool>),
+    /// This thread builds the pool.
     Building(ThreadId),
 }
 
-impl Place {
+impl RegistryEntry {
     fn pool(&self) -> Option<Arc<dyn AnyPool>> {
         match self {
-            Self::Taken(pool) => Some(Arc::clone(pool)),
+            Self::Registered(pool) => Some(Arc::clone(pool)),
             Self::Building(_) => None,
         }
     }
 }
 
-/// What can be asked of a pool without knowing its manager.
+/// The methods of a pool that do not depend on the type of its manager.
 trait AnyPool: Send + Sync {
     fn stats(&self) -> PoolStats;
     fn check_health(&self) -> Health;
@@ -103,17 +105,17 @@ impl<M: ConnectionManager> AnyPool for Pool<M> {
     }
 }
 
-/// What [`PoolRegistry::get_or_register`] may be given to make a pool with: something that returns a
-/// pool, or a pool or an error. There is nothing to implement: it is for those two.
+/// A value that [`PoolRegistry::get_or_register`] accepts from its closure: a pool, or a `Result` with a
+/// pool. Both implementations are provided; the trait is not meant to be implemented elsewhere.
 pub trait IntoPool {
     /// The pool's manager.
     type Manager: ConnectionManager;
 
-    /// The pool, or why there is none.
+    /// Returns the pool, or the reason why there is none.
     ///
     /// # Errors
     ///
-    /// Whatever the building of the pool ended with.
+    /// Returns the error of the builder of the pool.
     fn into_pool(self) -> Result<Pool<Self::Manager>, Arc<dyn Error + Send + Sync>>;
 }
 
@@ -133,65 +135,63 @@ impl<M: ConnectionManager, E: Error + Send + Sync + 'static> IntoPool for Result
     }
 }
 
-/// Somebody asked, while building a pool, for the pool being built.
+/// The function that builds a pool asked the registry for the same name.
 #[derive(Debug, thiserror::Error)]
 #[error("building it asks for it")]
 struct RecursiveBuild;
 
 impl PoolRegistry {
-    /// An empty registry. It can be the value of a `static`.
+    /// Creates an empty registry. The constructor can initialize a `static`.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            places: Mutex::new(BTreeMap::new()),
+            entries: Mutex::new(BTreeMap::new()),
             built: Condvar::new(),
         }
     }
 
-    /// Puts a pool under a name, which need not be the pool's own.
+    /// Registers a pool under a name, which may differ from the pool's own.
     ///
     /// # Errors
     ///
-    /// [`NameTaken`](RegistryError::NameTaken): another pool has the name, or is being built for it.
-    /// The pool is dropped then; keep a clone if it should stay open.
+    /// [`NameTaken`](RegistryError::NameTaken) if another pool has the name, or is being built for it. The pool is then dropped; keep a clone if it should stay open.
     pub fn register<M: ConnectionManager>(
         &self,
         name: impl Into<String>,
         pool: Pool<M>,
     ) -> Result<(), RegistryError> {
-        match self.places.lock().entry(name.into()) {
-            Entry::Vacant(place) => {
-                place.insert(Place::Taken(Arc::new(pool)));
+        match self.entries.lock().entry(name.into()) {
+            Entry::Vacant(entry) => {
+                entry.insert(RegistryEntry::Registered(Arc::new(pool)));
                 Ok(())
             }
-            Entry::Occupied(place) => Err(RegistryError::NameTaken(place.key().clone())),
+            Entry::Occupied(entry) => Err(RegistryError::NameTaken(entry.key().clone())),
         }
     }
 
-    /// The pool of this name: another handle to it.
+    /// Returns another handle to the pool of this name.
     ///
     /// # Errors
     ///
-    /// [`Unknown`](RegistryError::Unknown): there is none, or it is still being built.
-    /// [`WrongType`](RegistryError::WrongType): its manager is no `M`.
+    /// [`Unknown`](RegistryError::Unknown) if no pool has the name, or if it is still being built. [`WrongType`](RegistryError::WrongType) if its manager is not an `M`.
     pub fn get<M: ConnectionManager>(&self, name: &str) -> Result<Pool<M>, RegistryError> {
-        let pool = self.places.lock().get(name).and_then(Place::pool);
+        let pool = self.entries.lock().get(name).and_then(RegistryEntry::pool);
         let pool = pool.ok_or_else(|| RegistryError::Unknown(name.into()))?;
         typed(name, &*pool)
     }
 
-    /// The pool of this name, or else the one that `make` makes, which is registered then. `make` runs
-    /// on the calling thread, without a lock, at most once at a time for each name; others who ask for
-    /// the name wait for its outcome, and if it fails the next of them tries.
+    /// Returns the pool of this name, or calls `make` and registers its pool.
+    ///
+    /// `make` runs on the calling thread, without a lock, at most once at a time for each name. Other callers
+    /// that ask for the name wait for the outcome. If `make` fails, the next of these callers tries.
     ///
     /// # Errors
     ///
-    /// [`WrongType`](RegistryError::WrongType): the name has a pool with another kind of manager.
-    /// [`Build`](RegistryError::Build): `make` returned an error, or asked for the name itself.
+    /// [`WrongType`](RegistryError::WrongType) if the name has a pool with a manager of another type. [`Build`](RegistryError::Build) if `make` returns an error, or asks for the same name.
     ///
     /// # Panics
     ///
-    /// Where `make` does. The name is free again.
+    /// Panics if `make` does. The name is free again.
     ///
     /// # Example
     ///
@@ -212,67 +212,69 @@ impl PoolRegistry {
     ) -> Result<Pool<P::Manager>, RegistryError> {
         let name = name.into();
         let me = thread::current().id();
-        let mut places = self.places.lock();
+        let mut entries = self.entries.lock();
         loop {
-            match places.get(&name) {
+            match entries.get(&name) {
                 None => break,
-                Some(Place::Taken(pool)) => {
+                Some(RegistryEntry::Registered(pool)) => {
                     let pool = Arc::clone(pool);
-                    drop(places);
+                    drop(entries);
                     return typed(&name, &*pool);
                 }
-                Some(Place::Building(builder)) if *builder == me => {
+                Some(RegistryEntry::Building(builder)) if *builder == me => {
                     let source = Arc::new(RecursiveBuild);
                     return Err(RegistryError::Build { name, source });
                 }
-                Some(Place::Building(_)) => self.built.wait(&mut places),
+                Some(RegistryEntry::Building(_)) => self.built.wait(&mut entries),
             }
         }
-        places.insert(name.clone(), Place::Building(me));
-        drop(places);
-        let site = Reservation {
+        entries.insert(name.clone(), RegistryEntry::Building(me));
+        drop(entries);
+        let reservation = Reservation {
             registry: self,
             name: &name,
         };
         let outcome = make().into_pool();
         match outcome {
             Ok(pool) => {
-                site.settle(Some(Arc::new(pool.clone())));
+                reservation.complete(Some(Arc::new(pool.clone())));
                 Ok(pool)
             }
             Err(source) => {
-                drop(site);
+                drop(reservation);
                 Err(RegistryError::Build { name, source })
             }
         }
     }
 
-    /// Takes the name away; true if a pool had it. The pool closes when its last handle is dropped.
+    /// Removes the name; returns true if a pool had it. The pool closes when its last handle is dropped.
     pub fn remove(&self, name: &str) -> bool {
-        let mut places = self.places.lock();
-        let here = matches!(places.get(name), Some(Place::Taken(_)));
-        // Dropped outside of the lock: it may be the last handle.
-        let removed = here.then(|| places.remove(name)).flatten();
-        drop(places);
+        let mut entries = self.entries.lock();
+        let here = matches!(entries.get(name), Some(RegistryEntry::Registered(_)));
+        // The handle is dropped outside of the lock, because it may be the last one.
+        let removed = here.then(|| entries.remove(name)).flatten();
+        drop(entries);
         removed.is_some()
     }
 
-    /// The names of all pools, sorted.
+    /// Returns the names of all pools, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.pools().into_iter().map(|(name, _)| name).collect()
     }
 
-    /// The statistics of every pool, by name.
+    /// Returns the statistics of every pool, by name.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<String, PoolStats> {
         let pools = self.pools().into_iter();
         pools.map(|(name, pool)| (name, pool.stats())).collect()
     }
 
-    /// Checks the health of every pool, as [`Pool::check_health`] does, all at the same time, each on a
-    /// thread of its own: one that hangs takes its timeouts and adds nothing to the others. (The checks of a pool without a
-    /// collector have no timeout: the answer waits for them.)
+    /// Checks the health of every pool, as [`Pool::check_health`] does.
+    ///
+    /// The checks run at the same time, each on a thread of its own: a pool that hangs takes its timeouts and
+    /// does not delay the others. The checks of a pool without a collector have no timeout, so the result
+    /// waits for them.
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> BTreeMap<String, Health> {
         let pools = self.pools();
@@ -280,7 +282,7 @@ impl PoolRegistry {
             let asked: Vec<_> = pools
                 .iter()
                 .map(|(name, pool)| {
-                    // A name here is any text; that of a thread has no NUL.
+                    // A registered name is any text, but the name of a thread cannot contain a NUL.
                     let name_of_thread = format!("{}-health", name.replace('\0', ""));
                     let named = thread::Builder::new().name(name_of_thread);
                     let spawned = named.spawn_scoped(scope, || pool.check_health());
@@ -289,20 +291,22 @@ impl PoolRegistry {
                 .collect();
             let answers = asked.into_iter().map(|(name, pool, spawned)| {
                 let answer = spawned.ok().and_then(|thread| thread.join().ok());
-                // Without a thread, here.
+                // If no thread could be started, the check runs on this one.
                 (name.clone(), answer.unwrap_or_else(|| pool.check_health()))
             });
             answers.collect()
         })
     }
 
-    /// Closes every pool at once, then waits for what is still out, at most for `timeout` in all. (A pool
-    /// without a collector is disposed on this thread: its hooks bound that, and the others wait.) The
-    /// pools keep their names, for their statistics; [`remove`](Self::remove) frees one.
+    /// Closes every pool at once, then waits for connections that are still in use, at most `timeout` in all.
+    ///
+    /// A pool without a collector runs its disposes on this thread, so only its hooks bound them, and the
+    /// other pools wait. The pools keep their names, for their statistics; [`remove`](Self::remove) frees a
+    /// name.
     ///
     /// # Errors
     ///
-    /// At the timeout: the pools that were not done, and what each waits for.
+    /// At the timeout, returns the pools that did not finish, and the work that each waits for.
     pub fn close_all(&self, timeout: Duration) -> Result<(), CloseAllError> {
         let deadline = real_now().checked_add(timeout);
         let pools = self.pools();
@@ -325,15 +329,15 @@ impl PoolRegistry {
     }
 
     fn pools(&self) -> Vec<(String, Arc<dyn AnyPool>)> {
-        let places = self.places.lock();
-        let pools = places.iter();
+        let entries = self.entries.lock();
+        let pools = entries.iter();
         pools
-            .filter_map(|(name, place)| Some((name.clone(), place.pool()?)))
+            .filter_map(|(name, entry)| Some((name.clone(), entry.pool()?)))
             .collect()
     }
 }
 
-// A panic leaves no name half registered.
+// A panic never leaves a name half registered.
 impl UnwindSafe for PoolRegistry {}
 impl RefUnwindSafe for PoolRegistry {}
 
@@ -345,23 +349,23 @@ impl fmt::Debug for PoolRegistry {
     }
 }
 
-/// Where a pool is being built. Dropped unsettled, by an error or a panic, it frees the name.
+/// The reserved name of a pool that is being built. Dropping it after an error or a panic frees the name.
 struct Reservation<'a> {
     registry: &'a PoolRegistry,
     name: &'a str,
 }
 
 impl Reservation<'_> {
-    fn settle(self, pool: Option<Arc<dyn AnyPool>>) {
+    fn complete(self, pool: Option<Arc<dyn AnyPool>>) {
         self.put(pool);
         std::mem::forget(self);
     }
 
     fn put(&self, pool: Option<Arc<dyn AnyPool>>) {
-        let mut places = self.registry.places.lock();
+        let mut entries = self.registry.entries.lock();
         match pool {
-            Some(pool) => places.insert(self.name.into(), Place::Taken(pool)),
-            None => places.remove(self.name),
+            Some(pool) => entries.insert(self.name.into(), RegistryEntry::Registered(pool)),
+            None => entries.remove(self.name),
         };
         self.registry.built.notify_all();
     }

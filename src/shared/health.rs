@@ -57,7 +57,7 @@ impl HealthTracker {
 impl<M: ConnectionManager> Shared<M> {
     /// What a caller would meet, as far as is known.
     pub(super) fn health_state(&self) -> HealthState {
-        self.wellbeing.state(|| {
+        self.health.state(|| {
             let state = self.engine.lock();
             state.open == 0 && state.failing
         })
@@ -66,34 +66,34 @@ impl<M: ConnectionManager> Shared<M> {
     /// A create or a check has failed, or a connection came back broken.
     #[cold]
     pub(super) fn record_failure(&self) {
-        self.wellbeing.failures.fetch_add(1, Relaxed);
+        self.health.failures.fetch_add(1, Relaxed);
         self.log_health();
     }
 
     /// A check has succeeded.
     pub(super) fn record_success(&self, slow: bool) {
-        if self.wellbeing.succeed(slow) {
+        if self.health.succeed(slow) {
             self.log_health();
         }
     }
 
     /// The same for a check of which nobody knows how long it took.
     pub(super) fn record_success_if_failing(&self) {
-        if self.wellbeing.is_failing() {
+        if self.health.is_failing() {
             self.record_success(false);
         }
     }
 
     /// A connection is open no longer, which counts where creates fail.
     pub(super) fn connection_closed(&self) {
-        if self.wellbeing.is_failing() {
+        if self.health.is_failing() {
             self.log_health();
         }
     }
 
     /// Logs the state if it has changed. A subscriber is user code: no lock is held by then.
     pub(super) fn log_health(&self) {
-        let mut logged = self.wellbeing.logged.lock();
+        let mut logged = self.health.logged.lock();
         let after = self.health_state();
         let before = std::mem::replace(&mut *logged, after);
         drop(logged);

@@ -1,9 +1,12 @@
-//! Where engine, manager, clock, events and statistics meet: the one place that calls hooks, always
-//! outside locks, always with panics caught.
+//! One pool: connects the engine with the manager, the clock, events and statistics.
 //!
-//! One file per step of a connection's life: [`create`], [`checkout`] (with [`validate`], [`seek`] for callers that
-//! must wait and [`outcome`] for what they are told), [`check`], [`checkin`], [`evict`]; the collector's
-//! pass is [`tend`] (with [`refill`] and [`overdue`]), what an operator does is [`admin`].
+//! Only this module calls the manager's hooks. It calls them outside of every lock and catches their panics.
+//!
+//! Each step of a connection's life has its module: [`create`], [`checkout`] (with
+//! [`validate`](checkout::validate), [`slow`](checkout::slow) for callers that must wait, and
+//! [`outcome`](checkout::outcome) for results and errors), [`check`], [`checkin`] and
+//! [`evict`](checkin::evict). The collector's pass is in [`collector`] (with [`refill`](collector::refill)
+//! and [`hook_timeouts`](collector::hook_timeouts)). The operations on a running pool are in [`admin`].
 
 mod admin;
 mod checkin;
@@ -43,7 +46,7 @@ use create::probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What ends a wait, apart from a connection and the deadline.
+/// Why a wait failed before its deadline.
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
     Closed,
@@ -52,7 +55,7 @@ pub(crate) enum Failure<E> {
         hook: &'static str,
         message: String,
     },
-    /// A hook outlived its timeout, and the pool is to fail fast.
+    /// A hook outlived its timeout, and the pool fails fast.
     TimedOut {
         hook: &'static str,
         after: Duration,
@@ -61,7 +64,7 @@ pub(crate) enum Failure<E> {
 
 type Entry<M> = PooledConnection<M>;
 type Err<M> = Failure<<M as ConnectionManager>::Error>;
-/// The engine of a pool with this manager.
+/// The engine of a pool of `M` connections.
 pub(crate) type PoolEngine<M> = Engine<Entry<M>, Err<M>>;
 type PoolWaiter<M> = Waiter<Entry<M>, Err<M>>;
 type PoolActions<M> = Actions<Entry<M>, Err<M>>;
@@ -69,60 +72,64 @@ type PoolPermit<M> = Permit<Entry<M>, Err<M>>;
 type PoolState<M> = State<Entry<M>, Err<M>>;
 type PoolLimit<M> = SharedLimit<Entry<M>, Err<M>>;
 type PoolReturnResult<M> = ReturnResult<Entry<M>, Err<M>>;
-/// A connection of such a pool on its way between places.
+/// A connection that is out of its slot.
 pub(crate) type PoolCheckout<M> = Checkout<Entry<M>>;
 pub(crate) type PoolSlotCache<M> = SlotCache<Entry<M>>;
-/// When something failed last, and how.
+/// The time and the cause of the last failure.
 type LastFailure<M> = (Instant, Caught<Cause<<M as ConnectionManager>::Error>>);
 
-/// Everything the handles, guards and threads of one pool share. Handles are counted elsewhere: a
-/// guard or a thread that has this does not keep the pool open.
+/// The state that the handles, guards and threads of one pool share.
+///
+/// A guard or a thread that holds this state does not keep the pool open, because handles are counted
+/// elsewhere.
 pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) name: Arc<str>,
     pub(crate) manager: Arc<M>,
     pub(crate) engine: Arc<PoolEngine<M>>,
     pub(crate) ticker: Ticker,
-    /// As built; `max_size` and `min_idle` may have changed since.
+    /// The settings at build. `max_size`, `min_idle` and `keepalive_interval` may have changed since.
     config: PoolConfig,
     ages: Ages,
-    /// An idle connection younger than this many ticks at rest needs no second look.
+    /// How many ticks a connection may be idle before a fast checkout must validate it.
     fresh_for: u64,
     check_may_block: bool,
     min_idle: AtomicUsize,
-    /// As set last; `None` for never.
+    /// The interval in force. None: no keepalive.
     keepalive_interval: Mutex<Option<Duration>>,
-    /// In a keyed pool: when a checkout ended last that did not simply come back, in ticks.
+    /// In a keyed pool: the tick at which a checkout last ended other than by a fast check-in.
     used_at: AtomicU64,
-    wellbeing: HealthTracker,
+    health: HealthTracker,
     probe: Probe,
     log_limit: Arc<LogLimit>,
-    /// While building: creates fail the build at once.
+    /// True during the build. A create that fails for good then fails the build at once.
     building: AtomicBool,
-    /// When the log last said that the build waits.
+    /// When the log last warned that the build waits.
     build_warned_at: Mutex<Option<Instant>>,
     observer: Option<Arc<dyn PoolObserver>>,
     executor: Executor,
-    /// The keyed pool that this pool is a part of.
+    /// The keyed pool that this pool belongs to.
     group: Option<Arc<PoolGroup<M>>>,
     backoff: Mutex<BackoffState>,
-    /// Of a create or a check.
+    /// The last failure of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
     last_create_failure: Mutex<Option<Caught<Cause<M::Error>>>>,
     last_error: Mutex<Option<(Instant, String)>>,
     leaks: Option<Leaks>,
-    /// Of all keys together, where this is one of many: their events carry one name.
+    /// The id of the next connection. The pools of a keyed pool share this counter, because their events
+    /// carry the same pool name.
     next_id: Arc<AtomicU64>,
     meter: Meter,
     sweep_state: Mutex<collector::SweepState>,
-    /// Slots whose connections have come off standby since the last round, or were in use then.
+    /// Slots whose connections have come off standby since the last round, or were in use at that round.
     off_standby: Mutex<Vec<u32>>,
-    /// Fields are dropped in their order, so these are the last references.
+    /// Fields are dropped in declaration order. The last reference to each of these three values is therefore
+    /// dropped here, with panics caught.
     _manager: Caught<Arc<M>>,
     _observer: Caught<Option<Arc<dyn PoolObserver>>>,
     _clock: Caught<Option<Arc<dyn Clock>>>,
 }
 
-/// The limits of ages in ticks; None is no limit.
+/// The age limits in ticks. None: no limit.
 struct Ages {
     idle: Option<u64>,
     lifetime: Option<u64>,
@@ -141,15 +148,16 @@ fn limit(age: Option<Duration>) -> Option<u64> {
     age.filter(|age| !is_unlimited(*age)).map(ticks)
 }
 
-/// What is counted outside of the slots; nothing of it on the warm path.
+/// The counters that are not kept in the slots. A fast checkout updates none of them, except at the first use
+/// of a connection.
 #[derive(Default)]
 struct Meter {
     gets_waited: AtomicU64,
     timeouts: AtomicU64,
     saturated: AtomicU64,
-    /// Gets that returned an error, timeouts and refusals included.
+    /// Gets that returned an error, including timeouts and rejections because of saturation.
     failed: AtomicU64,
-    /// First checkouts of a connection.
+    /// Connections that were checked out at least once.
     first_uses: AtomicU64,
     create_errors: AtomicU64,
     check_failures: AtomicU64,
@@ -203,9 +211,9 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let leaks = config.leak_threshold.map(Leaks::new);
         let ages = Ages::new(&config);
-        let asked = hooks::check_may_block(&manager);
+        let check_may_block = hooks::check_may_block(&manager);
         if observer.is_some() || leaks.is_some() || inline {
-            // A checkout has somebody to tell or something to tend.
+            // Each checkout must report to the observer, record its holder, or sweep.
             engine.disable_fast_path();
         }
         let manager = Arc::new(manager);
@@ -223,12 +231,12 @@ impl<M: ConnectionManager> Shared<M> {
             engine,
             fresh_for: window.min(ages.idle.unwrap_or(u64::MAX)),
             ages,
-            check_may_block: *asked.as_ref().unwrap_or(&true),
+            check_may_block: *check_may_block.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
             keepalive_interval: Mutex::new(config.keepalive_interval),
             used_at: AtomicU64::new(0),
-            wellbeing: HealthTracker::default(),
+            health: HealthTracker::default(),
             probe: Probe::default(),
             log_limit: group.map(|group| group.log_limit()).unwrap_or_default(),
             building: AtomicBool::new(false),
@@ -246,7 +254,7 @@ impl<M: ConnectionManager> Shared<M> {
             config,
             ticker,
         });
-        if let Err(payload) = asked {
+        if let Err(payload) = check_may_block {
             shared.caught("check_may_block", payload);
         }
         shared
@@ -264,7 +272,7 @@ impl<M: ConnectionManager> Shared<M> {
         GetTimeout::For(self.config.get_timeout)
     }
 
-    /// Does what an event under the lock left to be done.
+    /// Runs the actions that an event left to do after unlock, in this pool and in the others of its group.
     fn run(self: &Arc<Self>, actions: PoolActions<M>) {
         let rest = self.run_own(actions);
         if let Some(group) = &self.group {
@@ -272,7 +280,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// What of it concerns this pool. The rest is for others.
+    /// Runs the actions of this pool and returns the rest, which concerns other pools.
     fn run_own(self: &Arc<Self>, mut actions: PoolActions<M>) -> PoolActions<M> {
         actions.wake();
         self.wake_by(actions.settle_at);
@@ -282,19 +290,21 @@ impl<M: ConnectionManager> Shared<M> {
         actions
     }
 
-    /// The threads that work for this pool alone.
+    /// Returns the workers, if they work for this pool alone.
     fn own_workers(&self) -> Option<&Arc<WorkerPool>> {
         self.executor.own_workers()
     }
 
-    /// When a hook that begins now has taken too long. Whoever notes it for the collector then
-    /// [calls](Self::wake_by) it: a pass in between would not have seen it.
+    /// Returns the deadline of a hook that starts now.
+    ///
+    /// The caller records the deadline for the collector and then calls [`wake_by`](Self::wake_by). The order
+    /// matters: a pass before the record would not see the deadline.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
         let limited = !self.executor.is_inline() && !is_unlimited(timeout);
         now.checked_add(timeout).filter(|_| limited)
     }
 
-    /// Asks the collector to come at this time, at the latest.
+    /// Makes the collector run at `due` at the latest.
     fn wake_by(&self, due: Option<Instant>) {
         if let Some(due) = due {
             self.executor.wake_by(due);

@@ -1,4 +1,4 @@
-//! Durations counted in bounded memory.
+//! Histograms of durations in bounded memory.
 
 use crate::rounded::Rounded;
 use std::{
@@ -10,25 +10,25 @@ use std::{
     time::Duration,
 };
 
-/// How long something took, over all the times it happened.
+/// The distribution of a duration over all its samples.
 ///
-/// The percentiles come from a histogram: each is at most an eighth above the true value, never
-/// below it and never above `max`. `count`, `mean` and `max` are exact; beyond two hours the
-/// percentiles say `max`. All zero when nothing happened.
+/// The percentiles come from a histogram: each is at most an eighth above the true value, never below it and
+/// never above `max`. `count`, `mean` and `max` are exact. Beyond two hours a percentile equals `max`. All
+/// fields are zero without samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {
-    /// How often it happened.
+    /// The number of samples.
     pub count: u64,
-    /// The mean of all.
+    /// The mean of all samples.
     pub mean: Duration,
-    /// Half of them took no longer.
+    /// The duration that half of the samples do not exceed.
     pub p50: Duration,
-    /// Nine of ten took no longer.
+    /// The duration that 90 % of the samples do not exceed.
     pub p90: Duration,
-    /// Ninety-nine of a hundred took no longer.
+    /// The duration that 99 % of the samples do not exceed.
     pub p99: Duration,
-    /// The longest.
+    /// The longest sample.
     pub max: Duration,
 }
 
@@ -48,36 +48,36 @@ impl fmt::Display for Latency {
     }
 }
 
-/// Each power of two of nanoseconds is cut into `1 << SUB_BITS` buckets of one width.
+/// Each power of two of nanoseconds is divided into `1 << SUB_BITS` buckets of equal width.
 const SUB_BITS: u32 = 3;
 const SUBS: usize = 1 << SUB_BITS;
 
-/// Values of so many bits and more (2.4 hours) share the last bucket.
+/// Values with this number of bits or more (2.4 hours) share the last bucket.
 const TOP_BITS: u32 = 43;
 
-/// One row for the values below `SUBS`, which are exact, and one for each power of two above.
+/// One row for the values below `SUBS`, which are exact, and one row for each power of two above.
 const BUCKETS: usize = (TOP_BITS - SUB_BITS + 1) as usize * SUBS;
 
 struct Histogram {
     buckets: [AtomicU64; BUCKETS],
-    /// All values together, in nanoseconds: low half and carries. One half alone would overflow
-    /// within weeks where thousands of connections are held all the time.
+    /// The sum of all values in nanoseconds, as a low half and its carries. One `u64` would overflow within
+    /// weeks if thousands of connections are in use all the time.
     sum_low: AtomicU64,
     sum_high: AtomicU64,
     max: AtomicU64,
 }
 
-/// Counts durations without a lock. Takes a few words until the first one, then under 4 KiB.
+/// Counts durations without a lock. Takes a few words until the first sample, then under 4 KiB.
 ///
-/// Nothing here orders other memory: who must see a sample in a snapshot has been woken by somebody
-/// who recorded it before, and that wake-up orders the two.
+/// All operations are relaxed. A thread that must see a sample in a snapshot has been woken by the thread
+/// that recorded it, and the wake-up orders the two.
 #[derive(Default)]
 pub(crate) struct Recorder {
     histogram: OnceLock<Box<Histogram>>,
 }
 
 impl Recorder {
-    /// Counts one. Above 584 years (`u64` nanoseconds) it counts as that.
+    /// Counts one sample, capped at `u64::MAX` nanoseconds (584 years).
     pub(crate) fn record(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let histogram = self.histogram.get_or_init(Histogram::new_boxed);
@@ -89,7 +89,7 @@ impl Recorder {
         histogram.max.fetch_max(nanos, Relaxed);
     }
 
-    /// Adds what another has counted.
+    /// Adds the samples of another recorder.
     pub(crate) fn absorb(&self, other: &Self) {
         let Some(other) = other.histogram.get() else {
             return;
@@ -109,10 +109,10 @@ impl Recorder {
         histogram.max.fetch_max(other.max.load(Relaxed), Relaxed);
     }
 
-    /// What was counted so far, and `zeros` more that took no time and were counted elsewhere.
+    /// Returns the latency of all samples, plus `zeros` samples of zero that were counted elsewhere.
     ///
-    /// Samples recorded meanwhile may be in it in part; the order p50 ≤ p90 ≤ p99 ≤ max and
-    /// mean ≤ max hold all the same.
+    /// The snapshot may contain parts of samples that are recorded at the same time. p50 ≤ p90 ≤ p99 ≤ max
+    /// and mean ≤ max hold nevertheless.
     pub(crate) fn snapshot(&self, zeros: u64) -> Latency {
         let Some(histogram) = self.histogram.get() else {
             return Latency {
@@ -175,13 +175,13 @@ fn bucket_of(nanos: u64) -> usize {
     if bits > TOP_BITS {
         return BUCKETS - 1;
     }
-    // The bits right below the highest one choose the bucket within its power of two.
+    // The bits below the highest one select the bucket within its power of two.
     let shift = bits - SUB_BITS - 1;
     let sub = usize::try_from(nanos >> shift).unwrap_or(0) - SUBS;
     (shift as usize + 1) * SUBS + sub
 }
 
-/// The largest value that falls into this bucket.
+/// Returns the largest value of this bucket.
 fn upper_bound(bucket: usize) -> u64 {
     if bucket == BUCKETS - 1 {
         return u64::MAX;

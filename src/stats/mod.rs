@@ -1,4 +1,4 @@
-//! The numbers of a pool at one moment.
+//! The statistics of a pool at one moment.
 
 mod latency;
 #[cfg(feature = "serde")]
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A snapshot of a pool: what it looks like now, and what has happened since it was built.
+/// A snapshot of a pool: its current state, and its counts since it was built.
 ///
 /// `size` = `idle` + `in_use` + `creating` in every snapshot. Displays as one line.
 ///
@@ -31,46 +31,47 @@ use std::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Of a keyed pool: sums over its keys; `min_idle` too, `health` is the worst, `last_error` the latest.
+/// The statistics of a keyed pool are sums over its keys, including `min_idle`. `health` is the worst of all
+/// keys, and `last_error` is the latest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// The cap on connections.
+    /// The limit on connections.
     pub max_size: usize,
-    /// The idle connections kept ready.
+    /// The number of idle connections kept ready.
     pub min_idle: usize,
-    /// Connections that count against the cap: idle, in use and creating.
+    /// Connections that count towards `max_size`: idle, in use and creating.
     pub size: usize,
     /// Connections ready to be handed out.
     pub idle: usize,
-    /// Connections that callers hold, those being checked included.
+    /// Connections that callers hold, including those being checked.
     pub in_use: usize,
     /// Creates under way.
     pub creating: usize,
-    /// Connections on their way out that still hold their slot, outside of `size`.
+    /// Connections being disposed that still hold their slots; `size` excludes them.
     pub disposing: usize,
-    /// Hooks that outlived their timeout and have not returned. They hold no slot.
+    /// Hooks that exceeded their timeout and have not returned. They hold no slot.
     pub abandoned: usize,
     /// Callers that wait for a connection.
     pub waiters: usize,
-    /// How the backend has done of late.
+    /// The recent health of the backend.
     pub health: HealthState,
-    /// The highest `in_use` that a snapshot, the collector or a waiter saw.
+    /// The highest `in_use` that a snapshot, the collector or a waiter has seen.
     pub peak_in_use: usize,
-    /// The highest `waiters` that a snapshot, the collector or a waiter saw.
+    /// The highest `waiters` that a snapshot, the collector or a waiter has seen.
     pub peak_waiters: usize,
     /// The age of the oldest connection. `None` without connections.
     pub oldest_age: Option<Duration>,
 
-    /// Calls of `get`, `get_timeout` and `get_deadline` that have returned, whatever came of them. Those
-    /// that still wait are `waiters`.
+    /// Calls of `get`, `get_timeout` and `get_deadline` that have returned, with any result. Calls that still
+    /// wait are counted in `waiters`.
     pub gets: u64,
-    /// Those of `gets` that had to wait: for a connection, for a create, for a check that may block.
-    /// Never more than `gets`, nor are `timeouts` and `saturated` together.
+    /// The part of `gets` that had to wait: for a connection, for a create, or for a check that may block.
+    /// Never exceeds `gets`; the sum of `timeouts` and `saturated` does not either.
     pub gets_waited: u64,
-    /// Those that gave up at their deadline.
+    /// The part of `gets` that reached its deadline.
     pub timeouts: u64,
-    /// Those refused because `max_waiters` was reached.
+    /// The part of `gets` that was refused because `max_waiters` was reached.
     pub saturated: u64,
     /// Connections that `create` returned.
     pub created: u64,
@@ -78,52 +79,52 @@ pub struct PoolStats {
     pub create_errors: u64,
     /// Checks that failed, took too long or panicked.
     pub check_failures: u64,
-    /// Connections whose `dispose` has ended.
+    /// Connections whose `dispose` has finished.
     pub disposed: u64,
-    /// Connections taken in by `add`.
+    /// Connections added by `add`.
     pub added: u64,
-    /// Connections taken out for good by `detach`.
+    /// Connections removed by `detach`.
     pub detached: u64,
     /// Panics of hooks and of the observer.
     pub panics: u64,
 
-    /// The last error of a create or a check: when, and its text with that of its causes.
+    /// The last error of a create or a check: its time, and its text with the texts of its causes.
     pub last_error: Option<(Instant, String)>,
 
-    /// How long callers waited who got a connection; most for no time at all. Those who got none are in
-    /// `timeouts` and `saturated`, and not here.
+    /// How long callers waited that got a connection; most waited for no time. The other callers are counted
+    /// in `timeouts` and `saturated`.
     pub wait: Latency,
     /// How long `create` ran when it succeeded.
     pub create: Latency,
-    /// How long connections were out, in the resolution of the pool's clock.
+    /// How long connections were in use, in the resolution of the pool's clock.
     pub held: Latency,
 
     pub(crate) name: Arc<str>,
-    /// By [`EvictReason::index`].
+    /// The counts of evictions, indexed by [`EvictReason::index`].
     pub(crate) evictions: [u64; EvictReason::EACH.len()],
-    /// Checkouts served by a connection that had been out before.
+    /// Checkouts of a connection that had been used before.
     pub(crate) reused: u64,
     /// Checkouts of every kind, `try_get` included.
     pub(crate) checkouts: u64,
-    /// Those of `gets` that returned an error.
+    /// The part of `gets` that returned an error.
     pub(crate) failed_gets: u64,
 }
 
 impl PoolStats {
-    /// The pool's name.
+    /// Returns the pool's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How many connections were evicted for this reason.
+    /// Returns the number of connections evicted for this reason.
     #[must_use]
     pub fn evicted(&self, reason: EvictReason) -> u64 {
         self.evictions[reason.index()]
     }
 
-    /// Adds what several pools have together. Latencies are left to their recorders: only `count` is
-    /// added.
+    /// Adds the statistics of another pool. Of latencies only `count` is added; their recorders are merged
+    /// separately.
     pub(crate) fn absorb(&mut self, other: &Self) {
         macro_rules! add {
             ($($field:ident).+ $(, $($more:tt)+)?) => {
@@ -166,28 +167,28 @@ impl PoolStats {
         }
     }
 
-    /// The share of `max_size` that is in use, in 0.0..=1.0.
+    /// Returns the share of `max_size` that is in use, in 0.0..=1.0.
     #[must_use]
     pub fn utilization(&self) -> f64 {
         share(self.in_use as u64, self.max_size as u64)
     }
 
-    /// The share of checkouts, in 0.0..=1.0, that found a connection used before and did not cost a
-    /// create. 0.0 when there were none.
+    /// Returns the share of checkouts, in 0.0..=1.0, that reused a connection and cost no create. 0.0 without
+    /// checkouts.
     #[must_use]
     pub fn reuse_rate(&self) -> f64 {
         share(self.reused, self.checkouts)
     }
 
-    /// The share of `gets`, in 0.0..=1.0, that returned an error. 0.0 when there were none.
+    /// Returns the share of `gets`, in 0.0..=1.0, that returned an error. 0.0 without gets.
     #[must_use]
     pub fn error_rate(&self) -> f64 {
         share(self.failed_gets, self.gets)
     }
 }
 
-/// Counters read one after the other can be a little apart, and a shrunken pool can have more in use
-/// than its cap: hence the limit to 1.0.
+/// Returns `part / whole`, limited to 1.0. Counters that are read one after the other can be inconsistent,
+/// and after a shrink more connections than `max_size` can be in use.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a share needs no more than the 52 bits that are exact"

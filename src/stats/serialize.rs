@@ -1,10 +1,10 @@
-//! Statistics as data, for a log line or a status page.
+//! Serializes statistics, for a log line or a status page.
 
 use super::{Latency, PoolStats};
 use crate::event::EvictReason;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-/// Durations as seconds, in the entries `mean`, `p50`, `p90`, `p99` and `max`.
+/// Serializes durations as seconds, in the entries `mean`, `p50`, `p90`, `p99` and `max`.
 impl Serialize for Latency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Latency", 6)?;
@@ -22,10 +22,10 @@ impl Serialize for Latency {
     }
 }
 
-/// Every public field by its name, and `name`, `utilization`, `reuse_rate` and `error_rate`.
+/// Serializes every public field by its name, and `name`, `utilization`, `reuse_rate` and `error_rate`.
 ///
-/// Durations are numbers of seconds. `evicted` is a map from each reason, in snake case, to its
-/// count, zeros included. `last_error` is the text alone: an `Instant` means nothing outside of its
+/// Durations are numbers of seconds. `evicted` is a map from each reason, in snake case, to its count,
+/// including zeros. `last_error` is the text alone, because an `Instant` has no meaning outside of its
 /// process.
 impl Serialize for PoolStats {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,10 +1,10 @@
-//! The rooms of the house and the direction of its imports, checked on the sources themselves.
+//! The layers of the crate, the direction of its imports and its vocabulary, checked on the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every room of src/ and the rooms it may import from.
+/// Every top-level module of src/ and the modules that it may import from.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("docs", &[]),
     ("rounded", &[]),
@@ -21,12 +21,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),
     ("engine", &["sync"]),
-    ("workers", &["clock", "foreign", "sync"]),
+    ("exec", &["clock", "foreign", "sync"]),
     (
         "shared",
         &[
-            "clock", "config", "engine", "error", "event", "foreign", "health", "info", "manager",
-            "stats", "sync", "workers",
+            "clock", "config", "engine", "error", "event", "exec", "foreign", "health", "info",
+            "manager", "stats", "sync",
         ],
     ),
     ("guard", &["info", "manager", "shared"]),
@@ -45,8 +45,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "keyed",
         &[
-            "builder", "clock", "config", "error", "event", "foreign", "guard", "health", "info",
-            "manager", "shared", "stats", "sync", "workers",
+            "builder", "clock", "config", "error", "event", "exec", "foreign", "guard", "health",
+            "info", "manager", "shared", "stats", "sync",
         ],
     ),
     (
@@ -129,14 +129,14 @@ fn imported(code: &str) -> BTreeSet<String> {
     names
 }
 
-/// Which room each name at the crate root comes from.
+/// Which module each name at the crate root comes from.
 fn roots(lib: &str) -> BTreeMap<String, String> {
     let mut roots = BTreeMap::new();
     for line in lib.split("pub use ").skip(1) {
         let line = line.split(';').next().unwrap();
-        let (room, names) = line.split_once("::").unwrap();
+        let (module, names) = line.split_once("::").unwrap();
         for name in names.trim_matches(['{', '}', '\n']).split(',') {
-            roots.insert(name.trim().to_owned(), room.to_owned());
+            roots.insert(name.trim().to_owned(), module.to_owned());
         }
     }
     roots
@@ -147,35 +147,35 @@ fn imports_point_one_way() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let roots = roots(&code(&src.join("lib.rs")));
     let allowed: BTreeMap<_, _> = MAY_IMPORT.iter().copied().collect();
-    // No cycle among the allowed directions: each room imports only from those above it.
+    // No cycle among the allowed directions: each module imports only from those listed before it.
     let mut above = BTreeSet::new();
-    for (room, from) in MAY_IMPORT {
+    for (module, from) in MAY_IMPORT {
         for import in *from {
             assert!(
                 above.contains(import),
-                "{room} -> {import} points down or in a circle"
+                "{module} -> {import} points down or in a cycle"
             );
         }
-        above.insert(*room);
+        above.insert(*module);
     }
     let mut files = Vec::new();
     sources(&src, &mut files);
     let mut wrong = Vec::new();
     for file in files {
         let place = file.strip_prefix(&src).unwrap();
-        let room = place
+        let module = place
             .components()
             .next()
             .unwrap()
             .as_os_str()
             .to_str()
             .unwrap();
-        let room = room.trim_end_matches(".rs");
-        if room == "lib" {
+        let module = module.trim_end_matches(".rs");
+        if module == "lib" {
             continue;
         }
-        let Some(may) = allowed.get(room) else {
-            wrong.push(format!("{room} is a room that MAY_IMPORT does not know"));
+        let Some(may) = allowed.get(module) else {
+            wrong.push(format!("{module} is a module that MAY_IMPORT does not know"));
             continue;
         };
         for name in imported(&code(&file)) {
@@ -186,8 +186,8 @@ fn imports_point_one_way() {
                 &name
             };
             let from = roots.get(&name).map_or(other, String::as_str);
-            if from != room && !may.contains(&from) {
-                wrong.push(format!("{}: {room} -> {from}", place.display()));
+            if from != module && !may.contains(&from) {
+                wrong.push(format!("{}: {module} -> {from}", place.display()));
             }
         }
     }
@@ -195,7 +195,7 @@ fn imports_point_one_way() {
 }
 
 #[test]
-fn hooks_are_called_in_one_room_only() {
+fn hooks_are_called_in_one_module_only() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&src, &mut files);
@@ -227,4 +227,101 @@ fn a_file_holds_one_idea() {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
         assert!(lines <= 450, "{} has {lines} lines", file.display());
     }
+}
+
+/// Words of a private vocabulary that the field has terms for.
+const BANNED: &[&str] = &[
+    "bell",
+    "crew",
+    "doomed",
+    "errand",
+    "hunger",
+    "hungry",
+    "letterbox",
+    "loud",
+    "newborn",
+    "nudge",
+    "nudged",
+    "poke",
+    "poked",
+    "road",
+    "roads",
+    "toil",
+    "unheard",
+    "vouched",
+    "wellbeing",
+];
+
+#[test]
+fn the_vocabulary_is_that_of_the_field() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md")];
+    for folder in ["src", "tests", "benches", "examples"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let pages = fs::read_dir(root.join("src/docs")).unwrap();
+    files.extend(pages.map(|page| page.unwrap().path()));
+    let mut found = Vec::new();
+    for file in files {
+        if file.ends_with(Path::new(file!()).file_name().unwrap()) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let words = line.split(|c: char| !c.is_alphanumeric());
+            for word in words.filter(|word| BANNED.contains(&word.to_lowercase().as_str())) {
+                let place = file.strip_prefix(root).unwrap();
+                found.push(format!("{}:{}: {word}", place.display(), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The files that lie beside this one and that its code names as modules.
+fn siblings(file: &Path, beside: &[PathBuf]) -> Vec<PathBuf> {
+    let code = code(file);
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folder = file.parent().unwrap().strip_prefix(&src).unwrap();
+    let mut prefix = String::from("crate::");
+    for part in folder {
+        prefix.push_str(part.to_str().unwrap());
+        prefix.push_str("::");
+    }
+    let named = |other: &&PathBuf| {
+        let name = other.file_stem().unwrap().to_str().unwrap();
+        let paths = [format!("super::{name}::"), format!("{prefix}{name}::")];
+        *other != file && paths.iter().any(|path| code.contains(path))
+    };
+    beside.iter().filter(named).cloned().collect()
+}
+
+#[test]
+fn files_of_a_folder_import_each_other_one_way() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for file in files {
+        if file.ends_with("mod.rs") || file.ends_with("lib.rs") {
+            continue;
+        }
+        let folder = file.parent().unwrap().to_owned();
+        folders.entry(folder).or_default().push(file);
+    }
+    let mut cyclic = Vec::new();
+    for files in folders.values() {
+        let mut left: BTreeMap<_, _> = files
+            .iter()
+            .map(|file| (file.clone(), siblings(file, files)))
+            .collect();
+        // Whatever imports nothing that is left is no part of a cycle.
+        while let Some(done) = (left.iter())
+            .find(|(_, imports)| !imports.iter().any(|import| left.contains_key(import)))
+            .map(|(file, _)| file.clone())
+        {
+            left.remove(&done);
+        }
+        cyclic.extend(left.into_keys().map(|file| file.display().to_string()));
+    }
+    assert!(cyclic.is_empty(), "part of a cycle:\n{}", cyclic.join("\n"));
 }

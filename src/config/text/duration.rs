@@ -1,12 +1,11 @@
-//! Durations as people write them: `500ms`, `1h30m`, `1.5 s`.
+//! Parses and formats durations such as `500ms`, `1h30m` and `1.5 s`.
 //!
-//! Exact in both directions. What the text says is what the setting becomes, to the nanosecond, or it
-//! is refused.
+//! Both directions are exact to the nanosecond. A text that has no exact duration is refused.
 
 use super::value::Rule;
 use std::time::Duration;
 
-/// From large to small, with their nanoseconds.
+/// The units with their nanoseconds, from large to small.
 const UNITS: [(&str, u128); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -17,8 +16,8 @@ const UNITS: [(&str, u128); 7] = [
     ("ns", 1),
 ];
 
-/// Digits after the point that can matter: a day is 2^16 times an odd number of nanoseconds, so no
-/// longer fraction of any unit comes out whole.
+/// The number of digits after the point that can matter. A day is 2^16 times an odd number of nanoseconds, so
+/// a longer fraction of any unit is never a whole number of nanoseconds.
 const FRACTION_DIGITS: usize = 16;
 
 const FORM: &str = r#"must be a duration, such as "30s" or "1h30m""#;
@@ -53,7 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, Rule> {
         }
         let name = match name {
             "min" => "m",
-            // The micro sign and the Greek letter look the same.
+            // Both the micro sign and the Greek letter mu are in use.
             "\u{b5}s" | "\u{3bc}s" => "us",
             name => name,
         };
@@ -62,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, Rule> {
                 format!("has no unit {name:?}: there are ns, us, ms, s, m, h and d").into(),
             );
         }
-        // The units before the one found are used up.
+        // The iterator has passed the units before the one found, so an earlier unit is refused.
         let Some((_, unit)) = units.find(|(unit, _)| *unit == name) else {
             return Err(
                 r#"must name its units from large to small, each once, as in "1h30m""#.into(),
@@ -77,12 +76,12 @@ pub(super) fn parse(text: &str) -> Result<Duration, Rule> {
     Ok(Duration::new(seconds, (nanos % second) as u32))
 }
 
-/// The rule that a bare number breaks.
+/// Returns the rule that a number without a unit breaks.
 pub(super) fn needs_unit(number: impl std::fmt::Display) -> Rule {
     format!(r#"a duration needs a unit, such as "{number}s""#).into()
 }
 
-/// In the units it is made of: `1h30m`, `1s500ms`. [`parse`] turns it back into the same duration.
+/// Formats a duration by its units, as in `1h30m` and `1s500ms`. [`parse`] returns the same duration.
 pub(super) fn format(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     if rest == 0 {
@@ -99,13 +98,13 @@ pub(super) fn format(duration: Duration) -> String {
     text
 }
 
-/// The longest start of `text` whose characters all belong, and what comes behind it.
+/// Splits off the longest prefix of `text` whose characters all satisfy `belongs`.
 fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
     text.split_at(end)
 }
 
-/// The digits before and behind the point; behind it there need to be some if there is a point.
+/// Splits a number at its point. A point must be followed by digits.
 fn digits(number: &str) -> Option<(&str, &str)> {
     let (whole, fraction) = match number.split_once('.') {
         Some((_, "")) => return None,
@@ -116,7 +115,7 @@ fn digits(number: &str) -> Option<(&str, &str)> {
 }
 
 fn amount(whole: &str, fraction: &str, unit: u128) -> Result<u128, Rule> {
-    // The digits are digits, so all that can fail is the size.
+    // `whole` consists of digits, so parsing fails only if the number is too large.
     let whole: u128 = whole.parse().map_err(|_| TOO_LONG)?;
     let nanos = whole.checked_mul(unit).ok_or(TOO_LONG)?;
     let fraction = fraction.trim_end_matches('0');
@@ -128,7 +127,7 @@ fn amount(whole: &str, fraction: &str, unit: u128) -> Result<u128, Rule> {
     }
     let parts: u128 = fraction.parse().map_err(|_| TOO_FINE)?;
     let scale = 10u128.pow(fraction.len() as u32);
-    // 10^16 times the nanoseconds of a day leave room for nine more digits.
+    // The product fits: 10^16 times the nanoseconds of a day leave room for nine more digits.
     let product = parts * unit;
     if product % scale != 0 {
         return Err(TOO_FINE.into());

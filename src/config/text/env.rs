@@ -1,4 +1,4 @@
-//! Settings from the environment of the process.
+//! Reads settings from the environment of the process.
 
 use super::{
     names::{self, BACKOFF, UnknownSetting},
@@ -10,23 +10,26 @@ use crate::config::{ConfigError, PoolConfig};
 use std::{env, ffi::OsString};
 
 impl PoolConfig {
-    /// The defaults with what the environment sets over them: every variable whose name is `prefix` and
-    /// a setting, as in `MYAPP_DB_MAX_SIZE` and `MYAPP_DB_BACKOFF_INITIAL`.
+    /// Applies the environment over the default settings. A variable is read if its name is `prefix` followed
+    /// by a setting, as in `MYAPP_DB_MAX_SIZE` and `MYAPP_DB_BACKOFF_INITIAL`.
     ///
-    /// Other variables may share the prefix, as in `MYAPP_DB_URL`, `MYAPP_DB_PASSWORD` and the
-    /// `MYAPP_DB_SERVICE_HOST` that Kubernetes sets for a service: they are passed over. A name that is
-    /// nearly a setting's name, as in `MYAPP_DB_MAX_SISE`, is refused. Note that `MYAPP_DB_NAME` is the
-    /// name of the pool, and not that of a database.
+    /// Other variables may share the prefix and are ignored, such as `MYAPP_DB_URL`, `MYAPP_DB_PASSWORD` and
+    /// the `MYAPP_DB_SERVICE_HOST` that Kubernetes sets for a service. A name that is nearly a setting's
+    /// name, such as `MYAPP_DB_MAX_SISE`, is refused. `MYAPP_DB_NAME` sets the name of the pool, and not the
+    /// name of a database.
     ///
-    /// Needs the feature `serde`. [`with_env`](Self::with_env) does the same over settings from a
+    /// Needs the feature `serde`. [`with_env`](Self::with_env) applies the environment over settings from a
     /// file.
     ///
     /// # Errors
     ///
-    /// A variable with the prefix whose name is nearly a setting's (at most two letters wrong, missing,
-    /// added or swapped, and at most one in every three of a word): the error suggests the right name. A
-    /// variable of a setting that is empty, is not UTF-8 or has a value that its setting forbids; a
-    /// setting that two variables name; an empty prefix. The error names the variable.
+    /// Returns an error that names the variable for:
+    ///
+    /// - a variable with the prefix whose name is nearly a setting's: at most two letters are wrong, missing,
+    ///   added or swapped, and at most one in every three of a word. The error suggests the right name.
+    /// - a variable of a setting that is empty, is not UTF-8 or has a value that the setting forbids.
+    /// - a setting that two variables name.
+    /// - an empty prefix.
     ///
     /// # Example
     ///
@@ -42,11 +45,11 @@ impl PoolConfig {
         Self::default().with_env(prefix)
     }
 
-    /// This configuration with what the environment sets over it.
+    /// Applies the environment over this configuration.
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env).
+    /// See [`from_env`](Self::from_env).
     ///
     /// # Example
     ///
@@ -74,11 +77,11 @@ fn with_variables(
     let mut ours: Vec<_> = variables
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
         .collect();
-    // The system's order says nothing; the first error is to be the same every time.
+    // The system's order is arbitrary. Sorting makes the first error reproducible.
     ours.sort();
     let mut overlay = Overlay::over(config);
     for (name, value) in ours {
-        // No setting has a name that is not UTF-8.
+        // The names of all settings are UTF-8.
         if let Some(name) = name.to_str() {
             set(&mut overlay, prefix, name, value)?;
         }
@@ -106,7 +109,7 @@ fn set(
     }
     let setting = match names::find(key) {
         Ok(setting) => setting,
-        // A prefix is shared: with the address and the password of the database, with Kubernetes.
+        // Other variables may share the prefix: the password of a database, or variables of Kubernetes.
         Err(UnknownSetting::Unknown(None)) => return Ok(()),
         Err(near) => return Err(overlay::refusal(name, near, variable)),
     };
@@ -329,7 +332,7 @@ mod tests {
         ] {
             assert_eq!(refusal(name, value), format!("{name} = {value:?}: {rule}"));
         }
-        // These are found out only when all is read.
+        // These errors show only after all variables are read.
         assert_eq!(
             refusal("APP_MAX_OPEN", "0"),
             "APP_MAX_OPEN = 0: must be at least 1"

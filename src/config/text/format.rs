@@ -1,4 +1,4 @@
-//! Settings in the formats that serde knows.
+//! Reads and writes settings in the formats that serde supports.
 
 use super::{names::SETTINGS, overlay::Overlay, value::Value};
 use crate::config::PoolConfig;
@@ -9,16 +9,16 @@ use serde::{
 use std::fmt;
 
 impl PoolConfig {
-    /// This configuration with what a further source sets over it. What the source does not name
-    /// stays, also within `backoff`.
+    /// Applies the settings of a further source over this configuration. A setting that the source does not
+    /// name keeps its value, also within `backoff`.
     ///
-    /// Sources can be of different formats and use different names for one setting: the later one
-    /// wins. Needs the feature `serde`.
+    /// Sources can have different formats and use different names for one setting; the later source wins.
+    /// Needs the feature `serde`.
     ///
     /// # Errors
     ///
-    /// As reading a configuration: the source is no table of settings, or the configuration that
-    /// comes out is not valid.
+    /// Returns an error if the source is not a table of settings, or if the resulting configuration is not
+    /// valid.
     ///
     /// # Example
     ///
@@ -49,7 +49,7 @@ impl Serialize for PoolConfig {
         for setting in &SETTINGS {
             let value = (setting.get)(self);
             match setting.name.split_once('.') {
-                // Not every format has a null.
+                // Some formats have no null, so the key is left out.
                 None if value == Value::Null => {}
                 None => entries.push((setting.name, value)),
                 Some((table, part)) => {
@@ -61,7 +61,7 @@ impl Serialize for PoolConfig {
                 }
             }
         }
-        // Tables last: formats with headings, as TOML, want it so.
+        // Tables come last, as formats with headings such as TOML require.
         let tables = tables
             .into_iter()
             .map(|(name, parts)| (name, Value::Table(parts)));
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for Settings {
     }
 }
 
-/// One entry, set while the format still knows where it stands, so that its error can tell the line.
+/// One entry, set while the format still knows its position, so that an error can name the line.
 struct Entry<'a> {
     overlay: &'a mut Overlay,
     key: &'a str,

@@ -1,8 +1,8 @@
-//! Settings as text: read from files of any self-describing format and from the environment, written
-//! back so that they read the same. What a user needs to know of it is in `src/docs/settings.md`.
+//! Reads settings from the environment and from files of any self-describing format, and writes them.
+//! `src/docs/settings.md` is the documentation for users.
 //!
-//! Both sources end in [`overlay::Overlay`], which knows no format: it takes names and [`value::Value`]s
-//! and has the only copy of the rules.
+//! Both sources use [`overlay::Overlay`], which is independent of the format: it takes names and
+//! [`value::Value`]s, and contains the only copy of the rules.
 
 mod duration;
 mod env;

@@ -1,4 +1,4 @@
-//! Every setting by its names.
+//! The table of settings, with their names and aliases.
 
 use super::{
     setting_value::SettingValue,
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 /// A setting, or one part of `backoff`.
 pub(super) struct Setting {
-    /// As errors spell it: the part of `backoff` with a dot.
+    /// The name in errors. A part of `backoff` is written with a dot.
     pub(super) name: &'static str,
-    /// What other pools call it.
+    /// The names of this setting in other pools.
     aliases: &'static [&'static str],
     pub(super) set: fn(&mut PoolConfig, &Value) -> Result<(), Rule>,
     pub(super) get: fn(&PoolConfig) -> Value,
 }
 
-/// The table of settings whose parts are settings of their own.
+/// The name of the table whose parts are settings of their own.
 pub(super) const BACKOFF: &str = "backoff";
 
 macro_rules! setting {
@@ -41,7 +41,7 @@ macro_rules! setting {
     };
 }
 
-/// In the order in which they are written.
+/// All settings, in the order in which they are written.
 pub(super) static SETTINGS: [Setting; 24] = [
     setting!(name),
     setting!(
@@ -49,7 +49,7 @@ pub(super) static SETTINGS: [Setting; 24] = [
             "max_connections" | "maximum_pool_size" | "max_open" | "max_per_host" | "max_per_key"
     ),
     Setting {
-        // Left out where there is none, like a key of a file.
+        // `Null` leaves the key out of the output.
         get: |config| config.max_total.map_or(Value::Null, |total| total.show()),
         set: |config, value| {
             config.max_total = Some(SettingValue::read(value)?);
@@ -87,7 +87,7 @@ pub(super) static SETTINGS: [Setting; 24] = [
     setting!(backoff.jitter),
 ];
 
-/// "never" could mean both of two opposites.
+/// Sets `get_timeout`. "never" is refused, because it could mean "never wait" or "never time out".
 fn set_get_timeout(config: &mut PoolConfig, value: &Value) -> Result<(), Rule> {
     let Some(timeout) = Option::<Duration>::read(value)? else {
         return Err(r#"is ambiguous: "0" never waits, "unlimited" waits for ever"#.into());
@@ -96,14 +96,14 @@ fn set_get_timeout(config: &mut PoolConfig, value: &Value) -> Result<(), Rule> {
     Ok(())
 }
 
-/// Why a name stands for no setting.
+/// The reason why a name matches no setting.
 #[derive(Clone, Copy)]
 pub(super) enum UnknownSetting {
-    /// With the known name that comes closest, where one is close.
+    /// Holds the closest known name, if one is close.
     Unknown(Option<&'static str>),
 }
 
-/// The setting of this name, whatever the style it is spelled in.
+/// Finds a setting by its name or an alias, in any style of spelling.
 pub(super) fn find(name: &str) -> Result<&'static Setting, UnknownSetting> {
     let name = normalised(name);
     let names = || {

@@ -1,4 +1,4 @@
-//! Settings by name over a configuration that is already there.
+//! Applies settings by name over an existing configuration.
 
 use super::{
     names::{self, BACKOFF, Setting, UnknownSetting},
@@ -7,10 +7,10 @@ use super::{
 };
 use crate::config::{ConfigError, PoolConfig};
 
-/// One source of settings: a file, or the environment.
+/// Collects the settings of one source: a file, or the environment.
 pub(super) struct Overlay {
     config: PoolConfig,
-    /// What was set, with the name that the source has for it.
+    /// The settings that were set, with the names that the source uses.
     given: Vec<(&'static str, String)>,
 }
 
@@ -22,19 +22,19 @@ impl Overlay {
         }
     }
 
-    /// Sets what a file says under this key, which may be the table of the backoff.
+    /// Sets the value of a key in a file. The key may name the backoff table.
     pub(super) fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError> {
         if spelling::normalised(key) == BACKOFF {
             let Value::Table(parts) = value else {
                 let rule = "must be a table of initial, factor, max and jitter";
                 return Err(ConfigError::new(key.to_owned(), value, rule));
             };
-            self.once(BACKOFF, key)?;
+            self.set_once(BACKOFF, key)?;
             return parts
                 .iter()
                 .try_for_each(|(part, value)| self.set(&format!("{key}.{part}"), value));
         }
-        let setting = names::find(key).map_err(|stranger| refusal(key, stranger, str::to_owned))?;
+        let setting = names::find(key).map_err(|unknown| refusal(key, unknown, str::to_owned))?;
         self.set_value(setting, key, value)
     }
 
@@ -45,12 +45,12 @@ impl Overlay {
         given: &str,
         value: &Value,
     ) -> Result<(), ConfigError> {
-        self.once(setting.name, given)?;
+        self.set_once(setting.name, given)?;
         (setting.set)(&mut self.config, value)
             .map_err(|rule| ConfigError::new(given.to_owned(), value, rule))
     }
 
-    fn once(&mut self, name: &'static str, given: &str) -> Result<(), ConfigError> {
+    fn set_once(&mut self, name: &'static str, given: &str) -> Result<(), ConfigError> {
         let before = self.given.iter().find(|(known, _)| *known == name);
         let Some((_, before)) = before else {
             self.given.push((name, given.to_owned()));
@@ -64,7 +64,7 @@ impl Overlay {
         Err(ConfigError::without_value(given, rule))
     }
 
-    /// The configuration, once it holds as a whole.
+    /// Validates and returns the configuration.
     pub(super) fn finish(self) -> Result<PoolConfig, ConfigError> {
         match self.config.validate() {
             Ok(()) => Ok(self.config),
@@ -82,14 +82,14 @@ impl Overlay {
     }
 }
 
-/// Refuses a name that stands for no setting. What it was to be set to is not told: where a prefix is
-/// shared, that may be a password.
+/// Returns the error for a name that matches no setting. The error leaves out the value: where a prefix is
+/// shared, the value may be a password.
 pub(super) fn refusal(
     name: &str,
-    stranger: UnknownSetting,
+    unknown: UnknownSetting,
     spelled: impl FnOnce(&str) -> String,
 ) -> ConfigError {
-    let rule = match stranger {
+    let rule = match unknown {
         UnknownSetting::Unknown(None) => "is no setting of a pool".to_owned(),
         UnknownSetting::Unknown(Some(close)) => {
             format!("is no setting of a pool; did you mean {}?", spelled(close))

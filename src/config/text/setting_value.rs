@@ -1,4 +1,4 @@
-//! The types of the settings: how each is read from a plain value and shown as one.
+//! Converts the type of each setting from and to a plain value.
 
 use super::{
     duration,
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(super) trait SettingValue: Sized {
     fn read(value: &Value) -> Result<Self, Rule>;
-    /// As `read` takes it.
+    /// Returns a value that `read` accepts.
     fn show(&self) -> Value;
 }
 
@@ -74,7 +74,7 @@ impl SettingValue for usize {
     }
 }
 
-/// `max_uses`.
+/// The type of `max_uses`.
 impl SettingValue for Option<u64> {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
@@ -89,7 +89,7 @@ impl SettingValue for Option<u64> {
     }
 }
 
-/// `max_waiters`.
+/// The type of `max_waiters`.
 impl SettingValue for Option<usize> {
     fn read(value: &Value) -> Result<Self, Rule> {
         match word(value).as_deref() {
@@ -187,8 +187,8 @@ impl SettingValue for Fairness {
     }
 }
 
-/// A duration, alone or as the only entry of a table. Where it is nothing of the kind, `rule` tells
-/// more than that it should be a duration.
+/// Reads a duration, alone or as the only entry of a table. `rule` is the error for a value that does not
+/// look like a duration.
 fn duration_or(value: &Value, key: &str, rule: &'static str) -> Result<Duration, Rule> {
     let looks_like_one = match value {
         Table(entries) => {
@@ -225,7 +225,7 @@ fn count<N: TryFrom<i128>>(value: &Value) -> Result<N, Rule> {
     }
 }
 
-/// Text, in the one spelling that words are compared in.
+/// Returns text in the normalised spelling, in which keywords are compared.
 fn word(value: &Value) -> Option<String> {
     match value {
         Text(text) | Word(text) => Some(normalised(text.trim())),

@@ -1,6 +1,6 @@
-//! Compares names of settings: across styles of spelling, and with typing errors.
+//! Compares names of settings across styles of spelling and with typing errors.
 
-/// `maxSize`, `max-size`, `max.size` and `MAX_SIZE` as `max_size`.
+/// Converts a name to snake case: `maxSize`, `max-size`, `max.size` and `MAX_SIZE` become `max_size`.
 pub(super) fn normalised(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     let mut after_small = false;
@@ -17,13 +17,13 @@ pub(super) fn normalised(name: &str) -> String {
     snake
 }
 
-/// How many slips make `name` of `known`; `None` where there are so many that another name is meant.
+/// Counts the typing errors between `known` and `name`. Returns `None` if another name is meant.
 ///
-/// More than two slips make another name, and so does more than one in every three letters of a word:
-/// `write_timeout` is not `wait_timeout`, and `dbname` is not `name`.
+/// Another name is meant with more than two errors, or with more than one error in every three letters of a
+/// word: `write_timeout` is not `wait_timeout`, and `dbname` is not `name`.
 pub(super) fn slips(known: &str, name: &str) -> Option<usize> {
     let few = |slips: usize, a: &str, b: &str| {
-        // One slip may be a missing letter of a word of three.
+        // One error may be a missing letter in a word of three.
         slips <= 2 && slips * 3 <= a.chars().count().min(b.chars().count()).max(3)
     };
     let words = |name: &str| name.split('_').map(str::to_owned).collect::<Vec<_>>();
@@ -34,13 +34,13 @@ pub(super) fn slips(known: &str, name: &str) -> Option<usize> {
             .iter()
             .zip(&name_words)
             .all(|(a, b)| few(distance(a, b), a, b)),
-        // An underscore was left out or is too many.
+        // An underscore is missing or superfluous.
         false => few(slips, known, name),
     };
     (same && slips <= 2).then_some(slips)
 }
 
-/// How many letters have to be changed, added, dropped or swapped with their neighbour.
+/// Counts the letters that are changed, added, dropped or swapped with their neighbour.
 fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().collect();
     let to: Vec<char> = to.chars().collect();

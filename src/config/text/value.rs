@@ -1,4 +1,4 @@
-//! What a file or a variable says, before anybody knows which setting it is for.
+//! The plain value of a file or a variable, independent of its setting.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -16,13 +16,13 @@ pub(super) enum Value {
     Whole(i128),
     Ratio(f64),
     Text(String),
-    /// Text from the environment, where numbers and truth values are text as well.
+    /// Text from the environment, where numbers and booleans are text too.
     Word(String),
     List,
     Table(Vec<(String, Value)>),
 }
 
-/// As it stands in an error.
+/// Formats the value as errors show it.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,7 +42,7 @@ impl Serialize for Value {
         match self {
             Self::Null | Self::List => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
-            // Formats differ in what they take; each takes the smaller types.
+            // Formats support different integer types; every format supports the smaller ones.
             Self::Whole(value) => match (i64::try_from(*value), u64::try_from(*value)) {
                 (Ok(value), _) => serializer.serialize_i64(value),
                 (_, Ok(value)) => serializer.serialize_u64(value),
@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        // To its end, so that the error which follows stands at the right place.
+        // Reads the list to its end, so that the error that follows has the right position.
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Value::List)
     }

@@ -1,20 +1,20 @@
-//! The whole pool changes while a connection is on its way: close, clear, shrink.
+//! The whole pool changes (close, clear, shrink) while a connection comes back.
 
 use super::fixture::{Bound, Failure, Fixture, HeldEntry};
 use super::{explore, explore_within, side_by_side};
 use std::sync::Arc;
 
-/// One connection is lent and comes back, another rests and is taken and comes back.
+/// One connection in use comes back. Another one is idle, is taken and comes back.
 fn two_are_used_meanwhile(change: fn(&Fixture), left: usize) {
     explore_within(2, move || {
-        let (fixture, [one, two]) = Fixture::lending(Bound::Never);
+        let (fixture, [one, two]) = Fixture::with_checkouts(Bound::Never);
         fixture.check_in(two);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let changed = Arc::clone(&fixture);
         side_by_side([
             Box::new(move || here.check_in(one)),
             Box::new(move || {
-                if let Some(held) = there.look() {
+                if let Some(held) = there.try_get() {
                     there.check_in(held);
                 }
             }),
@@ -24,13 +24,14 @@ fn two_are_used_meanwhile(change: fn(&Fixture), left: usize) {
     });
 }
 
-/// As small as it can be, for what has to go wrong.
+/// The smallest such model, for the tests in which a step is done wrong.
 fn one_comes_back_meanwhile(change: fn(&Fixture)) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(Bound::Never);
-        // The first check-in of a connection is watched; this one has had it.
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
+        // The first check-in of a connection goes through the lock, because its slot starts out marked. Get
+        // that check-in over with.
         fixture.check_in(held);
-        let held = fixture.look().expect("it rests");
+        let held = fixture.try_get().expect("a connection is idle");
         let (here, changed) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || here.check_in(held)),
@@ -42,12 +43,12 @@ fn one_comes_back_meanwhile(change: fn(&Fixture)) {
 
 fn a_waiter_is_there_meanwhile(bound: Bound, change: fn(&Fixture)) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(bound);
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let changed = Arc::clone(&fixture);
         side_by_side([
             Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
             Box::new(move || change(&changed)),
         ]);
         fixture.inspect();
@@ -77,10 +78,10 @@ fn a_close_ends_every_wait() {
     }
 }
 
-/// One closes and waits for the end, while the last connections come back and go.
+/// One thread closes the pool and waits until it is drained, while the last connections come back and go.
 fn somebody_waits_for_the_end(evict: fn(&Fixture, HeldEntry)) {
     explore(move || {
-        let (fixture, [one, two]) = Fixture::lending(Bound::Never);
+        let (fixture, [one, two]) = Fixture::with_checkouts(Bound::Never);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let closing = Arc::clone(&fixture);
         side_by_side([
@@ -124,12 +125,12 @@ fn a_waiter_outlives_a_clear() {
 
 fn two_come_back_while_the_pool_shrinks(shrink: fn(&Fixture)) {
     explore(move || {
-        let (fixture, [one, two]) = Fixture::lending(Bound::Never);
-        // As after their first check-ins.
+        let (fixture, [one, two]) = Fixture::with_checkouts(Bound::Never);
+        // Get the first check-ins over with, which go through the lock.
         fixture.check_in(one);
         fixture.check_in(two);
-        let one = fixture.look().expect("it rests");
-        let two = fixture.look().expect("it rests");
+        let one = fixture.try_get().expect("a connection is idle");
+        let two = fixture.try_get().expect("a connection is idle");
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let resized = Arc::clone(&fixture);
         side_by_side([

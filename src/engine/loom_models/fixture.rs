@@ -1,4 +1,4 @@
-//! A pool without hooks: the sequences of engine moves that the rest of the crate makes.
+//! A pool without hooks, which runs the sequences of engine moves that the rest of the crate makes.
 
 use super::super::{
     Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Outcome, Permit, State,
@@ -11,17 +11,17 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// The fairness bound of the models that have one; their clock knows only "before" and "after" it.
+/// The fairness bound of the models that have one. The models' clock is either before or after this bound.
 const BOUND: Duration = Duration::from_secs(3600);
 pub(super) const TICK: u64 = 1;
 
 pub(super) type HeldEntry = Checkout<Entry>;
-pub(super) type Outcomes = Actions<Entry, Failure>;
-pub(super) type Leave = Permit<Entry, Failure>;
+pub(super) type EngineActions = Actions<Entry, Failure>;
+pub(super) type CreatePermit = Permit<Entry, Failure>;
 pub(super) type WaiterRef = Arc<Waiter<Entry, Failure>>;
 
-/// What the slots hold. Whoever has it touches it; two that do so without an order between them end
-/// the model.
+/// The entry in a slot. Each holder touches the entry, and loom ends the model if two threads do so without
+/// an order between them.
 pub(super) struct Entry {
     body: loom::cell::UnsafeCell<()>,
     pub(super) generation: u64,
@@ -46,14 +46,14 @@ pub(super) enum Failure {
     Create,
 }
 
-/// How a checkout ended.
-pub(super) enum Got {
-    Lent(HeldEntry),
+/// The result of a checkout.
+pub(super) enum GetResult {
+    Checkout(HeldEntry),
     TimedOut,
     Failed(Failure),
 }
 
-/// How long the head waiter may be overtaken.
+/// When the head waiter becomes due: never, at once, or at a clock during the model.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound {
     Never,
@@ -61,45 +61,46 @@ pub(super) enum Bound {
     AWhile,
 }
 
-/// Who runs a create: the thread that settled, as a pool's crew would, or the waiter it is for.
+/// Which thread runs a create: the thread that settled, in place of a pool's worker, or the waiter that the
+/// create is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Creates {
-    Aside,
-    ByWaiters,
+pub(super) enum CreateBy {
+    Worker,
+    Waiter,
 }
 
 pub(super) struct Fixture {
     pub(super) engine: Arc<Engine<Entry, Failure>>,
-    creates: Creates,
-    /// 0 until the head waiter is due. Loom's, because it matters when a thread reads the time.
-    hour: AtomicU64,
-    /// How many of the next creates fail. Loom need not see it: it changes in creates only, and no
-    /// model has two at once of which one is to fail.
+    create_by: CreateBy,
+    /// 0 until the head waiter is due. An atomic of loom, because the time of each read matters.
+    time: AtomicU64,
+    /// How many of the next creates fail. Hidden from loom: only creates change this number, and no model has
+    /// two creates at once of which one must fail.
     failing: AtomicUsize,
     pub(super) alive: Arc<AtomicUsize>,
-    /// Where it shares its slots.
+    /// The group that shares its slots with this fixture, if there is one.
     pub(super) group: Option<Arc<Group>>,
 }
 
-fn at(hour: u64) -> Instant {
+fn at(time: u64) -> Instant {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    *START + BOUND * u32::from(hour > 0)
+    *START + BOUND * u32::from(time > 0)
 }
 
 impl Fixture {
     pub(super) fn new(max_size: usize, bound: Bound) -> Arc<Self> {
-        Self::with(max_size, bound, Creates::Aside)
+        Self::with(max_size, bound, CreateBy::Worker)
     }
 
-    pub(super) fn with(max_size: usize, bound: Bound, creates: Creates) -> Arc<Self> {
-        Self::on(None, max_size, bound, creates)
+    pub(super) fn with(max_size: usize, bound: Bound, create_by: CreateBy) -> Arc<Self> {
+        Self::on(None, max_size, bound, create_by)
     }
 
     pub(super) fn on(
         group: Option<Arc<Group>>,
         max_size: usize,
         bound: Bound,
-        creates: Creates,
+        create_by: CreateBy,
     ) -> Arc<Self> {
         let bound = match bound {
             Bound::Never => None,
@@ -110,43 +111,43 @@ impl Fixture {
             max_size,
             2,
             bound,
-            creates == Creates::ByWaiters,
+            create_by == CreateBy::Waiter,
             at(0),
-            group.as_ref().map(|group| &group.total),
+            group.as_ref().map(|group| &group.limit),
         );
-        // The real table makes them when needed, behind a std::sync::OnceLock that loom cannot see.
+        // The real table makes slots on demand, behind a std::sync::OnceLock that loom cannot see.
         for slot in 0..4 {
             engine.table.get_or_make(slot);
         }
         Arc::new(Self {
             engine,
-            creates,
-            hour: AtomicU64::new(0),
+            create_by,
+            time: AtomicU64::new(0),
             failing: AtomicUsize::new(0),
             alive: Arc::default(),
             group,
         })
     }
 
-    /// A pool with this many connections, all in the caller's hands.
-    pub(super) fn lending<const N: usize>(bound: Bound) -> (Arc<Self>, [HeldEntry; N]) {
+    /// CreateBy a pool with `N` connections, all checked out by the caller.
+    pub(super) fn with_checkouts<const N: usize>(bound: Bound) -> (Arc<Self>, [HeldEntry; N]) {
         let fixture = Self::new(N, bound);
         fixture.open(N);
-        let held = std::array::from_fn(|_| fixture.look().expect("there are as many"));
+        let held = std::array::from_fn(|_| fixture.try_get().expect("there are as many"));
         (fixture, held)
     }
 
-    /// Opens connections and lets them rest; their slots are not watched.
+    /// Opens connections and leaves them idle in slots that are not marked RETURN_SLOW.
     pub(super) fn open(&self, connections: usize) {
         for _ in 0..connections {
             if let Some(held) = self.create(self.permit(false)) {
-                self.give(held, true);
+                self.return_entry(held, true);
             }
         }
     }
 
-    pub(super) fn permit(&self, covers: bool) -> Leave {
-        let need = if covers {
+    pub(super) fn permit(&self, for_waiter: bool) -> CreatePermit {
+        let need = if for_waiter {
             CreateReason::Waiter
         } else {
             CreateReason::Spare
@@ -161,22 +162,22 @@ impl Fixture {
     }
 
     pub(super) fn now(&self) -> Instant {
-        at(self.hour.load(Relaxed))
+        at(self.time.load(Relaxed))
     }
 
-    pub(super) fn moment(&self) -> Now {
+    pub(super) fn engine_now(&self) -> Now {
         Now {
             tick: TICK,
             real: self.now(),
         }
     }
 
-    /// An instant that the clock reaches during any wait.
+    /// Returns an instant that the clock reaches during any wait.
     pub(super) fn soon(&self) -> Instant {
         at(1)
     }
 
-    /// The ticket of a caller that came when the models begin.
+    /// CreateBy a waiter that has waited since the beginning of the model.
     pub(super) fn waiter(&self) -> WaiterRef {
         Waiter::new(at(0))
     }
@@ -187,30 +188,30 @@ impl Fixture {
 
     // ---- checkout ------------------------------------------------------------------------------
 
-    /// An idle one without queueing.
-    pub(super) fn look(&self) -> Option<HeldEntry> {
+    /// Takes an idle entry without queueing.
+    pub(super) fn try_get(&self) -> Option<HeldEntry> {
         let free = self.engine.may_barge();
         let held = free.then(|| self.engine.take_idle(TICK)).flatten()?;
         held.entry.touch();
         Some(held)
     }
 
-    /// A whole checkout.
-    pub(super) fn get(&self, deadline: Option<Instant>) -> Got {
-        match self.look() {
-            Some(held) => Got::Lent(held),
-            None => self.line_up(deadline),
+    /// Runs a whole checkout.
+    pub(super) fn get(&self, deadline: Option<Instant>) -> GetResult {
+        match self.try_get() {
+            Some(held) => GetResult::Checkout(held),
+            None => self.get_queued(deadline),
         }
     }
 
-    /// The part of a checkout that begins when nothing was found.
-    pub(super) fn line_up(&self, deadline: Option<Instant>) -> Got {
+    /// Runs the part of a checkout that begins when no idle entry was found.
+    pub(super) fn get_queued(&self, deadline: Option<Instant>) -> GetResult {
         let waiter = self.waiter();
         loop {
-            let now = self.moment();
+            let now = self.engine_now();
             let mut state = self.lock();
             if state.closed {
-                return Got::Failed(Failure::Closed);
+                return GetResult::Failed(Failure::Closed);
             }
             self.engine.enqueue(&mut state, &waiter, now.real);
             if state.suspended {
@@ -220,7 +221,7 @@ impl Fixture {
                 drop(state);
                 actions.into_iter().for_each(|actions| self.run(actions));
                 held.entry.touch();
-                return Got::Lent(held);
+                return GetResult::Checkout(held);
             }
             let actions = self.engine.settle(&mut state, now.real);
             drop(state);
@@ -231,27 +232,28 @@ impl Fixture {
         }
     }
 
-    /// Waits with a ticket in line. None: it has to queue again.
-    pub(super) fn wait(&self, waiter: &WaiterRef, deadline: Option<Instant>) -> Option<Got> {
+    /// Waits with a queued waiter. None: the waiter has to queue again.
+    pub(super) fn wait(&self, waiter: &WaiterRef, deadline: Option<Instant>) -> Option<GetResult> {
         let looks = Cell::new(0);
-        let moment = || {
-            // The first look is at the begin. Woken for the second time it is later by now.
+        let clock = || {
+            // The first reading is at the start of the wait. A waiter that wakes for the second time finds
+            // that time has passed.
             if looks.replace(looks.get() + 1) > 1 {
-                self.hour.store(1, Relaxed);
+                self.time.store(1, Relaxed);
             }
-            self.moment()
+            self.engine_now()
         };
         let waited = self
             .engine
-            .wait(waiter, deadline, moment, |actions| self.run(actions));
+            .wait(waiter, deadline, clock, |actions| self.run(actions));
         let held = match waited {
-            WaitResult::TimedOut => return Some(Got::TimedOut),
-            WaitResult::Outcome(Outcome::Fail(failure)) => return Some(Got::Failed(failure)),
+            WaitResult::TimedOut => return Some(GetResult::TimedOut),
+            WaitResult::Outcome(Outcome::Fail(failure)) => return Some(GetResult::Failed(failure)),
             WaitResult::Outcome(Outcome::Permit(permit)) => self.create(permit)?,
             WaitResult::Outcome(Outcome::Checkout(held)) | WaitResult::Found(held) => held,
         };
         held.entry.touch();
-        Some(Got::Lent(held))
+        Some(GetResult::Checkout(held))
     }
 
     // ---- check-in ------------------------------------------------------------------------------
@@ -270,19 +272,19 @@ impl Fixture {
                 entry,
                 idle_since,
             };
-            self.give(held, false);
+            self.return_entry(held, false);
         }
     }
 
-    /// A checkout that came to an end, one way or the other, and the check-in after it.
-    pub(super) fn finish(&self, got: Got) {
-        if let Got::Lent(held) = got {
+    /// Checks in the connection of a finished checkout, if the checkout brought one.
+    pub(super) fn finish(&self, got: GetResult) {
+        if let GetResult::Checkout(held) = got {
             self.check_in(held);
         }
     }
 
-    /// Back through the lock.
-    pub(super) fn give(&self, held: HeldEntry, fresh: bool) {
+    /// Returns an entry through the lock.
+    pub(super) fn return_entry(&self, held: HeldEntry, fresh: bool) {
         let generation = held.entry.generation;
         match self
             .engine
@@ -294,12 +296,12 @@ impl Fixture {
     }
 
     pub(super) fn evict(&self, held: HeldEntry) {
-        let leaving = self.retire(held);
-        self.run(leaving.finish(self.now()));
+        let permit = self.begin_dispose(held);
+        self.run(permit.finish(self.now()));
     }
 
-    /// The first half of an eviction, the hook included.
-    pub(super) fn retire(&self, held: HeldEntry) -> DisposePermit<Entry, Failure> {
+    /// Runs the first half of an eviction, including the dispose hook.
+    pub(super) fn begin_dispose(&self, held: HeldEntry) -> DisposePermit<Entry, Failure> {
         self.dispose(self.engine.begin_dispose(held, self.now()))
     }
 
@@ -322,20 +324,20 @@ impl Fixture {
 
     // ---- creates -------------------------------------------------------------------------------
 
-    pub(super) fn run(&self, mut actions: Outcomes) {
+    pub(super) fn run(&self, mut actions: EngineActions) {
         actions.wake();
         for permit in std::mem::take(&mut actions.permits) {
             self.create(permit);
         }
         if let Some(group) = &self.group {
-            group.follow(self, actions);
+            group.run_followups(self, actions);
         }
     }
 
-    /// A whole create. Its connection goes to the head waiter or to rest; where waiters create for
-    /// themselves it is returned.
-    pub(super) fn create(&self, permit: Leave) -> Option<HeldEntry> {
-        let here = self.creates == Creates::ByWaiters;
+    /// Runs a whole create. The connection goes to the head waiter or becomes idle. In a pool whose waiters
+    /// run their own creates, the connection is returned to the caller.
+    pub(super) fn create(&self, permit: CreatePermit) -> Option<HeldEntry> {
+        let by_waiter = self.create_by == CreateBy::Waiter;
         let Some(generation) = permit.start(self.now(), None, true) else {
             self.run(permit.fail(self.now()).1);
             return None;
@@ -345,21 +347,26 @@ impl Fixture {
             self.run(permit.fail(self.now()).1);
             return None;
         }
-        self.created(permit, generation, here)
+        self.created(permit, generation, by_waiter)
     }
 
-    /// The end of a create that brought a connection.
-    pub(super) fn created(&self, permit: Leave, generation: u64, here: bool) -> Option<HeldEntry> {
-        let now = self.moment();
+    /// Ends a create that produced a connection.
+    pub(super) fn created(
+        &self,
+        permit: CreatePermit,
+        generation: u64,
+        by_waiter: bool,
+    ) -> Option<HeldEntry> {
+        let now = self.engine_now();
         let entry = self.entry(generation);
         let installed = permit.install(entry, now, u64::MAX, |engine, state, held| {
-            if !here {
+            if !by_waiter {
                 let given = engine.return_locked(state, held, TICK, generation, true, now.real);
                 return given.map(|actions| (None, actions));
             }
             match engine.reject_reason(state, generation) {
                 None => Ok((Some(held), engine.settle(state, now.real))),
-                Some(surplus) => Err((engine.begin_dispose_locked(state, held, now.real), surplus)),
+                Some(reason) => Err((engine.begin_dispose_locked(state, held, now.real), reason)),
             }
         });
         match installed {
@@ -367,12 +374,12 @@ impl Fixture {
                 self.run(actions);
                 return held;
             }
-            // The end of the eviction settles what the waiter who counted on it needs.
+            // The end of the eviction settles the waiter that relied on this create.
             Ok(Err((evicted, _))) => self.run(self.dispose(evicted).finish(self.now())),
-            Err((entry, stray)) => {
+            Err((entry, abandoned)) => {
                 entry.touch();
                 drop(entry);
-                drop(stray);
+                drop(abandoned);
             }
         }
         None
@@ -413,7 +420,10 @@ impl Fixture {
     }
 
     pub(super) fn next_generation(&self) -> u64 {
-        let generation = self.engine.announce_generation(None).expect("of any");
+        let generation = self
+            .engine
+            .announce_generation(None)
+            .expect("any generation may be announced");
         self.run(self.engine.begin_generation(generation, self.now()));
         generation
     }
@@ -424,13 +434,13 @@ impl Fixture {
             if held.entry.generation < generation {
                 self.evict(held);
             } else {
-                self.give(held, false);
+                self.return_entry(held, false);
             }
         }
     }
 
     pub(super) fn resize(&self, max_size: usize) {
-        let now = self.moment();
+        let now = self.engine_now();
         self.run(self.engine.resize(max_size, now.real));
         for evicted in self.engine.evict_excess(now) {
             self.run(self.dispose(evicted).finish(self.now()));

@@ -1,6 +1,6 @@
-//! Room appears for a connection that somebody waits for.
+//! Room appears for a connection that a waiter needs.
 
-use super::fixture::{Bound, Creates, Failure, Fixture, Got, HeldEntry, Leave};
+use super::fixture::{Bound, CreateBy, CreatePermit, Failure, Fixture, GetResult, HeldEntry};
 use super::{explore, side_by_side};
 use crate::engine::State;
 use std::mem;
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A pool whose one connection is out for good, and a waiter, while this happens.
+/// A waiter meets this event, in a pool whose one connection never comes back.
 fn a_waiter_meets(bound: Bound, event: fn(&Fixture, HeldEntry)) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(bound);
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || event(&here, held)),
-            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -35,8 +35,8 @@ fn a_finished_dispose_lets_a_waiter_create() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_dispose_that_settles_nothing() {
     a_waiter_meets(Bound::Never, |fixture, held| {
-        // Dropped permits free their slots and tell nobody.
-        drop(fixture.retire(held).finish(fixture.now()));
+        // Dropped permits free their slots and notify no waiter.
+        drop(fixture.begin_dispose(held).finish(fixture.now()));
     });
 }
 
@@ -45,7 +45,7 @@ fn a_detach_lets_a_waiter_create() {
     both_ways(Fixture::detach);
 }
 
-fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&Fixture, Leave)) {
+fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&Fixture, CreatePermit)) {
     explore(move || {
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
@@ -53,7 +53,7 @@ fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&Fixture, Leave)) {
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || fail(&here, permit)),
-            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -73,22 +73,22 @@ fn bites_a_failed_create_that_settles_nothing() {
 }
 
 fn failed_or_served(fixture: &Fixture) {
-    let got = fixture.line_up(None);
-    if let Got::Failed(failure) = &got {
+    let got = fixture.get_queued(None);
+    if let GetResult::Failed(failure) = &got {
         assert_eq!(*failure, Failure::Create);
     }
     fixture.finish(got);
 }
 
-/// Ends a create, and the head's wait with it.
-fn fail_for_good(fixture: &Fixture, permit: Leave) {
+/// Fails a create and the head's wait with it.
+fn fail_for_good(fixture: &Fixture, permit: CreatePermit) {
     let mut head = true;
     let failure =
         |state: &State<_, _>| (mem::take(&mut head) && state.open == 0).then_some(Failure::Create);
     fixture.run(permit.fail_and_notify(fixture.now(), failure).1);
 }
 
-/// A permanent failure ends the head's wait, the other one's create goes on.
+/// A permanent failure ends the head's wait. The engine then creates for the other waiter.
 #[test]
 fn a_failure_reaches_one_waiter_and_strands_none() {
     explore(|| {
@@ -108,27 +108,27 @@ fn a_failure_reaches_one_waiter_and_strands_none() {
     });
 }
 
-fn a_create_fails_for_good_under_a_waiter(end: fn(&Fixture, Leave)) {
+fn a_create_fails_for_good_under_a_waiter(end: fn(&Fixture, CreatePermit)) {
     explore(move || {
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let counted_on = Arc::new(AtomicBool::new(false));
-        let report = Arc::new(AtomicBool::new(false));
-        let (waits, hears) = (Arc::clone(&counted_on), Arc::clone(&report));
+        let relied_on = Arc::new(AtomicBool::new(false));
+        let failed = Arc::new(AtomicBool::new(false));
+        let (waits, hears) = (Arc::clone(&relied_on), Arc::clone(&failed));
         side_by_side([
             Box::new(move || {
                 waits.store(!here.lock().queue.is_empty(), Relaxed);
                 end(&here, permit);
             }),
             Box::new(move || {
-                let got = there.line_up(None);
-                hears.store(matches!(got, Got::Failed(_)), Relaxed);
+                let got = there.get_queued(None);
+                hears.store(matches!(got, GetResult::Failed(_)), Relaxed);
                 there.finish(got);
             }),
         ]);
         assert!(
-            report.load(Relaxed) || !counted_on.load(Relaxed),
+            failed.load(Relaxed) || !relied_on.load(Relaxed),
             "another create in place of the failure"
         );
         fixture.inspect();
@@ -153,8 +153,8 @@ fn bites_a_create_that_ends_before_its_waiter_is_told() {
     });
 }
 
-/// A create has begun and hangs until everybody else is done; the pool is cleared under the waiter that
-/// counts on it.
+/// A create has started and hangs until the other threads have ended. The pool is cleared while a waiter
+/// relies on that create.
 fn the_pool_is_cleared_under_a_waiter(clear: fn(&Fixture)) {
     explore(move || {
         let fixture = Fixture::new(2, Bound::Never);
@@ -165,7 +165,7 @@ fn the_pool_is_cleared_under_a_waiter(clear: fn(&Fixture)) {
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || clear(&here)),
-            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
         ]);
         fixture.created(permit, generation, false);
         assert!(fixture.inspect() <= 1);
@@ -183,13 +183,14 @@ fn bites_a_clear_that_leaves_waiters_counting_on_what_began_before() {
     the_pool_is_cleared_under_a_waiter(|fixture| fixture.lock().generation += 1);
 }
 
-/// Whichever comes first, a check-in or a new connection, serves the waiter; the other rests.
+/// A check-in and a new connection meet one waiter. The first of them serves the waiter, and the other one
+/// becomes idle.
 #[test]
 fn a_new_connection_and_a_check_in_serve_one_waiter() {
     explore(|| {
         let fixture = Fixture::new(2, Bound::Never);
         fixture.open(1);
-        let held = fixture.look().expect("it rests");
+        let held = fixture.try_get().expect("a connection is idle");
         let permit = fixture.permit(true);
         let (here, there, behind) = (
             Arc::clone(&fixture),
@@ -201,13 +202,13 @@ fn a_new_connection_and_a_check_in_serve_one_waiter() {
             Box::new(move || {
                 there.create(permit);
             }),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || behind.finish(behind.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 2);
     });
 }
 
-/// The pool gives up on a create while it returns.
+/// The pool abandons a create while the create returns.
 #[test]
 fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
     explore(|| {
@@ -234,17 +235,17 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
                 drop(state);
                 there.run(actions);
             }),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || behind.finish(behind.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
 }
 
-/// Waiters that create for themselves, the first of their creates failing.
+/// Waiters run their own creates, and the first create fails.
 #[test]
 fn waiters_that_create_for_themselves_pass_the_permit_on() {
     explore(|| {
-        let fixture = Fixture::with(1, Bound::Never, Creates::ByWaiters);
+        let fixture = Fixture::with(1, Bound::Never, CreateBy::Waiter);
         fixture.fail_creates(1);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
@@ -258,24 +259,24 @@ fn waiters_that_create_for_themselves_pass_the_permit_on() {
 #[test]
 fn an_added_connection_reaches_a_waiter() {
     explore(|| {
-        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
         fixture.run(fixture.engine.resize(2, fixture.now()));
-        // Nobody may create, so only the added one can serve.
+        // No create may start, so only the added connection can serve the waiter.
         fixture.lock().max_creating = 0;
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || {
                 let mut state = here.lock();
-                let adopted = here
+                let added = here
                     .engine
-                    .add(&mut state, here.entry(0), here.moment(), u64::MAX);
+                    .add(&mut state, here.entry(0), here.engine_now(), u64::MAX);
                 drop(state);
-                let Ok(added) = adopted else {
+                let Ok(added) = added else {
                     unreachable!("there is room")
                 };
-                here.give(added, true);
+                here.return_entry(added, true);
             }),
-            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
         ]);
         fixture.check_in(held);
         assert_eq!(fixture.inspect(), 2);
@@ -284,11 +285,11 @@ fn an_added_connection_reaches_a_waiter() {
 
 fn the_pool_grows_under_a_waiter(grow: fn(&Fixture)) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || grow(&here)),
-            Box::new(move || there.finish(there.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
         ]);
         fixture.check_in(held);
         assert_eq!(fixture.inspect(), 2);
@@ -335,12 +336,13 @@ fn bites_a_resume_that_settles_nothing() {
     });
 }
 
-fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> Got) {
+fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> GetResult) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(bound);
-        // The first check-in of a connection is watched; this one has had it.
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
+        // The first check-in of a connection goes through the lock, because its slot starts out marked. Get
+        // that check-in over with.
         fixture.check_in(held);
-        let held = fixture.look().expect("it rests");
+        let held = fixture.try_get().expect("a connection is idle");
         fixture.suspend(true);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let resumed = Arc::clone(&fixture);
@@ -353,12 +355,12 @@ fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> Got)
     });
 }
 
-/// Whoever queued while the pool was suspended has searched no slot; it must still hear of a
-/// connection that comes back after the resume.
+/// A waiter that queued while the pool was suspended has searched no slot. The waiter must still be notified
+/// of a connection that comes back after the resume.
 #[test]
 fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
     for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        a_check_in_and_a_resume_meet_a_waiter(bound, |fixture| fixture.line_up(None));
+        a_check_in_and_a_resume_meet_a_waiter(bound, |fixture| fixture.get_queued(None));
     }
 }
 
@@ -367,7 +369,7 @@ fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
 fn bites_a_waiter_that_watches_nothing_while_suspended() {
     a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |fixture| {
         let waiter = fixture.waiter();
-        let now = fixture.moment();
+        let now = fixture.engine_now();
         let mut state = fixture.lock();
         fixture.engine.enqueue(&mut state, &waiter, now.real);
         let actions = fixture.engine.settle(&mut state, now.real);
@@ -379,13 +381,13 @@ fn bites_a_waiter_that_watches_nothing_while_suspended() {
     });
 }
 
-/// A suspension that comes and goes strands nobody.
+/// A suspension that begins and ends leaves no waiter asleep.
 #[test]
 fn a_short_suspension_strands_nobody() {
     explore(|| {
-        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
         fixture.check_in(held);
-        let held = fixture.look().expect("it rests");
+        let held = fixture.try_get().expect("a connection is idle");
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let switched = Arc::clone(&fixture);
         side_by_side([

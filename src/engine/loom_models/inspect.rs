@@ -5,11 +5,13 @@ use super::fixture::{Fixture, TICK};
 use crate::sync::Ordering::Relaxed;
 
 impl Fixture {
-    /// To be called when all threads of the model have ended and nothing is lent out: every entry is
-    /// in exactly one place, the counts say so, and nobody is in line. Returns how many are idle.
+    /// Asserts that every entry is in exactly one place, that the counts agree, and that the wait queue is
+    /// empty. Returns how many entries are idle.
+    ///
+    /// Must be called when all threads of the model have ended and no connection is checked out.
     pub(super) fn inspect(&self) -> usize {
         let state = self.lock();
-        assert_eq!(state.queue.len(), 0, "somebody is still in line");
+        assert_eq!(state.queue.len(), 0, "a waiter is still queued");
         assert_eq!(state.jobs().count(), 0, "a job has not ended");
         let jobs = state.creating + state.checking + state.disposing + state.jobs_with_waiter();
         assert_eq!(jobs + state.abandoned, 0, "a count of jobs has drifted");
@@ -23,8 +25,8 @@ impl Fixture {
         assert_eq!(ready, state.open, "an idle entry has lost its ready bit");
         let mut gate = if state.closed { CLOSED } else { 0 };
         gate |= if state.suspended { SUSPENDED } else { 0 };
-        let report = self.engine.gate.load(Relaxed) & !SHARED;
-        assert_eq!(report, gate, "the gate does not tell the truth");
+        let actual = self.engine.gate.load(Relaxed) & !SHARED;
+        assert_eq!(actual, gate, "the gate differs from the locked state");
         let (open, generation, closed) = (state.open, state.generation, state.closed);
         drop(state);
         assert_eq!(self.alive.load(Relaxed), open, "an entry was dropped");

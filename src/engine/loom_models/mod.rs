@@ -1,5 +1,5 @@
-//! The engine under the model checker: every interleaving of two or three threads, within a bound on
-//! how often one is preempted, and every value that a relaxed load may return.
+//! The engine under the loom model checker. Each model runs through every interleaving of two or three
+//! threads, within a bound on preemptions, and through every value that a relaxed load may return.
 //!
 //! # How to run
 //!
@@ -8,22 +8,21 @@
 //!     cargo test --release --lib engine::loom_models
 //! ```
 //!
-//! Without the variable the bound is 2, and a few large models keep to that in any case. A model
-//! that fails prints its panic; with `LOOM_LOG=trace` and the name of one test, loom prints the
-//! interleaving that led there.
+//! Without the variable the bound is 2, and a few large models keep to 2 in any case. A model that fails
+//! prints its panic. With `LOOM_LOG=trace` and the name of one test, loom prints the interleaving that led to
+//! the failure.
 //!
 //! # What is modelled
 //!
-//! The threads run the sequences of engine moves that the rest of the crate makes (see [`house`]),
-//! waits included: a waiter that nobody wakes sleeps for good, and ends the model as a deadlock.
-//! Time is an event like any other: a limited wait may be over at any point among the steps of the
-//! other threads, and the clock is an atomic of the model, because it matters when it is read.
-//! Every execution ends with `inspect`.
+//! The threads run the sequences of engine moves that the rest of the crate makes (see [`fixture`]), waits
+//! included. A waiter that is never woken sleeps for good and ends the model as a deadlock. Time is an event
+//! like any other: a wait with a deadline may end at any point among the steps of the other threads. The
+//! clock is an atomic of the model, because the time at which a thread reads the clock matters. Every
+//! execution ends with `inspect`.
 //!
-//! Beside the models stand tests with "bites" in their names: the same model with one step done
-//! wrong, which it must find.
+//! Tests with "bites" in their names run a model with one step done wrong. The model must find the mistake.
 //!
-//! Not modelled: the `OnceLock`s of the table (slots are made before the threads start), hooks, and
+//! The models leave out the `OnceLock`s of the table (slots are made before the threads start), hooks, and
 //! spurious wake-ups.
 
 mod ends;
@@ -37,12 +36,12 @@ mod waits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Runs a model through its interleavings.
+/// Runs a model through all its interleavings.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_within(usize::MAX, model);
 }
 
-/// The same for a model that would take minutes with more preemptions than these.
+/// Runs a model through its interleavings with at most this many preemptions, where more would take minutes.
 fn explore_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut checker = loom::model::Builder::new();
     let bound = checker.preemption_bound.unwrap_or(2);
@@ -57,7 +56,7 @@ fn explore_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) 
     println!("{} executions", executions.load(Relaxed));
 }
 
-/// Runs these side by side and waits for all of them.
+/// Runs the closures on threads of their own and waits for all of them.
 fn side_by_side<const N: usize>(threads: [Box<dyn FnOnce() + Send>; N]) {
     let threads = threads.map(loom::thread::spawn);
     for thread in threads {

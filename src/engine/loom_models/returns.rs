@@ -1,7 +1,7 @@
-//! A connection comes back, or rests, while somebody wants it.
+//! A connection comes back or is idle while a caller wants it.
 
 use super::super::Stamp;
-use super::fixture::{Bound, Fixture, Got, HeldEntry};
+use super::fixture::{Bound, Fixture, GetResult, HeldEntry};
 use super::{explore, explore_within, side_by_side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,10 +11,10 @@ const BOUNDS: [Bound; 3] = [Bound::Never, Bound::AWhile, Bound::Always];
 fn a_check_in_meets_a_newcomer(
     bound: Bound,
     check_in: fn(&Fixture, HeldEntry),
-    get: fn(&Fixture) -> Got,
+    get: fn(&Fixture) -> GetResult,
 ) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(bound);
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || check_in(&here, held)),
@@ -26,7 +26,7 @@ fn a_check_in_meets_a_newcomer(
 
 fn a_check_in_meets_two_waiters(bound: Bound) {
     explore_within(2, move || {
-        let (fixture, [held]) = Fixture::lending(bound);
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
         let (here, there, behind) = (
             Arc::clone(&fixture),
             Arc::clone(&fixture),
@@ -34,8 +34,8 @@ fn a_check_in_meets_two_waiters(bound: Bound) {
         );
         side_by_side([
             Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(there.line_up(None))),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || there.finish(there.get_queued(None))),
+            Box::new(move || behind.finish(behind.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -62,10 +62,10 @@ fn two_getters_want_one(take: fn(&Fixture) -> Option<HeldEntry>) {
     });
 }
 
-/// A getter without a lock watches the slots while an entry comes back under the lock.
+/// A caller marks the slots without the lock while an entry comes back under the lock.
 fn a_thorough_search_meets_a_return_under_the_lock(waiters: bool, store: fn(&Fixture, HeldEntry)) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(Bound::Never);
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let search = move || {
             if let Some(held) = there.engine.table.take_or_mark_all(1) {
@@ -77,7 +77,7 @@ fn a_thorough_search_meets_a_return_under_the_lock(waiters: bool, store: fn(&Fix
             side_by_side([
                 Box::new(move || store(&here, held)),
                 Box::new(search),
-                Box::new(move || behind.finish(behind.line_up(None))),
+                Box::new(move || behind.finish(behind.get_queued(None))),
             ]);
         } else {
             side_by_side([Box::new(move || store(&here, held)), Box::new(search)]);
@@ -128,8 +128,8 @@ fn bites_a_check_in_that_wakes_nobody() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_waiter_that_does_not_search_once_it_is_in_line() {
     a_check_in_meets_a_newcomer(Bound::Never, Fixture::check_in, |fixture| {
-        if let Some(held) = fixture.look() {
-            return Got::Lent(held);
+        if let Some(held) = fixture.try_get() {
+            return GetResult::Checkout(held);
         }
         let waiter = fixture.waiter();
         fixture
@@ -148,22 +148,22 @@ fn one_connection_serves_two_waiters_in_turn() {
     }
 }
 
-/// The head is told of a connection, another takes it, and when it comes back again the head may
-/// have become due in the meantime.
+/// The head is notified of a connection, and another caller takes that connection. When the connection comes
+/// back again, the head may have become due in the meantime.
 #[test]
 fn an_overtaken_head_is_not_passed_over() {
     for bound in BOUNDS {
         explore(move || {
-            let (fixture, [held]) = Fixture::lending(bound);
+            let (fixture, [held]) = Fixture::with_checkouts(bound);
             let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
             side_by_side([
                 Box::new(move || {
                     here.check_in(held);
-                    if let Some(held) = here.look() {
+                    if let Some(held) = here.try_get() {
                         here.check_in(held);
                     }
                 }),
-                Box::new(move || there.finish(there.line_up(None))),
+                Box::new(move || there.finish(there.get_queued(None))),
             ]);
             assert_eq!(fixture.inspect(), 1);
         });
@@ -172,7 +172,7 @@ fn an_overtaken_head_is_not_passed_over() {
 
 #[test]
 fn two_getters_never_take_the_same() {
-    two_getters_want_one(Fixture::look);
+    two_getters_want_one(Fixture::try_get);
 }
 
 #[test]
@@ -199,7 +199,8 @@ fn bites_a_getter_that_believes_the_stamp() {
 
 #[test]
 fn a_resting_entry_keeps_its_ready_bit() {
-    let through_the_lock: fn(&Fixture, HeldEntry) = |fixture, held| fixture.give(held, false);
+    let through_the_lock: fn(&Fixture, HeldEntry) =
+        |fixture, held| fixture.return_entry(held, false);
     a_thorough_search_meets_a_return_under_the_lock(false, through_the_lock);
     a_thorough_search_meets_a_return_under_the_lock(true, through_the_lock);
 }

@@ -1,48 +1,51 @@
-//! Engines that share a total of slots.
+//! Engines that share a limit on slots.
 
 use super::super::{Followup, SharedLimit};
-use super::fixture::{Bound, Creates, Entry, Failure, Fixture, Got, Outcomes};
+use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, GetResult};
 use super::{explore, explore_within, side_by_side};
 use std::sync::{Arc, Mutex, Weak};
 
-/// The engines that share one total, as a keyed pool's.
+/// The engines that share one limit, as in a keyed pool.
 pub(super) struct Group {
-    pub(super) total: Arc<SharedLimit<Entry, Failure>>,
-    houses: Mutex<Vec<Weak<Fixture>>>,
-    /// Done wrong: nobody looks for what comes to rest just now.
-    blind: bool,
+    pub(super) limit: Arc<SharedLimit<Entry, Failure>>,
+    fixtures: Mutex<Vec<Weak<Fixture>>>,
+    /// Leaves out a step: no slot is marked RETURN_SLOW for a waiter of another engine.
+    skip_marking: bool,
 }
 
 impl Group {
-    /// So many houses with room for one each, and one slot for all of them.
-    fn with_one_slot<const N: usize>(bound: Bound, blind: bool) -> (Arc<Self>, [Arc<Fixture>; N]) {
+    /// CreateBy `N` fixtures with `max_size` 1 each, and one slot for all of them.
+    fn with_one_slot<const N: usize>(
+        bound: Bound,
+        skip_marking: bool,
+    ) -> (Arc<Self>, [Arc<Fixture>; N]) {
         let group = Arc::new(Self {
-            total: SharedLimit::new(1),
-            houses: Mutex::default(),
-            blind,
+            limit: SharedLimit::new(1),
+            fixtures: Mutex::default(),
+            skip_marking,
         });
-        let fixture = |_| Fixture::on(Some(Arc::clone(&group)), 1, bound, Creates::Aside);
-        let houses = std::array::from_fn(fixture);
-        *group.houses.lock().unwrap() = houses.iter().map(Arc::downgrade).collect();
-        (group, houses)
+        let fixture = |_| Fixture::on(Some(Arc::clone(&group)), 1, bound, CreateBy::Worker);
+        let fixtures = std::array::from_fn(fixture);
+        *group.fixtures.lock().unwrap() = fixtures.iter().map(Arc::downgrade).collect();
+        (group, fixtures)
     }
 
-    pub(super) fn follow(&self, fixture: &Fixture, rest: Outcomes) {
+    pub(super) fn run_followups(&self, fixture: &Fixture, rest: EngineActions) {
         for next in rest.followups {
             if let Followup::Waiter(id) = next {
                 let number = usize::try_from(id).unwrap() - 1;
-                let there = self.houses.lock().unwrap()[number].upgrade();
-                let there = there.expect("a fixture stands as long as the model");
+                let there = self.fixtures.lock().unwrap()[number].upgrade();
+                let there = there.expect("fixtures live as long as the model");
                 let now = there.now();
                 let actions = there.engine.settle(&mut there.lock(), now);
                 there.run(actions);
             }
         }
         if rest.lacks_room {
-            let now = fixture.moment();
-            let evicted = match self.blind {
-                true => self.total.evict_idle(now),
-                false => self.total.evict_for_waiters(now),
+            let now = fixture.engine_now();
+            let evicted = match self.skip_marking {
+                true => self.limit.evict_idle(now),
+                false => self.limit.evict_for_waiters(now),
             };
             for evicted in evicted {
                 fixture.run(fixture.dispose(evicted).finish(now.real));
@@ -50,20 +53,20 @@ impl Group {
         }
     }
 
-    /// The one slot is there for who comes next, and nothing else is left.
-    fn inspect(&self, houses: &[Arc<Fixture>]) {
-        houses[0].finish(houses[0].get(None));
-        let idle: usize = houses.iter().map(|fixture| fixture.inspect()).sum();
-        assert_eq!(idle, 1, "of one slot");
-        assert!(!self.total.has_waiters(), "nobody is in line");
+    /// Asserts that the next caller gets the one slot and that no waiter and no other connection is left.
+    fn inspect(&self, fixtures: &[Arc<Fixture>]) {
+        fixtures[0].finish(fixtures[0].get(None));
+        let idle: usize = fixtures.iter().map(|fixture| fixture.inspect()).sum();
+        assert_eq!(idle, 1, "connections in one slot");
+        assert!(!self.limit.has_waiters(), "the limit has no waiters");
     }
 }
 
-fn a_check_in_meets_a_waiter_elsewhere(bound: Bound, blind: bool) {
+fn a_check_in_meets_a_waiter_elsewhere(bound: Bound, skip_marking: bool) {
     explore(move || {
-        let (group, [here, there]) = Group::with_one_slot(bound, blind);
+        let (group, [here, there]) = Group::with_one_slot(bound, skip_marking);
         here.open(1);
-        let held = here.look().expect("one is open");
+        let held = here.try_get().expect("one is open");
         let (a, b) = (Arc::clone(&here), Arc::clone(&there));
         side_by_side([
             Box::new(move || a.check_in(held)),
@@ -105,7 +108,7 @@ fn a_waiter_elsewhere_that_gives_up_takes_nothing_along() {
     explore(|| {
         let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
-        let held = here.look().expect("one is open");
+        let held = here.try_get().expect("one is open");
         let (a, b) = (Arc::clone(&here), Arc::clone(&there));
         side_by_side([
             Box::new(move || a.check_in(held)),
@@ -123,16 +126,16 @@ fn a_slot_granted_to_one_who_gave_up_goes_to_the_next() {
     explore_within(2, || {
         let (group, [here, there, beyond]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
-        let held = here.look().expect("one is open");
+        let held = here.try_get().expect("one is open");
         let (a, b, c) = (Arc::clone(&here), Arc::clone(&there), Arc::clone(&beyond));
         side_by_side([
             Box::new(move || a.evict(held)),
             Box::new(move || {
                 let deadline = Some(b.soon());
-                b.finish(b.line_up(deadline));
+                b.finish(b.get_queued(deadline));
             }),
-            Box::new(move || match c.line_up(None) {
-                Got::Lent(held) => c.check_in(held),
+            Box::new(move || match c.get_queued(None) {
+                GetResult::Checkout(held) => c.check_in(held),
                 _ => panic!("served in the end"),
             }),
         ]);

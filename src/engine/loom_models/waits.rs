@@ -1,13 +1,13 @@
 //! Waits that end in more than one way at once.
 
-use super::fixture::{Bound, Fixture, Got};
+use super::fixture::{Bound, Fixture, GetResult};
 use super::{explore, explore_within, side_by_side};
 use crate::engine::{CheckFor, Outcome};
 use std::sync::Arc;
 
-fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&Fixture) -> Got) {
+fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&Fixture) -> GetResult) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(bound);
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([
             Box::new(move || here.check_in(held)),
@@ -20,7 +20,7 @@ fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&Fixture) -> Got) {
 #[test]
 fn a_hand_off_that_races_a_timeout_is_not_lost() {
     for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        a_hand_off_races_a_timeout(bound, |fixture| fixture.line_up(Some(fixture.soon())));
+        a_hand_off_races_a_timeout(bound, |fixture| fixture.get_queued(Some(fixture.soon())));
     }
 }
 
@@ -34,21 +34,21 @@ fn bites_a_timeout_that_leaves_its_mail() {
         if let Some(held) = fixture.engine.search(&mut state, &waiter, 1) {
             state.queue.remove(&waiter);
             fixture.engine.update_gate(&mut state, fixture.now());
-            return Got::Lent(held);
+            return GetResult::Checkout(held);
         }
         drop(state);
-        // The time is up at once.
+        // The deadline passes at once.
         let mut state = fixture.lock();
         state.queue.remove(&waiter);
         fixture.engine.update_gate(&mut state, fixture.now());
-        Got::TimedOut
+        GetResult::TimedOut
     });
 }
 
-/// What the first waiter in line gives up must reach the second.
-fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> Got) {
+/// An entry that the head gives up must reach the second waiter.
+fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> GetResult) {
     explore(move || {
-        let (fixture, [held]) = Fixture::lending(bound);
+        let (fixture, [held]) = Fixture::with_checkouts(bound);
         let (here, there, behind) = (
             Arc::clone(&fixture),
             Arc::clone(&fixture),
@@ -57,7 +57,7 @@ fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> Got) {
         side_by_side([
             Box::new(move || here.check_in(held)),
             Box::new(move || there.finish(head(&there))),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || behind.finish(behind.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -66,7 +66,7 @@ fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> Got) {
 #[test]
 fn a_head_that_times_out_leaves_no_successor_asleep() {
     for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        the_head_times_out(bound, |fixture| fixture.line_up(Some(fixture.soon())));
+        the_head_times_out(bound, |fixture| fixture.get_queued(Some(fixture.soon())));
     }
 }
 
@@ -81,7 +81,7 @@ fn bites_a_head_that_leaves_without_settling() {
             let actions = fixture.engine.dequeue(&mut state, &waiter, fixture.now());
             drop(state);
             actions.into_iter().for_each(|actions| fixture.run(actions));
-            return Got::Lent(held);
+            return GetResult::Checkout(held);
         }
         drop(state);
         let mut state = fixture.lock();
@@ -89,17 +89,17 @@ fn bites_a_head_that_leaves_without_settling() {
         fixture.engine.update_gate(&mut state, fixture.now());
         drop(state);
         match waiter.take_outcome() {
-            Some(Outcome::Checkout(held)) => Got::Lent(held),
-            _ => Got::TimedOut,
+            Some(Outcome::Checkout(held)) => GetResult::Checkout(held),
+            _ => GetResult::TimedOut,
         }
     });
 }
 
-/// The head is told of a connection that another takes first. While it knows, check-ins need no lock;
-/// if it leaves, the next one must hear of what comes back.
-fn a_told_head_leaves(head: fn(&Fixture) -> Got) {
+/// The head is notified of a connection that another caller takes first. While the head is notified,
+/// check-ins need no lock. If the head leaves, the next head must be notified of later check-ins.
+fn a_told_head_leaves(head: fn(&Fixture) -> GetResult) {
     explore_within(2, move || {
-        let (fixture, [held]) = Fixture::lending(Bound::AWhile);
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::AWhile);
         let (here, there, behind) = (
             Arc::clone(&fixture),
             Arc::clone(&fixture),
@@ -108,12 +108,12 @@ fn a_told_head_leaves(head: fn(&Fixture) -> Got) {
         side_by_side([
             Box::new(move || {
                 here.check_in(held);
-                if let Some(held) = here.look() {
+                if let Some(held) = here.try_get() {
                     here.check_in(held);
                 }
             }),
             Box::new(move || there.finish(head(&there))),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || behind.finish(behind.get_queued(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -121,7 +121,7 @@ fn a_told_head_leaves(head: fn(&Fixture) -> Got) {
 
 #[test]
 fn what_a_head_was_told_of_reaches_the_next_when_it_leaves() {
-    a_told_head_leaves(|fixture| fixture.line_up(Some(fixture.soon())));
+    a_told_head_leaves(|fixture| fixture.get_queued(Some(fixture.soon())));
 }
 
 #[test]
@@ -140,17 +140,17 @@ fn bites_a_told_head_that_leaves_in_silence() {
         drop(state);
         fixture.run(actions);
         match waiter.take_outcome() {
-            Some(Outcome::Checkout(held)) if !here => Got::Lent(held),
-            _ => Got::TimedOut,
+            Some(Outcome::Checkout(held)) if !here => GetResult::Checkout(held),
+            _ => GetResult::TimedOut,
         }
     });
 }
 
-/// A third thread cancels the ticket, as a build does that gives up.
+/// A third thread cancels the wait, as a failing build does.
 #[test]
 fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
     explore(|| {
-        let (fixture, [held]) = Fixture::lending(Bound::Always);
+        let (fixture, [held]) = Fixture::with_checkouts(Bound::Always);
         let waiter = fixture.waiter();
         let mut state = fixture.lock();
         fixture.engine.enqueue(&mut state, &waiter, fixture.now());
@@ -171,17 +171,17 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
     });
 }
 
-/// The first in line waits for the check of its connection, and so has not searched the others.
-/// The second must still hear of the one that comes back.
+/// The head waits for the check of its connection, and so has not searched the other slots. The second
+/// waiter must still be notified of the connection that comes back.
 #[test]
 fn a_waiter_behind_a_check_hears_of_a_check_in() {
     explore(|| {
-        let (fixture, [one, two]) = Fixture::lending(Bound::Always);
+        let (fixture, [one, two]) = Fixture::with_checkouts(Bound::Always);
         fixture.check_in(one);
         fixture.check_in(two);
-        let one = fixture.look().expect("it rests");
-        let two = fixture.look().expect("it rests");
-        // The head: its connection is being checked.
+        let one = fixture.try_get().expect("a connection is idle");
+        let two = fixture.try_get().expect("a connection is idle");
+        // The connection of the head is being checked.
         let head = fixture.waiter();
         let mut state = fixture.lock();
         let now = fixture.now();
@@ -206,13 +206,13 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
             Box::new(move || {
                 let ended = there.engine.finish_check(check, one, 0, 1, there.now());
                 let Ok(Ok(actions)) = ended else {
-                    unreachable!("nobody gives up on the check");
+                    unreachable!("no thread abandons the check");
                 };
                 there.run(actions);
             }),
-            Box::new(move || behind.finish(behind.line_up(None))),
+            Box::new(move || behind.finish(behind.get_queued(None))),
         ]);
-        // The head holds its connection all the while.
+        // The head held its connection until now.
         let Some(Outcome::Checkout(one)) = head.take_outcome() else {
             unreachable!("the head was served");
         };

@@ -1,4 +1,4 @@
-//! What callers do: take, give back, stand in line; and what is done to the pool as a whole.
+//! The operations of callers (take, return, wait), and the operations on the whole pool.
 
 use super::super::{CheckFor, Checkout, Outcome, WaitResult};
 use super::operation::Op;
@@ -9,23 +9,23 @@ use std::sync::Arc;
 impl World {
     pub(super) fn perform(&mut self, operation: Op) {
         match operation {
-            Op::Pass(steps) => self.pass(steps),
+            Op::Advance(steps) => self.advance(steps),
             Op::Take => self.take(),
             Op::CheckIn(which) => self.check_in(which),
-            Op::Give(which, fresh) => self.give_one(which, fresh),
-            Op::Join(which, anew) => self.join(which, anew, None),
-            Op::JoinToCheck(which, hand) => self.join(which, false, Some(hand)),
-            Op::Look(which) => self.look(which),
-            Op::Leave(which) => self.leave(which),
-            Op::Open(which) => self.open(which),
+            Op::Return(which, fresh) => self.return_one(which, fresh),
+            Op::Enqueue(which, new) => self.enqueue(which, new, None),
+            Op::EnqueueAndCheck(which, hand) => self.enqueue(which, false, Some(hand)),
+            Op::Search(which) => self.search(which),
+            Op::TimeOut(which) => self.time_out(which),
+            Op::TakeOutcome(which) => self.take_outcome(which),
             Op::FailHead => self.fail_head(),
             Op::Resize(max_size, drain) => {
                 self.resize(usize::from(max_size));
                 if drain {
-                    self.drain_surplus();
+                    self.evict_excess();
                 }
             }
-            Op::DrainSurplus => self.drain_surplus(),
+            Op::EvictExcess => self.evict_excess(),
             Op::Suspend(on) => self.suspend(on),
             Op::NextGeneration => self.next_generation(),
             Op::Drain => self.drain(),
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    fn pass(&mut self, steps: i8) {
+    fn advance(&mut self, steps: i8) {
         let step = super::world::STEP * u32::from(steps.unsigned_abs());
         let now = self.model.now;
         self.model.now = if steps < 0 {
@@ -59,24 +59,25 @@ impl World {
     }
 
     fn check_in(&mut self, which: u8) {
-        let Some(Checkout { slot, entry, .. }) = self.hand(which) else {
+        let Some(Checkout { slot, entry, .. }) = self.pick_held(which) else {
             return;
         };
         let (id, now, tick) = (entry.0, self.now(), self.tick());
-        let passes = !self.engine.has_waiters() || self.engine.may_skip_handoff(|| now);
+        let skips_handoff = !self.engine.has_waiters() || self.engine.may_skip_handoff(|| now);
         let model = &self.model;
-        let deaf = model.suspended || model.bound.is_none() || model.is_due() || model.is_late();
+        let must_hand_off =
+            model.suspended || model.bound.is_none() || model.is_due() || model.is_late();
         assert!(
-            !passes || model.line.is_empty() || !deaf,
-            "{id} passes a head that needs it"
+            !skips_handoff || model.queue.is_empty() || !must_hand_off,
+            "{id} skips the hand-off to a head that needs it"
         );
-        let put = match passes {
+        let stored = match skips_handoff {
             true => slot.try_return(entry, tick),
             false => Err(entry),
         };
-        let Err(entry) = put else {
-            assert!(!self.model.entry(id).awaited, "{id} is not noticed");
-            return self.model.rest(id, tick);
+        let Err(entry) = stored else {
+            assert!(!self.model.entry(id).marked, "{id} returned past the mark");
+            return self.model.store(id, tick);
         };
         let idle_since = tick;
         let checkout = Checkout {
@@ -84,19 +85,19 @@ impl World {
             entry,
             idle_since,
         };
-        self.give(checkout, idle_since, false);
+        self.return_entry(checkout, idle_since, false);
     }
 
-    fn give_one(&mut self, which: u8, fresh: bool) {
-        if let Some(checkout) = self.hand(which) {
+    fn return_one(&mut self, which: u8, fresh: bool) {
+        if let Some(checkout) = self.pick_held(which) {
             let tick = self.tick();
-            self.give(checkout, tick, fresh);
+            self.return_entry(checkout, tick, fresh);
         }
     }
 
-    // ---- the line ------------------------------------------------------------------------------
+    // ---- waiting -------------------------------------------------------------------------------
 
-    fn join(&mut self, which: u8, anew: bool, unproven: Option<u8>) {
+    fn enqueue(&mut self, which: u8, new: bool, unproven: Option<u8>) {
         let outside = |caller: &Caller| caller.state == State::Outside;
         let Some(at) = self.caller(which, outside) else {
             return;
@@ -104,48 +105,48 @@ impl World {
         if self.model.closed {
             return;
         }
-        let now = self.moment();
-        if anew {
+        let now = self.engine_now();
+        if new {
             self.callers[at] = Caller::new(now.real);
         }
-        let unproven = unproven.and_then(|hand| self.hand(hand));
+        let unproven = unproven.and_then(|hand| self.pick_held(hand));
         let waiter = Arc::clone(&self.callers[at].waiter);
         let engine = Arc::clone(&self.engine);
         let before = waiter.number();
-        let number = self.model.join(at, before, waiter.since());
+        let number = self.model.enqueue(at, before, waiter.since());
         let mut state = engine.lock();
         engine.enqueue(&mut state, &waiter, now.real);
-        assert_eq!(waiter.number(), number, "its place in line");
+        assert_eq!(waiter.number(), number, "its number in the queue");
         let mut found = None;
         let checks = unproven.is_some();
         if let Some(checkout) = unproven {
-            let patience = self.later(Some(1));
-            let purpose = CheckFor::Waiter(patience);
+            let soft_deadline = self.later(Some(1));
+            let purpose = CheckFor::Waiter(soft_deadline);
             let of = (7, self.model.entry(checkout.entry.0).generation);
             let id = engine.begin_check(&mut state, &checkout, of, now.real, purpose);
             self.note_check(id, checkout, purpose);
         }
         if self.model.suspended {
             engine.mark_all_slots(&mut state, now.tick);
-            self.model.await_all();
+            self.model.mark_all();
         } else if !checks {
             found = engine.search(&mut state, &waiter, now.tick);
-            let may = self.model.is_head(at) || self.model.may_overtake();
+            let may = self.model.is_head(at) || self.model.may_barge();
             let expected = may && self.model.idle() > 0;
             assert_eq!(found.is_some(), expected, "what a newcomer finds");
             if may && found.is_none() {
-                self.model.await_all();
+                self.model.mark_all();
             }
         }
         let actions = match found {
             Some(checkout) => {
                 self.found(checkout);
-                self.model.leave(at);
+                self.model.dequeue(at);
                 let actions = engine.dequeue(&mut state, &waiter, now.real);
-                actions.expect("it stood in line")
+                actions.expect("it was queued")
             }
             None => {
-                self.callers[at].state = State::InLine;
+                self.callers[at].state = State::Queued;
                 self.model.settle();
                 engine.settle(&mut state, now.real)
             }
@@ -153,30 +154,30 @@ impl World {
         drop(state);
         self.run(actions);
         self.settled = true;
-        if self.callers[at].state == State::InLine {
+        if self.callers[at].state == State::Queued {
             self.set_alarm(at);
         }
     }
 
-    /// One that was woken looks once, and sleeps again if there is nothing.
-    fn look(&mut self, which: u8) {
-        let woken = |caller: &Caller| caller.state == State::InLine && caller.awake;
+    /// A woken waiter searches once, and sleeps again if it finds no entry.
+    fn search(&mut self, which: u8) {
+        let woken = |caller: &Caller| caller.state == State::Queued && caller.awake;
         let Some(at) = self.caller(which, woken) else {
             return;
         };
         let waiter = Arc::clone(&self.callers[at].waiter);
-        let (engine, now) = (Arc::clone(&self.engine), self.moment());
-        let never = now.real + 1000 * super::world::STEP;
-        let outcome = RefCell::new(None);
-        // A false letter ends the wait after the first look. A true one comes before it.
-        let settled = |actions| {
-            *outcome.borrow_mut() = Some(actions);
+        let (engine, now) = (Arc::clone(&self.engine), self.engine_now());
+        let far_deadline = now.real + 1000 * super::world::STEP;
+        let left = RefCell::new(None);
+        // A fake failure ends the wait after the first search. A real outcome takes precedence.
+        let run_actions = |actions| {
+            *left.borrow_mut() = Some(actions);
             waiter.complete(waiter.take_outcome().unwrap_or(Outcome::Fail(())));
         };
-        let waited = engine.wait(&waiter, Some(never), || now, settled);
-        let actions = outcome.into_inner().expect("it has looked");
-        let looks = self.model.is_head(at) && !self.model.suspended;
-        let expected = looks && self.model.idle() > 0;
+        let waited = engine.wait(&waiter, Some(far_deadline), || now, run_actions);
+        let actions = left.into_inner().expect("it has searched");
+        let searches = self.model.is_head(at) && !self.model.suspended;
+        let expected = searches && self.model.idle() > 0;
         match waited {
             WaitResult::Found(checkout) => {
                 drop(waiter.take_outcome());
@@ -184,55 +185,56 @@ impl World {
                 self.found(checkout);
                 let caller = &mut self.callers[at];
                 (caller.state, caller.awake, caller.alarm) = (State::Outside, false, None);
-                self.model.leave(at);
+                self.model.dequeue(at);
                 self.run(actions);
             }
-            WaitResult::Outcome(mail) => {
+            WaitResult::Outcome(outcome) => {
                 assert!(!expected, "an idle entry is not found by the head");
-                if looks {
-                    self.model.await_all();
+                if searches {
+                    self.model.mark_all();
                 }
                 self.model.settle();
                 self.run(actions);
-                if !matches!(mail, Outcome::Fail(())) {
-                    // Found again by the comparison.
-                    waiter.complete(mail);
+                if !matches!(outcome, Outcome::Fail(())) {
+                    // Store the outcome again for the comparison.
+                    waiter.complete(outcome);
                 }
                 self.callers[at].awake = false;
                 self.set_alarm(at);
             }
-            WaitResult::TimedOut => panic!("it had all the time"),
+            WaitResult::TimedOut => panic!("the deadline is far away"),
         }
         self.settled = true;
     }
 
-    /// Its deadline is over. Another call has another ticket.
-    fn leave(&mut self, which: u8) {
-        let Some(at) = self.caller(which, |caller| caller.state == State::InLine) else {
+    /// The deadline of a waiter passes. The caller's next wait has a new waiter.
+    fn time_out(&mut self, which: u8) {
+        let Some(at) = self.caller(which, |caller| caller.state == State::Queued) else {
             return;
         };
         let waiter = Arc::clone(&self.callers[at].waiter);
-        let (engine, now) = (Arc::clone(&self.engine), self.moment());
-        let outcome = RefCell::new(None);
-        let settled = |actions| *outcome.borrow_mut() = Some(actions);
-        let waited = engine.wait(&waiter, Some(now.real), || now, settled);
+        let (engine, now) = (Arc::clone(&self.engine), self.engine_now());
+        let left = RefCell::new(None);
+        let run_actions = |actions| *left.borrow_mut() = Some(actions);
+        let waited = engine.wait(&waiter, Some(now.real), || now, run_actions);
         assert!(matches!(waited, WaitResult::TimedOut), "it ends twice");
-        self.model.leave(at);
-        self.run(outcome.into_inner().expect("it stood in line"));
+        self.model.dequeue(at);
+        self.run(left.into_inner().expect("it was queued"));
         self.callers[at] = Caller::new(now.real);
         self.settled = true;
     }
 
-    /// A letter is opened.
-    fn open(&mut self, which: u8) {
-        let Some(at) = self.caller(which, |caller| caller.state == State::Mailed) else {
+    /// A caller takes its outcome.
+    fn take_outcome(&mut self, which: u8) {
+        let Some(at) = self.caller(which, |caller| caller.state == State::Served) else {
             return;
         };
-        // What it was told before it was served it still looks for, should it stand in line again.
+        // `awake` stays set: a notification from before the outcome is still pending if the caller queues
+        // again.
         let caller = &mut self.callers[at];
         (caller.state, caller.alarm) = (State::Outside, None);
-        match caller.mail.take().expect("there is a letter") {
-            Outcome::Checkout(checkout) => self.hands.push(checkout),
+        match caller.outcome.take().expect("there is an outcome") {
+            Outcome::Checkout(checkout) => self.held.push(checkout),
             Outcome::Permit(permit) => self.permits.push(permit),
             Outcome::Fail(()) => *caller = Caller::new(self.model.now),
         }
@@ -245,8 +247,8 @@ impl World {
         let actions = self
             .engine
             .fail_waiters(&mut self.engine.lock(), failure, now);
-        if !self.model.line.is_empty() {
-            self.model.serve(super::model::Letter::Failure);
+        if !self.model.queue.is_empty() {
+            self.model.hand_off(super::model::ExpectedOutcome::Failure);
         }
         self.model.settle();
         self.run(actions);
@@ -263,7 +265,7 @@ impl World {
         self.settled = true;
     }
 
-    fn drain_surplus(&mut self) {
+    fn evict_excess(&mut self) {
         let mut expected = Vec::new();
         while self.model.is_over() {
             let idle = |entry: &&mut super::model::Entry| {
@@ -271,18 +273,18 @@ impl World {
             };
             let entries = self.model.entries.iter_mut().filter(idle);
             let Some(id) = entries.max_by_key(|entry| entry.slot).map(|entry| entry.id) else {
-                self.model.await_all();
+                self.model.mark_all();
                 break;
             };
             self.model.take(id);
-            expected.push((id, self.model.retire(id)));
+            expected.push((id, self.model.evict(id)));
         }
-        let evicted = self.engine.evict_excess(self.moment());
+        let evicted = self.engine.evict_excess(self.engine_now());
         let ids: Vec<_> = evicted.iter().map(|evicted| evicted.entry.0).collect();
         let wanted: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
-        assert_eq!(ids, wanted, "the highest idle slots go");
+        assert_eq!(ids, wanted, "the highest idle slots are evicted");
         for (evicted, (_, job)) in evicted.into_iter().zip(expected) {
-            self.depart(evicted, job);
+            self.begin_dispose(evicted, job);
         }
         self.settle();
     }
@@ -290,7 +292,11 @@ impl World {
     fn suspend(&mut self, on: bool) {
         let actions = self.engine.suspend(on, self.now());
         let expected = !self.model.closed && self.model.suspended != on;
-        assert_eq!(actions.is_some(), expected, "suspend({on}) is news");
+        assert_eq!(
+            actions.is_some(),
+            expected,
+            "suspend({on}) changes the state"
+        );
         if let Some(actions) = actions {
             self.model.suspended = on;
             self.model.settle();
@@ -306,31 +312,32 @@ impl World {
         let again = self.engine.announce_generation(Some(before));
         assert_eq!(again, None, "a second clear of one generation");
         self.model.generation += 1;
-        self.model.uncover_outdated();
+        self.model.release_outdated();
         self.model.settle();
         let actions = (self.engine).begin_generation(self.model.generation, self.now());
         self.run(actions);
         self.settled = true;
     }
 
-    /// What a clear or a close does next: all that is idle is looked through.
+    /// Looks through all idle entries, as a clear or a close does next.
     pub(super) fn drain(&mut self) {
-        self.model.await_all();
+        self.model.mark_all();
         let idle = self.model.idle();
         let drained: Vec<_> = self.engine.take_all(self.tick()).collect();
         assert_eq!(drained.len(), idle, "everything idle is drained");
-        // All are out before the first goes back: a waiter may want a create in the place of the next.
-        let held = self.hands.len();
+        // Take all entries out before the first goes back, because a waiter may want a create in place of the
+        // next one.
+        let held = self.held.len();
         for checkout in drained {
             self.found(checkout);
         }
-        for checkout in self.hands.split_off(held) {
+        for checkout in self.held.split_off(held) {
             let generation = self.model.entry(checkout.entry.0).generation;
             if self.model.closed || generation != self.model.generation {
-                self.retire(checkout);
+                self.evict(checkout);
             } else {
                 let idle_since = checkout.idle_since;
-                self.give(checkout, idle_since, false);
+                self.return_entry(checkout, idle_since, false);
             }
         }
     }
@@ -339,8 +346,8 @@ impl World {
         let actions = self.engine.close(self.now(), || ());
         assert_eq!(actions.is_some(), !self.model.closed, "closed twice");
         self.model.closed = true;
-        while !self.model.line.is_empty() {
-            self.model.serve(super::model::Letter::Failure);
+        while !self.model.queue.is_empty() {
+            self.model.hand_off(super::model::ExpectedOutcome::Failure);
         }
         if let Some(actions) = actions {
             self.run(actions);
@@ -349,15 +356,15 @@ impl World {
 
     // ---- the end -------------------------------------------------------------------------------
 
-    /// Everybody goes home. What is idle then is found, each entry once, and goes as well.
+    /// Ends all waits, checkouts and hooks, takes each idle entry once, and closes the engine.
     pub(super) fn finish(mut self) {
         self.step(Op::Suspend(false));
         for _ in 0..CALLERS {
-            self.step(Op::Leave(0));
-            self.step(Op::Open(0));
+            self.step(Op::TimeOut(0));
+            self.step(Op::TakeOutcome(0));
         }
         self.finish_hooks();
-        while !self.hands.is_empty() {
+        while !self.held.is_empty() {
             self.step(Op::CheckIn(0));
         }
         self.finish_hooks();
@@ -367,12 +374,12 @@ impl World {
         self.step(Op::Take);
         self.step(Op::Close);
         self.step(Op::Drain);
-        while !self.hands.is_empty() {
+        while !self.held.is_empty() {
             self.step(Op::CheckIn(0));
         }
         self.finish_hooks();
         assert!(self.model.entries.is_empty(), "{:?}", self.model.entries);
-        assert!(self.engine.wait_drained(Some(self.now())), "not quiet");
+        assert!(self.engine.wait_drained(Some(self.now())), "not drained");
     }
 
     pub(super) fn step(&mut self, operation: Op) {

@@ -1,15 +1,15 @@
-//! What hooks do: creates, checks and disposes begin, end, and are given up on.
+//! The operations of hooks: creates, checks and disposes begin, end and are abandoned.
 
 use super::super::{CheckFor, CheckId, CreateReason, JobKind};
 use super::model::{Model, Place};
 use super::operation::{End, Op};
-use super::world::{Check, Departure, HeldEntry, Lost, Sent, World, pick};
+use super::world::{Abandoned, Check, Dispose, HeldEntry, Returned, World, pick};
 use std::sync::Arc;
 use std::time::Instant;
 
 impl Model {
     pub(super) fn pause(&self) -> Option<Instant> {
-        match self.line.is_empty() {
+        match self.queue.is_empty() {
             true => self.paused_until,
             false => self.paused_for_waiters_until,
         }
@@ -24,13 +24,13 @@ impl World {
     pub(super) fn perform_hook(&mut self, operation: Op) {
         match operation {
             Op::Pause(steps) => self.pause(steps),
-            Op::Retire(which) => {
-                if let Some(checkout) = self.hand(which) {
-                    self.retire(checkout);
+            Op::Evict(which) => {
+                if let Some(checkout) = self.pick_held(which) {
+                    self.evict(checkout);
                 }
             }
-            Op::Release(which) => self.release(which),
-            Op::Adopt => self.adopt(),
+            Op::Detach(which) => self.detach(which),
+            Op::Add => self.add(),
             Op::Reserve => self.reserve(),
             Op::StartCreate {
                 which,
@@ -46,33 +46,33 @@ impl World {
             Op::EndCheck(which, end) => self.end_check(which, end),
             Op::StartDispose(which, deadline) => self.start_dispose(which, deadline),
             Op::FinishDispose(which) => self.finish_dispose(which),
-            Op::EndStray(which) => self.end_stray(which),
-            Op::GiveUp => self.give_up(),
-            Op::LosePatience => self.lose_patience(),
-            _ => unreachable!("{operation:?} is no hook's"),
+            Op::EndAbandoned(which) => self.end_abandoned(which),
+            Op::AbandonOverdue => self.abandon_overdue(),
+            Op::ExpireSoftDeadlines => self.expire_soft_deadlines(),
+            _ => unreachable!("{operation:?} is no operation of a hook"),
         }
     }
 
     // ---- in and out of the pool ----------------------------------------------------------------
 
-    fn adopt(&mut self) {
-        let entry = self.name();
+    fn add(&mut self) {
+        let entry = self.new_entry();
         let (id, generation) = (entry.0, self.model.generation);
         let expected = self.model.has_room() && !self.model.closed;
-        let now = self.moment();
-        let adopted = self
+        let now = self.engine_now();
+        let added = self
             .engine
             .add(&mut self.engine.lock(), entry, now, u64::MAX);
-        assert_eq!(adopted.is_ok(), expected, "room to adopt");
-        if let Ok(checkout) = adopted {
+        assert_eq!(added.is_ok(), expected, "room to add");
+        if let Ok(checkout) = added {
             self.model.added += 1;
-            self.model.arrive(id, checkout.slot.index(), generation);
-            self.hands.push(checkout);
+            self.model.open(id, checkout.slot.index(), generation);
+            self.held.push(checkout);
         }
     }
 
-    fn release(&mut self, which: u8) {
-        let Some(checkout) = self.hand(which) else {
+    fn detach(&mut self, which: u8) {
+        let Some(checkout) = self.pick_held(which) else {
             return;
         };
         self.model.forget(checkout.entry.0);
@@ -128,7 +128,7 @@ impl World {
         let stopped = model.closed || model.suspended;
         let generation = model.generation;
         let job = model.job(permit.job());
-        let expected = !stopped && !job.abandoned && (job.covers || wanted);
+        let expected = !stopped && !job.abandoned && (job.has_waiter || wanted);
         assert_eq!(started, expected.then_some(generation), "a create begins");
         if expected {
             job.generation = generation;
@@ -144,42 +144,48 @@ impl World {
         }
         let at = started[usize::from(which) % started.len()];
         let permit = self.permits.remove(at);
-        let (entry, now, number) = (self.name(), self.moment(), permit.job());
+        let (entry, now, number) = (self.new_entry(), self.engine_now(), permit.job());
         let (id, inline) = (entry.0, self.model.inline);
         let job = self.model.job(number).clone();
         let generation = job.generation;
-        let installed = permit.install(entry, now, u64::MAX, |engine, state, checkout| -> Sent {
-            assert_eq!(Some(checkout.slot.index()), job.slot, "the slot of {id}");
-            if inline && engine.reject_reason(state, generation).is_none() {
-                return Ok((Some(checkout), engine.settle(state, now.real)));
-            }
-            let given = engine.return_locked(state, checkout, now.tick, generation, true, now.real);
-            given.map(|actions| (None, actions))
-        });
+        let installed = permit.install(
+            entry,
+            now,
+            u64::MAX,
+            |engine, state, checkout| -> Returned {
+                assert_eq!(Some(checkout.slot.index()), job.slot, "the slot of {id}");
+                if inline && engine.reject_reason(state, generation).is_none() {
+                    return Ok((Some(checkout), engine.settle(state, now.real)));
+                }
+                let given =
+                    engine.return_locked(state, checkout, now.tick, generation, true, now.real);
+                given.map(|actions| (None, actions))
+            },
+        );
         self.model.created += 1;
         let slot = job.slot.expect("every create has one");
-        self.model.arrive(id, slot, generation);
+        self.model.open(id, slot, generation);
         match installed {
-            Ok(sent) => {
-                assert!(!job.abandoned, "installed though given up on");
+            Ok(returned) => {
+                assert!(!job.abandoned, "installed though abandoned");
                 self.model.end(number);
-                self.model.overtake(job.since);
-                let settles = inline && self.model.surplus(generation).is_none();
+                self.model.note_faster_create(job.since);
+                let settles = inline && self.model.reject_reason(generation).is_none();
                 let expected = if settles {
                     self.model.settle();
                     self.settled = true;
                     Ok(())
                 } else {
-                    self.model.give(id, now.tick, true)
+                    self.model.return_entry(id, now.tick, true)
                 };
-                self.sent(sent, expected);
+                self.apply_return(returned, expected);
             }
-            Err((entry, stray)) => {
-                assert!(job.abandoned, "given up on?");
+            Err((entry, abandoned)) => {
+                assert!(job.abandoned, "was the create abandoned?");
                 self.model.entry(id).place = Place::AbandonedConnection;
-                let create = Some(stray);
+                let create = Some(abandoned);
                 let job = number;
-                self.lost.push(Lost { create, job, entry });
+                self.abandoned.push(Abandoned { create, job, entry });
             }
         }
     }
@@ -189,25 +195,25 @@ impl World {
             return;
         };
         let job = self.model.end(permit.job());
-        // The head is told of every third one, and all are told of every third one.
-        let mut report = [0, 1, u32::MAX][usize::from(which % 3)];
-        for _ in 0..report.min(self.model.line.len() as u32) {
+        // A third of the failures reach no waiter, a third reach the head, and a third reach all waiters.
+        let mut failures = [0, 1, u32::MAX][usize::from(which % 3)];
+        for _ in 0..failures.min(self.model.queue.len() as u32) {
             if !job.abandoned {
-                self.model.serve(super::model::Letter::Failure);
+                self.model.hand_off(super::model::ExpectedOutcome::Failure);
             }
         }
         self.model.settle();
         let failure = |_: &_| {
-            report = report.checked_sub(1)?;
+            failures = failures.checked_sub(1)?;
             Some(())
         };
         let (attached, actions) = permit.fail_and_notify(self.now(), failure);
-        assert_eq!(attached, !job.abandoned, "given up on?");
+        assert_eq!(attached, !job.abandoned, "was the create abandoned?");
         self.run(actions);
         self.settled = true;
     }
 
-    /// As in a letter that nobody opens: the next event settles.
+    /// Drops a permit, as in an outcome that no waiter takes. The next event settles.
     fn drop_permit(&mut self, which: u8) {
         if let Some(permit) = pick(&mut self.permits, which) {
             self.model.end(permit.job());
@@ -218,25 +224,25 @@ impl World {
 
     // ---- checks --------------------------------------------------------------------------------
 
-    /// A check began.
+    /// Records a check that began.
     pub(super) fn note_check(&mut self, id: CheckId, checkout: HeldEntry, purpose: CheckFor) {
         let slot = Some(checkout.slot.index());
-        let patience = match purpose {
-            CheckFor::Waiter(patience) => patience,
+        let soft_deadline = match purpose {
+            CheckFor::Waiter(soft_deadline) => soft_deadline,
             CheckFor::Pool | CheckFor::Inspect => None,
         };
         let generation = self.model.entry(checkout.entry.0).generation;
-        let covers = patience.is_some() && generation == self.model.generation;
-        let number = self.model.begin(JobKind::Check, slot, covers);
+        let has_waiter = soft_deadline.is_some() && generation == self.model.generation;
+        let number = self.model.begin(JobKind::Check, slot, has_waiter);
         let job = self.model.job(number);
-        (job.patience, job.generation) = (patience, generation);
+        (job.soft_deadline, job.generation) = (soft_deadline, generation);
         job.background = purpose == CheckFor::Pool;
         let job = number;
         self.checks.push(Check { id, job, checkout });
     }
 
     fn begin_check(&mut self, which: u8) {
-        let Some(checkout) = self.hand(which) else {
+        let Some(checkout) = self.pick_held(which) else {
             return;
         };
         let (now, engine) = (self.now(), Arc::clone(&self.engine));
@@ -244,7 +250,7 @@ impl World {
         let purpose = CheckFor::Pool;
         let id = engine.begin_check(&mut engine.lock(), &checkout, of, now, purpose);
         self.note_check(id, checkout, purpose);
-        // A waiter may count on it from the next event on.
+        // A waiter may rely on the check from the next settling on.
         self.settle();
     }
 
@@ -261,17 +267,22 @@ impl World {
         let purpose = [CheckFor::Pool, CheckFor::Inspect][usize::from(which) % 2];
         let generation = self.model.entry(expected).generation;
         let may = purpose == CheckFor::Inspect || self.model.may_check();
-        let taken =
-            (self.engine).take_to_check(slot, |_| (7, generation), self.moment(), purpose, || true);
+        let taken = (self.engine).take_to_check(
+            slot,
+            |_| (7, generation),
+            self.engine_now(),
+            purpose,
+            || true,
+        );
         assert_eq!(
             taken.is_some(),
             may,
-            "a few at a time, and never the last that is idle"
+            "a few background checks at a time, and never of the last idle entry"
         );
         let Some((id, checkout)) = taken else { return };
         assert_eq!(checkout.entry.0, expected, "in another slot");
         self.found(checkout);
-        let checkout = self.hands.pop().expect("it was just found");
+        let checkout = self.held.pop().expect("it was just found");
         self.note_check(id, checkout, purpose);
         self.settle();
     }
@@ -301,9 +312,9 @@ impl World {
         if !abandoned {
             self.model.end(job);
         }
-        // A mere look is no hook: nobody counts on it, and it is never given up on.
+        // An inspection is no hook: no waiter relies on an inspection, and the pool never abandons one.
         let end = match end {
-            End::Looked if begun.started || begun.covers || abandoned => End::Badly,
+            End::Looked if begun.started || begun.has_waiter || abandoned => End::Badly,
             end => end,
         };
         match end {
@@ -312,55 +323,55 @@ impl World {
                 .finish_check(id, checkout, generation, tick, now)
             {
                 Ok(returned) => {
-                    assert!(!abandoned, "well though given up on");
-                    let expected = self.model.give(entry, idle_since, true);
+                    assert!(!abandoned, "finished though abandoned");
+                    let expected = self.model.return_entry(entry, idle_since, true);
                     self.returned(returned, expected);
                 }
-                Err(checkout) => self.lose(checkout, job, abandoned),
+                Err(checkout) => self.note_abandoned(checkout, job, abandoned),
             },
             End::Looked => {
                 let returned = self.engine.end_inspection(id, checkout, generation, now);
-                let expected = self.model.give(entry, idle_since, false);
+                let expected = self.model.return_entry(entry, idle_since, false);
                 self.returned(returned, expected);
             }
             End::Badly if self.engine.end_check(id) => {
-                assert!(!abandoned, "ended though given up on");
-                self.retire(checkout);
+                assert!(!abandoned, "ended though abandoned");
+                self.evict(checkout);
                 self.settle();
             }
-            End::Badly => self.lose(checkout, job, abandoned),
+            End::Badly => self.note_abandoned(checkout, job, abandoned),
         }
     }
 
-    fn lose(&mut self, checkout: HeldEntry, job: u64, abandoned: bool) {
-        assert!(abandoned, "given up on?");
+    fn note_abandoned(&mut self, checkout: HeldEntry, job: u64, abandoned: bool) {
+        assert!(abandoned, "was the check abandoned?");
         let (create, entry) = (None, checkout.entry);
-        self.lost.push(Lost { create, job, entry });
+        self.abandoned.push(Abandoned { create, job, entry });
     }
 
     // ---- disposes ------------------------------------------------------------------------------
 
     fn start_dispose(&mut self, which: u8, deadline: Option<u8>) {
         let deadline = self.later(deadline);
-        let planned = |at: &Departure| !self.is_started(at.job);
-        let planned: Vec<_> = self.departures.iter().filter(|at| planned(at)).collect();
+        let planned = |at: &Dispose| !self.is_started(at.job);
+        let planned: Vec<_> = self.disposes.iter().filter(|at| planned(at)).collect();
         if planned.is_empty() {
             return;
         }
-        let departure = planned[usize::from(which) % planned.len()];
-        departure.leaving.start(self.now(), deadline);
-        self.model.start(departure.job, deadline);
+        let dispose = planned[usize::from(which) % planned.len()];
+        dispose.leaving.start(self.now(), deadline);
+        self.model.start(dispose.job, deadline);
     }
 
     fn finish_dispose(&mut self, which: u8) {
-        let Some(departure) = pick(&mut self.departures, which) else {
+        let Some(dispose) = pick(&mut self.disposes, which) else {
             return;
         };
-        let Departure {
+        let Dispose {
             leaving,
             job,
             entry,
-        } = departure;
+        } = dispose;
         self.model.end(job);
         self.model.forget(entry.0);
         self.model.disposed += 1;
@@ -370,23 +381,23 @@ impl World {
         self.settled = true;
     }
 
-    fn end_stray(&mut self, which: u8) {
-        let Some(Lost { create, job, entry }) = pick(&mut self.lost, which) else {
+    fn end_abandoned(&mut self, which: u8) {
+        let Some(Abandoned { create, job, entry }) = pick(&mut self.abandoned, which) else {
             return;
         };
         self.model.end(job);
         self.model.forget(entry.0);
         self.model.disposed += 1;
         match create {
-            Some(stray) => drop(stray),
+            Some(abandoned) => drop(abandoned),
             None => self.engine.end_abandoned(),
         }
     }
 
     // ---- the collector -------------------------------------------------------------------------
 
-    /// As the collector does: every hook past its deadline, one after the other.
-    fn give_up(&mut self) {
+    /// Abandons every hook past its deadline, one after the other, as the collector does.
+    fn abandon_overdue(&mut self) {
         let now = self.now();
         let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let overdue = self.model.jobs.iter();
@@ -395,22 +406,22 @@ impl World {
         for number in overdue {
             let job = self.engine.abandon(&mut self.engine.lock(), number);
             let expected = self.model.abandon(number);
-            assert_eq!(job.is_some(), expected, "{number} may be given up on");
+            assert_eq!(job.is_some(), expected, "{number} may be abandoned");
             self.settle();
         }
     }
 
-    fn lose_patience(&mut self) {
+    fn expire_soft_deadlines(&mut self) {
         let now = self.now();
-        let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         for job in &mut self.model.jobs {
-            job.covers &= !over(job.patience);
+            job.has_waiter &= !is_over(job.soft_deadline);
         }
         for pause in [
             &mut self.model.paused_until,
             &mut self.model.paused_for_waiters_until,
         ] {
-            if over(*pause) {
+            if is_over(*pause) {
                 *pause = None;
             }
         }
@@ -427,10 +438,10 @@ impl World {
         while !self.checks.is_empty() {
             self.step(Op::EndCheck(0, End::Well));
         }
-        while !self.lost.is_empty() {
-            self.step(Op::EndStray(0));
+        while !self.abandoned.is_empty() {
+            self.step(Op::EndAbandoned(0));
         }
-        while !self.departures.is_empty() {
+        while !self.disposes.is_empty() {
             self.step(Op::FinishDispose(0));
         }
     }

@@ -1,10 +1,10 @@
-//! The engine on one thread beside a naive model: lists of entries, jobs and waiters, and a clock that
-//! is a number. Random operations befall both, and after each of them everything that can be seen of
-//! the engine is compared with what the model counts.
+//! The engine on one thread, compared with a reference model: lists of entries, jobs and waiters, and a clock
+//! that is a number. Random operations run on both. After each operation, the visible state of the engine is
+//! compared with the counts of the model.
 //!
-//! Waiters do not sleep here. One that was woken looks when the history says so, through the real
-//! [`wait`](super::Engine::wait); one that was not woken never does. So a comparison asks after each
-//! event whether somebody sleeps beside what it could have.
+//! Waiters do not sleep in these tests. A waiter that was woken searches when the history says so, through
+//! the real [`wait`](super::Engine::wait). A waiter that was not woken never searches. So the comparison
+//! after each event asserts that no waiter sleeps although the engine could serve it.
 //!
 //! `PROPTEST_CASES` sets the number of histories.
 
@@ -49,7 +49,7 @@ proptest! {
     }
 }
 
-// Histories that chance seldom finds.
+// Histories that random generation seldom finds.
 
 const TWO: Settings = Settings {
     max_size: 2,
@@ -64,20 +64,20 @@ const CREATE: Op = Op::StartCreate {
     wanted: true,
 };
 
-/// It joins again with the number it was told under, and the next check-in must not think that it still
-/// knows. Without a bound it has no alarm either.
+/// A waiter queues again under the number with which it was notified. The next check-in must notify the
+/// waiter again, because the waiter has no alarm without a fairness bound.
 #[test]
 fn a_waiter_that_found_a_bad_one_is_told_of_the_next_that_comes_back() {
     let settings = Settings { bound: None, ..TWO };
-    let (wait, again) = (Op::Join(0, true), Op::Join(0, false));
+    let (wait, again) = (Op::Enqueue(0, true), Op::Enqueue(0, false));
     let (first, second) = (0, 1);
     let operations = [
-        Op::Adopt,
-        Op::Adopt,
+        Op::Add,
+        Op::Add,
         wait,
         Op::CheckIn(first),
-        Op::Look(0),
-        Op::Retire(second),
+        Op::Search(0),
+        Op::Evict(second),
         again,
         Op::CheckIn(first),
     ];
@@ -90,13 +90,13 @@ fn a_create_that_another_has_overtaken_is_not_waited_for_for_ever() {
     let operations = [
         Op::Reserve,
         CREATE,
-        Op::Pass(1),
+        Op::Advance(1),
         Op::Reserve,
         CREATE,
-        Op::Pass(1),
+        Op::Advance(1),
         Op::Install(newer),
-        Op::Join(0, true),
-        Op::LosePatience,
+        Op::Enqueue(0, true),
+        Op::ExpireSoftDeadlines,
         Op::Install(older),
     ];
     run(TWO, &operations);
@@ -105,17 +105,17 @@ fn a_create_that_another_has_overtaken_is_not_waited_for_for_ever() {
 #[test]
 fn what_is_drained_is_out_until_it_is_given_back() {
     let settings = Settings { max_size: 1, ..TWO };
-    let (wait, back) = (Op::Join(0, false), Op::CheckIn(0));
+    let (wait, back) = (Op::Enqueue(0, false), Op::CheckIn(0));
     let operations = [
         Op::Suspend(true),
-        Op::Adopt,
+        Op::Add,
         back,
         Op::Resize(3, false),
-        Op::Adopt,
+        Op::Add,
         wait,
         Op::Suspend(false),
         back,
-        Op::Pass(3),
+        Op::Advance(3),
         wait,
         Op::Drain,
     ];

@@ -1,4 +1,4 @@
-//! The engine as a list of entries, a list of jobs and a line. Every number is counted when asked for.
+//! The reference model: a list of entries, a list of jobs and a wait queue. Numbers are counted on demand.
 
 use super::super::{JobKind, RejectReason};
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 pub(super) enum Place {
     /// In its slot, since this tick.
     Idle(u64),
-    /// With a caller, in a letter or in a check.
+    /// With a caller, in an outcome or in a check.
     Out,
-    /// On its way to dispose, in its slot's place.
+    /// Being disposed. The slot stays taken.
     DisposePermit,
-    /// The pool gave up on its hook: without a slot, not disposed yet.
+    /// Without a slot and not disposed yet, because the pool abandoned the hook.
     AbandonedConnection,
 }
 
@@ -22,31 +22,31 @@ pub(super) struct Entry {
     pub(super) slot: u32,
     pub(super) generation: u64,
     pub(super) place: Place,
-    /// Somebody cares about its return: it must come back through the lock.
-    pub(super) awaited: bool,
-    /// It came to rest while somebody stood in line, and somebody has stood there since.
-    pub(super) news: bool,
+    /// The slot is marked: the entry must come back through the lock.
+    pub(super) marked: bool,
+    /// The entry became idle while the queue had waiters, and the queue has had waiters ever since.
+    pub(super) unseen: bool,
 }
 
 #[derive(Debug, Clone)]
 #[allow(
     clippy::struct_excessive_bools,
-    reason = "each says one thing of a job, and any of them may hold with any other"
+    reason = "the flags of a job are independent of each other"
 )]
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) kind: JobKind,
-    /// A create's is known once the engine has chosen it.
+    /// The slot of a create is known once the engine has chosen the slot.
     pub(super) slot: Option<u32>,
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
     pub(super) started: bool,
-    pub(super) covers: bool,
-    pub(super) patience: Option<Instant>,
+    pub(super) has_waiter: bool,
+    pub(super) soft_deadline: Option<Instant>,
     pub(super) generation: u64,
-    /// A check that no caller asked for.
+    /// True for a background check.
     pub(super) background: bool,
-    /// Given up on; still here because its hook is still at work.
+    /// Abandoned by the pool, while the hook still runs.
     pub(super) abandoned: bool,
 }
 
@@ -57,9 +57,9 @@ pub(super) struct Waiter {
     pub(super) since: Instant,
 }
 
-/// What a waiter must find in its letter box.
+/// The outcome that a waiter must receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Letter {
+pub(super) enum ExpectedOutcome {
     Entry(u64),
     Permit(u64),
     Failure,
@@ -78,18 +78,18 @@ pub(super) struct Model {
     pub(super) paused_for_waiters_until: Option<Instant>,
     pub(super) generation: u64,
     pub(super) entries: Vec<Entry>,
-    /// In the order in which they began.
+    /// The jobs in the order in which they began.
     pub(super) jobs: Vec<Job>,
     pub(super) jobs_ever: u64,
-    pub(super) line: Vec<Waiter>,
+    pub(super) queue: Vec<Waiter>,
     pub(super) numbers: u64,
-    /// The waiter that was last found to be due. It stays so.
+    /// The number of the waiter that was last found to be due. That waiter stays due.
     pub(super) due: u64,
-    /// Waiters up to this number are due when their turn comes, however young.
-    pub(super) due_up_to: u64,
-    /// Who was served with what since the last comparison.
-    pub(super) served: Vec<(usize, Letter)>,
-    /// Creates that somebody has to be told to start.
+    /// Waiters up to this number are due as soon as they are the head, however short they have waited.
+    pub(super) forced_fifo_until: u64,
+    /// The callers served since the last comparison, and their outcomes.
+    pub(super) served: Vec<(usize, ExpectedOutcome)>,
+    /// Creates that the next actions must tell a worker to start.
     pub(super) to_start: Vec<u64>,
     pub(super) created: u64,
     pub(super) added: u64,
@@ -108,7 +108,7 @@ impl Model {
         self.placed(|place| matches!(place, Place::Idle(_)))
     }
 
-    pub(super) fn out(&self) -> usize {
+    pub(super) fn in_use(&self) -> usize {
         self.placed(|place| place == Place::Out)
     }
 
@@ -121,18 +121,18 @@ impl Model {
         self.jobs.iter().filter(|job| job.abandoned).count()
     }
 
-    /// Whether something rests that nobody in line can know of unless told.
-    pub(super) fn has_news(&self) -> bool {
-        let news = |entry: &Entry| entry.news && matches!(entry.place, Place::Idle(_));
-        self.entries.iter().any(news)
+    /// Whether an entry is idle that no queued waiter can know of without a notification.
+    pub(super) fn has_unseen(&self) -> bool {
+        let unseen = |entry: &Entry| entry.unseen && matches!(entry.place, Place::Idle(_));
+        self.entries.iter().any(unseen)
     }
 
-    pub(super) fn covering(&self) -> usize {
-        self.jobs.iter().filter(|job| job.covers).count()
+    pub(super) fn jobs_with_waiter(&self) -> usize {
+        self.jobs.iter().filter(|job| job.has_waiter).count()
     }
 
     pub(super) fn size(&self) -> usize {
-        self.idle() + self.out() + self.working(JobKind::Create)
+        self.idle() + self.in_use() + self.working(JobKind::Create)
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -152,98 +152,100 @@ impl Model {
         self.has_room() && few && !self.closed && !self.suspended && !self.is_paused()
     }
 
-    // ---- the line ------------------------------------------------------------------------------
+    // ---- the wait queue ------------------------------------------------------------------------
 
-    /// Whether the first in line has been found to be due.
+    /// Whether the head has been found to be due.
     pub(super) fn is_due(&self) -> bool {
-        let head = self.line.first();
+        let head = self.queue.first();
         head.is_some_and(|head| head.number == self.due)
     }
 
-    /// Whether the first in line has waited for the bound.
+    /// Whether the head has waited as long as the fairness bound.
     pub(super) fn is_late(&self) -> bool {
-        let head = self.line.first().zip(self.bound);
+        let head = self.queue.first().zip(self.bound);
         head.is_some_and(|(head, bound)| self.now.saturating_duration_since(head.since) >= bound)
     }
 
-    pub(super) fn may_overtake(&self) -> bool {
+    pub(super) fn may_barge(&self) -> bool {
         !self.closed && !self.suspended && !self.is_due()
     }
 
-    /// The engine looks at the clock. A late head makes all in line due in their turn, and half as many
-    /// of those who come after, unless the line is empty before.
-    pub(super) fn notice(&mut self) {
-        let Some(head) = self.line.first().map(|head| head.number) else {
-            self.due_up_to = 0;
+    /// Recomputes which waiters are due, as the engine does at each reading of the clock.
+    ///
+    /// A late head makes all queued waiters due when they are the head, and half as many of the waiters that
+    /// queue later, until the queue is empty.
+    pub(super) fn update_due(&mut self) {
+        let Some(head) = self.queue.first().map(|head| head.number) else {
+            self.forced_fifo_until = 0;
             return;
         };
         let late = self.is_late();
-        if self.due == head || !late && head > self.due_up_to {
+        if self.due == head || !late && head > self.forced_fifo_until {
             return;
         }
         self.due = head;
-        if late && head > self.due_up_to {
-            self.due_up_to = self.numbers + self.line.len() as u64 / 2;
+        if late && head > self.forced_fifo_until {
+            self.forced_fifo_until = self.numbers + self.queue.len() as u64 / 2;
         }
     }
 
-    /// Joins at the end, or, with a number from before, where it stood. Returns the number.
-    pub(super) fn join(&mut self, caller: usize, number: u64, since: Instant) -> u64 {
+    /// Adds a waiter: at the end, or at its former place if `number` is not 0. Returns the number.
+    pub(super) fn enqueue(&mut self, caller: usize, number: u64, since: Instant) -> u64 {
         let number = if number == 0 {
             self.numbers += 1;
             self.numbers
         } else {
             number
         };
-        self.line.push(Waiter {
+        self.queue.push(Waiter {
             caller,
             number,
             since,
         });
-        self.line.sort_by_key(|waiter| waiter.number);
-        self.notice();
+        self.queue.sort_by_key(|waiter| waiter.number);
+        self.update_due();
         number
     }
 
-    pub(super) fn leave(&mut self, caller: usize) {
-        self.line.retain(|waiter| waiter.caller != caller);
+    pub(super) fn dequeue(&mut self, caller: usize) {
+        self.queue.retain(|waiter| waiter.caller != caller);
         self.settle();
     }
 
     pub(super) fn is_head(&self, caller: usize) -> bool {
-        self.line.first().is_some_and(|head| head.caller == caller)
+        self.queue.first().is_some_and(|head| head.caller == caller)
     }
 
-    pub(super) fn serve(&mut self, letter: Letter) {
-        let head = self.line.remove(0);
-        self.served.push((head.caller, letter));
+    pub(super) fn hand_off(&mut self, outcome: ExpectedOutcome) {
+        let head = self.queue.remove(0);
+        self.served.push((head.caller, outcome));
     }
 
-    /// Takes cover from jobs that nobody waits for any more, and begins the creates that are missing.
+    /// Releases jobs whose waiter has gone, and begins the necessary creates.
     pub(super) fn settle(&mut self) {
-        while self.covering() > self.line.len() {
-            let mut counted = self.jobs.iter_mut().filter(|job| job.covers);
-            // What has not started need not start. Of the others the oldest has lasted long enough.
+        while self.jobs_with_waiter() > self.queue.len() {
+            let mut counted = self.jobs.iter_mut().filter(|job| job.has_waiter);
+            // A job that has not started need not start. Among started jobs, release the oldest.
             let planned = counted.by_ref().filter(|job| !job.started).last();
             match planned {
-                Some(job) => job.covers = false,
+                Some(job) => job.has_waiter = false,
                 None => {
-                    let oldest = self.jobs.iter_mut().find(|job| job.covers);
-                    oldest.expect("some job covers").covers = false;
+                    let oldest = self.jobs.iter_mut().find(|job| job.has_waiter);
+                    oldest.expect("some job has a waiter").has_waiter = false;
                 }
             }
         }
-        self.notice();
+        self.update_due();
         while !self.suspended
             && !self.closed
-            && self.line.len() > self.covering() + self.idle()
-            && self.count_on_a_check()
+            && self.queue.len() > self.jobs_with_waiter() + self.idle()
+            && self.assign_check()
         {}
-        while self.line.len() > self.covering() + self.idle() && self.may_create() {
+        while self.queue.len() > self.jobs_with_waiter() + self.idle() && self.may_create() {
             let number = self.begin(JobKind::Create, None, !self.inline);
             if self.inline {
-                self.serve(Letter::Permit(number));
-                self.notice();
+                self.hand_off(ExpectedOutcome::Permit(number));
+                self.update_due();
             } else {
                 self.to_start.push(number);
             }
@@ -257,14 +259,14 @@ impl Model {
         found.expect("the entry exists")
     }
 
-    pub(super) fn arrive(&mut self, id: u64, slot: u32, generation: u64) {
+    pub(super) fn open(&mut self, id: u64, slot: u32, generation: u64) {
         self.entries.push(Entry {
             id,
             slot,
             generation,
             place: Place::Out,
-            awaited: true,
-            news: false,
+            marked: true,
+            unseen: false,
         });
     }
 
@@ -274,22 +276,22 @@ impl Model {
         entry.place = Place::Out;
     }
 
-    pub(super) fn rest(&mut self, id: u64, since: u64) {
-        let news = !self.line.is_empty();
+    pub(super) fn store(&mut self, id: u64, since: u64) {
+        let unseen = !self.queue.is_empty();
         let entry = self.entry(id);
         assert_eq!(entry.place, Place::Out, "{id} was not out");
         entry.place = Place::Idle(since);
-        (entry.awaited, entry.news) = (false, news);
+        (entry.marked, entry.unseen) = (false, unseen);
     }
 
-    /// Somebody has looked everywhere: what is out now must come back through the lock.
-    pub(super) fn await_all(&mut self) {
+    /// Marks all slots, after a search of all of them: entries in use must come back through the lock.
+    pub(super) fn mark_all(&mut self) {
         for entry in &mut self.entries {
-            entry.awaited |= entry.place == Place::Out;
+            entry.marked |= entry.place == Place::Out;
         }
     }
 
-    pub(super) fn surplus(&self, generation: u64) -> Option<RejectReason> {
+    pub(super) fn reject_reason(&self, generation: u64) -> Option<RejectReason> {
         match () {
             () if self.closed => Some(RejectReason::Closed),
             () if generation != self.generation => Some(RejectReason::Cleared),
@@ -298,23 +300,28 @@ impl Model {
         }
     }
 
-    /// An entry comes back through the lock.
-    pub(super) fn give(&mut self, id: u64, since: u64, fresh: bool) -> Result<(), RejectReason> {
-        if let Some(surplus) = self.surplus(self.entries_generation(id)) {
-            self.retire(id);
-            return Err(surplus);
+    /// Returns an entry through the lock.
+    pub(super) fn return_entry(
+        &mut self,
+        id: u64,
+        since: u64,
+        fresh: bool,
+    ) -> Result<(), RejectReason> {
+        if let Some(reason) = self.reject_reason(self.entries_generation(id)) {
+            self.evict(id);
+            return Err(reason);
         }
-        if !self.line.is_empty() && !self.suspended {
+        if !self.queue.is_empty() && !self.suspended {
             if !fresh {
-                self.notice();
+                self.update_due();
             }
             if fresh || self.is_due() {
-                self.serve(Letter::Entry(id));
+                self.hand_off(ExpectedOutcome::Entry(id));
                 self.settle();
                 return Ok(());
             }
         }
-        self.rest(id, since);
+        self.store(id, since);
         Ok(())
     }
 
@@ -323,7 +330,7 @@ impl Model {
         found.expect("the entry exists").generation
     }
 
-    pub(super) fn retire(&mut self, id: u64) -> u64 {
+    pub(super) fn evict(&mut self, id: u64) -> u64 {
         let entry = self.entry(id);
         assert_eq!(entry.place, Place::Out, "{id} was not out");
         entry.place = Place::DisposePermit;
@@ -331,14 +338,14 @@ impl Model {
         self.begin(JobKind::Dispose, Some(slot), false)
     }
 
-    /// The entry is no longer the pool's.
+    /// Removes an entry that no longer belongs to the pool.
     pub(super) fn forget(&mut self, id: u64) {
         self.entries.retain(|entry| entry.id != id);
     }
 
     // ---- jobs ----------------------------------------------------------------------------------
 
-    pub(super) fn begin(&mut self, kind: JobKind, slot: Option<u32>, covers: bool) -> u64 {
+    pub(super) fn begin(&mut self, kind: JobKind, slot: Option<u32>, has_waiter: bool) -> u64 {
         self.jobs_ever += 1;
         self.jobs.push(Job {
             number: self.jobs_ever,
@@ -347,8 +354,8 @@ impl Model {
             since: self.now,
             deadline: None,
             started: false,
-            covers,
-            patience: None,
+            has_waiter,
+            soft_deadline: None,
             generation: self.generation,
             background: false,
             abandoned: false,
@@ -361,7 +368,7 @@ impl Model {
         found.expect("the job exists")
     }
 
-    /// The hook of this job has returned, or will never run.
+    /// Ends a job whose hook has returned or will never run.
     pub(super) fn end(&mut self, number: u64) -> Job {
         let job = self.job(number).clone();
         self.jobs.retain(|job| job.number != number);
@@ -376,24 +383,24 @@ impl Model {
         }
     }
 
-    /// A create that began at `since` is done: those that began before it have not got for ever.
-    pub(super) fn overtake(&mut self, since: Instant) {
-        let grace = 2 * self.now.saturating_duration_since(since) + Duration::from_millis(50);
+    /// Sets a soft deadline for older creates after a create that began at `since` has ended.
+    pub(super) fn note_faster_create(&mut self, since: Instant) {
+        let allowance = 2 * self.now.saturating_duration_since(since) + Duration::from_millis(50);
         for job in &mut self.jobs {
             let create = job.kind == JobKind::Create && job.started && !job.abandoned;
-            if create && job.since < since && job.patience.is_none() {
-                job.patience = Some(job.since + grace);
+            if create && job.since < since && job.soft_deadline.is_none() {
+                job.soft_deadline = Some(job.since + allowance);
             }
         }
     }
 
-    /// Gives up on a job, unless too many hooks are lost already.
+    /// Abandons a job, unless too many hooks are abandoned already.
     pub(super) fn abandon(&mut self, number: u64) -> bool {
         if self.abandoned() >= self.max_size.max(4) {
             return false;
         }
         let job = self.job(number);
-        (job.abandoned, job.covers) = (true, false);
+        (job.abandoned, job.has_waiter) = (true, false);
         let (kind, slot) = (job.kind, job.slot);
         let place = match kind {
             JobKind::Create => return true,

@@ -1,20 +1,20 @@
-//! What can happen to an engine, in random order. A number picks one of those there are.
+//! The operations on an engine, in random order. A number in an operation picks one of the present items.
 
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Op {
-    /// The clock moves on by so many steps, or is read by a thread that looked before.
-    Pass(i8),
+    /// The clock moves by this many steps. A negative number stands for a thread that read the clock earlier.
+    Advance(i8),
     Pause(Option<u8>),
 
     Take,
-    /// The way of a guard: one swap if nothing speaks against it.
+    /// A check-in as a guard does it: one swap if the fast path is open.
     CheckIn(u8),
-    Give(u8, bool),
-    Retire(u8),
-    Release(u8),
-    Adopt,
+    Return(u8, bool),
+    Evict(u8),
+    Detach(u8),
+    Add,
 
     Reserve,
     StartCreate {
@@ -33,24 +33,24 @@ pub(super) enum Op {
 
     StartDispose(u8, Option<u8>),
     FinishDispose(u8),
-    EndStray(u8),
+    EndAbandoned(u8),
 
-    GiveUp,
-    LosePatience,
+    AbandonOverdue,
+    ExpireSoftDeadlines,
     Settle,
 
-    /// With a new ticket, or with one that has stood in line before.
-    Join(u8, bool),
-    /// The same with an unproven entry in hand, which is checked meanwhile.
-    JoinToCheck(u8, u8),
-    Look(u8),
-    Leave(u8),
-    Open(u8),
+    /// A caller queues, with a new waiter (true) or with the waiter of an earlier wait (false).
+    Enqueue(u8, bool),
+    /// A caller queues with an unproven entry in hand, which is checked meanwhile.
+    EnqueueAndCheck(u8, u8),
+    Search(u8),
+    TimeOut(u8),
+    TakeOutcome(u8),
     FailHead,
 
-    /// With the surplus retired at once, or not yet.
+    /// The excess entries are evicted at once (true) or later (false).
     Resize(u8, bool),
-    DrainSurplus,
+    EvictExcess,
     Suspend(bool),
     NextGeneration,
     Drain,
@@ -61,7 +61,7 @@ pub(super) enum Op {
 pub(super) enum End {
     Well,
     Badly,
-    /// It was only looked at.
+    /// The check was only an inspection.
     Looked,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum End {
 pub(super) struct Settings {
     pub(super) max_size: usize,
     pub(super) max_creating: usize,
-    /// In steps of the clock.
+    /// The fairness bound, in steps of the clock.
     pub(super) bound: Option<u32>,
     pub(super) inline: bool,
 }
@@ -87,37 +87,37 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
 }
 
 pub(super) fn operations() -> impl Strategy<Value = Vec<Op>> {
-    // Two kinds of histories: busy ones, where hardly anything befalls the whole pool, and others.
+    // Two kinds of histories: busy ones with few operations on the whole pool, and others with many.
     let busy = prop::collection::vec(prop_oneof![20 => moves(), 1 => pool()], 1..=60);
-    let stirred = prop::collection::vec(prop_oneof![3 => moves(), 1 => pool()], 1..=60);
-    prop_oneof![2 => busy, 1 => stirred]
+    let disturbed = prop::collection::vec(prop_oneof![3 => moves(), 1 => pool()], 1..=60);
+    prop_oneof![2 => busy, 1 => disturbed]
 }
 
 fn moves() -> impl Strategy<Value = Op> {
-    prop_oneof![6 => lending(), 6 => waiting(), 5 => creates(), 5 => ends()]
+    prop_oneof![6 => checkouts(), 6 => waiting(), 5 => creates(), 5 => ends()]
 }
 
-fn lending() -> impl Strategy<Value = Op> {
+fn checkouts() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
     prop_oneof![
         4 => Just(Op::Take),
         5 => which().prop_map(Op::CheckIn),
-        2 => (which(), any::<bool>()).prop_map(|(which, fresh)| Op::Give(which, fresh)),
-        1 => which().prop_map(Op::Retire),
-        1 => which().prop_map(Op::Release),
-        3 => Just(Op::Adopt),
+        2 => (which(), any::<bool>()).prop_map(|(which, fresh)| Op::Return(which, fresh)),
+        1 => which().prop_map(Op::Evict),
+        1 => which().prop_map(Op::Detach),
+        3 => Just(Op::Add),
     ]
 }
 
 fn waiting() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
     prop_oneof![
-        5 => (which(), any::<bool>()).prop_map(|(which, anew)| Op::Join(which, anew)),
-        2 => (which(), which()).prop_map(|(caller, hand)| Op::JoinToCheck(caller, hand)),
-        3 => which().prop_map(Op::Look),
-        2 => which().prop_map(Op::Leave),
-        3 => which().prop_map(Op::Open),
-        3 => (-1_i8..=4).prop_map(Op::Pass),
+        5 => (which(), any::<bool>()).prop_map(|(which, new)| Op::Enqueue(which, new)),
+        2 => (which(), which()).prop_map(|(caller, hand)| Op::EnqueueAndCheck(caller, hand)),
+        3 => which().prop_map(Op::Search),
+        2 => which().prop_map(Op::TimeOut),
+        3 => which().prop_map(Op::TakeOutcome),
+        3 => (-1_i8..=4).prop_map(Op::Advance),
     ]
 }
 
@@ -140,7 +140,7 @@ fn creates() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Checks, disposes, and giving up on them.
+/// Checks and disposes begin, end and are abandoned.
 fn ends() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
     let end = prop_oneof![Just(End::Well), Just(End::Badly), Just(End::Looked)];
@@ -151,9 +151,9 @@ fn ends() -> impl Strategy<Value = Op> {
         2 => (which(), end).prop_map(|(which, end)| Op::EndCheck(which, end)),
         2 => (which(), limit()).prop_map(|(which, deadline)| Op::StartDispose(which, deadline)),
         2 => which().prop_map(Op::FinishDispose),
-        1 => which().prop_map(Op::EndStray),
-        3 => Just(Op::GiveUp),
-        1 => Just(Op::LosePatience),
+        1 => which().prop_map(Op::EndAbandoned),
+        3 => Just(Op::AbandonOverdue),
+        1 => Just(Op::ExpireSoftDeadlines),
         1 => Just(Op::Settle),
     ]
 }
@@ -161,7 +161,7 @@ fn ends() -> impl Strategy<Value = Op> {
 fn pool() -> impl Strategy<Value = Op> {
     prop_oneof![
         7 => (1_u8..=5, any::<bool>()).prop_map(|(max_size, drain)| Op::Resize(max_size, drain)),
-        2 => Just(Op::DrainSurplus),
+        2 => Just(Op::EvictExcess),
         4 => any::<bool>().prop_map(Op::Suspend),
         2 => Just(Op::NextGeneration),
         4 => Just(Op::Drain),
@@ -171,7 +171,7 @@ fn pool() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// In steps of the clock from now, or never.
+/// A deadline, in steps of the clock from now, or none.
 fn limit() -> impl Strategy<Value = Option<u8>> {
     prop_oneof![2 => (0_u8..3).prop_map(Some), 1 => Just(None)]
 }

@@ -1,51 +1,51 @@
-//! The comparison: everything that can be seen of the engine against what the model counts.
+//! The comparison of the visible state of the engine with the reference model.
 
 use super::super::{JobKind, NOTIFY_HEAD, Outcome, Stamp};
-use super::model::{Job, Letter, Place};
+use super::model::{ExpectedOutcome, Job, Place};
 use super::world::{State, World};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl World {
     pub(super) fn compare(&mut self) {
-        if self.model.line.is_empty() {
+        if self.model.queue.is_empty() {
             let entries = &mut self.model.entries;
-            entries.iter_mut().for_each(|entry| entry.news = false);
+            entries.iter_mut().for_each(|entry| entry.unseen = false);
         }
-        self.compare_letters();
+        self.compare_outcomes();
         self.compare_jobs();
         self.compare_counts();
         self.compare_slots();
-        self.compare_line();
+        self.compare_queue();
         if self.settled {
             self.nobody_sleeps_in_vain();
         }
     }
 
-    /// Who was served, and with what.
-    fn compare_letters(&mut self) {
+    /// Compares the served callers and their outcomes.
+    fn compare_outcomes(&mut self) {
         let served = std::mem::take(&mut self.model.served);
         for (at, caller) in self.callers.iter_mut().enumerate() {
-            if caller.state != State::InLine {
+            if caller.state != State::Queued {
                 continue;
             }
-            let mail = caller.waiter.take_outcome();
-            let letter = mail.as_ref().map(|mail| match mail {
-                Outcome::Checkout(checkout) => Letter::Entry(checkout.entry.0),
-                Outcome::Permit(permit) => Letter::Permit(permit.job()),
-                Outcome::Fail(()) => Letter::Failure,
+            let outcome = caller.waiter.take_outcome();
+            let actual = outcome.as_ref().map(|outcome| match outcome {
+                Outcome::Checkout(checkout) => ExpectedOutcome::Entry(checkout.entry.0),
+                Outcome::Permit(permit) => ExpectedOutcome::Permit(permit.job()),
+                Outcome::Fail(()) => ExpectedOutcome::Failure,
             });
             let expected = served.iter().find(|(served, _)| *served == at);
             assert_eq!(
-                letter,
-                expected.map(|(_, letter)| *letter),
-                "letter of {at}"
+                actual,
+                expected.map(|(_, outcome)| *outcome),
+                "outcome of {at}"
             );
-            if mail.is_some() {
+            if outcome.is_some() {
                 let woken = caller.awake || caller.notified;
                 assert!(woken, "caller {at} was served and not woken");
-                (caller.state, caller.notified) = (State::Mailed, false);
-                caller.mail = mail;
+                (caller.state, caller.notified) = (State::Served, false);
+                caller.outcome = outcome;
             }
         }
     }
@@ -63,17 +63,17 @@ impl World {
                     expected.number,
                     expected.kind,
                     slot,
-                    expected.covers,
+                    expected.has_waiter,
                     expected.started
                 ),
-                "number, kind, slot, covers, started"
+                "number, kind, slot, has_waiter, started"
             );
             assert_eq!(
                 (job.since, job.deadline, job.soft_deadline, job.generation),
                 (
                     expected.since,
                     expected.deadline,
-                    expected.patience,
+                    expected.soft_deadline,
                     expected.generation
                 ),
                 "times and generation of job {number}"
@@ -86,12 +86,16 @@ impl World {
     fn compare_counts(&mut self) {
         let (state, model) = (self.engine.lock(), &self.model);
         let jobs = |kind| model.working(kind);
-        assert_eq!(state.open, model.idle() + model.out(), "open");
+        assert_eq!(state.open, model.idle() + model.in_use(), "open");
         assert_eq!(state.creating, jobs(JobKind::Create), "creating");
         assert_eq!(state.checking, jobs(JobKind::Check), "checking");
         assert_eq!(state.disposing, jobs(JobKind::Dispose), "disposing");
         assert_eq!(state.abandoned, model.abandoned(), "abandoned");
-        assert_eq!(state.jobs_with_waiter(), model.covering(), "covering");
+        assert_eq!(
+            state.jobs_with_waiter(),
+            model.jobs_with_waiter(),
+            "jobs with a waiter"
+        );
         assert_eq!(state.size(), model.size(), "size");
         assert_eq!(state.taken(), model.taken(), "taken");
         assert_eq!(state.is_drained(), model.taken() + model.abandoned() == 0);
@@ -109,9 +113,13 @@ impl World {
             model.may_create(),
             "may_create"
         );
-        let uncovered = model.line.len().saturating_sub(model.covering());
-        assert_eq!(state.waiters_without_job(), uncovered, "uncovered");
-        // After a shrink there may be too many, but never more than there were.
+        let without_job = model.queue.len().saturating_sub(model.jobs_with_waiter());
+        assert_eq!(
+            state.waiters_without_job(),
+            without_job,
+            "waiters without a job"
+        );
+        // After a shrink more slots may be taken than `max_size`, but never more than before.
         let taken = state.taken();
         assert!(
             taken <= state.max_size.max(self.taken_before),
@@ -121,10 +129,10 @@ impl World {
         self.taken_before = taken;
     }
 
-    /// Each entry is in one place, and no two of anything share a slot.
+    /// Asserts that each entry is in one place, and that no two entries or creates share a slot.
     fn compare_slots(&self) {
         let (state, model) = (self.engine.lock(), &self.model);
-        assert_eq!(self.engine.in_use(&state), model.out(), "in use");
+        assert_eq!(self.engine.in_use(&state), model.in_use(), "in use");
         drop(state);
         let ready = self.engine.table.count_idle(usize::MAX);
         assert_eq!(ready, model.idle(), "idle entries that a search finds");
@@ -133,7 +141,11 @@ impl World {
             if entry.place == Place::AbandonedConnection {
                 continue;
             }
-            assert!(taken.insert(entry.slot), "two in slot {}", entry.slot);
+            assert!(
+                taken.insert(entry.slot),
+                "two entries in slot {}",
+                entry.slot
+            );
             let slot = self.engine.table.get(entry.slot).expect("it was made");
             match (entry.place, slot.stamp()) {
                 (Place::Idle(since), stamp) => assert_eq!(stamp, Stamp::Idle(since)),
@@ -148,64 +160,69 @@ impl World {
         }
         let stamps = self.engine.table.all().map(|slot| slot.stamp());
         let filled = stamps.filter(|stamp| *stamp != Stamp::Vacant).count();
-        assert_eq!(filled, model.idle() + model.out(), "filled slots");
+        assert_eq!(filled, model.idle() + model.in_use(), "filled slots");
     }
 
-    fn compare_line(&self) {
+    fn compare_queue(&self) {
         let (state, model) = (self.engine.lock(), &self.model);
-        assert_eq!(state.queue.len(), model.line.len(), "waiters");
+        assert_eq!(state.queue.len(), model.queue.len(), "waiters");
         let head = state.queue.head().map(|head| head.number());
-        let expected = model.line.first().map(|head| head.number);
+        let expected = model.queue.first().map(|head| head.number);
         assert_eq!(head, expected, "the head");
         drop(state);
         let engine = &self.engine;
         assert_eq!(
             engine.has_waiters(),
             expected.is_some(),
-            "the gate on a line"
+            "the gate says that there are waiters"
         );
-        let may = model.may_overtake();
-        assert_eq!(engine.may_barge(), may, "the gate on a head that is due");
-        assert_eq!(engine.fast_path_open(), may, "the open road");
-        let Some(head) = model.line.first() else {
+        let may = model.may_barge();
+        assert_eq!(
+            engine.may_barge(),
+            may,
+            "the gate says that the head is due"
+        );
+        assert_eq!(engine.fast_path_open(), may, "the gate opens the fast path");
+        let Some(head) = model.queue.first() else {
             return;
         };
         if engine.gate.load(Relaxed) & NOTIFY_HEAD == 0 {
-            // Check-ins rely on it.
+            // Check-ins rely on the head to search.
             let head = &self.callers[head.caller];
             assert!(
                 head.awake || head.alarm.is_some(),
-                "the head sleeps, and nobody will tell it"
+                "the head sleeps, and no check-in will notify it"
             );
             assert!(!model.suspended && model.bound.is_some() && !model.is_due());
         }
     }
 
-    /// The head may sleep only if there is nothing for it, or if something is on its way to it. It may
-    /// count on a check of one entry beside others that rested before, but not beside one that came
-    /// since: that is how it would miss it.
+    /// Asserts that the head sleeps only if the engine has no entry for it, or if a job will serve it.
+    ///
+    /// The head may rely on a check of one entry although other entries have been idle since before. The head
+    /// may not sleep if an entry became idle since then, because the head would miss that entry.
     fn nobody_sleeps_in_vain(&self) {
         let model = &self.model;
-        let (Some(head), false) = (model.line.first(), model.suspended) else {
+        let (Some(head), false) = (model.queue.first(), model.suspended) else {
             return;
         };
         let head = &self.callers[head.caller];
-        let uncovered = model.line.len().saturating_sub(model.covering());
-        if uncovered == 0 && !model.has_news() || head.awake {
+        let without_job = model.queue.len().saturating_sub(model.jobs_with_waiter());
+        if without_job == 0 && !model.has_unseen() || head.awake {
             return;
         }
         assert!(
             model.idle() == 0 || head.alarm.is_some(),
-            "the head sleeps beside an idle entry"
+            "the head sleeps although an entry is idle"
         );
         let few = model.working(JobKind::Create) < model.max_creating;
-        if model.has_room() && few && model.idle() < uncovered {
-            // Only a pause can be the reason why no create has begun. Its end is the collector's to
-            // settle; without one the head looks then.
+        if model.has_room() && few && model.idle() < without_job {
+            // Only a pause can be the reason why no create has begun. The collector settles at the end of the
+            // pause. In a pool without a collector the head wakes then.
             let until = model.pause();
             let until = until.expect("a waiter without a create that could begin");
             let resumes = head.alarm.is_some_and(|alarm| alarm <= until);
-            assert!(!model.inline || resumes, "nobody ends the pause");
+            assert!(!model.inline || resumes, "no alarm ends the pause");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An engine with everything that is out of it, beside the model.
+//! An engine, the checkouts, permits and waiters outside of it, and the reference model.
 
 use super::super::permits::AbandonedConnection;
 use super::super::{
@@ -10,19 +10,21 @@ use super::operation::Settings;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// A type of its own: finished engines hand their slots on to the next of the same type.
+/// The entry of these tests. A separate type is necessary, because finished engines leave their slots to the
+/// next engine of the same type.
 #[derive(Debug)]
 pub(super) struct Entry(pub(super) u64);
 
 pub(super) type Engine = super::super::Engine<Entry, ()>;
 pub(super) type HeldEntry = Checkout<Entry>;
-pub(super) type Outcomes = Actions<Entry, ()>;
-pub(super) type Sent = Result<(Option<HeldEntry>, Outcomes), (Evicted<Entry, ()>, RejectReason)>;
+pub(super) type EngineActions = Actions<Entry, ()>;
+pub(super) type Returned =
+    Result<(Option<HeldEntry>, EngineActions), (Evicted<Entry, ()>, RejectReason)>;
 
 pub(super) const STEP: Duration = Duration::from_secs(1200);
 pub(super) const CALLERS: usize = 6;
 
-/// Long ago, so that no wait of these tests ever lasts.
+/// The time at which the clock starts: long ago, so that no wait of these tests lasts.
 pub(super) static START: LazyLock<Instant> = LazyLock::new(|| {
     let now = Instant::now();
     now.checked_sub(10_000 * STEP).expect("the clock goes back")
@@ -31,21 +33,21 @@ pub(super) static START: LazyLock<Instant> = LazyLock::new(|| {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Outside,
-    InLine,
-    /// Served; the letter lies here.
-    Mailed,
+    Queued,
+    /// Served; the caller has not taken the outcome yet.
+    Served,
 }
 
 pub(super) struct Caller {
     pub(super) waiter: Arc<Waiter<Entry, ()>>,
     pub(super) state: State,
-    /// It was told to look and has not looked yet.
+    /// The caller was woken to search and has not searched yet.
     pub(super) awake: bool,
-    /// It was woken to open its letter.
+    /// The caller was woken to take its outcome.
     pub(super) notified: bool,
-    /// When it will look of its own accord.
+    /// When the caller searches by itself.
     pub(super) alarm: Option<Instant>,
-    pub(super) mail: Option<Outcome<Entry, ()>>,
+    pub(super) outcome: Option<Outcome<Entry, ()>>,
 }
 
 pub(super) struct Check {
@@ -54,14 +56,14 @@ pub(super) struct Check {
     pub(super) checkout: HeldEntry,
 }
 
-pub(super) struct Departure {
+pub(super) struct Dispose {
     pub(super) leaving: DisposePermit<Entry, ()>,
     pub(super) job: u64,
     pub(super) entry: Box<Entry>,
 }
 
-/// An entry whose hook was given up on, with the token of a create.
-pub(super) struct Lost {
+/// An entry whose hook was abandoned. `create` is set if that hook was a create.
+pub(super) struct Abandoned {
     pub(super) create: Option<AbandonedConnection<Entry, ()>>,
     pub(super) job: u64,
     pub(super) entry: Box<Entry>,
@@ -70,15 +72,15 @@ pub(super) struct Lost {
 pub(super) struct World {
     pub(super) engine: Arc<Engine>,
     pub(super) model: Model,
-    pub(super) hands: Vec<HeldEntry>,
+    pub(super) held: Vec<HeldEntry>,
     pub(super) permits: Vec<Permit<Entry, ()>>,
     pub(super) checks: Vec<Check>,
-    pub(super) departures: Vec<Departure>,
-    pub(super) lost: Vec<Lost>,
+    pub(super) disposes: Vec<Dispose>,
+    pub(super) abandoned: Vec<Abandoned>,
     pub(super) callers: [Caller; CALLERS],
-    /// Nothing has happened that the engine leaves to the next event to settle.
+    /// True if no operation since the last settling left work for the next one.
     pub(super) settled: bool,
-    pub(super) names: u64,
+    pub(super) entries_made: u64,
     pub(super) taken_before: usize,
 }
 
@@ -90,7 +92,7 @@ impl Caller {
             awake: false,
             notified: false,
             alarm: None,
-            mail: None,
+            outcome: None,
         }
     }
 }
@@ -121,10 +123,10 @@ impl World {
                 entries: Vec::new(),
                 jobs: Vec::new(),
                 jobs_ever: 0,
-                line: Vec::new(),
+                queue: Vec::new(),
                 numbers: 0,
                 due: 0,
-                due_up_to: 0,
+                forced_fifo_until: 0,
                 served: Vec::new(),
                 to_start: Vec::new(),
                 created: 0,
@@ -132,14 +134,14 @@ impl World {
                 disposed: 0,
                 detached: 0,
             },
-            hands: Vec::new(),
+            held: Vec::new(),
             permits: Vec::new(),
             checks: Vec::new(),
-            departures: Vec::new(),
-            lost: Vec::new(),
+            disposes: Vec::new(),
+            abandoned: Vec::new(),
             callers: std::array::from_fn(|_| Caller::new(now)),
             settled: true,
-            names: 0,
+            entries_made: 0,
             taken_before: 0,
         }
     }
@@ -152,7 +154,7 @@ impl World {
         self.now().saturating_duration_since(*START).as_secs()
     }
 
-    pub(super) fn moment(&self) -> Now {
+    pub(super) fn engine_now(&self) -> Now {
         let (tick, real) = (self.tick(), self.now());
         Now { tick, real }
     }
@@ -161,25 +163,25 @@ impl World {
         steps.map(|steps| self.now() + STEP * u32::from(steps))
     }
 
-    pub(super) fn name(&mut self) -> Box<Entry> {
-        self.names += 1;
-        Box::new(Entry(self.names))
+    pub(super) fn new_entry(&mut self) -> Box<Entry> {
+        self.entries_made += 1;
+        Box::new(Entry(self.entries_made))
     }
 
-    pub(super) fn hand(&mut self, which: u8) -> Option<HeldEntry> {
-        pick(&mut self.hands, which)
+    pub(super) fn pick_held(&mut self, which: u8) -> Option<HeldEntry> {
+        pick(&mut self.held, which)
     }
 
-    /// The caller that this number picks among those for which it holds.
+    /// Picks one of the callers for which `is` holds.
     pub(super) fn caller(&self, which: u8, is: impl Fn(&Caller) -> bool) -> Option<usize> {
         let fit: Vec<_> = (0..CALLERS).filter(|at| is(&self.callers[*at])).collect();
         (!fit.is_empty()).then(|| fit[usize::from(which) % fit.len()])
     }
 
-    // ---- what follows from an event ------------------------------------------------------------
+    // ---- the consequences of an event ----------------------------------------------------------
 
-    /// Wakes whom the engine says, and takes the creates that it wants started.
-    pub(super) fn run(&mut self, mut actions: Outcomes) {
+    /// Wakes the waiters in `actions` and takes the permits of the creates to start.
+    pub(super) fn run(&mut self, mut actions: EngineActions) {
         for woken in &actions.wakes {
             let ours = |caller: &Caller| Arc::ptr_eq(&caller.waiter, woken);
             let at = self.callers.iter().position(ours).expect("one of ours");
@@ -204,15 +206,15 @@ impl World {
         self.settled = true;
     }
 
-    /// An entry goes back through the lock.
-    pub(super) fn give(&mut self, checkout: HeldEntry, idle_since: u64, fresh: bool) {
+    /// Returns an entry through the lock.
+    pub(super) fn return_entry(&mut self, checkout: HeldEntry, idle_since: u64, fresh: bool) {
         let id = checkout.entry.0;
         let generation = self.model.entry(id).generation;
         let now = self.now();
         let returned = self
             .engine
             .return_entry(checkout, idle_since, generation, fresh, now);
-        let expected = self.model.give(id, idle_since, fresh);
+        let expected = self.model.return_entry(id, idle_since, fresh);
         self.returned(returned, expected);
     }
 
@@ -221,72 +223,72 @@ impl World {
         returned: ReturnResult<Entry, ()>,
         expected: Result<(), RejectReason>,
     ) {
-        let sent = returned.map(|actions| (None, actions));
-        self.sent(sent, expected);
+        let returned = returned.map(|actions| (None, actions));
+        self.apply_return(returned, expected);
     }
 
-    pub(super) fn sent(&mut self, sent: Sent, expected: Result<(), RejectReason>) {
-        match (sent, expected) {
+    pub(super) fn apply_return(&mut self, returned: Returned, expected: Result<(), RejectReason>) {
+        match (returned, expected) {
             (Ok((checkout, actions)), Ok(())) => {
                 self.run(actions);
-                self.hands.extend(checkout);
+                self.held.extend(checkout);
             }
-            (Err((evicted, surplus)), Err(expected)) => {
-                assert_eq!(surplus, expected);
+            (Err((evicted, reason)), Err(expected)) => {
+                assert_eq!(reason, expected);
                 let job = self.model.jobs_ever;
-                self.depart(evicted, job);
+                self.begin_dispose(evicted, job);
                 self.settle();
             }
-            (Ok(_), Err(expected)) => panic!("taken back though {expected:?}"),
-            (Err((_, surplus)), Ok(())) => panic!("not taken back: {surplus:?}"),
+            (Ok(_), Err(expected)) => panic!("accepted though {expected:?}"),
+            (Err((_, reason)), Ok(())) => panic!("rejected: {reason:?}"),
         }
     }
 
-    pub(super) fn depart(&mut self, evicted: Evicted<Entry, ()>, job: u64) {
+    pub(super) fn begin_dispose(&mut self, evicted: Evicted<Entry, ()>, job: u64) {
         let Evicted { entry, leaving, .. } = evicted;
         assert_eq!(self.model.entry(entry.0).place, Place::DisposePermit);
-        self.departures.push(Departure {
+        self.disposes.push(Dispose {
             leaving,
             job,
             entry,
         });
     }
 
-    pub(super) fn retire(&mut self, checkout: HeldEntry) {
-        let job = self.model.retire(checkout.entry.0);
+    pub(super) fn evict(&mut self, checkout: HeldEntry) {
+        let job = self.model.evict(checkout.entry.0);
         let evicted = self.engine.begin_dispose(checkout, self.now());
-        self.depart(evicted, job);
+        self.begin_dispose(evicted, job);
     }
 
-    /// An entry was found at rest.
+    /// Records that an idle entry was taken.
     pub(super) fn found(&mut self, checkout: HeldEntry) {
         let id = checkout.entry.0;
         let entry = self.model.entry(id);
         assert_eq!(entry.place, Place::Idle(checkout.idle_since), "found {id}");
         assert_eq!(entry.slot, checkout.slot.index(), "the slot of {id}");
         self.model.take(id);
-        self.hands.push(checkout);
+        self.held.push(checkout);
     }
 
-    /// The waiter goes to sleep, with an alarm if it is one that looks of its own accord.
+    /// Puts a waiter to sleep, with an alarm if the waiter searches by itself later.
     pub(super) fn set_alarm(&mut self, at: usize) {
         let state = self.engine.lock();
         let waiter = &self.callers[at].waiter;
         let head = state.queue.is_head(waiter);
-        let report = state.queue.head_notified();
+        let notified = state.queue.head_notified();
         let due = self.engine.gate.load(std::sync::atomic::Ordering::Relaxed) & HEAD_DUE != 0;
         let since = waiter.since();
-        let turn = self.model.bound.filter(|_| report && !due);
-        let turn = turn.map(|bound| since + bound);
+        let due_at = self.model.bound.filter(|_| notified && !due);
+        let due_at = due_at.map(|bound| since + bound);
         let pause = state.backoff_until().filter(|_| self.model.is_paused());
         let pause = pause.filter(|_| self.model.inline && state.has_room());
         drop(state);
-        let alarm = turn.into_iter().chain(pause).min();
+        let alarm = due_at.into_iter().chain(pause).min();
         self.callers[at].alarm = alarm.filter(|_| head);
         self.ring_alarms();
     }
 
-    /// Wakes those whose alarm it is time for.
+    /// Wakes the callers whose alarm is due.
     pub(super) fn ring_alarms(&mut self) {
         let now = self.now();
         for caller in &mut self.callers {
@@ -305,16 +307,17 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // It failed: no slot of it may go to another engine, and no count be touched again.
+            // A failed test must give no slot to another engine and change no count again, so leak the
+            // engine and everything that refers to it.
             std::mem::forget(Arc::clone(&self.engine));
             std::mem::take(&mut self.permits)
                 .into_iter()
                 .for_each(std::mem::forget);
-            std::mem::take(&mut self.lost)
+            std::mem::take(&mut self.abandoned)
                 .into_iter()
                 .for_each(std::mem::forget);
             for caller in &mut self.callers {
-                std::mem::forget(caller.mail.take());
+                std::mem::forget(caller.outcome.take());
                 std::mem::forget(caller.waiter.take_outcome());
             }
         }

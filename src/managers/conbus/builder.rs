@@ -1,14 +1,14 @@
-//! The settings of a [`ConbusSocketManager`] and how they are given.
+//! The builder of a [`ConbusSocketManager`].
 
 use std::time::Duration;
 
 use super::{ConbusSocketManager, Unread};
 use crate::managers::socket::limit;
 
-/// Below the default `dispose_timeout` of 5 s, after which the pool would connect again anyway.
+/// Stays below the default `dispose_timeout` of 5 s, after which the pool would connect again anyway.
 const SINGLE_CLIENT_CLOSE_WAIT: Duration = Duration::from_secs(4);
 
-/// What the builder collects and every create reads.
+/// The settings that the builder collects and every create reads.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) addresses: Vec<String>,
@@ -23,12 +23,11 @@ pub(super) struct Settings {
     pub(super) unread: Unread,
 }
 
-/// Collects the settings of a [`ConbusSocketManager`]; made by
-/// [`ConbusSocketManager::builder`].
+/// Builds a [`ConbusSocketManager`]; created by [`ConbusSocketManager::builder`].
 ///
-/// No setter fails. A value that makes no sense (a zero timeout, a local address that is none) shows
-/// as a permanent [`ConbusError`](super::ConbusError) of the first create. `Duration::MAX` means no
-/// limit everywhere.
+/// Setters never fail. An invalid value (a zero timeout, or a text that is no local address) causes a
+/// permanent [`ConbusError`](super::ConbusError) in the first create. `Duration::MAX` means no limit in every
+/// setting.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct ConbusSocketManagerBuilder {
@@ -53,67 +52,66 @@ impl ConbusSocketManagerBuilder {
         }
     }
 
-    /// Adds another address, `host:port`, tried when those before it did not work.
+    /// Adds another address, `host:port`. It is tried after the addresses before it have failed.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.settings.addresses.push(address.into());
         self
     }
 
-    /// How long one create may spend on connecting, all addresses together. Default 10 s.
+    /// Sets how long one create may spend on connecting, over all addresses. Default 10 s.
     ///
-    /// An address gets what is left divided by the addresses still to try, so that one that does not
-    /// answer leaves time for the next. Resolving names takes from the same budget but cannot be
-    /// interrupted. Zero means that every create fails with
+    /// Each address gets the remaining time divided by the number of addresses still to try, so that an
+    /// unresponsive address leaves time for the next. Resolving names counts towards the timeout but cannot
+    /// be interrupted. With zero, every create fails with
     /// [`OutOfTime`](super::ConbusError::OutOfTime).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// How long one read of the user may wait. Default `None`: for ever. Not zero.
+    /// Sets how long one read of the user may wait. Default `None`, no limit. Not zero.
     ///
-    /// Set again at every check-in, so that a user who changes it does not change it for the next.
+    /// Every check-in restores the timeout, so a change by one user does not affect the next.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.read_timeout = limit(timeout);
         self
     }
 
-    /// How long one write of the user may wait. Default `None`: for ever. Not zero.
+    /// Sets how long one write of the user may wait. Default `None`, no limit. Not zero.
     ///
-    /// Set again at every check-in.
+    /// Every check-in restores the timeout.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.write_timeout = limit(timeout);
         self
     }
 
-    /// Sends small writes at once instead of collecting them (`TCP_NODELAY`). Default true.
+    /// Sets whether small writes are sent at once instead of being collected (`TCP_NODELAY`). Default true.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.settings.nodelay = nodelay;
         self
     }
 
-    /// Lets the system ask a silent peer for a sign of life after this long. Default `None`: never.
+    /// Sets the idle time after which the system probes a silent peer (TCP keepalive). Default `None`, never.
     /// Not zero; whole seconds, rounded up.
     ///
-    /// How often it asks again, and how many times, is the system's: on Linux 9 times, 75 s apart, so
-    /// a peer that vanished is noticed some eleven minutes later. With
-    /// [`user_timeout`](Self::user_timeout) (Linux) it asks again after that time, and the first
-    /// question without an answer ends the connection.
+    /// The system decides how often it repeats the probe: Linux sends 9 probes, 75 s apart, so a vanished
+    /// peer is noticed about eleven minutes later. With [`user_timeout`](Self::user_timeout) (Linux), probes
+    /// are repeated at that interval, and the first probe without an answer ends the connection.
     pub fn keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.settings.keepalive = limit(idle);
         self
     }
 
-    /// How long sent data may stay unacknowledged before the system gives the connection up (Linux
-    /// `TCP_USER_TIMEOUT`). Default `None`: the system's, some 15 minutes. Not zero; whole
-    /// milliseconds, rounded up. No effect on other systems.
+    /// Sets how long sent data may stay unacknowledged before the system gives up the connection (Linux
+    /// `TCP_USER_TIMEOUT`). Default `None`, the system's limit of about 15 minutes. Not zero; whole
+    /// milliseconds, rounded up. Has no effect on other systems.
     pub fn user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.user_timeout = limit(timeout);
         self
     }
 
-    /// The local address to connect from: an `IpAddr`, a `SocketAddr` or the text of one. Default:
-    /// the system chooses. Port 0, or none, means any port.
+    /// Sets the local address to connect from: an `IpAddr`, a `SocketAddr` or the text of one. By default the
+    /// system chooses. Port 0, or no port, means any port.
     ///
     /// Only peers of the same address family are tried.
     #[allow(
@@ -125,35 +123,34 @@ impl ConbusSocketManagerBuilder {
         self
     }
 
-    /// How long a dispose waits for the peer's end after it has sent its own. Default 250 ms.
+    /// Sets how long a dispose waits for the peer's end of stream after it has sent its own. Default 250 ms.
     ///
-    /// A device that takes one client at a time is busy until it has seen the end of the last one:
-    /// [`single_client`](Self::single_client) sets a longer wait. Zero closes without waiting. Should
+    /// A device that takes one client at a time is busy until it has seen the end of the last connection;
+    /// [`single_client`](Self::single_client) sets a longer wait for it. Zero closes without waiting. Should
     /// stay below the pool's `dispose_timeout`.
     pub fn close_wait(mut self, wait: Duration) -> Self {
         self.settings.close_wait = wait;
         self
     }
 
-    /// The preset for a device that takes one client at a time: sets [`close_wait`](Self::close_wait) to
-    /// 4 s, one second less than the pool's default `dispose_timeout`.
+    /// Sets [`close_wait`](Self::close_wait) to 4 s, for a device that takes one client at a time. This is
+    /// one second less than the pool's default `dispose_timeout`.
     ///
-    /// A device that is frozen for longer than `close_wait` would meet the next connection before it has
-    /// noticed the end of the last one, and may refuse it. The longer wait delays only a caller who needs
-    /// the slot of the connection that is closed, and ends as soon as the device has answered. Goes with
+    /// A device that is frozen for longer than `close_wait` would see the next connection before the end of
+    /// the last one, and may refuse it. The longer wait delays only callers that need the slot of the closing
+    /// connection, and ends as soon as the device has answered. Use it together with
     /// [`pool_config`](ConbusSocketManager::pool_config).
     pub fn single_client(self) -> Self {
         self.close_wait(SINGLE_CLIENT_CLOSE_WAIT)
     }
 
-    /// What happens to bytes that arrived between two checkouts. Default: up to 64 KiB are thrown
-    /// away.
+    /// Sets what happens to bytes that arrived between two checkouts. By default, up to 64 KiB are discarded.
     pub fn unread(mut self, unread: Unread) -> Self {
         self.settings.unread = unread;
         self
     }
 
-    /// The manager. Touches nothing: names resolve and sockets open in `create`.
+    /// Builds the manager. Performs no I/O: `create` resolves names and opens sockets.
     #[must_use]
     pub fn build(self) -> ConbusSocketManager {
         ConbusSocketManager::from_settings(self.settings)

@@ -1,4 +1,4 @@
-//! From addresses to one connected stream, within one budget.
+//! Connects to the first reachable address, within one timeout.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use crate::managers::{
     socket::set_limit,
 };
 
-/// Tries the addresses in order; the first that works wins.
+/// Tries the addresses in order and returns the first connection.
 ///
-/// A name is resolved when its turn has come, so that a dead resolver for the last one does not
-/// delay the first.
+/// A name is resolved just before it is tried, so that a dead resolver for the last name does not delay the
+/// first.
 pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
     let budget = Limit::of(settings.connect_timeout);
     let mut attempts = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
                 continue;
             }
         };
-        // Taken after resolving: a slow resolver shortens every later step alike.
+        // The share is computed after resolving, so that a slow resolver shortens all later steps alike.
         let share = budget.share(count - number);
         for (tried, peer) in peers.iter().enumerate() {
             let limit = share.share(peers.len() - tried).left();
@@ -57,7 +57,7 @@ pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
     })
 }
 
-/// The peers behind `address` that the local address, if one is set, can reach. Never empty.
+/// Returns the peers of `address` that the local address, if one is set, can reach. Never empty.
 fn resolve(settings: &Settings, address: &str) -> Result<Vec<SocketAddr>, ConbusError> {
     let failed = |source| ConbusError::Resolve {
         address: address.to_owned(),
@@ -96,7 +96,7 @@ fn parse_local(text: &str) -> io::Result<SocketAddr> {
         })
 }
 
-/// One attempt on a socket of its own: after a failed connect a socket is in no defined state.
+/// Makes one attempt on a new socket, because the state of a socket is undefined after a failed connect.
 fn connect(
     settings: &Settings,
     address: &str,
@@ -162,12 +162,13 @@ fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(
     )
 }
 
-/// Linux takes 1 to 32767 whole seconds.
+/// Rounds up to whole seconds. Linux accepts 1 to 32767.
 fn whole_seconds(value: Duration) -> Duration {
     Duration::from_secs(round_up(value, Duration::from_secs(1)).clamp(1, 32_767))
 }
 
-/// Linux looks at the user timeout only when it asks again, by default 75 s later.
+/// Sets the interval of repeated probes. Linux checks the user timeout only when it sends a probe, by default
+/// every 75 s.
 #[cfg(target_os = "linux")]
 fn ask_again(keepalive: TcpKeepalive, user_timeout: Option<Duration>) -> TcpKeepalive {
     match user_timeout {
@@ -197,15 +198,15 @@ fn set_user_timeout(_: &Socket, _: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// How many whole `unit`s cover `value`.
+/// Returns the number of whole `unit`s that cover `value`.
 fn round_up(value: Duration, unit: Duration) -> u64 {
     u64::try_from(value.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
 }
 
 fn bind(socket: &Socket, text: &str) -> io::Result<()> {
     let local = parse_local(text)?;
-    // A fixed port would else stay taken for a minute after each connection. On Windows the option
-    // means something else: two sockets on one port at the same time.
+    // Without the option, a fixed port stays in use for a minute after each connection. Windows gives the
+    // option another meaning: two sockets share a port.
     #[cfg(unix)]
     if local.port() != 0 {
         socket.set_reuse_address(true)?;
@@ -213,12 +214,12 @@ fn bind(socket: &Socket, text: &str) -> io::Result<()> {
     socket.bind(&local.into())
 }
 
-/// A connect to a free local port of the ephemeral range can meet itself: the system picks that very
-/// port as the source, and the socket talks to itself. Nobody listens there, so it is a refusal; and
-/// as long as such a socket lives, the real server cannot start.
+/// Treats a self-connection as refused. A connect to a free local port of the ephemeral range can reach its
+/// own socket, if the system picks that port as the source. No server listens on the port, and none can start
+/// there while such a socket lives.
 fn refuse_self_connect(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
     if socket.local_addr()?.as_socket() == Some(peer) {
-        // Without a linger of zero the port stays taken for a minute.
+        // A linger of zero frees the port at once; otherwise it stays in use for a minute.
         socket.set_linger(Some(Duration::ZERO))?;
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

@@ -1,4 +1,4 @@
-//! Why a connection could not be opened, or is no longer good.
+//! The errors of conbus connections.
 
 use std::{
     error::Error,
@@ -9,17 +9,16 @@ use std::{
 
 use crate::managers::socket::probe::ProbeError;
 
-/// What went wrong, in which step, with which address.
+/// A step failed for an address.
 ///
-/// The text of an error names the step; the system's own words are its
-/// [`source`](std::error::Error::source).
+/// The text of an error names the step. The system's message is in [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConbusError {
     /// The name does not resolve, or is not of the form `host:port`. Permanent.
     #[error("cannot resolve {address:?}")]
     Resolve {
-        /// As it was given to the builder.
+        /// The address as given to the builder.
         address: String,
         /// The resolver's answer.
         source: io::Error,
@@ -28,49 +27,49 @@ pub enum ConbusError {
     /// The system refused a socket. Permanent.
     #[error("cannot open a socket for {peer}")]
     Open {
-        /// Where it should have connected to.
+        /// The peer of the connection.
         peer: SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
     /// A socket option was refused. Permanent.
     #[error("cannot set {option} on the socket for {peer}")]
     Configure {
-        /// The builder's setting.
+        /// The name of the builder's setting.
         option: &'static str,
-        /// Where the socket should have connected to.
+        /// The peer of the connection.
         peer: SocketAddr,
-        /// The system's answer, or why the value makes no sense.
+        /// The system's error, or the reason why the value is invalid.
         source: io::Error,
     },
 
     /// The local address cannot be used. Permanent.
     #[error("cannot bind to {bind:?} to reach {address:?}")]
     Bind {
-        /// As it was given to the builder.
+        /// The local address as given to the builder.
         bind: String,
-        /// Where the socket should have connected to.
+        /// The address of the peer.
         address: String,
-        /// The system's answer, or what is wrong with the text.
+        /// The system's error, or the reason why the text is invalid.
         source: io::Error,
     },
 
-    /// The peer did not take the connection. Transient when it was refused, reset, aborted, timed out
-    /// or unreachable.
+    /// The peer did not accept the connection. Transient if the connection was refused, reset, aborted, timed
+    /// out, or the peer was unreachable.
     #[error("cannot connect to {peer} ({address:?}) after {after:.1?}")]
     Connect {
-        /// As it was given to the builder.
+        /// The address as given to the builder.
         address: String,
-        /// What it resolved to.
+        /// The resolved address.
         peer: SocketAddr,
         /// How long this attempt took.
         after: Duration,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// `connect_timeout` was over before this address could be tried. Transient.
+    /// `connect_timeout` elapsed before this address could be tried. Transient.
     #[error("the connect timeout of {budget:?} was over before {address:?} could be tried")]
     OutOfTime {
         /// The first address that was not tried.
@@ -79,59 +78,59 @@ pub enum ConbusError {
         budget: Duration,
     },
 
-    /// There were several addresses to try and none worked. Transient when one of the attempts is.
+    /// Several addresses were tried and none worked. Transient if one of the attempts is.
     ///
-    /// The text holds every attempt with its cause, so there is no `source`.
+    /// The text contains every attempt with its cause, so there is no `source`.
     #[error("none of the addresses could be used: {}", Attempts(attempts))]
     AllFailed {
-        /// In the order they were made; never empty.
+        /// The attempts in order; never empty.
         attempts: Vec<ConbusError>,
     },
 
     /// The peer closed the connection, or its sending half of it.
     #[error("{} was closed by the peer", Peer(peer))]
     Closed {
-        /// The peer, where the system still knows it.
+        /// The peer, if the system still knows it.
         peer: Option<SocketAddr>,
     },
 
     /// The connection was reset by the peer, or given up by the system (keepalive, user timeout).
     #[error("{} was reset", Peer(peer))]
     Reset {
-        /// The peer, where the system still knows it.
+        /// The peer, if the system still knows it.
         peer: Option<SocketAddr>,
     },
 
     /// More bytes were waiting than [`Unread`](super::Unread) allows.
     #[error("{} has {bytes} unread bytes, {limit} allowed", Peer(peer))]
     Unread {
-        /// The peer, where the system still knows it.
+        /// The peer, if the system still knows it.
         peer: Option<SocketAddr>,
-        /// How many were seen; there may be more.
+        /// The number of bytes seen; there may be more.
         bytes: usize,
-        /// How many are allowed.
+        /// The number of bytes allowed.
         limit: usize,
     },
 
-    /// The sending half was shut down on this side, so nobody can use the connection any more.
+    /// The sending half was shut down on this side, so the connection is unusable.
     #[error("{} was shut down for writing on this side", Peer(peer))]
     ShutDown {
-        /// The peer, where the system still knows it.
+        /// The peer, if the system still knows it.
         peer: Option<SocketAddr>,
     },
 
-    /// The system refused to answer about the connection.
+    /// The system could not report the state of the connection.
     #[error("cannot examine {}", Peer(peer))]
     Probe {
-        /// The peer, where the system still knows it.
+        /// The peer, if the system still knows it.
         peer: Option<SocketAddr>,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl ConbusError {
-    /// What the probe found about this stream.
+    /// Converts the result of a probe of this stream.
     pub(super) fn probed(stream: &TcpStream, error: ProbeError) -> Self {
         let peer = peer_of(stream);
         match error {
@@ -142,10 +141,10 @@ impl ConbusError {
         }
     }
 
-    /// Is it worth trying again in a moment?
+    /// Returns true if another attempt may succeed soon.
     ///
-    /// Yes for a peer that refused, reset, aborted, timed out, closed or was unreachable. No for a
-    /// name that does not resolve, a bad local address and anything else.
+    /// This holds for a peer that refused, reset, aborted, timed out, closed or was unreachable. A name that
+    /// does not resolve, an invalid local address and all other errors are permanent.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -160,20 +159,20 @@ impl ConbusError {
                     | io::ErrorKind::NetworkDown
             ),
             Self::AllFailed { attempts } => attempts.iter().any(Self::is_transient),
-            // A device that is busy with another client takes the connection and ends it at once,
-            // which shows at the first checkout of the new connection.
+            // A device that is busy with another client accepts the connection and closes it at once, which
+            // shows at the first checkout of the new connection.
             Self::OutOfTime { .. } | Self::Closed { .. } | Self::Reset { .. } => true,
             _ => false,
         }
     }
 }
 
-/// The peer for an error text; the system forgets it after a reset.
+/// Returns the peer for an error text. The system forgets the peer after a reset.
 pub(in crate::managers) fn peer_of(stream: &TcpStream) -> Option<SocketAddr> {
     stream.peer_addr().ok()
 }
 
-/// `the connection to 10.0.0.7:10001`, or without the address when nobody knows it any more.
+/// Displays as `the connection to 10.0.0.7:10001`, or without the address if it is unknown.
 struct Peer<'a>(&'a Option<SocketAddr>);
 
 impl fmt::Display for Peer<'_> {
@@ -185,7 +184,7 @@ impl fmt::Display for Peer<'_> {
     }
 }
 
-/// Every attempt with its cause, on one line.
+/// Displays every attempt with its cause, on one line.
 struct Attempts<'a>(&'a [ConbusError]);
 
 impl fmt::Display for Attempts<'_> {

@@ -1,4 +1,4 @@
-//! The manager itself: which hook does what.
+//! The implementation of `ConnectionManager` for conbus sockets.
 
 use std::{
     io::{self, Write},
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Pools TCP connections to one peer; see the [module](crate::managers::conbus) for what bounds what.
+/// Manages TCP connections to one peer. The [module](crate::managers::conbus) lists the limit of each step.
 ///
 /// # Example
 ///
@@ -39,14 +39,14 @@ pub struct ConbusSocketManager {
 }
 
 impl ConbusSocketManager {
-    /// A manager for `host:port` with the defaults of the builder. Never fails: the name resolves,
-    /// anew, at each create.
+    /// Creates a manager for `host:port` with the default settings. Never fails: each create resolves the
+    /// name.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         Self::builder(address).build()
     }
 
-    /// A builder whose first address is `address`, `host:port`.
+    /// Returns a builder whose first address is `address`, in the form `host:port`.
     pub fn builder(address: impl Into<String>) -> ConbusSocketManagerBuilder {
         ConbusSocketManagerBuilder::new(address.into())
     }
@@ -55,12 +55,12 @@ impl ConbusSocketManager {
         Self { settings }
     }
 
-    /// Pool settings for a bridge that takes one client: named `conbus`, one connection, kept ready,
-    /// idle and alive for at most six hours. The rest is the default.
+    /// Returns pool settings for a bridge that takes one client: the name `conbus`, and one connection that
+    /// is kept ready, with an idle timeout and a lifetime of six hours. All other settings are the defaults.
     ///
-    /// The manager has a preset that goes with it:
-    /// [`single_client`](ConbusSocketManagerBuilder::single_client) lets a dispose wait longer for a device
-    /// that is slow to notice the end of a connection.
+    /// Combine the settings with the manager's preset
+    /// [`single_client`](ConbusSocketManagerBuilder::single_client), with which a dispose waits longer for a
+    /// device that is slow to notice the end of a connection.
     #[must_use]
     pub fn pool_config() -> PoolConfig {
         let six_hours = Duration::from_secs(6 * 60 * 60);
@@ -108,13 +108,13 @@ impl ConnectionManager for ConbusSocketManager {
                 source,
             },
         )?;
-        // A write of nothing sends nothing, but fails when the sending half is shut down, which the
-        // probe cannot see.
+        // An empty write sends nothing, but fails if the sending half is shut down, which the probe cannot
+        // detect.
         match connection.write(&[]) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ConbusError::ShutDown {
                 peer: peer_of(connection),
             }),
-            // Every other end shows in the probe of the next checkout.
+            // The probe at the next checkout detects all other failures.
             _ => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! The parts that the managers of TCP and Unix sockets share: the probe, the unread bytes, the timeouts
-//! and the orderly close.
+//! The parts that the managers of TCP and Unix sockets share: the probe, the handling of unread bytes, the
+//! timeouts and the orderly close.
 
 pub(super) mod probe;
 
@@ -13,19 +13,19 @@ use socket2::SockRef;
 
 use super::timed::Timed;
 
-/// What happens to bytes that arrived while nobody held the connection.
+/// The handling of bytes that arrived while no user held the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unread {
-    /// They are thrown away, by the probe and at every checkout. The default, with 64 KiB.
+    /// The probe and every checkout discard the bytes. The default, with 64 KiB.
     Discard {
-        /// More waiting bytes than this mean that the connection is evicted instead. 0 behaves like
+        /// The maximum number of bytes to discard. A connection with more is evicted. 0 behaves like
         /// [`Reject`](Self::Reject).
         max_bytes: usize,
     },
-    /// They stay, and the next user of the connection reads them first.
+    /// The bytes stay, and the next user of the connection reads them first.
     Keep,
-    /// A connection with unread bytes is out of step, and is evicted.
+    /// A connection with unread bytes is out of step and is evicted.
     Reject,
 }
 
@@ -38,7 +38,7 @@ impl Default for Unread {
 }
 
 impl Unread {
-    /// How many unread bytes may be thrown away.
+    /// Returns the maximum number of unread bytes to discard.
     pub(super) fn max_discarded(self) -> usize {
         match self {
             Self::Discard { max_bytes } => max_bytes,
@@ -47,8 +47,8 @@ impl Unread {
     }
 }
 
-/// A stream over a socket, with the timeouts of the standard library: those of socket2 take zero for "no
-/// limit".
+/// A stream over a socket, with the timeouts of the standard library. The setters of socket2 take zero for
+/// "no limit".
 pub(super) trait Stream: Read + Write {
     fn socket(&self) -> SockRef<'_>;
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
@@ -77,7 +77,7 @@ stream!(TcpStream);
 #[cfg(unix)]
 stream!(std::os::unix::net::UnixStream);
 
-/// The limit that a setter was given: `Duration::MAX` is the other way to say "no limit".
+/// Converts the argument of a setter: `Duration::MAX` also means "no limit".
 pub(super) fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
     value.into().filter(|value| *value != Duration::MAX)
 }
@@ -86,7 +86,8 @@ pub(super) fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
 ///
 /// # Errors
 ///
-/// The time is zero, which the system would take for "no limit", or the system refuses it.
+/// Returns an error if the time is zero, which the system would take for "no limit", or if the system refuses
+/// it.
 pub(super) fn set_limit(
     value: Option<Duration>,
     set: impl FnOnce(Duration) -> io::Result<()>,
@@ -101,8 +102,7 @@ pub(super) fn set_limit(
     }
 }
 
-/// Restores the mode and the timeouts that a user may have changed, so that the next user does not get
-/// them.
+/// Restores the mode and the timeouts that a user may have changed.
 pub(super) fn restore_options(
     stream: &impl Stream,
     read_timeout: Option<Duration>,
@@ -113,15 +113,15 @@ pub(super) fn restore_options(
     stream.set_write_timeout(write_timeout)
 }
 
-/// Ends the sending half, waits at most `wait` for the end of the peer's, and closes the socket.
+/// Shuts down the sending half, waits at most `wait` for the peer's end of stream, and closes the socket.
 ///
-/// The bytes that the peer still sends are read and thrown away: to close over unread bytes would send a
-/// reset, and the peer could lose the bytes that it was sent last.
+/// Bytes that the peer still sends are read and discarded: closing with unread bytes would send a reset, and
+/// the peer could lose the bytes sent to it last.
 pub(super) fn close(mut stream: impl Stream, wait: Duration) {
     if wait.is_zero() {
         return;
     }
-    // An error means that there is no peer left to wait for; the drop closes the socket.
+    // An error means that there is no peer to wait for. Dropping the stream closes the socket.
     let _ = wait_for_end(&mut stream, wait);
 }
 

@@ -32,23 +32,23 @@ use super::{SqliteError, settings::Settings, write_queue::WriteQueue};
 /// ```
 pub struct SqliteConnection {
     connection: Connection,
-    mark: Mark,
+    identity: Identity,
     /// The databases that were attached when it was opened, `main` and `temp` included.
     databases: usize,
     pub(super) settings: Arc<Settings>,
-    pub(super) turns: Arc<WriteQueue>,
+    pub(super) write_queue: Arc<WriteQueue>,
 }
 
 /// By what a connection is known again. Rust lets a user put another into a `&mut Connection`.
-enum Mark {
+enum Identity {
     /// A file: the name under which SQLite has it, and which file that was.
     File { name: Option<String>, file: FileId },
     /// Memory has no name that SQLite would tell. A switch that means nothing there is the mark.
-    ThreadCache,
+    Memory,
 }
 
 /// As many as SQLite can have attached, and the two that are always there.
-const MOST_DATABASES: usize = 127;
+const MAX_DATABASES: usize = 127;
 
 const MEMORY_MARK: DbConfig = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
 
@@ -57,29 +57,29 @@ impl SqliteConnection {
     pub(super) fn new(
         connection: Connection,
         settings: &Arc<Settings>,
-        turns: &Arc<WriteQueue>,
+        write_queue: &Arc<WriteQueue>,
     ) -> Result<Self, SqliteError> {
         let path = Arc::clone(&settings.label);
-        let mark = if settings.place.is_memory() {
+        let identity = if settings.place.is_memory() {
             connection
                 .set_db_config(MEMORY_MARK, true)
                 .map_err(|source| SqliteError::Open { path, source })?;
-            Mark::ThreadCache
+            Identity::Memory
         } else {
-            Mark::File {
+            Identity::File {
                 name: connection.path().map(str::to_owned),
                 file: FileId::of(&path)?,
             }
         };
-        let databases = (0..=MOST_DATABASES)
+        let databases = (0..=MAX_DATABASES)
             .take_while(|index| connection.db_name(*index).is_ok())
             .count();
         Ok(Self {
             connection,
-            mark,
+            identity,
             databases,
             settings: Arc::clone(settings),
-            turns: Arc::clone(turns),
+            write_queue: Arc::clone(write_queue),
         })
     }
 
@@ -90,10 +90,10 @@ impl SqliteConnection {
     }
 
     /// Is it still the one that was opened? Asks SQLite only, no file.
-    pub(super) fn is_the_same(&self) -> bool {
-        match &self.mark {
-            Mark::File { name, .. } => self.connection.path() == name.as_deref(),
-            Mark::ThreadCache => {
+    pub(super) fn is_original(&self) -> bool {
+        match &self.identity {
+            Identity::File { name, .. } => self.connection.path() == name.as_deref(),
+            Identity::Memory => {
                 self.connection.path().is_none_or(str::is_empty)
                     && matches!(self.connection.db_config(MEMORY_MARK), Ok(true))
             }
@@ -102,7 +102,7 @@ impl SqliteConnection {
 
     /// Is its file still the one at that path?
     pub(super) fn examine_file(&self) -> Result<(), SqliteError> {
-        let Mark::File { file, .. } = &self.mark else {
+        let Identity::File { file, .. } = &self.identity else {
             return Ok(());
         };
         let path = Arc::clone(&self.settings.label);
@@ -114,7 +114,7 @@ impl SqliteConnection {
     }
 
     /// Are the attached databases those of the start?
-    pub(super) fn has_its_databases(&self) -> bool {
+    pub(super) fn has_original_databases(&self) -> bool {
         self.connection.db_name(self.databases).is_err()
             && self.connection.db_name(self.databases - 1).is_ok()
     }

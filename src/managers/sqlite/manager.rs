@@ -54,10 +54,10 @@ use crate::{ConnectionManager, managers::limit::Limit};
 #[must_use = "a manager does nothing without a pool"]
 pub struct SqliteManager {
     settings: Arc<Settings>,
-    turns: Arc<WriteQueue>,
+    write_queue: Arc<WriteQueue>,
     /// Connections close one after another: two that do so at once take each other for one that stays,
     /// and neither empties the write-ahead log into the file.
-    closing: Arc<WriteQueue>,
+    close_queue: Arc<WriteQueue>,
     /// For a database in memory: the connection that keeps it. Opened by the first create.
     keeper: Arc<Mutex<Option<Connection>>>,
 }
@@ -86,8 +86,8 @@ impl SqliteManager {
     fn at(place: Place) -> Self {
         Self {
             settings: Arc::new(Settings::new(place)),
-            turns: Arc::default(),
-            closing: Arc::default(),
+            write_queue: Arc::default(),
+            close_queue: Arc::default(),
             keeper: Arc::default(),
         }
     }
@@ -170,14 +170,14 @@ impl SqliteManager {
     }
 
     /// Is this a connection to this database? One of another pool can be added, or swapped in.
-    fn is_mine(&self, connection: &SqliteConnection) -> bool {
+    fn belongs_here(&self, connection: &SqliteConnection) -> bool {
         Arc::ptr_eq(&self.settings, &connection.settings)
             || self.settings.label == connection.settings.label
     }
 
     /// Opens the connection that keeps a database in memory, unless it is there.
-    fn keep(&self) -> Result<(), SqliteError> {
-        let Place::ThreadCache(name) = &self.settings.place else {
+    fn open_keeper(&self) -> Result<(), SqliteError> {
+        let Place::Memory(name) = &self.settings.place else {
             return Ok(());
         };
         let mut kept = self.keeper.lock();
@@ -193,13 +193,13 @@ impl ConnectionManager for SqliteManager {
     type Error = SqliteError;
 
     fn create(&self) -> Result<SqliteConnection, SqliteError> {
-        self.keep()?;
-        open(&self.settings, &self.turns)
+        self.open_keeper()?;
+        open(&self.settings, &self.write_queue)
     }
 
     fn check_aliveness(&self, connection: &mut SqliteConnection) -> Result<(), SqliteError> {
         let path = || Arc::clone(&self.settings.label);
-        if !self.is_mine(connection) || !connection.is_the_same() {
+        if !self.belongs_here(connection) || !connection.is_original() {
             return Err(SqliteError::Exchanged { path: path() });
         }
         connection.examine_file()?;
@@ -219,19 +219,19 @@ impl ConnectionManager for SqliteManager {
 
     fn dispose(&self, connection: SqliteConnection) {
         // One that hangs keeps the others waiting, but not for ever.
-        let patience = self.settings.busy_timeout;
-        let _turn = self.closing.take(patience, Limit::of(patience));
+        let busy_timeout = self.settings.busy_timeout;
+        let _turn = self.close_queue.take(busy_timeout, Limit::of(busy_timeout));
         // Fails only where a statement was forgotten, and then there is nothing more to be done.
         let _ = connection.into_inner().close();
     }
 
     fn has_broken(&self, connection: &mut SqliteConnection) -> bool {
         // A statement that still runs was forgotten: it holds a lock that nobody can give back.
-        connection.is_busy() || !self.is_mine(connection) || !connection.is_the_same()
+        connection.is_busy() || !self.belongs_here(connection) || !connection.is_original()
     }
 
     fn on_checkout(&self, connection: &mut SqliteConnection) -> Result<(), SqliteError> {
-        if self.is_mine(connection) {
+        if self.belongs_here(connection) {
             Ok(())
         } else {
             Err(SqliteError::Exchanged {
@@ -249,7 +249,7 @@ impl ConnectionManager for SqliteManager {
         if !connection.is_autocommit() {
             connection.execute_batch("ROLLBACK").map_err(failed)?;
         }
-        if !connection.has_its_databases() {
+        if !connection.has_original_databases() {
             return Err(SqliteError::Attached { path: path() });
         }
         connection.restore().map_err(failed)

@@ -16,7 +16,7 @@ use crate::managers::limit::Limit;
 /// All waiting for locks together takes at most the busy timeout, the init hook apart.
 pub(super) fn open(
     settings: &Arc<Settings>,
-    turns: &Arc<WriteQueue>,
+    write_queue: &Arc<WriteQueue>,
 ) -> Result<SqliteConnection, SqliteError> {
     let limit = Limit::of(settings.busy_timeout);
     let mut connection = raw(settings)?;
@@ -38,7 +38,7 @@ pub(super) fn open(
             });
         }
     }
-    SqliteConnection::new(connection, settings, turns)
+    SqliteConnection::new(connection, settings, write_queue)
 }
 
 /// The connection of the manager, that keeps a database in memory alive.
@@ -61,7 +61,7 @@ fn raw(settings: &Settings) -> Result<Connection, SqliteError> {
                 })
             })
         }
-        Place::ThreadCache(name) => keeper(name, settings),
+        Place::Memory(name) => keeper(name, settings),
         Place::Unusable(_, rule) => Err(SqliteError::Name {
             path: Arc::clone(&settings.label),
             rule,
@@ -115,7 +115,7 @@ struct Setup<'a> {
 impl Setup<'_> {
     /// The first look into the file: before it, SQLite does not know whether that is a database.
     fn read(&self) -> Result<(), SqliteError> {
-        self.patiently(|| read_schema(self.connection))
+        self.retry_while_locked(|| read_schema(self.connection))
             .map_err(|source| SqliteError::Read {
                 path: Arc::clone(&self.settings.label),
                 source,
@@ -167,7 +167,7 @@ impl Setup<'_> {
         };
         let sql = format!("PRAGMA main.journal_mode = {}", wanted.word());
         let actual = self
-            .patiently(|| {
+            .retry_while_locked(|| {
                 self.connection
                     .query_row(&sql, [], |row| row.get::<_, String>(0))
             })
@@ -183,7 +183,7 @@ impl Setup<'_> {
         let set = format!("PRAGMA {pragma} = {wanted}");
         let get = format!("PRAGMA {pragma}");
         let actual: i64 = self
-            .patiently(|| {
+            .retry_while_locked(|| {
                 self.connection.execute_batch(&set)?;
                 self.connection.query_row(&get, [], |row| row.get(0))
             })
@@ -209,7 +209,7 @@ impl Setup<'_> {
     }
 
     /// With what is left of the busy timeout. In memory SQLite does not wait by itself.
-    fn patiently<T>(
+    fn retry_while_locked<T>(
         &self,
         mut step: impl FnMut() -> ::rusqlite::Result<T>,
     ) -> ::rusqlite::Result<T> {

@@ -94,7 +94,7 @@ pub(super) enum Place {
     /// An absolute path: the current directory may change between two creates.
     File(PathBuf),
     /// The name of a database in memory.
-    ThreadCache(String),
+    Memory(String),
     /// What was given, and the rule that it breaks. Creates say so; constructors never fail.
     Unusable(PathBuf, &'static str),
 }
@@ -126,19 +126,19 @@ impl Place {
         if name.contains('\0') {
             return Self::Unusable(name.into(), "must be a name without a zero byte");
         }
-        Self::ThreadCache(name)
+        Self::Memory(name)
     }
 
     /// As errors name it: the path, or `:memory:` and the name.
     fn label(&self) -> PathBuf {
         match self {
             Self::File(path) | Self::Unusable(path, _) => path.clone(),
-            Self::ThreadCache(name) => format!(":memory:{name}").into(),
+            Self::Memory(name) => format!(":memory:{name}").into(),
         }
     }
 
     pub(super) fn is_memory(&self) -> bool {
-        matches!(self, Self::ThreadCache(_))
+        matches!(self, Self::Memory(_))
     }
 }
 
@@ -164,7 +164,7 @@ fn digit(value: u8) -> char {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Journal {
     /// Nothing.
-    Unsaid,
+    Unset,
     /// It stays as the database has it.
     Keep,
     Set(JournalMode),
@@ -193,7 +193,7 @@ impl Settings {
         Self {
             label: place.label().into(),
             place,
-            journal: Journal::Unsaid,
+            journal: Journal::Unset,
             synchronous: None,
             temp_store: None,
             cache_size: None,
@@ -211,8 +211,8 @@ impl Settings {
         match self.journal {
             Journal::Set(mode) => Some(mode),
             Journal::Keep => None,
-            Journal::Unsaid if self.read_only || self.place.is_memory() => None,
-            Journal::Unsaid => Some(JournalMode::Wal),
+            Journal::Unset if self.read_only || self.place.is_memory() => None,
+            Journal::Unset => Some(JournalMode::Wal),
         }
     }
 }

@@ -17,17 +17,17 @@ use crate::managers::limit::{Limit, now};
 /// moment is next, so that under load somebody is always unlucky until the busy timeout is over. Here
 /// the one who has waited longest is next.
 #[derive(Debug, Default)]
-pub(super) struct WriteQueue(Mutex<Line>);
+pub(super) struct WriteQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Line {
+struct State {
     /// Whose turn it is.
     current: Option<u64>,
     waiting: VecDeque<(u64, Thread)>,
     /// The last number that was given out.
     last: u64,
     /// When a turn ended last.
-    moved: Option<Instant>,
+    last_end: Option<Instant>,
 }
 
 /// One thread's turn; the next one begins when it is dropped.
@@ -36,28 +36,28 @@ pub(super) struct Turn<'a>(&'a WriteQueue);
 impl WriteQueue {
     /// Waits as long as the line moves: until one turn takes longer than `patience`, or to the limit.
     /// None then: SQLite itself has to say who holds the lock.
-    pub(super) fn take(&self, patience: Duration, limit: Limit) -> Option<Turn<'_>> {
-        let mut line = self.0.lock();
-        line.last += 1;
-        let number = line.last;
-        if line.current.is_none() {
-            line.current = Some(number);
+    pub(super) fn take(&self, stall_timeout: Duration, limit: Limit) -> Option<Turn<'_>> {
+        let mut state = self.0.lock();
+        state.last += 1;
+        let number = state.last;
+        if state.current.is_none() {
+            state.current = Some(number);
             return Some(Turn(self));
         }
-        line.waiting.push_back((number, thread::current()));
-        let came = now();
+        state.waiting.push_back((number, thread::current()));
+        let arrived = now();
         loop {
-            let moved = line.moved.map_or(came, |moved| moved.max(came));
-            let stood = now().saturating_duration_since(moved);
-            let left = patience.saturating_sub(stood).min(limit.left());
+            let last_end = state.last_end.map_or(arrived, |last_end| last_end.max(arrived));
+            let stalled = now().saturating_duration_since(last_end);
+            let left = stall_timeout.saturating_sub(stalled).min(limit.left());
             if left.is_zero() {
-                line.waiting.retain(|(waiting, _)| *waiting != number);
+                state.waiting.retain(|(waiting, _)| *waiting != number);
                 return None;
             }
-            drop(line);
+            drop(state);
             thread::park_timeout(left);
-            line = self.0.lock();
-            if line.current == Some(number) {
+            state = self.0.lock();
+            if state.current == Some(number) {
                 return Some(Turn(self));
             }
         }
@@ -66,11 +66,11 @@ impl WriteQueue {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut line = self.0.0.lock();
-        line.moved = Some(now());
-        let next = line.waiting.pop_front();
-        line.current = next.as_ref().map(|(number, _)| *number);
-        drop(line);
+        let mut state = self.0.0.lock();
+        state.last_end = Some(now());
+        let next = state.waiting.pop_front();
+        state.current = next.as_ref().map(|(number, _)| *number);
+        drop(state);
         if let Some((_, thread)) = next {
             thread.unpark();
         }
@@ -124,9 +124,9 @@ mod tests {
         let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
         let others: Vec<_> = (0..8)
             .map(|number| {
-                let (line, order) = (Arc::clone(&turns), Arc::clone(&order));
+                let (state, order) = (Arc::clone(&turns), Arc::clone(&order));
                 let other = thread::spawn(move || {
-                    let _turn = line.take(LONG, Limit::of(LONG)).expect("a turn");
+                    let _turn = state.take(LONG, Limit::of(LONG)).expect("a turn");
                     order.lock().push(number);
                 });
                 eventually(|| turns.0.lock().waiting.len() > number);
@@ -155,8 +155,8 @@ mod tests {
             drop(first);
             assert!(patient.join().expect("no panic"));
         });
-        let line = turns.0.lock();
-        assert!(line.current.is_none() && line.waiting.is_empty());
+        let state = turns.0.lock();
+        assert!(state.current.is_none() && state.waiting.is_empty());
     }
 
     #[test]
@@ -164,10 +164,10 @@ mod tests {
         let turns = WriteQueue::default();
         for round in 0..200_u64 {
             let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
-            let patience = Duration::from_micros(round * 5);
+            let stall_timeout = Duration::from_micros(round * 5);
             thread::scope(|scope| {
-                let other = scope.spawn(|| turns.take(patience, Limit::of(LONG)).is_some());
-                thread::sleep(patience);
+                let other = scope.spawn(|| turns.take(stall_timeout, Limit::of(LONG)).is_some());
+                thread::sleep(stall_timeout);
                 drop(first);
                 let _ = other.join().expect("no panic");
             });

@@ -1,11 +1,11 @@
-//! The settings of a [`UnixSocketManager`] and how they are given.
+//! The builder of a [`UnixSocketManager`].
 
 use std::{path::PathBuf, time::Duration};
 
 use super::UnixSocketManager;
 use crate::{Unread, managers::socket::limit};
 
-/// What the builder collects and every create reads.
+/// The settings that the builder collects and every create reads.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) path: PathBuf,
@@ -16,11 +16,11 @@ pub(super) struct Settings {
     pub(super) unread: Unread,
 }
 
-/// Collects the settings of a [`UnixSocketManager`]; made by [`UnixSocketManager::builder`].
+/// Builds a [`UnixSocketManager`]; created by [`UnixSocketManager::builder`].
 ///
-/// No setter fails. A value that makes no sense (a zero timeout, a path that is too long) shows as a
-/// permanent [`UnixSocketError`](super::UnixSocketError) of the first create. `Duration::MAX` means no
-/// limit everywhere.
+/// Setters never fail. An invalid value (a zero timeout, or a path that is too long) causes a permanent
+/// [`UnixSocketError`](super::UnixSocketError) in the first create. `Duration::MAX` means no limit in every
+/// setting.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct UnixSocketManagerBuilder {
@@ -41,31 +41,32 @@ impl UnixSocketManagerBuilder {
         }
     }
 
-    /// How long one create may wait for a place in the queue of the listener. Default 10 s.
+    /// Sets how long one create may wait for a place in the listener's queue. Default 10 s.
     ///
-    /// Zero means that every create fails with [`OutOfTime`](super::UnixSocketError::OutOfTime).
+    /// With zero, every create fails with [`OutOfTime`](super::UnixSocketError::OutOfTime).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// How long one read of the user may wait. Default `None`: for ever. Not zero.
+    /// Sets how long one read of the user may wait. Default `None`, no limit. Not zero.
     ///
-    /// Set again at every check-in, so that a user who changes it does not change it for the next.
+    /// Every check-in restores the timeout, so a change by one user does not affect the next.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.read_timeout = limit(timeout);
         self
     }
 
-    /// How long one write of the user may wait. Default `None`: for ever. Not zero.
+    /// Sets how long one write of the user may wait. Default `None`, no limit. Not zero.
     ///
-    /// Set again at every check-in.
+    /// Every check-in restores the timeout.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.write_timeout = limit(timeout);
         self
     }
 
-    /// How long a dispose waits for the server's end after it has sent its own. Default 250 ms.
+    /// Sets how long a dispose waits for the server's end of stream after it has sent its own. Default 250
+    /// ms.
     ///
     /// Zero closes without waiting. Should stay below the pool's `dispose_timeout`.
     pub fn close_wait(mut self, wait: Duration) -> Self {
@@ -73,14 +74,13 @@ impl UnixSocketManagerBuilder {
         self
     }
 
-    /// What happens to bytes that arrived between two checkouts. Default: up to 64 KiB are thrown
-    /// away.
+    /// Sets what happens to bytes that arrived between two checkouts. By default, up to 64 KiB are discarded.
     pub fn unread(mut self, unread: Unread) -> Self {
         self.settings.unread = unread;
         self
     }
 
-    /// The manager. Touches nothing: sockets open in `create`.
+    /// Builds the manager. Performs no I/O: `create` opens sockets.
     #[must_use]
     pub fn build(self) -> UnixSocketManager {
         UnixSocketManager::from_settings(self.settings)

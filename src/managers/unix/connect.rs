@@ -1,4 +1,4 @@
-//! From a path to a connected stream, within one budget.
+//! Connects to a path, within one timeout.
 
 use std::{
     io,
@@ -16,8 +16,9 @@ use crate::managers::{
     socket::set_limit,
 };
 
-/// The pauses between two tries while the queue of the listener is full: short, because servers accept
-/// within microseconds, then longer, because one that does not may not come back soon.
+/// The pauses between two attempts while the listener's queue is full. The first is short, because servers
+/// accept within microseconds. Later pauses are longer, because a server that does not accept quickly may
+/// take a while.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
@@ -80,9 +81,9 @@ fn configure(socket: &Socket, settings: &Settings) -> Result<(), UnixSocketError
     set("write_timeout", write)
 }
 
-/// Connects without blocking and tries again while the queue of the listener is full: a blocking connect
-/// waits for a place without a limit. `Socket::connect_timeout` polls a socket that is not connected, and
-/// reports an error that is none.
+/// Connects without blocking, and tries again while the listener's queue is full: a blocking connect waits
+/// for a place without a limit. `Socket::connect_timeout` does not work here, because it polls a socket that
+/// is not connected and reports a spurious error.
 fn connect(socket: &Socket, address: &SockAddr, budget: Limit) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut pause = FIRST_PAUSE;

@@ -1,4 +1,4 @@
-//! Why a connection over a Unix socket could not be opened, or is no longer good.
+//! The errors of Unix socket connections.
 
 use std::{
     fmt, io,
@@ -9,57 +9,55 @@ use std::{
 
 use crate::managers::socket::probe::ProbeError;
 
-/// What went wrong, in which step, with which path.
+/// A step failed for a path.
 ///
-/// The text of an error names the step; the system's own words are its
-/// [`source`](std::error::Error::source).
+/// The text of an error names the step. The system's message is in [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnixSocketError {
-    /// The path cannot be the path of a socket: it is empty, too long or has a NUL byte in it.
-    /// Permanent.
+    /// The path cannot be the path of a socket: it is empty, too long or contains a NUL byte. Permanent.
     #[error("{} cannot be the path of a socket", Name(path))]
     Path {
-        /// As it was given to the builder.
+        /// The path as given to the builder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: io::Error,
     },
 
     /// The system refused a socket. Permanent.
     #[error("cannot open a socket for {}", Name(path))]
     Open {
-        /// Where it should have connected to.
+        /// The path of the socket.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
     /// A socket option was refused. Permanent.
     #[error("cannot set {option} on the socket for {}", Name(path))]
     Configure {
-        /// The builder's setting.
+        /// The name of the builder's setting.
         option: &'static str,
-        /// Where the socket should have connected to.
+        /// The path of the socket.
         path: PathBuf,
-        /// The system's answer, or why the value makes no sense.
+        /// The system's error, or the reason why the value is invalid.
         source: io::Error,
     },
 
-    /// The server did not take the connection. Transient when the path does not exist (the server may be
-    /// restarting), or when the connection was refused, reset, aborted or found the queue of the listener
-    /// full (`TimedOut`).
+    /// The server did not accept the connection. Transient if the path does not exist (the server may be
+    /// restarting), if the connection was refused, reset or aborted, or if the listener's queue was full
+    /// (`TimedOut`).
     #[error("cannot connect to {} after {after:.1?}", Name(path))]
     Connect {
-        /// As it was given to the builder.
+        /// The path as given to the builder.
         path: PathBuf,
         /// How long the attempt took.
         after: Duration,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// `connect_timeout` was over before the path could be tried. Transient.
+    /// `connect_timeout` elapsed before the path could be tried. Transient.
     #[error(
         "the connect timeout of {budget:?} was over before {} could be tried",
         Name(path)
@@ -74,14 +72,14 @@ pub enum UnixSocketError {
     /// The server closed the connection, or its sending half of it.
     #[error("the connection to {} was closed by the peer", Name(path))]
     Closed {
-        /// Where the connection goes.
+        /// The path of the socket.
         path: PathBuf,
     },
 
-    /// The server closed the connection and had not read all that it was sent.
+    /// The server closed the connection without reading all bytes sent to it.
     #[error("the connection to {} was reset", Name(path))]
     Reset {
-        /// Where the connection goes.
+        /// The path of the socket.
         path: PathBuf,
     },
 
@@ -91,34 +89,34 @@ pub enum UnixSocketError {
         Name(path)
     )]
     Unread {
-        /// Where the connection goes.
+        /// The path of the socket.
         path: PathBuf,
-        /// How many were seen; there may be more.
+        /// The number of bytes seen; there may be more.
         bytes: usize,
-        /// How many are allowed.
+        /// The number of bytes allowed.
         limit: usize,
     },
 
-    /// The sending half was shut down, on this side or by a server that does not read any more, so
-    /// nobody can use the connection.
+    /// The sending half was shut down, on this side or by a server that no longer reads, so the connection is
+    /// unusable.
     #[error("the connection to {} was shut down for writing", Name(path))]
     ShutDown {
-        /// Where the connection goes.
+        /// The path of the socket.
         path: PathBuf,
     },
 
-    /// The system refused to answer about the connection.
+    /// The system could not report the state of the connection.
     #[error("cannot examine the connection to {}", Name(path))]
     Probe {
-        /// Where the connection goes.
+        /// The path of the socket.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl UnixSocketError {
-    /// What the probe found about a connection to this path.
+    /// Converts the result of a probe of a connection to this path.
     pub(super) fn probed(path: &Path, error: ProbeError) -> Self {
         let path = path.to_owned();
         match error {
@@ -129,10 +127,10 @@ impl UnixSocketError {
         }
     }
 
-    /// Is it worth trying again in a moment?
+    /// Returns true if another attempt may succeed soon.
     ///
-    /// Yes for a server that refused, reset, aborted or closed, whose queue is full, or whose socket file
-    /// is not there. No for missing permission, a path that cannot be one and anything else.
+    /// This holds for a server that refused, reset, aborted or closed, whose queue is full, or whose socket
+    /// file does not exist. Missing permission, an invalid path and all other errors are permanent.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -150,7 +148,7 @@ impl UnixSocketError {
     }
 }
 
-/// A path in quotes; an abstract name as `"@name"`, as the tools of Linux show it.
+/// Displays a path in quotes, and an abstract name as `"@name"`, as the tools of Linux show it.
 struct Name<'a>(&'a Path);
 
 #[allow(

@@ -1,4 +1,4 @@
-//! The manager itself: which hook does what.
+//! The implementation of `ConnectionManager` for Unix sockets.
 
 use std::{io, os::unix::net::UnixStream, path::PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Pools connections to one Unix socket; see the [module](crate::managers::unix) for what bounds what.
+/// Manages connections to one Unix socket. The [module](crate::managers::unix) lists the limit of each step.
 ///
 /// # Example
 ///
@@ -48,14 +48,14 @@ pub struct UnixSocketManager {
 }
 
 impl UnixSocketManager {
-    /// A manager for the socket at `path` with the defaults of the builder. Never fails: the path is
-    /// looked up, anew, at each create.
+    /// Creates a manager for the socket at `path` with the default settings. Never fails: each create looks
+    /// up the path.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::builder(path).build()
     }
 
-    /// A builder for the socket at `path`. On Linux a path that begins with a NUL byte is an abstract
+    /// Returns a builder for the socket at `path`. On Linux a path that begins with a NUL byte is an abstract
     /// name.
     pub fn builder(path: impl Into<PathBuf>) -> UnixSocketManagerBuilder {
         UnixSocketManagerBuilder::new(path.into())
@@ -99,8 +99,9 @@ impl ConnectionManager for UnixSocketManager {
                 source,
             },
         )?;
-        // A write of nothing sends nothing, but fails when the sending half is shut down, which the
-        // probe cannot see. It fails, too, when the server has closed, which the probe can name.
+        // An empty write sends nothing, but fails if the sending half is shut down, which the probe cannot
+        // detect. The write also fails if the server has closed; the probe then returns the more precise
+        // error.
         match write_nothing(&connection.socket()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.probe(connection)?;
@@ -108,7 +109,7 @@ impl ConnectionManager for UnixSocketManager {
                     path: settings.path.clone(),
                 })
             }
-            // Every other end shows in the probe of the next checkout.
+            // The probe at the next checkout detects all other failures.
             _ => Ok(()),
         }
     }

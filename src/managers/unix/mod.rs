@@ -1,52 +1,50 @@
 //! A manager for connections over Unix sockets.
 //!
-//! [`UnixSocketManager`] opens a [`UnixStream`](std::os::unix::net::UnixStream) to a server on the same
-//! machine, proves without waiting that the connection still stands, throws away the bytes that came
-//! between two checkouts, and closes it so that the server has seen the end before the next connect. It
-//! exists on Unix only and needs no feature.
+//! [`UnixSocketManager`] opens a [`UnixStream`](std::os::unix::net::UnixStream) to a server on the same machine, checks without waiting that the connection is still open, discards bytes that arrived between two checkouts, and closes the connection so that the server has seen the end before the next connect. The manager exists on Unix only and needs no feature.
 //!
-//! # What bounds what
+//! # Limits
 //!
-//! | step | bounded by | when that is over |
+//! | step | limit | when the limit is reached |
 //! |---|---|---|
-//! | connecting, while the queue of the listener is full (Linux) | `connect_timeout` | `create` fails, transient |
+//! | connecting, while the listener's queue is full (Linux) | `connect_timeout` | `create` fails, transient |
 //! | one read or write of the user | `read_timeout`, `write_timeout` | the user gets the I/O error and should [`discard`](crate::PooledConnection::discard) |
-//! | the probe and the drain | nothing: they never wait | – |
+//! | the probe and the drain | none: they never wait | – |
 //! | closing | `close_wait`, and above it the pool's `dispose_timeout` | the socket is closed without the server's answer |
 //!
-//! A connect succeeds as soon as the queue of the listener has room, before the server accepts the
-//! connection. Linux would let a connect to a full queue wait without a limit; the manager tries again
-//! every few milliseconds instead, until `connect_timeout`. Other systems refuse such a connect at once,
-//! which is a transient error, too.
+//! A connect succeeds as soon as the listener's queue has room, before the server accepts the connection. On
+//! Linux a connect to a full queue would wait without a limit, so the manager tries again every few
+//! milliseconds until `connect_timeout`. Other systems refuse such a connect at once, which is a transient
+//! error too.
 //!
-//! # What the probe says
+//! # Probe results
 //!
 //! | the server … | probe | checkout |
 //! |---|---|---|
 //! | is idle | good | handed out |
 //! | closed, or closed its write side only | [`Closed`](UnixSocketError::Closed) | evicted, the next one is tried |
-//! | closed without having read all that it was sent (Linux) | [`Reset`](UnixSocketError::Reset) | evicted |
-//! | sent bytes nobody read | as [`Unread`](crate::Unread) says | drained, kept or evicted |
+//! | closed without reading all bytes sent to it (Linux) | [`Reset`](UnixSocketError::Reset) | evicted |
+//! | sent bytes that were not read | depends on [`Unread`](crate::Unread) | drained, kept or evicted |
 //! | sent bytes and then closed | [`Closed`](UnixSocketError::Closed) | evicted |
 //!
-//! The answer is the same when the question is asked again. Outside of Linux the end behind unread bytes
-//! is found by draining, so there [`Unread::Keep`](crate::Unread::Keep) does not see it until the bytes
-//! have been read.
+//! Repeated probes return the same result. Outside of Linux the end behind unread bytes is detected by
+//! draining, so with [`Unread::Keep`](crate::Unread::Keep) the end is noticed only when the bytes have been
+//! read.
 //!
-//! A reply that comes after its reader gave up is read by the next user:
-//! [`conbus`](crate::managers::conbus#stale-replies) explains the rule that prevents it.
+//! The next user would read a reply that arrives after its reader gave up:
+//! [`conbus`](crate::managers::conbus#stale-replies) explains the rule that prevents this.
 //!
 //! # Paths
 //!
-//! A path is used as it is given; a relative one is looked up in the working directory at each create.
-//! The system allows some 100 bytes (Linux 107, macOS 103). On Linux a path that begins with a NUL byte, as
-//! in `"\0orders"`, is a name of the abstract namespace, which has no file; errors show it as
-//! `"@orders"`. (`"@orders"` itself is a file of that name.)
+//! A path is used as given; a relative path is looked up in the working directory at each create. The system
+//! allows about 100 bytes (Linux 107, macOS 103). On Linux a path that begins with a NUL byte, as in
+//! `"\0orders"`, is a name of the abstract namespace, which has no file. Errors show it as `"@orders"`.
+//! (`"@orders"` itself is a file of that name.)
 //!
-//! # Errors worth another try
+//! # Transient errors
 //!
-//! A server that restarts removes its socket file and makes it anew, so a path that does not exist is a
-//! transient error, as a refused connect is. The price: a path with a typing error is tried until the
+//! A server that restarts removes its socket file and creates it again, so a missing path is a transient
+//! error, as a refused connect is. In return, a path with a typing error is tried until the deadline of the
+//! caller, whose error then carries the cause. Missing permission and a path that is too long are permanent.
 //! deadline of the caller, whose error then carries the cause. Missing permission and a path that is too
 //! long are permanent.
 

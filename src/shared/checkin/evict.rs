@@ -1,4 +1,4 @@
-//! How connections go: counted first, then disposed exactly once, off every caller's path.
+//! Eviction: a connection is counted first and then disposed exactly once, off the paths of callers.
 
 use crate::shared::pooled::{PooledConnection, span};
 use crate::shared::{Entry, PoolCheckout, Shared};
@@ -12,7 +12,7 @@ pub(in crate::shared) type PoolEvicted<M> = Evicted<Entry<M>, crate::shared::Err
 type PoolDisposePermit<M> = DisposePermit<Entry<M>, crate::shared::Err<M>>;
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Ends a connection that is out of its slot.
+    /// Evicts a connection that is out of its slot.
     #[cold]
     pub(in crate::shared) fn evict(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
         self.count_reason(reason);
@@ -23,13 +23,13 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.evictions[reason.index()].fetch_add(1, Relaxed);
     }
 
-    /// Like [`evict`](Self::evict), for one that is counted already.
+    /// Evicts a connection whose eviction is counted already.
     pub(in crate::shared) fn evict_counted(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
         self.dispose_later(self.engine.begin_dispose(checkout, real_now()), reason);
     }
 
-    /// Ends a connection that the engine would not take back. Whoever counted on it looks for something
-    /// else.
+    /// Evicts a connection that the engine rejected, and settles, because a waiter may have relied on the
+    /// connection.
     #[cold]
     pub(in crate::shared) fn evict_rejected(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: RejectReason) {
         let reason = match reason {
@@ -43,23 +43,24 @@ impl<M: ConnectionManager> Shared<M> {
         self.settle();
     }
 
+    /// Reports the eviction and submits the dispose to the executor.
     fn dispose_later(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: EvictReason) {
         let Evicted {
             entry: pooled,
             uses,
-            leaving,
+            leaving: permit,
         } = evicted;
         self.emit_evicted(&pooled, uses, reason, self.ticker.tick());
         self.connection_closed();
         self.fail_all_in_outage();
         let shared = Arc::clone(self);
-        (self.executor).submit(false, move || shared.dispose(pooled, leaving));
+        (self.executor).submit(false, move || shared.dispose(pooled, permit));
         if self.min_idle.load(Relaxed) > 0 {
             self.wake_collector();
         }
     }
 
-    /// Counts and reports an eviction of a connection that has no slot any more.
+    /// Counts and reports the eviction of a connection that has no slot.
     pub(in crate::shared) fn count_eviction(
         &self,
         pooled: &PooledConnection<M>,
@@ -81,30 +82,31 @@ impl<M: ConnectionManager> Shared<M> {
         });
     }
 
-    fn dispose(self: &Arc<Self>, pooled: Box<PooledConnection<M>>, leaving: PoolDisposePermit<M>) {
+    fn dispose(self: &Arc<Self>, pooled: Box<PooledConnection<M>>, permit: PoolDisposePermit<M>) {
         let now = real_now();
         let deadline = self.hook_deadline(now, self.config.dispose_timeout);
-        leaving.start(now, deadline);
+        permit.start(now, deadline);
         self.wake_by(deadline);
         self.run_dispose(pooled);
-        let actions = leaving.finish(real_now());
+        let actions = permit.finish(real_now());
         self.run(actions);
         self.hook_ended();
-        // A slot is free that min_idle may want, or there is one abandoned hook less, and another may
-        // be given up on now.
+        // The free slot may serve min_idle. If this hook was overdue there is one abandoned hook less, so the
+        // collector may abandon another one.
         let overdue = deadline.is_some_and(|due| due < real_now());
         if overdue || self.min_idle.load(Relaxed) > 0 || self.is_empty_key() {
             self.wake_collector();
         }
     }
 
-    /// The hook itself. A panic in it ends the connection all the same.
+    /// Calls `dispose`. A panic in the hook ends the connection all the same.
     pub(in crate::shared) fn run_dispose(&self, pooled: Box<PooledConnection<M>>) {
         let PooledConnection { connection, .. } = *pooled;
-        let _reported = self.call("dispose", |manager| manager.dispose(connection));
+        // `call` has reported a panic already.
+        let _ = self.call("dispose", |manager| manager.dispose(connection));
     }
 
-    /// Has the collector look at once, if there is one.
+    /// Makes the collector run now, if there is one.
     pub(in crate::shared) fn wake_collector(&self) {
         self.executor.wake();
     }

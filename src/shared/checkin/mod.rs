@@ -1,4 +1,4 @@
-//! The way of a connection back: the guard's drop, discard and detach.
+//! Check-in: the guard's drop, discard and detach.
 
 pub(in crate::shared) mod evict;
 
@@ -8,17 +8,19 @@ use crate::clock::{coarse_now, real_now};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 
-/// A check-in: the hooks, then back into the slot with one swap, unless somebody watches it.
+/// Checks a connection in: calls the hooks and stores the connection in its slot with one swap, unless the slot
+/// is marked.
 #[inline]
 pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
-    // Read first: what is loaded before the call would have to be saved across it.
+    // Read the clock first: values loaded before the call would have to be saved across the call.
     let now = coarse_now();
     let Some(mut held) = guarded.take() else {
         return;
     };
     let pooled = &mut *held.pooled;
     let panicked = std::thread::panicking();
-    // At the tick of its checkout it had not expired, and a hold too short for the clock is not noted.
+    // At the tick of its checkout the connection had not expired, and a hold time too short for the clock is not
+    // recorded.
     if panicked || pooled.flags != 0 || !held.slot.is_in_use_since(now) {
         return check_in_slow(held, panicked);
     }
@@ -30,7 +32,8 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     }
 }
 
-/// Into the slot with one swap; Err if somebody waits for what comes back, or watches the slot.
+/// Stores the connection in its slot with one swap. Err if the connection must be handed off or the slot is
+/// marked.
 #[inline]
 fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
     let Held { slot, pooled } = held;
@@ -48,7 +51,7 @@ fn must_hand_off<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
     !engine.may_skip_handoff(real_now)
 }
 
-/// Asks the hooks whether this connection may go back.
+/// Calls the check-in hooks. Returns the reason to evict the connection, if there is one.
 #[inline]
 fn check_in_hooks<M: ConnectionManager>(
     shared: &Shared<M>,
@@ -59,7 +62,7 @@ fn check_in_hooks<M: ConnectionManager>(
         Ok(true) => return Some(EvictReason::Broken),
         Err(_) => return Some(EvictReason::Panicked),
     }
-    // The error is dropped inside: its Drop is user code too.
+    // Drop the error inside of `call`: its Drop is user code too.
     match shared.call("on_checkin", |manager| {
         let result = manager.on_checkin(connection);
         let logged = result.map_err(|error| shared.log_failed_hook("on_checkin", &error));
@@ -76,19 +79,19 @@ fn check_in_hooks<M: ConnectionManager>(
 fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     let pooled = &mut *held.pooled;
     let now = pooled.shared.ticker.tick();
-    // A connection that a panic drops is not asked: nobody knows what state it is in.
+    // A panic that drops a guard leaves its connection in an unknown state, so no hook is called.
     let reason = if panicked && !pooled.is(Flag::Panicking) {
         Some(EvictReason::Panicked)
     } else {
         check_in_hooks(&pooled.shared, &mut pooled.connection)
     };
-    let spent = pooled.is(Flag::LastUse).then_some(EvictReason::MaxUses);
+    let used_up = pooled.is(Flag::LastUse).then_some(EvictReason::MaxUses);
     let expired = (now >= pooled.expires).then_some(EvictReason::MaxLifetime);
-    if let Some(reason) = reason.or(spent).or(expired) {
+    if let Some(reason) = reason.or(used_up).or(expired) {
         return evict(held, reason, now);
     }
     pooled.flags &= Flag::LASTING;
-    // Only where it must outlive the connection's return: two threads must not meet at its count.
+    // Clone the Arc only where it must outlive the return: its count would be contended between threads.
     let inline = pooled.shared.executor.is_inline();
     let sweeping = inline.then(|| Arc::clone(&pooled.shared));
     held.pooled.shared.record_check_in(&held, now);
@@ -112,7 +115,7 @@ fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
     shared.evict(held.into_checkout(), reason);
 }
 
-/// Somebody watches the slot: a waiter, or one who closed, cleared or shrank the pool.
+/// Returns a connection whose slot was marked: by a waiter, or because the pool was closed, cleared or shrunk.
 #[cold]
 #[inline(never)]
 fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
@@ -122,7 +125,7 @@ fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Brings a connection back through the lock, idle since this tick.
+    /// Returns a connection through the lock, idle since this tick.
     pub(in crate::shared) fn return_through_lock(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,
@@ -135,18 +138,18 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Brings back a connection that was only looked at: it has been idle as long as before.
+    /// Returns a connection that was taken but not used. Its idle time goes on.
     pub(in crate::shared) fn put_back(self: &Arc<Self>, checkout: PoolCheckout<M>) {
         let idle_since = checkout.idle_since;
         self.return_through_lock(checkout, idle_since);
     }
 
-    /// The end of a checkout, whatever becomes of the connection.
+    /// Records the end of a checkout, whether the connection is kept or not.
     fn record_check_in(&self, held: &Held<M>, now: u64) {
         self.record_use_end(now);
         let span = span(held.slot.in_use_since(), now);
         if !span.is_zero() {
-            // Holds shorter than the clock can tell are counted by the slots.
+            // The slots count the hold times that are too short for the clock.
             self.meter.held.record(span);
         }
         let reported = self.leaks.as_ref();
@@ -162,13 +165,13 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// This one is bad: it is evicted without asking its hooks.
+    /// Evicts a connection that its caller reports as unusable. No check-in hook is called.
     pub(crate) fn discard(self: &Arc<Self>, held: Held<M>) {
         self.record_check_in(&held, self.ticker.tick());
         self.evict(held.into_checkout(), EvictReason::Discarded);
     }
 
-    /// This one is the caller's now: its slot is free, dispose is not called.
+    /// Gives a connection to the caller for good. Its slot becomes free, and `dispose` is not called.
     pub(crate) fn detach(self: &Arc<Self>, held: Held<M>) -> M::Connection {
         self.record_check_in(&held, self.ticker.tick());
         let (pooled, actions) = self.engine.detach(held.into_checkout(), real_now());

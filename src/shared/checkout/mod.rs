@@ -1,4 +1,4 @@
-//! The way of a connection to a caller.
+//! Checkout: the fast path, the instrumented path, and the entry to the slow path.
 
 pub(in crate::shared) mod outcome;
 pub(in crate::shared) mod slow;
@@ -20,22 +20,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
-/// How long a caller is ready to wait.
+/// How long a caller waits for a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GetTimeout {
     For(Duration),
     Until(Instant),
-    /// It has waited since then, elsewhere.
+    /// The start of a wait that began elsewhere, and its deadline.
     Since(Instant, Option<Instant>),
 }
 
 impl GetTimeout {
-    /// Since when its caller waits, and until when; `now` is when it came, unless it came before.
+    /// Returns the start and the deadline of the wait. `now` is the start, unless the wait began elsewhere.
     pub(crate) fn from(self, now: Instant) -> (Instant, Option<Instant>) {
         match self {
-            Self::For(budget) => {
-                let deadline = now.checked_add(budget);
-                (now, deadline.filter(|_| !is_unlimited(budget)))
+            Self::For(timeout) => {
+                let deadline = now.checked_add(timeout);
+                (now, deadline.filter(|_| !is_unlimited(timeout)))
             }
             Self::Until(deadline) => (now, Some(deadline)),
             Self::Since(since, deadline) => (since, deadline),
@@ -45,15 +45,15 @@ impl GetTimeout {
 
 pub(in crate::shared) type GetResult<M> = Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
 
-/// One caller's errand.
+/// The request of one caller for a connection.
 pub(in crate::shared) struct Request {
     pub(in crate::shared) since: Instant,
     pub(in crate::shared) deadline: Option<Instant>,
-    /// Waits for nothing at all.
+    /// True if the caller waits for nothing at all, not even for a check.
     pub(in crate::shared) non_blocking: bool,
-    /// It is a `try_get`, which is not counted among the gets.
+    /// True for `try_get`, which is not counted among the gets.
     is_try_get: bool,
-    /// It has joined the queue.
+    /// True once the caller has joined the wait queue.
     pub(in crate::shared) has_waited: Cell<bool>,
     at: &'static Location<'static>,
 }
@@ -64,17 +64,20 @@ impl Request {
     }
 }
 
-/// What a warm search has taken.
+/// The result of a search on the fast path.
 pub(crate) enum Found<M: ConnectionManager> {
     Nothing,
     Fresh(PoolCheckout<M>),
-    /// It needs a second look, or a check.
+    /// The connection must be validated before the checkout.
     Stale(PoolCheckout<M>),
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// The whole of a warm checkout, by `try_get` or by one of the others: the slot this thread used last,
-    /// one swap, no lock. Err with what it took and could not vouch for, if anything.
+    /// Performs a checkout on the fast path: takes the connection in the slot that this thread used last,
+    /// with one swap and no lock.
+    ///
+    /// `TRIES` is true for `try_get`. Err carries the connection that was taken but must be validated, if
+    /// there is one.
     #[allow(
         clippy::inline_always,
         reason = "three words returned through memory cost 8 of 28 ns: the caller copies two of them at once, \
@@ -84,26 +87,28 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn get_fast<const TRIES: bool>(
         self: &Arc<Self>,
         engine: &PoolEngine<M>,
-        near: PoolSlotCache<M>,
+        slot_cache: PoolSlotCache<M>,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         if !engine.fast_path_open() || is_traced() {
             return Err(None);
         }
         let now = self.ticker.tick();
-        let hinted = near
+        let last_used = slot_cache
             .last_used_slot()
             .or_else(|| engine.table.last_used_slot());
-        let checkout = self.take_fast(hinted, now)?;
+        let checkout = self.take_fast(last_used, now)?;
         Ok(Self::count_checkout(checkout, TRIES))
     }
 
-    /// The same where each checkout is told to somebody. Nobody waits here, so no time is measured.
+    /// Performs a checkout without the lock in a pool that instrumentation keeps off the fast path.
+    ///
+    /// The caller does not wait, so the reported wait time is zero.
     fn get_instrumented(
         self: &Arc<Self>,
         is_try_get: bool,
         at: &'static Location<'static>,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        // Without a collector a checkout also tends a little.
+        // In a pool without a collector a checkout also sweeps some slots, so it takes the slow path.
         if !self.engine.is_instrumented() || self.executor.is_inline() {
             return Err(None);
         }
@@ -112,7 +117,9 @@ impl<M: ConnectionManager> Shared<M> {
         Ok(self.checkout_instrumented(checkout, is_try_get, at, now, || Duration::ZERO))
     }
 
-    /// Takes what is in this slot and needs neither a check nor a second look at its age.
+    /// Takes the connection in this slot, if it may be checked out without validation.
+    ///
+    /// Err carries a connection that must be validated.
     #[inline]
     fn take_fast(
         self: &Arc<Self>,
@@ -134,44 +141,50 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// The first half of a warm checkout, for one who holds a lock of his own meanwhile: calls nobody
-    /// else's code, the clock's included.
+    /// Performs the first half of a fast checkout and calls no user code, not even the clock.
+    ///
+    /// The caller may therefore hold a lock of its own. [`finish_fast`](Self::finish_fast) is the second half.
     #[inline]
     pub(crate) fn try_fast(&self, now: u64) -> Found<M> {
         if !self.engine.fast_path_open() || is_traced() {
             return Found::Nothing;
         }
-        let hinted = self
+        let last_used = self
             .engine
             .table
             .last_used_slot()
             .and_then(|slot| slot.take(now));
-        // Connections rest in the lowest slots, so the first is worth a look where no hint is left.
+        // Idle connections gather in the lowest slots, so the first slot is the best guess without a last used
+        // slot.
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
-        match hinted.or_else(first) {
+        match last_used.or_else(first) {
             None => Found::Nothing,
             Some(checkout) if self.is_fresh(&checkout, now) => Found::Fresh(checkout),
             Some(checkout) => Found::Stale(checkout),
         }
     }
 
-    /// Needs neither a check nor a second look at its age.
+    /// Returns whether this connection may be checked out without validation.
     #[inline]
     fn is_fresh(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
-        // Wraps where another thread put it back at a later tick: then it gets a second look.
+        // The difference wraps if another thread returned the connection at a later tick. The connection is
+        // then validated.
         let fresh = now.wrapping_sub(checkout.idle_since) < self.fresh_for;
         fresh && now < checkout.entry.expires
     }
 
-    /// The second half, with what the first found fresh. None: it was none.
+    /// Performs the second half of a fast checkout, with a connection that [`try_fast`](Self::try_fast) found
+    /// fresh.
+    ///
+    /// None if `on_checkout` failed and the connection was evicted.
     #[inline]
     pub(crate) fn finish_fast(
         mut checkout: PoolCheckout<M>,
-        tries: bool,
+        is_try_get: bool,
     ) -> Option<PoolCheckout<M>> {
         let pooled = &mut *checkout.entry;
         match pooled.shared.call_on_checkout(&mut pooled.connection) {
-            Ok(()) => Some(Self::count_checkout(checkout, tries)),
+            Ok(()) => Some(Self::count_checkout(checkout, is_try_get)),
             Err((reason, _)) => {
                 let shared = Arc::clone(&checkout.entry.shared);
                 shared.evict(checkout, reason);
@@ -180,7 +193,9 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// The last word of the connection's own hook. An error comes with what it was.
+    /// Calls `on_checkout`, the last step before a connection is the caller's.
+    ///
+    /// Err carries the reason to evict the connection and the cause of the failure.
     #[inline]
     pub(in crate::shared) fn call_on_checkout(
         &self,
@@ -203,10 +218,10 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Counts the checkout. From here on the connection is the caller's.
+    /// Counts the checkout. From this point on the connection belongs to the caller.
     #[inline]
-    fn count_checkout(mut checkout: PoolCheckout<M>, tries: bool) -> PoolCheckout<M> {
-        match tries {
+    fn count_checkout(mut checkout: PoolCheckout<M>, is_try_get: bool) -> PoolCheckout<M> {
+        match is_try_get {
             true => checkout.count_try_get(this_thread()),
             false => checkout.count_get(this_thread()),
         }
@@ -220,7 +235,7 @@ impl<M: ConnectionManager> Shared<M> {
         checkout
     }
 
-    /// The first use of a connection, or its last.
+    /// Records the first use of a connection, or marks its last.
     #[cold]
     #[inline(never)]
     fn record_first_or_last_use(slot: &Slot<Entry<M>>, pooled: &mut PooledConnection<M>) {
@@ -238,14 +253,14 @@ impl<M: ConnectionManager> Shared<M> {
         pooled.uses_until_event = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
     }
 
-    /// Hands out what an errand has found.
+    /// Checks out the connection that was found for this request.
     pub(in crate::shared) fn checkout_for(
         self: &Arc<Self>,
         request: &Request,
         checkout: PoolCheckout<M>,
         now: u64,
     ) -> PoolCheckout<M> {
-        // Handed over, it still bears the tick of the checkout before.
+        // A connection that was handed off without an idle time still bears the tick of its last checkout.
         checkout.set_in_use_since(now);
         let waited = || real_now().saturating_duration_since(request.since);
         self.checkout_instrumented(checkout, request.is_try_get, request.at, now, waited)
@@ -261,7 +276,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> PoolCheckout<M> {
         let mut checkout = Self::count_checkout(checkout, is_try_get);
         if self.is_instrumented() {
-            // Asked once, so that what is told of the checkout is also told of its check-in.
+            // Decide once per checkout, so that a reported checkout also gets a reported check-in.
             checkout.entry.mark(Flag::Instrumented);
         }
         checkout.slot.remember();
@@ -283,7 +298,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(crate) fn get_slow(
         self: &Arc<Self>,
-        budget: GetTimeout,
+        timeout: GetTimeout,
         at: &'static Location<'static>,
         mut found: Option<PoolCheckout<M>>,
     ) -> GetResult<M> {
@@ -294,7 +309,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let now = real_now();
-        let (since, deadline) = budget.from(now);
+        let (since, deadline) = timeout.from(now);
         let request = Request {
             since,
             deadline,
@@ -304,13 +319,14 @@ impl<M: ConnectionManager> Shared<M> {
             at,
         };
         let got = self.get_queued(&request, found);
-        // A pool of many may just have been removed, and its caller goes on with the next.
+        // A pool of a keyed pool may just have been removed. Its caller retries with the key's next pool, which
+        // counts the get.
         let gone = self.group.is_some() && matches!(got, Err(GetError::Closed { .. }));
         if got.is_err() && !gone {
             self.meter.failed.fetch_add(1, Relaxed);
         }
         if request.has_waited.get() && !gone {
-            // After it was counted among the gets: whoever sees this sees that.
+            // The get was counted before, so a reader that sees this increment also sees the get.
             self.meter.gets_waited.fetch_add(1, Release);
         }
         if self.executor.is_inline() {
@@ -319,7 +335,7 @@ impl<M: ConnectionManager> Shared<M> {
         got
     }
 
-    /// An idle connection now or none: never waits, never creates.
+    /// Returns an idle connection or None. Never waits and never creates.
     pub(crate) fn try_get_slow(
         self: &Arc<Self>,
         at: &'static Location<'static>,
@@ -343,20 +359,21 @@ impl<M: ConnectionManager> Shared<M> {
         self.try_idle(&request, found).ok()?
     }
 
-    /// Looks for an idle connection without queueing. `Err` carries one whose check may block.
+    /// Looks for an idle connection without queueing. Err carries a connection that needs a check which may
+    /// block.
     pub(in crate::shared) fn try_idle(
         self: &Arc<Self>,
         request: &Request,
         mut found: Option<PoolCheckout<M>>,
     ) -> Result<Option<PoolCheckout<M>>, PoolCheckout<M>> {
-        // Those that an errand without time cannot wait for. They are seen to afterwards, so that it
-        // does not meet them again.
-        let mut passed = Vec::new();
+        // Connections whose checks a non-blocking request cannot wait for. Their checks start after the search,
+        // so that the search does not find them again.
+        let mut unchecked = Vec::new();
         let result = loop {
             let now = self.ticker.tick();
             let next = found.take().or_else(|| {
-                let free = self.engine.may_barge();
-                free.then(|| self.engine.take_idle(now)).flatten()
+                let may_barge = self.engine.may_barge();
+                may_barge.then(|| self.engine.take_idle(now)).flatten()
             });
             let Some(checkout) = next else { break Ok(None) };
             let checkout = self.prefer_off_standby(checkout, now);
@@ -370,10 +387,10 @@ impl<M: ConnectionManager> Shared<M> {
                     }
                 }
                 Validated::NeedsCheck(checkout) if !request.non_blocking => break Err(checkout),
-                Validated::NeedsCheck(checkout) => passed.push(checkout),
+                Validated::NeedsCheck(checkout) => unchecked.push(checkout),
             }
         };
-        for checkout in passed {
+        for checkout in unchecked {
             self.check_in_background(checkout);
         }
         result

@@ -1,4 +1,4 @@
-//! How a checkout ends, and what its caller is told.
+//! Outcome: the wait time of a checkout that succeeded, and the error of one that failed.
 
 use crate::shared::checkout::Request;
 use crate::shared::create::Failed;
@@ -12,12 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// What was there may hold the last reference to an error of the user's.
+/// Sets the last cause of a timeout.
+///
+/// The previous cause may hold the last reference to an error of the user. Its drop is user code, so panics are
+/// caught.
 pub(in crate::shared) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
     drop(Caught::new(timeout.last.replace(cause)));
 }
 
 impl<M: ConnectionManager> Shared<M> {
+    /// Records how long the request waited, if it `waited`.
     pub(in crate::shared) fn record_wait(
         &self,
         checkout: PoolCheckout<M>,
@@ -31,6 +35,7 @@ impl<M: ConnectionManager> Shared<M> {
         checkout
     }
 
+    /// Converts the failure of a wait to the error of the API.
     pub(in crate::shared) fn get_error(&self, failure: Failure<M::Error>) -> GetError<M::Error> {
         let pool = Arc::clone(&self.name);
         match failure {
@@ -53,13 +58,15 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// What a caller is told at once while the backend is down.
+    /// Returns the error that a caller gets at once during an outage. None: there is no outage.
     pub(in crate::shared) fn outage_error(&self, now: Instant) -> Option<GetError<M::Error>> {
         Some(self.get_error(self.outage_failure(now)?.failure()))
     }
 
-    /// With `fail_fast`: the last connection may just have gone while creates fail, and whoever waited for it
-    /// does not wait for the recovery.
+    /// With `fail_fast`: fails all waiters if there is an outage.
+    ///
+    /// Called after a connection was closed. It may have been the last one while creates fail, and its waiters
+    /// must not wait for the recovery.
     pub(in crate::shared) fn fail_all_in_outage(self: &Arc<Self>) {
         if self.config.fail_fast {
             if let Some(failed) = self.outage_failure(real_now()) {
@@ -68,20 +75,20 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// The failure of the last create, while nothing is open and no other has succeeded.
+    /// Returns the failure of the last create, if no connection is open and no create has succeeded since.
     fn outage_failure(&self, now: Instant) -> Option<Failed<M::Error>> {
         let state = self.engine.lock();
         if state.closed || !state.is_in_outage(now) {
             return None;
         }
         drop(state);
-        // None: it has come back this moment, and there is nothing to tell.
+        // None: a create has succeeded since the check under the lock, so the outage is over.
         let cause = self.last_create_failure.lock().clone()?;
         let transient = true;
         Some(Failed { cause, transient })
     }
 
-    /// The deadline has passed: says what stood in the way.
+    /// Builds the timeout error, which says why no connection was available in time.
     pub(in crate::shared) fn timeout(
         &self,
         since: Instant,
@@ -105,7 +112,7 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let mut timeout = Timeout {
             pool: Arc::clone(&self.name),
-            // The budget, and not what the scheduler made of it.
+            // Report the configured timeout. The time that really passed includes scheduling delays.
             waited: match deadline.filter(|_| waited) {
                 Some(deadline) => deadline.saturating_duration_since(since),
                 None => Duration::ZERO,
@@ -126,7 +133,7 @@ impl<M: ConnectionManager> Shared<M> {
         };
         drop(state);
         if let Some(member) = self.engine.member().filter(|_| timeout.max_total.is_some()) {
-            // Any of them is in its own way.
+            // The limit is shared, so a connection that this thread holds from any pool of the group is in the way.
             timeout.held_by_this_thread = member.limit().held_by(me);
         }
         let failing = self.backoff.lock().failures() > 0;
@@ -136,6 +143,7 @@ impl<M: ConnectionManager> Shared<M> {
         timeout
     }
 
+    /// Counts and reports a timeout and returns its error.
     pub(in crate::shared) fn timeout_error(&self, request: &Request, waited: bool) -> GetError<M::Error> {
         if self.engine.lock().closed {
             return self.get_error(Failure::Closed);

@@ -1,4 +1,4 @@
-//! A checkout that is not warm: looks, queues, waits, until there is an outcome.
+//! The slow path of a checkout: searches, queues and waits until there is an outcome.
 
 use crate::shared::checkout::{GetResult, Request};
 use crate::shared::create::{Failed, Purpose};
@@ -16,7 +16,7 @@ enum Enqueued<M: ConnectionManager> {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Everything beyond the warm way: looks, queues, waits, until there is an outcome.
+    /// Searches, queues and waits until the request has a connection or an error.
     pub(in crate::shared) fn get_queued(
         self: &Arc<Self>,
         request: &Request,
@@ -24,13 +24,13 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> GetResult<M> {
         let mut waiter: Option<Arc<PoolWaiter<M>>> = None;
         loop {
-            // A caller that has queued before keeps its place and does not go round the line.
-            let unproven = if waiter.is_none() || found.is_some() {
+            // A caller that has queued before keeps its place and does not barge.
+            let unchecked = if waiter.is_none() || found.is_some() {
                 match self.try_idle(request, found.take()) {
                     Ok(Some(checkout)) => {
                         return Ok(self.record_wait(checkout, request, waiter.is_some()));
                     }
-                    // What it found was stale, and finding that out took all its time.
+                    // The idle connections were stale, and their checks took all the time of this request.
                     Ok(None) if !request.non_blocking && request.is_over() => {
                         return Err(self.timeout_error(request, true));
                     }
@@ -43,7 +43,7 @@ impl<M: ConnectionManager> Shared<M> {
             if request.non_blocking {
                 return Err(self.timeout_error(request, false));
             }
-            match self.enqueue(request, &mut waiter, unproven)? {
+            match self.enqueue(request, &mut waiter, unchecked)? {
                 Enqueued::Found(checkout) => {
                     found = Some(checkout);
                     continue;
@@ -51,13 +51,13 @@ impl<M: ConnectionManager> Shared<M> {
                 Enqueued::Waiting => {}
             }
             let Some(waiter) = &waiter else { continue };
-            let moment = || self.now();
+            let clock = || self.now();
             let waited = self
                 .engine
-                .wait(waiter, request.deadline, moment, |actions| {
+                .wait(waiter, request.deadline, clock, |actions| {
                     self.run(actions)
                 });
-            let mailed = match waited {
+            let handed_off = match waited {
                 WaitResult::TimedOut => return Err(self.timeout_error(request, true)),
                 WaitResult::Found(checkout) => {
                     found = Some(checkout);
@@ -70,7 +70,7 @@ impl<M: ConnectionManager> Shared<M> {
                         Ok(Some(checkout)) => checkout,
                         Ok(None) => continue,
                         Err(failed) => {
-                            // Nobody else could be told: this caller ran the create.
+                            // This caller ran the create itself, so no other caller receives the failure.
                             if !self.is_final(&failed) {
                                 continue;
                             }
@@ -79,7 +79,7 @@ impl<M: ConnectionManager> Shared<M> {
                     }
                 }
             };
-            match self.validate(mailed, false, true) {
+            match self.validate(handed_off, false, true) {
                 Validated::Ready(checkout) => {
                     let checkout = self.checkout_for(request, checkout, self.ticker.tick());
                     return Ok(self.record_wait(checkout, request, true));
@@ -95,17 +95,19 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Joins the line, with every idle connection looked at and every create under way that helps.
+    /// Joins the wait queue after a search of every slot, and starts the necessary creates.
+    ///
+    /// `unchecked` is a connection whose check starts on behalf of this waiter.
     fn enqueue(
         self: &Arc<Self>,
         request: &Request,
         waiter: &mut Option<Arc<PoolWaiter<M>>>,
-        unproven: Option<PoolCheckout<M>>,
+        unchecked: Option<PoolCheckout<M>>,
     ) -> Result<Enqueued<M>, GetError<M::Error>> {
         let newcomer = waiter.is_none();
         let waiter = waiter.get_or_insert_with(|| Waiter::new(request.since));
         let now = self.now();
-        if self.config.fail_fast && newcomer && unproven.is_none() {
+        if self.config.fail_fast && newcomer && unchecked.is_none() {
             if let Some(error) = self.outage_error(now.real) {
                 return Err(error);
             }
@@ -113,27 +115,28 @@ impl<M: ConnectionManager> Shared<M> {
         let mut state = self.engine.lock();
         if state.closed {
             drop(state);
-            if let Some(checkout) = unproven {
+            if let Some(checkout) = unchecked {
                 self.evict(checkout, EvictReason::Closed);
             }
             return Err(self.get_error(Failure::Closed));
         }
         self.engine.enqueue(&mut state, waiter, now.real);
-        let check = unproven.map(|checkout| {
-            let patience = now.real.checked_add(CHECK_SOFT_LIMIT);
+        let check = unchecked.map(|checkout| {
+            let soft_deadline = now.real.checked_add(CHECK_SOFT_LIMIT);
             let (of, purpose) = (
                 checkout.entry.id_and_generation(),
-                CheckFor::Waiter(patience),
+                CheckFor::Waiter(soft_deadline),
             );
             let check = (self.engine).begin_check(&mut state, &checkout, of, now.real, purpose);
-            (check, checkout, patience)
+            (check, checkout, soft_deadline)
         });
         if state.suspended {
-            // It takes nothing now, but what comes back from now on must not pass it by.
+            // The waiter takes no connection while the pool is suspended, but every later check-in must go through
+            // the lock.
             self.engine.mark_all_slots(&mut state, now.tick);
         } else if check.is_some() {
-            // It looks again when the check has failed or takes long. What comes back before sees in the
-            // gate that somebody waits; a mark in every slot would cost a walk over all that are idle.
+            // The waiter searches again when its check has failed or takes long. Until then check-ins read in the
+            // gate that there is a waiter. Marking the slots would cost a walk over every idle connection.
         } else if let Some(checkout) = self.engine.search(&mut state, waiter, now.tick) {
             let actions = self.engine.dequeue(&mut state, waiter, now.real);
             drop(state);
@@ -146,8 +149,8 @@ impl<M: ConnectionManager> Shared<M> {
             drop(state);
             self.run(actions);
             after.into_iter().for_each(|actions| self.run(actions));
-            if let Some((check, checkout, patience)) = check {
-                self.wake_by(patience);
+            if let Some((check, checkout, soft_deadline)) = check {
+                self.wake_by(soft_deadline);
                 self.start_check(check, checkout);
             }
             let max_waiters = self.config.max_waiters.unwrap_or_default();
@@ -162,28 +165,30 @@ impl<M: ConnectionManager> Shared<M> {
             .peak_waiters
             .fetch_max(state.queue.len(), Relaxed);
         if check.is_none() && !state.suspended {
-            // It has found none at rest: all are in use.
+            // The search has found no idle connection, so all are in use.
             self.meter.peak_in_use.fetch_max(state.open, Relaxed);
         }
         let pause = state.backoff_until().filter(|until| *until > now.real);
         drop(state);
         self.run(actions);
-        // Shorter than it was while nobody waited.
+        // A pause after failures is shorter while there are waiters, so the collector must wake earlier.
         self.wake_by(pause);
-        if let Some((check, checkout, patience)) = check {
-            self.wake_by(patience);
+        if let Some((check, checkout, soft_deadline)) = check {
+            self.wake_by(soft_deadline);
             self.start_check(check, checkout);
         }
         Ok(Enqueued::Waiting)
     }
 
-    /// Nothing is left to wait for, after this failure of a create.
+    /// Returns whether this failure of a create ends the wait: the error is permanent or the pool fails fast, and
+    /// no connection is open that could be returned.
     fn is_final(&self, failed: &Failed<M::Error>) -> bool {
         let hopeless = !failed.transient || self.config.fail_fast;
         hopeless && self.engine.lock().open == 0
     }
 
-    /// More callers blocked than may be, beyond what is on its way to them.
+    /// Returns whether more than `max_waiters` callers are blocked. Callers that a create or a check under way
+    /// will serve do not count.
     fn is_saturated(&self, state: &crate::shared::PoolState<M>) -> bool {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;

@@ -1,4 +1,4 @@
-//! May a connection be handed out? Its age, its health and its own hook have a say.
+//! Validation: decides by age, check and `on_checkout` whether a connection may be checked out.
 
 use crate::shared::create::Failed;
 use crate::shared::pooled::Freshness;
@@ -12,41 +12,43 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// What came of a connection that was to be handed out.
+/// The result of validating a connection.
 pub(in crate::shared) enum Validated<M: ConnectionManager> {
     Ready(PoolCheckout<M>),
-    /// Evicted.
+    /// The connection was unfit and has been evicted.
     Evicted,
-    /// A check that may block is due.
+    /// The connection needs a check that may block.
     NeedsCheck(PoolCheckout<M>),
-    /// A new connection whose on_checkout failed: a failed create.
+    /// `on_checkout` failed for a new connection, which counts as a failed create.
     Failed(Failed<M::Error>),
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// May this connection be handed out? `non_blocking`: its caller waits for nothing. `mailed`: it came
-    /// by mail, not from a slot.
+    /// Validates a connection before its checkout.
+    ///
+    /// `non_blocking`: the caller waits for nothing. `handed_off`: the connection was handed to a waiter and did
+    /// not come from a slot.
     pub(in crate::shared) fn validate(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,
-        impatient: bool,
-        mailed: bool,
+        non_blocking: bool,
+        handed_off: bool,
     ) -> Validated<M> {
         let now = self.ticker.tick();
         let freshness = std::mem::replace(&mut checkout.entry.freshness, Freshness::Not);
         self.take_off_standby(&mut checkout);
-        let newborn = mailed && freshness == Freshness::Created;
+        let is_new = handed_off && freshness == Freshness::Created;
         if now >= checkout.entry.expires {
             self.evict(checkout, EvictReason::MaxLifetime);
             return Validated::Evicted;
         }
-        if !mailed || freshness == Freshness::Not {
+        if !handed_off || freshness == Freshness::Not {
             if self.is_idled_out(&checkout, now) {
                 self.evict(checkout, EvictReason::IdleTimeout);
                 return Validated::Evicted;
             }
             if self.check_is_due(&checkout, now) {
-                if self.check_may_block && (impatient || !self.executor.is_inline()) {
+                if self.check_may_block && (non_blocking || !self.executor.is_inline()) {
                     return Validated::NeedsCheck(checkout);
                 }
                 match self.run_check(&mut checkout) {
@@ -66,7 +68,7 @@ impl<M: ConnectionManager> Shared<M> {
             Err((reason, cause)) => {
                 let since = real_now();
                 self.evict(checkout, reason);
-                match cause.filter(|_| newborn) {
+                match cause.filter(|_| is_new) {
                     Some(cause) => Validated::Failed(self.fail_new(cause, since)),
                     None => Validated::Evicted,
                 }
@@ -74,6 +76,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// Records that `on_checkout` failed for a new connection.
     fn fail_new(
         self: &Arc<Self>,
         cause: Caught<Cause<M::Error>>,
@@ -99,7 +102,7 @@ impl<M: ConnectionManager> Shared<M> {
             return false;
         };
         let idle_for = now.saturating_sub(checkout.idle_since);
-        // This one is out already: what is still idle must be enough without it.
+        // This connection is out of its slot already, so the other idle connections must satisfy min_idle.
         idle_for > limit && self.engine.has_idle(self.min_idle.load(Relaxed))
     }
 

@@ -161,7 +161,7 @@ impl<M: ConnectionManager> Shared<M> {
         let mut healed = false;
         let installed = permit.install(pooled, now, expires, |engine, state, mut checkout| {
             // Before anybody can have the connection: its holder finds the pool healed.
-            healed = self.wellbeing.succeed(false);
+            healed = self.health.succeed(false);
             checkout.entry.install(checkout.slot.uses());
             if here && engine.reject_reason(state, generation).is_none() {
                 return Installed::Here(checkout, engine.settle(state, now.real));

@@ -28,7 +28,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// See [`Pool::health`](crate::Pool::health).
     pub(crate) fn health(&self) -> HealthState {
         let state = self.health_state();
-        if self.wellbeing.is_failing() {
+        if self.health.is_failing() {
             let state = self.engine.lock();
             let (empty, paused) = (self.is_to_probe(&state), state.is_paused(real_now()));
             drop(state);
@@ -54,7 +54,7 @@ impl<M: ConnectionManager> Shared<M> {
             return;
         }
         let mut state = self.engine.lock();
-        if !(self.is_to_probe(&state) && self.wellbeing.is_failing()) {
+        if !(self.is_to_probe(&state) && self.health.is_failing()) {
             self.probe.wanted.store(false, Release);
         } else if state.may_create(now.real) {
             if let Some(permit) =
@@ -78,7 +78,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// See [`Pool::check_health`](crate::Pool::check_health).
     pub(crate) fn check_health(self: &Arc<Self>) -> Health {
         let (mut checked, mut failed) = self.check_idle();
-        if (failed > 0 || self.wellbeing.is_failing()) && self.open_to_check() {
+        if (failed > 0 || self.health.is_failing()) && self.open_to_check() {
             let (also_checked, also_failed) = self.check_idle();
             if checked == 0 {
                 (checked, failed) = (also_checked, also_failed);
@@ -93,7 +93,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         if closed || serves_nobody {
             Health::Unhealthy { checked, failed }
-        } else if failed > 0 || self.wellbeing.is_failing() {
+        } else if failed > 0 || self.health.is_failing() {
             Health::Degraded { checked, failed }
         } else {
             Health::Healthy { checked, failed }

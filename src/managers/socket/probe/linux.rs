@@ -1,5 +1,5 @@
-//! The look by `poll`, which sees the peer's end behind unread bytes and consumes neither bytes nor
-//! the pending error.
+//! The probe by `poll`, which detects the peer's end behind unread bytes, and consumes neither bytes nor the
+//! pending error.
 
 use std::{ffi::c_int, io, mem::MaybeUninit};
 
@@ -11,15 +11,15 @@ use socket2::Socket;
 
 use super::{Look, drain_with};
 
-/// `recv` without waiting, whatever the mode of the socket is. The value is part of the kernel's
-/// interface and the same on every architecture.
+/// The flag of `recv` that never waits, whatever the mode of the socket. The value is part of the kernel's
+/// interface and equal on every architecture.
 const MSG_DONTWAIT: c_int = 0x40;
 
-/// No SIGPIPE where nothing can be sent, which would end a program that does not ignore it: a library in
-/// a C program cannot rely on Rust's runtime.
+/// Suppresses SIGPIPE, which would end a program that does not ignore the signal. A library in a C program
+/// cannot rely on Rust's runtime to ignore it.
 const MSG_NOSIGNAL: c_int = 0x4000;
 
-/// What the system knows about `socket`. Always counts all unread bytes.
+/// Returns the state of `socket`. Always counts all unread bytes.
 pub(super) fn look(socket: &Socket, _limit: usize) -> io::Result<Look> {
     let now = Timespec {
         tv_sec: 0,
@@ -33,8 +33,7 @@ pub(super) fn look(socket: &Socket, _limit: usize) -> io::Result<Look> {
     }
     let seen = question[0].revents();
     if seen.contains(PollFlags::ERR) {
-        // The reason stays in the socket: to fetch it would clear it, and the next look would see
-        // something else.
+        // The error stays in the socket: fetching it would clear it and change the result of the next probe.
         Ok(Look::Reset)
     } else if seen.contains(PollFlags::HUP) {
         Ok(Look::HungUp)
@@ -48,13 +47,13 @@ pub(super) fn look(socket: &Socket, _limit: usize) -> io::Result<Look> {
     }
 }
 
-/// Throws away what is there.
+/// Discards the unread bytes.
 pub(super) fn drain(socket: &Socket, limit: usize) -> io::Result<Look> {
     let mut scratch = [MaybeUninit::uninit(); 4096];
     drain_with(limit, || socket.recv_with_flags(&mut scratch, MSG_DONTWAIT))
 }
 
-/// Sends no bytes, which fails when nothing can be sent any more.
+/// Sends no bytes. Fails if nothing can be sent any more.
 pub(super) fn write_nothing(socket: &Socket) -> io::Result<()> {
     socket.send_with_flags(&[], MSG_NOSIGNAL).map(drop)
 }

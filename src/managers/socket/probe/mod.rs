@@ -1,7 +1,7 @@
-//! Is the connection still good? Asked without waiting, answered the same way twice.
+//! Checks whether a connection is still good, without waiting and with a repeatable result.
 //!
-//! A look tells what the system knows and changes nothing. Only then are unread bytes thrown away,
-//! and only when they are few enough, so a second question finds what the first one found.
+//! A look reads the state of the socket and changes nothing. Unread bytes are discarded afterwards, and only
+//! if they are few enough, so that a second probe returns the same result.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -19,18 +19,19 @@ use portable as system;
 
 use super::Unread;
 
-/// What one look at a connection shows.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// Open, nothing to read.
+    /// Open, without unread bytes.
     Quiet,
-    /// Open, with this many bytes to read, or at least as many as were asked about.
+    /// Open, with at least this number of unread bytes. The exact number if it is at most the number asked
+    /// about.
     Unread(usize),
-    /// The peer has ended its side.
+    /// The peer has ended its sending half.
     Closed,
     /// Reset by the peer or given up by the system.
     Reset,
-    /// Ended in both directions without a pending error.
+    /// Closed in both directions without a pending error.
     #[cfg_attr(
         not(target_os = "linux"),
         allow(dead_code, reason = "only the look by poll tells it apart")
@@ -38,17 +39,17 @@ enum Look {
     HungUp,
 }
 
-/// The meaning of a socket that has ended in both directions and has no pending error.
+/// The meaning of a socket that is closed in both directions without a pending error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::managers) enum HangUp {
-    /// TCP: the user has already read the error of the reset.
+    /// TCP: the user has already read the error of a reset.
     IsReset,
-    /// A Unix socket: a peer that closes ends both directions.
+    /// Unix socket: a peer that closes ends both directions.
     #[cfg_attr(not(unix), allow(dead_code, reason = "Unix sockets only"))]
     IsClose,
 }
 
-/// Why a connection is no longer good.
+/// The reason why a connection is not good.
 #[derive(Debug)]
 pub(in crate::managers) enum ProbeError {
     Closed,
@@ -61,11 +62,12 @@ pub(in crate::managers) enum ProbeError {
     System(io::Error),
 }
 
-/// Looks, and treats unread bytes as `unread` says.
+/// Checks the connection and handles unread bytes according to `unread`.
 ///
 /// # Errors
 ///
-/// The connection is closed, reset, holds more unread bytes than allowed, or cannot be examined.
+/// Returns an error if the connection is closed, was reset, holds more unread bytes than allowed, or cannot
+/// be examined.
 pub(in crate::managers) fn inspect(
     socket: &Socket,
     unread: Unread,
@@ -94,13 +96,13 @@ pub(in crate::managers) fn inspect(
 ///
 /// # Errors
 ///
-/// The sending half was shut down, or the peer has closed (`BrokenPipe`).
+/// Returns `BrokenPipe` if the sending half was shut down, or if the peer has closed.
 #[cfg(unix)]
 pub(in crate::managers) fn write_nothing(socket: &Socket) -> io::Result<()> {
     system::write_nothing(socket)
 }
 
-/// Reads with `receive` until nothing is left, and at most slightly more than `limit` bytes.
+/// Reads with `receive` until no bytes are left or slightly more than `limit` bytes were read.
 fn drain_with(limit: usize, mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<Look> {
     let mut total = 0;
     loop {
@@ -121,7 +123,7 @@ fn drain_with(limit: usize, mut receive: impl FnMut() -> io::Result<usize>) -> i
     }
 }
 
-/// Tells a dead connection from a question the system did not understand.
+/// Returns `Look::Reset` for an error of a dead connection, and passes other errors on.
 fn ended(error: io::Error) -> io::Result<Look> {
     match is_reset(&error) {
         true => Ok(Look::Reset),
@@ -129,7 +131,7 @@ fn ended(error: io::Error) -> io::Result<Look> {
     }
 }
 
-/// The connection was reset by the peer or given up by the system.
+/// Returns true if the peer reset the connection or the system gave it up.
 pub(in crate::managers) fn is_reset(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,7 +1,7 @@
-//! The look by a peek, for systems without a `poll` that tells of the peer's end.
+//! The probe by a peek, for systems whose `poll` does not report the peer's end.
 //!
-//! The socket is switched to non-blocking for the time of the question. It sees the peer's end only
-//! where no unread bytes lie before it; the drain finds it there.
+//! The socket is non-blocking during the probe. A peek detects the peer's end only without unread bytes
+//! before it; the drain detects the end behind them.
 
 use std::{io, mem::MaybeUninit};
 
@@ -9,10 +9,10 @@ use socket2::Socket;
 
 use super::{Look, drain_with, ended};
 
-/// Counting means copying; nobody waits for more than this to be copied.
+/// The maximum number of bytes to peek. Counting bytes copies them, which must not delay a checkout.
 const MAX_PEEK: usize = 1 << 20;
 
-/// What the system knows about `socket`. Counts unread bytes up to just above `limit`.
+/// Returns the state of `socket`. Counts unread bytes up to just above `limit`.
 pub(super) fn look(socket: &Socket, limit: usize) -> io::Result<Look> {
     without_waiting(socket, || {
         let first = peek(socket, 1)?;
@@ -23,13 +23,13 @@ pub(super) fn look(socket: &Socket, limit: usize) -> io::Result<Look> {
     })
 }
 
-/// Throws away what is there.
+/// Discards the unread bytes.
 pub(super) fn drain(socket: &Socket, limit: usize) -> io::Result<Look> {
     let mut scratch = [MaybeUninit::uninit(); 4096];
     without_waiting(socket, || drain_with(limit, || socket.recv(&mut scratch)))
 }
 
-/// Sends no bytes, which fails when nothing can be sent any more.
+/// Sends no bytes. Fails if nothing can be sent any more.
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) fn write_nothing(socket: &Socket) -> io::Result<()> {
     socket.send(&[]).map(drop)
@@ -73,7 +73,7 @@ mod tests {
         (near.into(), far.into())
     }
 
-    /// A pair of each kind of socket that the managers open.
+    /// Returns a pair of each kind of socket that the managers open.
     fn pairs() -> Vec<(Socket, Socket)> {
         let mut pairs = vec![tcp()];
         #[cfg(unix)]
@@ -84,7 +84,7 @@ mod tests {
         pairs
     }
 
-    /// Waits until there is something to see.
+    /// Waits until the socket has something to read.
     fn settle(socket: &Socket) {
         let limit = Duration::from_secs(5);
         socket.set_read_timeout(Some(limit)).unwrap();

@@ -150,17 +150,17 @@ impl SqliteConnection {
         wait: Duration,
         body: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, TransactionError<E>> {
-        let patience = self.settings.busy_timeout;
+        let busy_timeout = self.settings.busy_timeout;
         let (turn, writes) = match level {
             IsolationLevel::Deferred => (None, false),
             IsolationLevel::Immediate | IsolationLevel::Exclusive => {
-                let limit = Limit::of(patience.max(wait));
-                (self.turns.take(patience, limit), true)
+                let limit = Limit::of(busy_timeout.max(wait));
+                (self.write_queue.take(busy_timeout, limit), true)
             }
         };
         // Who got no turn has waited long enough; now SQLite says who holds the lock.
         let gave_up = writes && turn.is_none();
-        let limit = Limit::of(if gave_up { Duration::ZERO } else { patience });
+        let limit = Limit::of(if gave_up { Duration::ZERO } else { busy_timeout });
         self.begin(level, limit)
             .map_err(|source| TransactionError::Begin { level, source })?;
         let open = Open(self);
