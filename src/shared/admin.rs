@@ -69,7 +69,7 @@ impl<M: ConnectionManager> Shared<M> {
             if checkout.entry.generation < generation {
                 self.evict(checkout, EvictReason::Cleared);
             } else {
-                self.put_back(checkout);
+                self.return_unused(checkout);
             }
         }
         // The idle connections that a waiter could have had are gone, and their slots may take long to be

@@ -53,7 +53,7 @@ impl<M: ConnectionManager> Shared<M> {
         };
         match check {
             Some(check) => self.run_background_check(check, checkout, |_| ()),
-            None => self.put_back(checkout),
+            None => self.return_unused(checkout),
         }
     }
 

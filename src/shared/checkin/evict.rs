@@ -1,9 +1,9 @@
 //! Eviction: a connection is counted first and then disposed exactly once, off the paths of callers.
 
-use crate::shared::pooled::{PooledConnection, span};
-use crate::shared::{Entry, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{DisposePermit, Evicted, RejectReason};
+use crate::shared::pooled::{PooledConnection, span};
+use crate::shared::{Entry, PoolCheckout, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,11 @@ type PoolDisposePermit<M> = DisposePermit<Entry<M>, crate::shared::Err<M>>;
 impl<M: ConnectionManager> Shared<M> {
     /// Evicts a connection that is out of its slot.
     #[cold]
-    pub(in crate::shared) fn evict(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
+    pub(in crate::shared) fn evict(
+        self: &Arc<Self>,
+        checkout: PoolCheckout<M>,
+        reason: EvictReason,
+    ) {
         self.count_reason(reason);
         self.evict_counted(checkout, reason);
     }
@@ -24,14 +28,22 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Evicts a connection whose eviction is counted already.
-    pub(in crate::shared) fn evict_counted(self: &Arc<Self>, checkout: PoolCheckout<M>, reason: EvictReason) {
+    pub(in crate::shared) fn evict_counted(
+        self: &Arc<Self>,
+        checkout: PoolCheckout<M>,
+        reason: EvictReason,
+    ) {
         self.dispose_later(self.engine.begin_dispose(checkout, real_now()), reason);
     }
 
     /// Evicts a connection that the engine rejected, and settles, because a waiter may have relied on the
     /// connection.
     #[cold]
-    pub(in crate::shared) fn evict_rejected(self: &Arc<Self>, evicted: PoolEvicted<M>, reason: RejectReason) {
+    pub(in crate::shared) fn evict_rejected(
+        self: &Arc<Self>,
+        evicted: PoolEvicted<M>,
+        reason: RejectReason,
+    ) {
         let reason = match reason {
             RejectReason::Closed => EvictReason::Closed,
             RejectReason::Cleared => EvictReason::Cleared,
@@ -102,8 +114,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Calls `dispose`. A panic in the hook ends the connection all the same.
     pub(in crate::shared) fn run_dispose(&self, pooled: Box<PooledConnection<M>>) {
         let PooledConnection { connection, .. } = *pooled;
-        // `call` has reported a panic already.
-        let _ = self.call("dispose", |manager| manager.dispose(connection));
+        let _reported = self.call("dispose", |manager| manager.dispose(connection));
     }
 
     /// Makes the collector run now, if there is one.

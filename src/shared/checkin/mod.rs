@@ -2,9 +2,9 @@
 
 pub(in crate::shared) mod evict;
 
-use crate::shared::pooled::{Flag, Freshness, Held, span};
-use crate::shared::{PoolCheckout, PoolEngine, Shared};
 use crate::clock::{coarse_now, real_now};
+use crate::shared::pooled::{Flag, Freshness, Held, span};
+use crate::shared::{PoolCheckout, PoolEngine, PoolReturnResult, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 
@@ -25,17 +25,17 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
         return check_in_slow(held, panicked);
     }
     if let Some(reason) = check_in_hooks(&pooled.shared, &mut pooled.connection) {
-        return evict(held, reason, now);
+        return evict_held(held, reason, now);
     }
-    if let Err(held) = put_back(held, now) {
-        return_through_lock(held, now);
+    if let Err(held) = try_return(held, now) {
+        return_held(held, now);
     }
 }
 
 /// Stores the connection in its slot with one swap. Err if the connection must be handed off or the slot is
 /// marked.
 #[inline]
-fn put_back<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
+fn try_return<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
     let Held { slot, pooled } = held;
     let engine = &pooled.shared.engine;
     let put = match engine.has_waiters() && must_hand_off(engine) {
@@ -88,15 +88,15 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     let used_up = pooled.is(Flag::LastUse).then_some(EvictReason::MaxUses);
     let expired = (now >= pooled.expires).then_some(EvictReason::MaxLifetime);
     if let Some(reason) = reason.or(used_up).or(expired) {
-        return evict(held, reason, now);
+        return evict_held(held, reason, now);
     }
     pooled.flags &= Flag::LASTING;
     // Clone the Arc only where it must outlive the return: its count would be contended between threads.
     let inline = pooled.shared.executor.is_inline();
     let sweeping = inline.then(|| Arc::clone(&pooled.shared));
     held.pooled.shared.record_check_in(&held, now);
-    if let Err(held) = put_back(held, now) {
-        return return_through_lock(held, now);
+    if let Err(held) = try_return(held, now) {
+        return return_held(held, now);
     }
     if let Some(shared) = sweeping {
         shared.sweep_some();
@@ -105,7 +105,7 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
 
 #[cold]
 #[inline(never)]
-fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
+fn evict_held<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
     shared.record_check_in(&held, now);
     if reason == EvictReason::Broken {
@@ -118,15 +118,36 @@ fn evict<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
 /// Returns a connection whose slot was marked: by a waiter, or because the pool was closed, cleared or shrunk.
 #[cold]
 #[inline(never)]
-fn return_through_lock<M: ConnectionManager>(held: Held<M>, now: u64) {
+fn return_held<M: ConnectionManager>(held: Held<M>, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
     held.slot.remember();
-    shared.return_through_lock(held.into_checkout(), now);
+    shared.return_used(held.into_checkout(), now);
 }
 
 impl<M: ConnectionManager> Shared<M> {
+    /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
+    /// waiter however young.
+    pub(in crate::shared) fn return_connection(
+        self: &Arc<Self>,
+        checkout: PoolCheckout<M>,
+        idle_since: u64,
+        fresh: bool,
+    ) {
+        let generation = checkout.entry.generation;
+        let engine = &self.engine;
+        self.run_returned(engine.return_entry(checkout, idle_since, generation, fresh, real_now()));
+    }
+
+    /// Does what handing a connection back left to be done.
+    pub(in crate::shared) fn run_returned(self: &Arc<Self>, returned: PoolReturnResult<M>) {
+        match returned {
+            Ok(actions) => self.run(actions),
+            Err((evicted, reason)) => self.evict_rejected(evicted, reason),
+        }
+    }
+
     /// Returns a connection through the lock, idle since this tick.
-    pub(in crate::shared) fn return_through_lock(
+    pub(in crate::shared) fn return_used(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,
         idle_since: u64,
@@ -139,9 +160,9 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Returns a connection that was taken but not used. Its idle time goes on.
-    pub(in crate::shared) fn put_back(self: &Arc<Self>, checkout: PoolCheckout<M>) {
+    pub(in crate::shared) fn return_unused(self: &Arc<Self>, checkout: PoolCheckout<M>) {
         let idle_since = checkout.idle_since;
-        self.return_through_lock(checkout, idle_since);
+        self.return_used(checkout, idle_since);
     }
 
     /// Records the end of a checkout, whether the connection is kept or not.

@@ -99,7 +99,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(other) = other else {
             return checkout;
         };
-        self.put_back(checkout);
+        self.return_unused(checkout);
         other
     }
 

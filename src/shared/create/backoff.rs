@@ -1,11 +1,11 @@
-//! The pause between repeated creates, shared by every caller and the refill.
+//! Backoff: the pause between repeated creates, shared by every caller and the refill.
 //!
-//! After a failure creates are probed one at a time until one succeeds: a backend that is down or
-//! drowning meets one attempt per pause, however many callers wait.
+//! After a failure the pool tries one create at a time until one succeeds. A backend that is down or overloaded
+//! therefore sees one attempt per pause, however many callers wait.
 //!
-//! Each failure decides two pauses, for one of which the engine takes the state of its queue: the
-//! configured one, and a shorter one while somebody waits. A caller that comes in the middle of a long
-//! pause thus ends it in time, and the pause is long again as soon as nobody waits.
+//! Each failure sets two pauses: the configured pause, and a shorter pause that applies while there are
+//! waiters. The engine picks one of them by the state of its queue. A caller that arrives during a long pause
+//! therefore ends that pause in time, and the long pause applies again as soon as the queue is empty.
 
 use crate::shared::Shared;
 use crate::{Backoff, ConnectionManager};
@@ -13,17 +13,18 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// While somebody waits the pause is at most this long: a caller finds a backend that is back within it.
+/// The longest pause while there are waiters. A caller finds within this time that a backend has recovered.
 const LONGEST_FOR_WAITERS: Duration = Duration::from_millis(500);
-/// A pause is not cut below this, however small `get_timeout` is: a backend that refuses at once would
-/// meet attempts without a pause.
+/// The lower bound of the pause for waiters, however small `get_timeout` is. Without this bound a backend that
+/// refuses at once would see attempts without a pause.
 const SHORTEST_CUT: Duration = Duration::from_millis(10);
 
-/// A pause of `Duration::MAX` is legal, and this much of it is enough.
+/// The upper bound of any pause. A configured pause of `Duration::MAX` is legal.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The longest pause while somebody waits. A `get_timeout` of zero says nothing of those who wait, who
-/// bring a timeout of their own.
+/// Returns the longest pause while there are waiters.
+///
+/// A `get_timeout` of zero says nothing about waiters, because every waiter then has a timeout of its own.
 fn longest_for_waiters(get_timeout: Duration) -> Duration {
     match get_timeout.is_zero() {
         true => LONGEST_FOR_WAITERS,
@@ -35,11 +36,11 @@ pub(in crate::shared) struct BackoffState {
     rule: Backoff,
     longest_for_waiters: Duration,
     failures: u32,
-    /// When the last pause was decided: creates that began before belong to the same round.
+    /// When the last pause was set. A create that began before then belongs to the same round of attempts.
     decided: Option<Instant>,
-    /// When the latest create that succeeded began: the failure of an older one is old news.
+    /// When the latest successful create began. The failure of an older create is outdated.
     succeeded: Option<Instant>,
-    /// Creates succeed, but on_checkout then fails: only a checkout is a success.
+    /// True if `on_checkout` fails for new connections. Then only a checkout counts as a success.
     pub(in crate::shared) fails_at_checkout: bool,
 }
 
@@ -60,17 +61,18 @@ impl BackoffState {
     }
 }
 
-/// A random number in 0.0..1.0.
+/// Returns a random number in 0.0..1.0.
 pub(in crate::shared) fn random_unit() -> f64 {
-    // The standard library's hash keys are random and differ at every call.
+    // The hash keys of the standard library are random and differ at every call.
     let bits = RandomState::new().hash_one(0u8) >> 11;
     bits as f64 / (1u64 << 53) as f64
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// A create that began at `since` has failed: nobody tries again before the pause is over.
+    /// Starts the pause after the failure of a create that began at `since`. No create starts before the pause is
+    /// over.
     pub(in crate::shared) fn start_backoff(&self, since: Instant, now: Instant) {
-        // The engine's lock inside this one: a success at the same moment must not mix with it.
+        // Take the engine's lock while this lock is held, so that a concurrent success does not interleave.
         let mut backoff = self.backoff.lock();
         let known = backoff.decided.max(backoff.succeeded);
         if known.is_some_and(|known| since < known) {
@@ -92,8 +94,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.wake_by(until);
     }
 
-    /// A create that began at `since` has succeeded, or (without) a new connection has passed its first
-    /// checkout. Whoever waits because of the pause goes on.
+    /// Ends the backoff after a success, and serves the waiters that the pause held up.
+    ///
+    /// `since` is the start of the create that succeeded. None: a new connection has passed its first checkout.
     pub(in crate::shared) fn reset_backoff(self: &Arc<Self>, since: Option<Instant>) {
         let mut backoff = self.backoff.lock();
         if backoff.fails_at_checkout && since.is_some() {

@@ -1,4 +1,4 @@
-//! Building: opens the first connections and waits for them.
+//! The build: opens the initial connections and waits for them.
 
 use crate::shared::create::Purpose;
 use crate::shared::checkout::outcome::set_last_cause;
@@ -14,39 +14,42 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
-/// Nobody waits but the builder, who has asked for so many connections and for no more: a create that
-/// another one has overtaken gets longer here before one is opened in its place.
+/// The slack of slow creates during the build. See the engine's `Counts::slack`.
+///
+/// The builder wants an exact number of connections. A create that a later create has overtaken therefore gets
+/// more time here before the pool opens another connection in its place.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// Threads that have nothing left to do end within this.
+/// Threads without work end within this time.
 const CLEAN_UP_TIME: Duration = Duration::from_millis(100);
 
-/// A build that waits after failures warns at most this often.
+/// The minimum time between two warnings of a build that waits after failures.
 const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<M: ConnectionManager> Shared<M> {
-    /// While this is on, nobody else looks after min_idle, and a create that fails for good fails
-    /// the build.
+    /// Starts or ends the build phase. During the build nothing else refills to min_idle, and a create that fails
+    /// for good fails the build.
     pub(crate) fn set_building(&self, on: bool) {
         self.building.store(on, Release);
     }
 
-    /// Opens max(1, min_idle) connections within get_timeout. On failure the pool is closed and what
-    /// was opened is on its way out.
+    /// Opens max(1, min_idle) connections within get_timeout.
+    ///
+    /// On failure the pool is closed, and the disposes of the opened connections are under way.
     pub(crate) fn open_initial(self: &Arc<Self>) -> Result<(), BuildError<M::Error>> {
-        let primed = self.open_first(self.min_idle.load(Relaxed).max(1));
-        let primed = primed.map(|checkouts| {
+        let opened = self.open_first(self.min_idle.load(Relaxed).max(1));
+        let opened = opened.map(|checkouts| {
             for checkout in checkouts {
-                self.put_back(checkout);
+                self.return_unused(checkout);
             }
         });
-        // Only now: until they are idle, the refill would find them missing.
+        // End the build phase after the connections are idle. Before that the refill would open more.
         self.set_building(false);
         self.wake_collector();
-        primed
+        opened
     }
 
-    /// Back in line after a create that has to be repeated.
+    /// Puts a waiter back into the wait queue after a create that must be repeated.
     fn rejoin(self: &Arc<Self>, waiter: &Arc<PoolWaiter<M>>) {
         let now = real_now();
         let mut state = self.engine.lock();
@@ -56,8 +59,10 @@ impl<M: ConnectionManager> Shared<M> {
         self.run(actions);
     }
 
-    /// A create has failed, and the build goes on. Said at once and then about once a second, so that a
-    /// long `get_timeout` is not a long silence. Called where the failure is counted: the builder sleeps.
+    /// Warns that a create has failed and that the build goes on.
+    ///
+    /// The first failure is logged at once, and later failures about once a second, so that a long `get_timeout`
+    /// is not a long silence. The builder sleeps, so the thread that counts the failure calls this.
     pub(in crate::shared) fn warn_that_build_waits(&self, now: Instant, error: &(dyn Error + 'static)) {
         {
             let mut warned_at = self.build_warned_at.lock();
@@ -79,34 +84,34 @@ impl<M: ConnectionManager> Shared<M> {
         target: usize,
     ) -> Result<Vec<PoolCheckout<M>>, BuildError<M::Error>> {
         let since = real_now();
-        let mut budget = self.config.get_timeout;
-        if budget.is_zero() {
-            // "Never wait" is said of callers. Taken literally here, no such pool could ever be built.
-            budget = self.config.create_timeout;
+        let mut timeout = self.config.get_timeout;
+        if timeout.is_zero() {
+            // A `get_timeout` of zero applies to callers. With a build timeout of zero no pool could be built.
+            timeout = self.config.create_timeout;
         }
-        let deadline = since.checked_add(budget).filter(|_| !is_unlimited(budget));
-        // Like so many callers, all queued before the first wait: their creates run side by side.
+        let deadline = since.checked_add(timeout).filter(|_| !is_unlimited(timeout));
+        // Queue all waiters before the first wait, so that their creates run concurrently.
         let waiters: Vec<_> = (0..target).map(|_| Waiter::new(since)).collect();
-        let usual = {
+        let usual_slack = {
             let mut state = self.engine.lock();
-            let usual = state.slack;
-            // Of a small budget enough must be left for the other one.
-            state.slack = (budget / 4).clamp(usual, SLACK);
+            let usual_slack = state.slack;
+            // A small timeout must leave enough time for the second create.
+            state.slack = (timeout / 4).clamp(usual_slack, SLACK);
             for waiter in &waiters {
                 self.engine.enqueue(&mut state, waiter, since);
             }
             let actions = self.engine.settle(&mut state, since);
             drop(state);
             self.run(actions);
-            usual
+            usual_slack
         };
         let mut checkouts = Vec::with_capacity(target);
         let mut error = None;
         for waiter in &waiters {
             while error.is_none() {
-                let moment = || self.now();
+                let clock = || self.now();
                 let run = |actions| self.run(actions);
-                error = match self.engine.wait(waiter, deadline, moment, run) {
+                error = match self.engine.wait(waiter, deadline, clock, run) {
                     WaitResult::Found(checkout)
                     | WaitResult::Outcome(Outcome::Checkout(checkout)) => {
                         checkouts.push(checkout);
@@ -128,7 +133,7 @@ impl<M: ConnectionManager> Shared<M> {
                         }
                     }
                     WaitResult::Outcome(Outcome::Fail(Failure::TimedOut { hook, after })) => {
-                        // The builder has waited, where a caller may be told of an older failure.
+                        // Unlike a caller that gets an older failure at once, the builder has waited.
                         let mut timeout = self.timeout(since, Some(real_now()), true);
                         set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
                         Some(BuildError::TimedOut(Box::new(timeout)))
@@ -144,10 +149,10 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let Some(error) = error else {
-            self.engine.lock().slack = usual;
+            self.engine.lock().slack = usual_slack;
             return Ok(checkouts);
         };
-        // Closing first, so that what still arrives is disposed and not kept.
+        // Close first, so that a connection that still arrives is disposed.
         self.close();
         for waiter in &waiters {
             if let Some(Outcome::Checkout(checkout)) = self.engine.cancel(waiter) {
@@ -161,8 +166,10 @@ impl<M: ConnectionManager> Shared<M> {
         Err(error)
     }
 
-    /// Waits for what a failed build has left: for disposes until the deadline, and for creates under way
-    /// only briefly. The error is known, and a create that hangs must not hold it back.
+    /// Waits for the hooks that a failed build has left: for disposes until the deadline, and for creates under
+    /// way only briefly.
+    ///
+    /// The error is known already, and a create that hangs must not delay the error.
     fn clean_up(&self, deadline: Option<Instant>) {
         let briefly = real_now() + CLEAN_UP_TIME;
         loop {

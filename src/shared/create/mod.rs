@@ -1,4 +1,4 @@
-//! How connections come: creates, on threads of the pool or on callers, and what their failures mean.
+//! Creates: run on threads of the pool or on the threads of callers, and the handling of their failures.
 
 pub(in crate::shared) mod backoff;
 pub(in crate::shared) mod initial;
@@ -6,7 +6,7 @@ pub(in crate::shared) mod probe;
 
 use crate::shared::checkin::evict::PoolEvicted;
 use crate::shared::pooled::{Freshness, PooledConnection};
-use crate::shared::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolReturnResult, PoolState, Shared};
+use crate::shared::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolState, Shared};
 use crate::clock::real_now;
 use crate::engine::RejectReason;
 use crate::error::Cause;
@@ -21,24 +21,24 @@ use std::time::Instant;
 /// Why a create was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shared) enum Purpose {
-    /// For somebody who waits.
+    /// For a waiter.
     Waiter,
     /// For min_idle.
     Refill,
-    /// For min_idle, before the expired connection in this slot is retired.
+    /// For min_idle, before the expired connection in this slot is evicted.
     Replace(u32),
-    /// For who asks for the health of a pool that has nothing open.
+    /// For a caller that asks for the health of a pool without open connections.
     Probe,
 }
 
-/// A create that did not bring a connection.
+/// A create that produced no connection.
 pub(in crate::shared) struct Failed<E> {
     pub(in crate::shared) cause: Caught<Cause<E>>,
     pub(in crate::shared) transient: bool,
 }
 
 impl<E> Failed<E> {
-    /// What a caller is told who need not wait any longer.
+    /// Returns the failure for a waiter whose wait ends.
     pub(in crate::shared) fn failure(&self) -> Failure<E> {
         match &*self.cause {
             Cause::Panicked { hook, message } => Failure::Panicked {
@@ -56,27 +56,29 @@ impl<E> Failed<E> {
     }
 }
 
-/// What became of a new connection.
+/// The place of a new connection.
 enum Installed<M: ConnectionManager> {
-    /// It is the caller's, and others may go on.
+    /// The connection belongs to the thread that ran the create. The actions serve others.
     Here(PoolCheckout<M>, PoolActions<M>),
-    /// The head waiter has it, or it rests.
+    /// The connection went to the head waiter or became idle.
     Returned(PoolActions<M>),
+    /// The pool rejected the connection.
     Rejected(PoolEvicted<M>, RejectReason),
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Starts a create on a thread of the pool.
+    /// Submits a create to the executor.
     pub(in crate::shared) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
         let shared = Arc::clone(self);
         (self.executor).submit(true, move || shared.create(permit, purpose));
     }
 
-    /// A whole create on this thread: its connection goes to the head waiter or to rest, its failure
-    /// to whom it concerns.
+    /// Runs a create to its end on this thread.
+    ///
+    /// The connection goes to the head waiter or becomes idle. A failure goes to the waiters that it concerns.
     pub(in crate::shared) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
         if let Ok(Some(checkout)) = self.run_create(permit, purpose) {
-            // A refill in a pool without threads.
+            // Only a pool without threads returns a connection at this point: from a refill or a probe.
             let idle_since = checkout.idle_since;
             self.return_connection(checkout, idle_since, true);
         }
@@ -84,13 +86,16 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict_replaced(slot);
         }
         if purpose != Purpose::Waiter {
-            // The next one of several may go on only now.
+            // max_creating may have held up the next create.
             self.wake_collector();
         }
     }
 
-    /// Runs `create`. In a pool with threads the connection is handed over at once; without, it is
-    /// the caller's. None: handed over, not needed any more, or too late.
+    /// Runs the `create` hook.
+    ///
+    /// In a pool with threads the connection is returned to the pool at once. In a pool without threads the
+    /// connection belongs to the caller. None: the connection was returned, is not needed any more, or came too
+    /// late.
     pub(in crate::shared) fn run_create(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
@@ -116,7 +121,8 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(generation) = permit.start(since, deadline, wanted) else {
             let (_, actions) = permit.fail(real_now());
             self.run(actions);
-            // The last pass may have counted on it. (The end of any other purpose calls anyway.)
+            // The last pass may have counted this create toward min_idle. `create` wakes the collector for every
+            // other purpose.
             if purpose == Purpose::Waiter && self.min_idle.load(Relaxed) > 0 {
                 self.wake_collector();
             }
@@ -157,13 +163,14 @@ impl<M: ConnectionManager> Shared<M> {
         let (id, expires) = (pooled.id, pooled.expires);
         self.meter.create.record(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
-        let here = self.executor.is_inline();
-        let mut healed = false;
+        let is_inline = self.executor.is_inline();
+        let mut recovered = false;
         let installed = permit.install(pooled, now, expires, |engine, state, mut checkout| {
-            // Before anybody can have the connection: its holder finds the pool healed.
-            healed = self.health.succeed(false);
+            // Record the success before any caller can get the connection, so that its holder finds the pool
+            // recovered.
+            recovered = self.health.succeed(false);
             checkout.entry.install(checkout.slot.uses());
-            if here && engine.reject_reason(state, generation).is_none() {
+            if is_inline && engine.reject_reason(state, generation).is_none() {
                 return Installed::Here(checkout, engine.settle(state, now.real));
             }
             match engine.return_locked(state, checkout, now.tick, generation, true, now.real) {
@@ -173,20 +180,20 @@ impl<M: ConnectionManager> Shared<M> {
         });
         let installed = match installed {
             Ok(installed) => installed,
-            Err((pooled, stray)) => {
+            Err((pooled, abandoned)) => {
                 self.count_eviction(&pooled, 0, EvictReason::Late, now.tick);
                 self.run_dispose(pooled);
-                drop(stray);
+                drop(abandoned);
                 self.wake_collector();
                 return None;
             }
         };
-        if healed {
+        if recovered {
             self.log_health();
         }
         self.reset_backoff(Some(since));
         self.wake_for_new(expires, now);
-        // Older creates that this one has overtaken are on notice now.
+        // Older creates that this one has overtaken now have a soft deadline.
         if self.engine.lock().creating > 0 {
             self.wake_collector();
         }
@@ -201,7 +208,7 @@ impl<M: ConnectionManager> Shared<M> {
         None
     }
 
-    /// A new node around a connection.
+    /// Wraps a new connection.
     pub(in crate::shared) fn pooled(
         self: &Arc<Self>,
         connection: M::Connection,
@@ -209,12 +216,14 @@ impl<M: ConnectionManager> Shared<M> {
         generation: u64,
     ) -> Box<PooledConnection<M>> {
         let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
-            // Shortened, never lengthened: the limit holds, and a batch does not end together.
-            let member = self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
-            lifetime - (lifetime as f64 * member) as u64
+            // Jitter shortens the lifetime and never lengthens it, so the limit holds. Connections that were opened
+            // together do not expire together.
+            let jitter = self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
+            lifetime - (lifetime as f64 * jitter) as u64
         });
         let name = match &self.observer {
-            // Each event of a checkout carries it, and two threads must not meet at one count.
+            // Each event of a checkout clones the name. A copy per connection keeps its reference count
+            // uncontended.
             Some(_) => Arc::from(&*self.name),
             None => Arc::clone(&self.name),
         };
@@ -234,8 +243,10 @@ impl<M: ConnectionManager> Shared<M> {
         })
     }
 
-    /// Accounts for a create that failed, and ends it. Err, unless the pool had given up on it already.
-    /// The head waiter is told of a failure that waiting cannot mend.
+    /// Records a failed create and ends its permit.
+    ///
+    /// The head waiter fails if the error is permanent. Ok if the pool had abandoned the create before, Err
+    /// otherwise.
     pub(in crate::shared) fn create_failed<T>(
         self: &Arc<Self>,
         permit: Option<(PoolPermit<M>, Purpose)>,
@@ -251,13 +262,13 @@ impl<M: ConnectionManager> Shared<M> {
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
         self.start_backoff(since, now.real);
         self.record_failure();
-        let priming = self.building.load(Acquire);
-        // A builder with `fail_fast` waits for no second attempt, whatever the manager calls the error.
-        let ends_build = priming && (!transient || self.config.fail_fast);
-        if priming && !ends_build {
+        let building = self.building.load(Acquire);
+        // With `fail_fast` the builder waits for no second attempt, even if the error is transient.
+        let ends_build = building && (!transient || self.config.fail_fast);
+        if building && !ends_build {
             self.warn_that_build_waits(now.real, &*error);
         }
-        // Before anybody can have the failure: who is told finds that it was reported.
+        // Emit the event before any caller is notified, so that a notified caller finds the failure reported.
         self.emit(|pool| PoolEvent::CreateFailed {
             pool,
             error,
@@ -271,68 +282,48 @@ impl<M: ConnectionManager> Shared<M> {
             }
             Some((permit, purpose)) => {
                 let all = self.config.fail_fast;
-                // A create on its caller's thread concerns nobody else, unless all are told.
+                // A create on the thread of its caller fails no other waiter, unless `fail_fast` fails all.
                 let own = purpose == Purpose::Waiter && self.executor.is_inline();
                 let mut head = !own && (!transient || ends_build);
                 let (attached, actions) = permit.fail_and_notify(now.real, |state| {
                     if !(all || mem::take(&mut head)) {
                         return None;
                     }
-                    self.failure_for(state, priming, &failed)
+                    self.failure_for(state, building, &failed)
                 });
                 self.run(actions);
                 attached
             }
         };
         if !attached {
-            // One abandoned hook less: another may be given up on now.
+            // There is one abandoned hook less, so the collector may abandon another one.
             self.wake_collector();
         }
         if attached { Err(failed) } else { Ok(None) }
     }
 
-    /// With `fail_fast`: all who wait are told of a failure that no permit ends.
+    /// With `fail_fast`: fails all waiters with a failure that belongs to no permit.
     pub(in crate::shared) fn fail_all(self: &Arc<Self>, failed: &Failed<M::Error>) {
         if !self.config.fail_fast {
             return;
         }
-        let priming = self.building.load(Acquire);
-        let failure = |state: &PoolState<M>| self.failure_for(state, priming, failed);
+        let building = self.building.load(Acquire);
+        let failure = |state: &PoolState<M>| self.failure_for(state, building, failed);
         let mut state = self.engine.lock();
         let actions = self.engine.fail_waiters(&mut state, failure, real_now());
         drop(state);
         self.run(actions);
     }
 
-    /// While a connection is open somebody may give it back. A builder is told all the same, because nobody
-    /// gives one back to it.
+    /// Returns the failure for a waiter. None: a connection is open and may be returned, so the waiter goes on.
+    ///
+    /// A builder always fails, because no caller has a connection to return during the build.
     fn failure_for(
         &self,
         state: &PoolState<M>,
-        priming: bool,
+        building: bool,
         failed: &Failed<M::Error>,
     ) -> Option<Failure<M::Error>> {
-        (state.open == 0 || priming).then(|| failed.failure())
-    }
-
-    /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
-    /// waiter however young.
-    pub(in crate::shared) fn return_connection(
-        self: &Arc<Self>,
-        checkout: PoolCheckout<M>,
-        idle_since: u64,
-        fresh: bool,
-    ) {
-        let generation = checkout.entry.generation;
-        let engine = &self.engine;
-        self.run_returned(engine.return_entry(checkout, idle_since, generation, fresh, real_now()));
-    }
-
-    /// Does what handing a connection back left to be done.
-    pub(in crate::shared) fn run_returned(self: &Arc<Self>, returned: PoolReturnResult<M>) {
-        match returned {
-            Ok(actions) => self.run(actions),
-            Err((evicted, reason)) => self.evict_rejected(evicted, reason),
-        }
+        (state.open == 0 || building).then(|| failed.failure())
     }
 }

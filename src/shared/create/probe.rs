@@ -1,5 +1,7 @@
-//! A pool that has nothing open learns of its backend only by a create. While its health is asked for,
-//! one is tried: by the collector for `health`, which waits for nothing, and by `check_health`, which waits.
+//! The probe: a create that tests the backend of a pool without open connections.
+//!
+//! Such a pool learns about its backend only from creates, so a request for its health starts one. `health`
+//! lets the collector run the create and waits for nothing. `check_health` runs the create and waits.
 
 use crate::shared::create::Purpose;
 use crate::shared::collector::SweepActions;
@@ -15,11 +17,11 @@ use std::time::Instant;
 
 #[derive(Default)]
 pub(in crate::shared) struct Probe {
-    /// The health was asked for: the next pass opens a connection, once the pause is over.
+    /// True after `health` was called. The next pass after the pause then opens a connection.
     wanted: AtomicBool,
     /// Callers of `check_health` that wait for a create to end, or for a slot.
     waiting: AtomicUsize,
-    /// Counts the ends of creates and disposes while somebody waits for them.
+    /// Counts the creates and disposes that ended while a caller waits for one.
     ends: Mutex<u64>,
     ended: Condvar,
 }
@@ -35,7 +37,7 @@ impl<M: ConnectionManager> Shared<M> {
             if empty {
                 self.probe.wanted.store(true, Release);
                 if !paused {
-                    // At the end of a pause the collector comes anyway.
+                    // At the end of a pause the collector runs anyway.
                     self.wake_collector();
                 }
             }
@@ -43,12 +45,12 @@ impl<M: ConnectionManager> Shared<M> {
         state
     }
 
-    /// Nothing is open or about to be, so that nothing but a create can tell.
+    /// Returns whether no connection is open or about to be, so that only a create can test the backend.
     fn is_to_probe(&self, state: &PoolState<M>) -> bool {
         state.open == 0 && state.creating == 0 && !state.closed && !state.suspended
     }
 
-    /// Part of a pass: the create that `health` has asked for.
+    /// Adds the create that `health` has requested to the actions of a pass.
     pub(in crate::shared) fn find_probe(&self, now: Now, found: &mut SweepActions<M>) {
         if !self.probe.wanted.load(Acquire) {
             return;
@@ -67,7 +69,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// A create or a dispose has ended, whatever came of it.
+    /// Wakes the callers that wait for the end of a create or a dispose.
     pub(in crate::shared) fn hook_ended(&self) {
         if self.probe.waiting.load(Acquire) > 0 {
             *self.probe.ends.lock() += 1;
@@ -85,13 +87,13 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         let state = self.engine.lock();
-        let (closed, serves_nobody) = (state.closed, state.open == 0 && state.failing);
+        let (closed, is_outage) = (state.closed, state.open == 0 && state.failing);
         drop(state);
-        if serves_nobody && !closed && checked == 0 {
-            // The connection that could not be opened.
+        if is_outage && !closed && checked == 0 {
+            // Count the connection that could not be opened.
             (checked, failed) = (1, 1);
         }
-        if closed || serves_nobody {
+        if closed || is_outage {
             Health::Unhealthy { checked, failed }
         } else if failed > 0 || self.health.is_failing() {
             Health::Degraded { checked, failed }
@@ -100,9 +102,10 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Waits until a connection is open where none is: opens one, unless a create is under way. True if it
-    /// has come. False once a create has failed, while the pool pauses after one, and when `create_timeout`
-    /// and `check_timeout` are over.
+    /// Opens a connection if none is open, unless a create is under way, and waits for the connection.
+    ///
+    /// True if the wait ended with an open connection. False if a connection was open already, if a create has
+    /// failed, if the pool pauses after a failure, or if `create_timeout` and `check_timeout` are over.
     fn open_to_check(self: &Arc<Self>) -> bool {
         let bound = (self.config.create_timeout).saturating_add(self.config.check_timeout);
         let deadline = real_now().checked_add(bound);
@@ -114,8 +117,8 @@ impl<M: ConnectionManager> Shared<M> {
             let ends = *self.probe.ends.lock();
             let now = real_now();
             let mut state = self.engine.lock();
-            let has_failed = self.meter.create_errors.load(Relaxed) != errors;
-            if state.open > 0 || state.closed || state.suspended || has_failed {
+            let create_failed = self.meter.create_errors.load(Relaxed) != errors;
+            if state.open > 0 || state.closed || state.suspended || create_failed {
                 break;
             }
             let mut permit = None;
@@ -130,7 +133,7 @@ impl<M: ConnectionManager> Shared<M> {
             drop(state);
             opened = true;
             if let Some(permit) = permit {
-                // Without threads it is over when this returns.
+                // In a pool without threads the create has ended when this call returns.
                 self.start_create(permit, Purpose::Probe);
             }
             if !self.wait_for_end(ends, deadline) {
@@ -141,7 +144,7 @@ impl<M: ConnectionManager> Shared<M> {
         opened && self.engine.lock().open > 0
     }
 
-    /// Waits until a create or a dispose has ended since there were so many ends; false at the deadline.
+    /// Waits until the count of ended creates and disposes differs from `ends`. False at the deadline.
     fn wait_for_end(&self, ends: u64, deadline: Option<Instant>) -> bool {
         let mut now = self.probe.ends.lock();
         while *now == ends {
