@@ -1,4 +1,4 @@
-//! What a checkout and its check-in cost, with r2d2 beside it in the same run.
+//! The cost of a checkout and its check-in, compared with r2d2 in the same run.
 //!
 //! ```text
 //! cargo bench                       all of it, some minutes
@@ -6,10 +6,10 @@
 //! cargo bench -- --test             each once, to see that it works
 //! ```
 //!
-//! Every number is wall time divided by the get-and-drop cycles that *all* threads together did in
-//! it. The connection is a number and every hook returns at once, so that what is left is the pool.
-//! "checked" means that each checkout asks the manager whether the connection is alive: the default
-//! of r2d2, and `HealthCheck::OnCheckout` here.
+//! Every number is wall time divided by the get-and-drop cycles of *all* threads together. The connection is
+//! a number and every hook returns at once, so the number is the cost of the pool alone. "checked" means that
+//! each checkout asks the manager whether the connection is alive: the default of r2d2, and
+//! `HealthCheck::OnCheckout` here.
 
 mod nothing;
 
@@ -24,7 +24,7 @@ use conpool::{HealthCheck, Pool};
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, measurement::WallTime};
 use nothing::Nothing;
 
-/// A pool whose connections are all open, as those of r2d2 are after its build.
+/// A pool that has opened all its connections, like an r2d2 pool after its build.
 fn conpool(size: usize, health_check: HealthCheck) -> Pool<Nothing> {
     let pool = Pool::builder()
         .max_size(size)
@@ -45,7 +45,7 @@ fn r2d2(size: usize, test_on_check_out: bool) -> r2d2::Pool<Nothing> {
         .expect("nothing can fail")
 }
 
-/// One cycle in four pools: ours and r2d2, each without and with a check.
+/// Measures one cycle in four pools: conpool and r2d2, each without and with a check.
 fn compare(criterion: &mut Criterion, threads: usize, size: usize, hold: Option<Duration>) {
     let suffix = hold.map_or(String::new(), |hold| format!(", held {hold:?}"));
     let plural = if threads == 1 { "" } else { "s" };
@@ -93,12 +93,12 @@ fn prepare(group: &mut BenchmarkGroup<'_, WallTime>, threads: usize) {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
     if threads > 1 {
-        // Few and long samples: in a short one each thread is done before the next has begun.
+        // Few and long samples: in a short sample one thread ends before the next one starts.
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
     }
 }
 
-/// Measures `cycle` on so many threads at once.
+/// Measures `cycle` on `threads` threads at once.
 fn cycles(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
@@ -113,13 +113,13 @@ fn cycles(
         bencher.iter_custom(|wanted| {
             let each = wanted.div_ceil(threads as u64);
             let took = together(threads, each, &cycle);
-            // Rounding up has done some more than were asked for.
+            // Rounding up ran a few more cycles than requested.
             took.mul_f64(wanted as f64 / (each * threads as u64) as f64)
         });
     });
 }
 
-/// The time from the first start to the last end of threads that run `cycle` so many times each.
+/// The time from the first start to the last end of `threads` threads that each run `cycle` `each` times.
 fn together(threads: usize, each: u64, cycle: &(impl Fn() + Sync)) -> Duration {
     let ready = Barrier::new(threads);
     let spans: Vec<(Instant, Instant)> = thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn together(threads: usize, each: u64, cycle: &(impl Fn() + Sync)) -> Duration {
         .map_or(Duration::ZERO, |(start, end)| end - start)
 }
 
-/// What a user does with a connection: touches it, and may take a while.
+/// Simulates a user: touches the connection and holds it for `hold`.
 fn work(connection: &mut u64, hold: Option<Duration>) {
     *connection = black_box(connection.wrapping_add(1));
     if let Some(hold) = hold {

@@ -1,13 +1,13 @@
-//! What stands around one pool, and what each of it costs in a warm `get` and drop.
+//! The cost of features around one pool in a warm `get` and drop.
 //!
 //! ```text
 //! cargo bench --bench costs --all-features    half a minute
 //! cargo bench --bench costs -- --test         small and quick, to see that it works
 //! ```
 //!
-//! Each row is measured in turn, round after round, so that what else runs on the machine meets all of them
-//! alike. The ratio is to the plain pool of the same run, which has every one of these off. That what is off
-//! costs nothing at all shows in `cargo bench --bench instructions`, whose count has not moved since.
+//! The rows are measured in turn, round after round, so that other load on the machine affects all of them
+//! alike. The ratio is to the plain pool of the same run, which has every feature off. `cargo bench --bench
+//! instructions` shows that a feature that is off costs no instructions.
 
 mod nothing;
 
@@ -19,20 +19,20 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-struct Deaf;
+struct IgnoringRecorder;
 
-impl PoolObserver for Deaf {
+impl PoolObserver for IgnoringRecorder {
     fn on_event(&self, event: &PoolEvent) {
         black_box(event);
     }
 }
 
-/// So many cycles on the calling thread; the first number says which thread it is.
+/// Runs the given number of cycles on the calling thread. The first argument is the thread's number.
 type Cycles = Box<dyn Fn(u64, u64) + Sync>;
 
 struct Row {
     name: &'static str,
-    /// At most so many times the plain pool's time, with one thread. None where nothing is required.
+    /// The highest ratio to the plain pool's time, with one thread. `None`: no requirement.
     allowed: Option<f64>,
     cycles: Cycles,
 }
@@ -47,7 +47,7 @@ fn pool(change: impl FnOnce(PoolBuilder<Nothing>) -> PoolBuilder<Nothing>) -> Cy
     })
 }
 
-/// So many plain pools, for what many keys cost the processor's caches in any case.
+/// `count` plain pools: the cost of many keys in the processor's caches alone.
 fn pools(count: u64) -> Cycles {
     let pool = |_| {
         Pool::builder()
@@ -88,7 +88,7 @@ where
         drop(pool.get(key).expect("nothing can fail"));
     }
     Box::new(move |thread, cycles| {
-        // Threads go round at different places, so that they do not follow each other.
+        // Each thread starts at another key, so that the threads do not follow each other.
         let start = thread as usize * keys.len() / 2;
         let round = keys.iter().cycle().skip(start);
         for key in round.take(cycles as usize) {
@@ -97,7 +97,7 @@ where
     })
 }
 
-/// A pool whose statistics are published all the time, far more often than anybody scrapes.
+/// A pool whose statistics are published all the time, far more often than a scraper reads them.
 #[cfg(feature = "metrics")]
 fn published() -> Cycles {
     let pool = Pool::builder()
@@ -144,7 +144,7 @@ fn rows(keys: u64) -> Vec<Row> {
         row(
             "observer that does nothing",
             None,
-            pool(|builder| builder.observer(Deaf)),
+            pool(|builder| builder.observer(IgnoringRecorder)),
         ),
         row("registry, by name each time", None, registered()),
         row("keyed, 1 number", Some(3.0), keyed(vec![7u64])),
@@ -186,7 +186,7 @@ fn rows(keys: u64) -> Vec<Row> {
 fn measure(row: &Row, threads: u64, cycles: u64) -> f64 {
     let barrier = Barrier::new(threads as usize);
     let body = |thread: u64| {
-        // Each thread finds a connection of its own first.
+        // Warm-up: each thread finds a connection of its own first.
         (row.cycles)(thread, cycles / 20);
         barrier.wait();
         let begin = Instant::now();

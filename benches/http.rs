@@ -1,17 +1,17 @@
-//! HTTP over pooled connections beside a new connection for each request.
+//! HTTP over pooled connections, compared with a new connection for each request.
 //!
 //! ```text
 //! cargo bench --bench http --features http                half a minute
 //! cargo bench --bench http --features http -- --test      small and quick, to see that it works
 //! ```
 //!
-//! Both sides are the same client: the second one says `connection: close`, so that each of its requests
-//! opens a connection of its own. The server is in the same process, a thread for each connection, on
-//! loopback: there a connection is as cheap as it can be, with no network to cross and no TLS. The two are
-//! measured in turn, round after round, so that what else runs on the machine meets both alike.
+//! Both sides use the same client. The second one sends `connection: close`, so that each request opens a
+//! connection of its own. The server runs in the same process, with a thread for each connection, on
+//! loopback: a connection without a network and without TLS has the lowest cost. The two are measured in
+//! turn, round after round, so that other load on the machine affects both alike.
 //!
-//! Memory is what is resident beyond the start of the process after the last round of each, server
-//! included. The program ends with 1 if the pool is not at least 15 % faster.
+//! Memory is the resident size beyond the start of the process, after the last round of each side, including
+//! the server. The exit code is 1 if the pool is less than 15 % faster.
 
 use conpool::{HttpPool, http_types::Request};
 use std::{
@@ -29,12 +29,12 @@ use std::{
 
 /// The body of every response.
 const BODY: usize = 1024;
-/// The pool's time must be at most this share of the other's.
+/// The highest allowed ratio of the pool's time to the other side's time.
 const ENOUGH: f64 = 1.0 / 1.15;
 
 static ACCEPTED: AtomicUsize = AtomicUsize::new(0);
 
-/// Answers until the client ends, or says close.
+/// Answers until the client disconnects or sends `connection: close`.
 fn converse(stream: &TcpStream, response: &[u8]) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
@@ -73,13 +73,13 @@ fn serve() -> io::Result<SocketAddr> {
     Ok(addr)
 }
 
-/// How requests are made.
+/// One way to make requests.
 struct Way {
     name: &'static str,
     http: HttpPool,
     closes: bool,
     waits: Vec<Duration>,
-    /// Requests and the time in which all threads together made them.
+    /// The number of requests, and the time in which all threads together made them.
     total: (usize, Duration),
     connections: usize,
     memory: Option<u64>,
@@ -172,7 +172,7 @@ impl Way {
     }
 }
 
-/// In bytes, where the system tells.
+/// The resident memory in bytes, where the system reports it.
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -183,7 +183,7 @@ fn resident() -> Option<u64> {
         .map(|kib| kib * 1024)
 }
 
-/// Whether the pool is fast enough with so many threads.
+/// Whether the pool is fast enough with `threads` threads.
 fn compare(url: &str, threads: usize, rounds: usize, requests: usize) -> bool {
     let base = resident();
     let mut ways = [

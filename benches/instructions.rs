@@ -1,15 +1,15 @@
-//! How many instructions a warm `get` and drop take, counted by valgrind, with a ceiling.
+//! The instructions of a warm `get` and drop, counted by valgrind, with a ceiling.
 //!
 //! ```text
 //! cargo bench --bench instructions
 //! ```
 //!
-//! Unlike time, the count is the same on a busy machine. It ends with 1 when a count is more than
-//! 5 % above what is recorded here. Where valgrind is missing it says so and ends well.
+//! Unlike time, the count is the same on a busy machine. The exit code is 1 when a count is more than 5 %
+//! above the recorded one. Where valgrind is missing, the benchmark says so and exits with 0.
 //!
-//! Valgrind hides the functions that the kernel maps into each process, so the two readings of the
-//! coarse clock count here as what leads to the system call. They are counted once more alone, and the
-//! table shows the cycle with and without them.
+//! Valgrind hides the functions that the kernel maps into each process (the vDSO), so the two readings of the
+//! coarse clock count as system calls here. They are also counted alone, and the table shows the cycle with
+//! and without them.
 
 mod nothing;
 
@@ -22,17 +22,17 @@ use std::{
 use conpool::{HealthCheck, Pool};
 use nothing::Nothing;
 
-/// What is counted, and the recorded number of instructions, with rustc 1.95 on x86-64.
+/// The counted cycles, and the recorded number of instructions, with rustc 1.95 on x86-64.
 const COUNTED: [(&str, u64); 4] = [(WARM, 170), (WINDOW, 170), (TRY, 171), (CLOCK, 25)];
 const WARM: &str = "get and drop, no check";
 const WINDOW: &str = "get and drop, check after idle time";
 const TRY: &str = "try_get and drop";
 const CLOCK: &str = "one reading of the clock";
 
-/// The pools, and the machine's code for them, differ a little from compiler to compiler.
+/// In percent. Generated code differs a little from compiler to compiler.
 const TOLERANCE: u64 = 105;
 
-/// Few and many, so that what is not part of a cycle cancels out.
+/// The difference between many and few cycles excludes start-up.
 const FEW: u64 = 1_000;
 const MANY: u64 = 101_000;
 
@@ -63,7 +63,7 @@ fn clock() {
 #[cfg(not(target_os = "linux"))]
 fn clock() {}
 
-/// Does one of them so many times: what valgrind looks at.
+/// Runs one of the cycles `times` times, under valgrind.
 fn repeat(what: &str, times: u64) {
     match what {
         WARM => {
@@ -83,7 +83,7 @@ fn repeat(what: &str, times: u64) {
     }
 }
 
-/// The instructions of this program when it repeats something so many times.
+/// The instructions of this program when it runs the cycle `times` times.
 fn count(what: &str, times: u64) -> Result<u64, String> {
     let program = current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")

@@ -1,16 +1,15 @@
-//! How long `get` takes with many threads on one SQLite file, beside r2d2 in the same run.
+//! The time of `get` with many threads on one SQLite file, compared with r2d2 in the same run.
 //!
 //! ```text
 //! cargo bench --bench sqlite --features sqlite              some ten seconds
 //! cargo bench --bench sqlite --features sqlite -- --test    small and quick, to see that it works
 //! ```
 //!
-//! Both pools have ten connections to one file with a write-ahead log, are full before the clock starts,
-//! and do not check a connection that was used a moment ago. Each thread takes a connection, reads one row
-//! with it, keeps it for a tenth of a millisecond more, as somebody who does something with the row, and
-//! gives it back. What is measured is `get` alone: with up to ten threads what a pool costs, with more how
-//! it lets them wait. The two take turns, round after round, so that what else runs on the machine meets
-//! both alike.
+//! Both pools have ten connections to one file with a write-ahead log. All connections are open before the
+//! clock starts, and a connection that was just used is not checked. Each thread takes a connection, reads
+//! one row, holds the connection for another tenth of a millisecond, and gives it back. Only `get` is
+//! measured: with up to ten threads the result is the cost of the pool, with more threads it is the wait. The
+//! two are measured in turn, round after round, so that other load on the machine affects both alike.
 
 use conpool::{Pool, SqliteManager, rusqlite::Connection};
 use std::{
@@ -26,7 +25,7 @@ const SIZE: usize = 10;
 const HOLD: Duration = Duration::from_micros(100);
 const THREADS: [usize; 4] = [1, 10, 50, 100];
 
-/// The same for r2d2, as small as it can be.
+/// The minimal equivalent manager for r2d2.
 #[derive(Debug)]
 struct R2d2Sqlite(PathBuf);
 
@@ -49,7 +48,7 @@ impl r2d2::ManageConnection for R2d2Sqlite {
     }
 }
 
-/// Takes a connection, reads with it, and says how long the taking took.
+/// Takes a connection, reads with it, and returns how long the checkout took.
 type Cycle<'a> = Box<dyn Fn() -> Duration + Sync + 'a>;
 
 fn read(connection: &Connection) {
@@ -60,7 +59,7 @@ fn read(connection: &Connection) {
     thread::sleep(HOLD);
 }
 
-/// What all threads together saw.
+/// The waits of all threads together.
 fn measure(cycle: &Cycle<'_>, threads: usize, cycles: usize) -> Vec<Duration> {
     let start = Barrier::new(threads);
     thread::scope(|scope| {
@@ -152,7 +151,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     Ok(())
 }
 
-/// A folder that goes when it is dropped.
+/// A temporary folder, removed on drop.
 struct Temporary(PathBuf);
 
 impl Temporary {

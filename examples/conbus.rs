@@ -26,9 +26,9 @@ use support::{
 };
 
 const PORT: u16 = 10001;
-/// How long a reply may take; the slowest device of a busy bus needs some 300 ms.
+/// The reply timeout. The slowest device of a busy bus needs some 300 ms.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A discovery is over when nobody has answered for so long.
+/// A discovery ends after this much silence.
 const QUIET: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn single(bridge: &str, words: &[&str]) -> Result<(), Box<dyn Error>> {
     let command = Command::parse(words)?;
     let pool = open(bridge)?;
     let result = command.run(&pool, QUIET);
-    // A bridge has room for one client: leave it free, not half closed.
+    // A bridge accepts one client: end the connection completely, not half.
     let closed = pool.close_timeout(TIMEOUT);
     result.and(closed.map_err(Box::from))
 }
@@ -83,7 +83,7 @@ fn with_port(bridge: &str) -> String {
     }
 }
 
-/// What the bridge is asked to do.
+/// The command for the bridge.
 enum Command {
     Discover,
     Read { serial: u64, datapoint: u8 },
@@ -135,7 +135,7 @@ impl Command {
     }
 }
 
-/// One question on a connection of the pool, which gets it back only if it is still in step.
+/// Makes one request on a pooled connection. The connection goes back only if its exchange finished.
 fn ask<T>(
     pool: &Pool<ConbusSocketManager>,
     question: impl FnOnce(&mut TcpStream) -> Result<T, ClientError>,

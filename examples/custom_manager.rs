@@ -17,7 +17,7 @@ impl ConnectionManager for Workers {
         ask(worker, "still there?").map(drop)
     }
     fn dispose(&self, mut worker: Child) {
-        // wait closes its input first, so it ends by itself and leaves no zombie.
+        // `wait` closes the input of `cat` first, so `cat` ends by itself and leaves no zombie.
         let _ = worker.wait();
     }
 }
@@ -28,7 +28,7 @@ fn ask(worker: &mut Child, line: &str) -> io::Result<String> {
     };
     writeln!(input, "{line}")?;
     let mut answer = String::new();
-    // The buffer holds this one answer only, as a worker speaks when it is asked.
+    // The buffer holds this one answer only, because a worker sends nothing unasked.
     match BufReader::new(output).read_line(&mut answer)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(answer.trim_end().to_owned()),

@@ -1,8 +1,8 @@
-//! Ends a program without cutting anybody off: on Ctrl-C, or by itself after a second, take no new
-//! work, let what runs come to its end, wait a bounded time, and say who still holds a connection.
+//! Ends a program gracefully, on Ctrl-C or by itself after a second: takes no new work, lets running work
+//! end, waits a bounded time, and names the holders of connections that are still in use.
 //!
-//! Run with `cargo run --example graceful_close`. Exit code: 0 when everything came back, 1 when
-//! something was still held at the bound.
+//! Run with `cargo run --example graceful_close`. Exit code: 0 when everything came back, 1 when something
+//! was still held at the bound.
 
 use conpool::{MemoryManager, Pool};
 use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
@@ -11,13 +11,13 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let pool = Pool::builder()
         .name("orders")
         .max_size(3)
-        // Makes the pool remember call sites, so that holders can be named at the end.
+        // Makes the pool record call sites, so that the end can name holders.
         .leak_threshold(Duration::from_secs(30))
         .build(MemoryManager::new())?;
 
     let (stop, stopped) = mpsc::channel();
     ctrlc::set_handler(move || {
-        // Fails only when main no longer listens, which is on its way out already.
+        // Fails only when main no longer listens, because it is ending already.
         let _ = stop.send(());
     })?;
 

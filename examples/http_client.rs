@@ -1,12 +1,11 @@
-//! One HTTP client for a whole program: a singleton that every thread uses, and a pool of connections
-//! below it.
+//! One HTTP client for a whole program: a singleton for all threads, over a pool of connections.
 //!
 //! ```text
 //! cargo run --release --features http --example http_client
 //! ```
 //!
-//! Eight threads ask a small server in the same program for pages and send it orders. At the end the
-//! program says how many connections that took, and fails if a promise was broken.
+//! Eight threads request pages from a small server in the same program and send it orders. At the end the
+//! program prints how many connections that took, and fails if a promise was broken.
 
 use conpool::{
     HttpPool, HttpRequestBody,
@@ -25,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-/// The client. Whoever needs it writes `HTTP`; the first one builds it.
+/// The client. The first use builds it.
 static HTTP: LazyLock<HttpPool> = LazyLock::new(|| {
     HttpPool::builder()
         .name("client")
@@ -42,7 +41,7 @@ const ROUNDS: usize = 250;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A page, whose body is read to its end: from then on its connection serves the next request.
+/// Requests a page. Once its body is read to the end, the connection serves the next request.
 fn page(server: SocketAddr, number: usize) -> Outcome<()> {
     let response = HTTP.get(format!("http://{server}/pages/{number}"))?;
     let text = io::read_to_string(response.into_body())?;
@@ -52,7 +51,7 @@ fn page(server: SocketAddr, number: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// An order, sent while it is read from wherever it comes.
+/// Sends an order whose body is streamed from a reader.
 fn order(server: SocketAddr, number: usize) -> Outcome<()> {
     let lines = format!("{number} pieces, please\n").repeat(200);
     let request = Request::post(format!("http://{server}/orders"))
@@ -118,7 +117,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The server: as much of HTTP as this example needs. It counts the connections it accepts.
+/// The server: the part of HTTP that this example needs. It counts the connections it accepts.
 fn serve() -> io::Result<(SocketAddr, &'static AtomicUsize)> {
     static ACCEPTED: AtomicUsize = AtomicUsize::new(0);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -164,14 +163,14 @@ fn converse(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// How many bytes of data a chunked body has.
+/// The number of bytes of data in a chunked body.
 fn chunks(reader: &mut impl BufRead) -> io::Result<usize> {
     let mut total = 0;
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let size = usize::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
-        // With the end of the line behind it.
+        // Including the line end.
         io::copy(&mut reader.by_ref().take(size as u64 + 2), &mut io::sink())?;
         total += size;
         if size == 0 {

@@ -1,5 +1,5 @@
-//! Settings in layers: the defaults, a file with what all machines share, a file for production over
-//! it, and the environment over everything. Tells what came out and where each setting came from.
+//! Settings in layers: the defaults, a file for all machines, a file for production over it, and the
+//! environment over everything. Prints the resulting settings and the source of each.
 //!
 //! Run with `cargo run --features serde --example layered_config`, or with a setting of your own:
 //!
@@ -7,7 +7,7 @@
 //! ORDERS_DB_MAX_SIZE=12 ORDERS_DB_BACKOFF_MAX=10s cargo run --features serde --example layered_config
 //! ```
 //!
-//! It brings its two files along, and a backend that is a memory.
+//! The example writes its two files itself and uses a backend in memory.
 
 use conpool::{MemoryManager, Pool, PoolBuilder, PoolConfig};
 use serde_json::Value;
@@ -33,7 +33,7 @@ initial = "100ms"
 max = "30s"
 "#;
 
-/// Written by somebody who knows the settings by other names.
+/// Uses the aliases of the settings.
 const PRODUCTION: &str = "
 maxConnections: 50
 maxLifetime: 1h
@@ -129,7 +129,7 @@ impl Origins {
     }
 }
 
-/// A folder that is gone at the end, whatever the end is.
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,15 +1,15 @@
-//! Pools that Prometheus can watch: a page with their metrics, under the names of OpenTelemetry.
+//! A page of metrics for Prometheus, under the names of OpenTelemetry.
 //!
-//! Run with `cargo run --features metrics --example prometheus`; it works for three seconds, reads its
-//! own page twice and shows what is not zero. To have it serve until it is interrupted:
+//! Run with `cargo run --features metrics --example prometheus`; it runs for three seconds, reads its own
+//! page twice and prints the values that are not zero. To serve until it is interrupted:
 //!
 //! ```sh
 //! CONPOOL_METRICS_ADDR=127.0.0.1:9464 cargo run --features metrics --example prometheus
 //! curl http://127.0.0.1:9464/metrics
 //! ```
 //!
-//! The services behind the pools are part of it. The server answers one scrape after the other, which
-//! is as many as there are; behind a proxy that holds connections open it should be a real one.
+//! The example contains the services behind the pools. Its server answers one scrape after the other, which
+//! is enough for direct scrapes; behind a proxy that holds connections open, use a real HTTP server.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -34,26 +34,27 @@ use support::{
     emulator::{Emulator, Ending},
 };
 
-/// In seconds. A checkout takes no time at all, a connect some milliseconds, a deadline some seconds.
+/// In seconds: from a checkout without a wait, over a connect of some milliseconds, to a deadline of some
+/// seconds.
 const BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
-/// Between two looks at the page.
+/// The interval between two readings of the page.
 const PAUSE: Duration = Duration::from_millis(1500);
 
-/// How long a client may take to send its request, and to take the answer.
+/// The timeout of a client's request and of the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const DEVICE: u64 = 1_013_010_000;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    // First of all: what is registered before there is a recorder goes nowhere.
+    // The recorder comes first: metrics registered before it are lost.
     let page = PrometheusBuilder::new()
-        // Seconds in the name of what counts seconds, and _total at the end of counters.
+        // Adds the unit to each name, and _total to the name of each counter.
         .with_recommended_naming(true)
         .set_buckets_for_metric(Matcher::Suffix("_time".into()), &BUCKETS)?
         .install_recorder()?;
     let metrics = PoolMetrics::new();
-    let world = World::new(&metrics)?;
+    let services = Services::new(&metrics)?;
 
     let keeps = env::var("CONPOOL_METRICS_ADDR").ok();
     let listener = TcpListener::bind(keeps.as_deref().unwrap_or("127.0.0.1:0"))?;
@@ -62,20 +63,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let done = AtomicBool::new(false);
     let outcome = thread::scope(|scope| {
-        scope.spawn(|| serve(&listener, &done, || world.page(&metrics, &page)));
-        world.work(scope, &done);
+        scope.spawn(|| serve(&listener, &done, || services.page(&metrics, &page)));
+        services.work(scope, &done);
         let outcome = match keeps {
             Some(_) => loop {
                 thread::sleep(PAUSE);
-                world.trouble();
+                services.inject_faults();
             },
-            None => visit(address, &world),
+            None => visit(address, &services),
         };
         done.store(true, Relaxed);
-        // The last visitor, so that the server sees it is over.
+        // A last request lets the server see that it must end.
         outcome.and(fetch(address, "/metrics").map(|_| ()))
     });
-    world.close();
+    services.close();
     match outcome {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
@@ -85,8 +86,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// Three kinds of pools, and what they talk to.
-struct World {
+/// Three kinds of pools, and their backends.
+struct Services {
     registry: PoolRegistry,
     orders: Pool<MemoryManager>,
     database: MemoryManager,
@@ -95,7 +96,7 @@ struct World {
     tenants: KeyedPool<u32, MemoryManager>,
 }
 
-impl World {
+impl Services {
     fn new(metrics: &PoolMetrics) -> Result<Self, Box<dyn Error>> {
         let database = MemoryManager::new();
         database.delay(Hook::Create, Duration::from_millis(3));
@@ -132,9 +133,8 @@ impl World {
         })
     }
 
-    /// The page. Gauges are read when somebody asks for them, and what the histograms have gathered
-    /// since the last time is put into buckets: a program that nobody scrapes should run the upkeep of
-    /// the exporter now and then.
+    /// Renders the page. Rendering reads the gauges and puts the pending histogram samples into buckets; a
+    /// program that is never scraped should run the exporter's upkeep from time to time.
     fn page(&self, metrics: &PoolMetrics, page: &PrometheusHandle) -> String {
         for stats in self.registry.stats().values() {
             metrics.publish(stats);
@@ -143,7 +143,7 @@ impl World {
         page.render()
     }
 
-    /// Starts threads that use the pools until it is done.
+    /// Starts threads that use the pools until `done`.
     fn work<'a>(&'a self, scope: &'a thread::Scope<'a, '_>, done: &'a AtomicBool) {
         let busy = |number: u32| {
             if let Ok(mut connection) = self.orders.get_timeout(Duration::from_millis(20)) {
@@ -171,8 +171,8 @@ impl World {
         }
     }
 
-    /// What happens to services: one loses its connections, the other is away for a moment.
-    fn trouble(&self) {
+    /// Injects faults: one service loses its connections, another is down for a moment.
+    fn inject_faults(&self) {
         self.database.kill_all();
         self.database.fail_transient(Hook::Create, 2);
         self.bridge.close_all_clients(Ending::Rst);
@@ -186,8 +186,8 @@ impl World {
     }
 }
 
-/// Looks at the page as Prometheus would.
-fn visit(address: SocketAddr, world: &World) -> Result<(), Box<dyn Error>> {
+/// Requests the page like Prometheus.
+fn visit(address: SocketAddr, services: &Services) -> Result<(), Box<dyn Error>> {
     for look in ["after a while", "after some trouble"] {
         thread::sleep(PAUSE);
         let text = fetch(address, "/metrics")?;
@@ -201,12 +201,12 @@ fn visit(address: SocketAddr, world: &World) -> Result<(), Box<dyn Error>> {
                 return Err(format!("the page has no {wanted}...}}").into());
             }
         }
-        world.trouble();
+        services.inject_faults();
     }
     Ok(())
 }
 
-/// The part of the page that says something.
+/// Prints the values that are not zero.
 fn show(look: &str, text: &str) {
     let values = |line: &&str| !line.is_empty() && !line.starts_with('#');
     let all = text.lines().filter(values).count();
@@ -219,7 +219,7 @@ fn show(look: &str, text: &str) {
     }
 }
 
-/// Answers scrapes until it is done.
+/// Answers scrapes until `done`.
 fn serve(listener: &TcpListener, done: &AtomicBool, page: impl Fn() -> String) {
     while !done.load(Relaxed) {
         let served = listener

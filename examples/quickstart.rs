@@ -1,8 +1,8 @@
-//! The main job of this crate, over real TCP: eight threads share the only connection that a bus
-//! bridge grants, while the bridge hangs up, resets and talks out of turn.
+//! The main job of this crate, over real TCP: eight threads share the only connection that a bus bridge
+//! grants, while the bridge closes, resets and sends unsolicited telegrams.
 //!
-//! Run with `cargo run --example quickstart`; it takes about three seconds and needs nothing but a
-//! free loopback port. Exit code: 0 when every promise held, 1 when one broke.
+//! Run with `cargo run --example quickstart`; it takes about three seconds and needs nothing but a free
+//! loopback port. Exit code: 0 when every promise held, 1 when one broke.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -33,18 +33,18 @@ const ROUNDS: u32 = 5;
 const READS_PER_ROUND: u32 = 10;
 const ALL_READS: u32 = READERS * ROUNDS * READS_PER_ROUND;
 
-/// A connection lives six hours in the preset; here a day has to pass in seconds.
+/// A connection lives six hours in the preset; here it lives for a fraction of a second.
 const LIFETIME: Duration = Duration::from_millis(300);
-/// The bridge hangs up on a client that is silent for so long ...
+/// The bridge closes the connection of a client that is silent for this long.
 const IDLE_CLOSE: Duration = Duration::from_millis(80);
-/// ... and between two rounds, all readers are.
+/// All readers are silent for this long between two rounds.
 const BREAK: Duration = Duration::from_millis(150);
-/// How long a device may think. The emulated ones need 4 ms.
+/// The reply timeout of a device. The emulated ones need 4 ms.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a read is repeated whose connection breaks under it.
+/// The number of attempts of a read whose connection breaks.
 const ATTEMPTS: u32 = 5;
 
-/// Serial number and temperature of each device; no two are alike, so a mixed-up reply shows.
+/// Serial number and temperature of each device. All differ, so that a mixed-up reply shows.
 const DEVICES: [(u64, i32); 8] = [
     (1_013_010_000, 185),
     (1_123_010_001, 192),
@@ -71,8 +71,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     );
     println!("{READERS} threads read {ALL_READS} temperatures through it");
 
-    // The preset knows what such a bridge needs: one connection, opened and kept ready. A program
-    // with a real bridge leaves the two lifetimes alone.
+    // The preset holds the settings for such a bridge: one connection, opened and kept ready. A program with
+    // a real bridge leaves the two lifetimes alone.
     let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
         .idle_timeout(LIFETIME)
         .max_lifetime(LIFETIME)
@@ -83,7 +83,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     read_everything(&pool, &bridge, &tally);
     let took = start.elapsed();
 
-    // Waits until the connection is back, closed, and the pool's threads have ended.
+    // Waits until the connection is back and closed, and the pool's threads have ended.
     let closed = pool.close_timeout(Duration::from_secs(5));
     Ok(report(
         &tally,
@@ -94,7 +94,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     ))
 }
 
-/// What the readers saw.
+/// The results of the readers.
 #[derive(Default)]
 struct Tally {
     done: AtomicU32,
@@ -103,7 +103,7 @@ struct Tally {
     lost: AtomicU32,
 }
 
-/// Lets the readers read and the bridge misbehave, and draws how far they are.
+/// Runs the readers and injects the bridge's faults, and draws the progress.
 fn read_everything(pool: &Pool<ConbusSocketManager>, bridge: &Emulator, tally: &Tally) {
     let rounds = Barrier::new(READERS as usize);
     let finished = AtomicBool::new(false);
@@ -147,7 +147,7 @@ fn be_a_reader(number: u32, rounds: &Barrier, pool: &Pool<ConbusSocketManager>, 
 
 /// Reads one temperature, in degrees Celsius.
 ///
-/// The pool never hands out a connection that it knows to be dead, but one can die in use. Only the
+/// The pool never hands out a connection that it knows to be dead, but a connection can die in use. Only the
 /// reader knows that a read may be repeated: it discards the connection and tries another.
 fn read_temperature(pool: &Pool<ConbusSocketManager>, serial: u64, tally: &Tally) -> Option<f64> {
     for _ in 0..ATTEMPTS {
@@ -165,7 +165,7 @@ fn read_temperature(pool: &Pool<ConbusSocketManager>, serial: u64, tally: &Tally
                 tally.retried.fetch_add(1, Relaxed);
             }
             Err(error) => {
-                // The reply may still be on its way. It must not meet the next reader.
+                // The reply may still come. The next reader must not get it.
                 PooledConnection::discard(connection);
                 eprintln!("\ndevice {serial}: {error}");
                 return None;
@@ -175,7 +175,7 @@ fn read_temperature(pool: &Pool<ConbusSocketManager>, serial: u64, tally: &Tally
     None
 }
 
-/// What bridges do: somebody presses a button every 25 ms, and every 0.4 s the line is cut.
+/// Injects the usual faults of bridges: a button event every 25 ms, and a cut every 0.4 s.
 fn misbehave(bridge: &Emulator, finished: &AtomicBool) {
     for tick in 1.. {
         thread::sleep(Duration::from_millis(25));
@@ -195,7 +195,7 @@ fn misbehave(bridge: &Emulator, finished: &AtomicBool) {
     }
 }
 
-/// A bar that moves where somebody watches, and a line now and then where nobody does.
+/// A progress bar on a terminal, and a line from time to time elsewhere.
 struct Progress {
     terminal: bool,
     quarters: u32,
@@ -222,7 +222,7 @@ impl Progress {
                 .map(|at| if at < full { '█' } else { '░' })
                 .collect();
             print!("\r{bar} {news} ");
-            // A bar that cannot be drawn is no reason to stop reading.
+            // An output error does not end the program.
             let _ = io::stdout().flush();
         } else if done * 4 / ALL_READS > self.quarters {
             self.quarters = done * 4 / ALL_READS;

@@ -1,8 +1,8 @@
-//! A manager written for r2d2, in r2d2 and in conpool: the same server, the same faults, side by side.
+//! A manager written for r2d2, in r2d2 and in conpool: the same server and the same faults.
 //!
 //! `cargo run --release --features r2d2 --example r2d2_manager`
 //!
-//! Ends with an error when this crate breaks a promise; r2d2's column is what it is.
+//! Fails when this crate breaks a promise; r2d2's column is only printed.
 
 use conpool::{HealthCheck, R2d2Manager};
 use r2d2::ManageConnection;
@@ -22,11 +22,11 @@ use std::{
 
 const SIZE: usize = 4;
 const TIMEOUT: Duration = Duration::from_millis(100);
-/// What a busy machine may add.
+/// The tolerance for a busy machine.
 const NOISE: Duration = Duration::from_millis(400);
 
-/// The manager: a line of text goes out, the same line comes back. As plain as most are: it sets no
-/// timeouts of its own.
+/// The manager: sends a line of text and reads the same line back. Like most managers it sets no timeouts of
+/// its own.
 struct Lines {
     server: SocketAddr,
     panics: Arc<AtomicBool>,
@@ -80,7 +80,7 @@ impl ManageConnection for Lines {
     }
 }
 
-/// A server that sends every line back, unless it is frozen.
+/// A server that echoes every line, unless it is frozen.
 #[derive(Clone, Default)]
 struct Server {
     clients: Arc<Mutex<Vec<TcpStream>>>,
@@ -121,16 +121,16 @@ fn serve(stream: &TcpStream, frozen: &Mutex<()>) {
     }
 }
 
-/// Either pool: a guard of a line, or why there is none.
+/// The get of either pool: a guard, or the error.
 type Get = Box<dyn Fn(Duration) -> Result<Box<dyn DerefMut<Target = Line>>, String> + Sync>;
 
-/// What one of the two pools did.
+/// The results of one of the two pools.
 struct Seen {
     opened: usize,
     /// Without a check, and with one at every checkout.
     requests: [u64; 2],
     hang: Duration,
-    /// Of as many requests after all connections died: how many were answered.
+    /// Requests that were answered, out of the first `size` after all connections died.
     after_cut: usize,
     after_panic: bool,
     error: String,
@@ -178,7 +178,7 @@ fn watch(build: impl Fn(Lines, usize, bool) -> (Get, usize)) -> io::Result<Seen>
     let _ = get(NOISE);
     let after_panic = get(NOISE).is_ok();
 
-    // Nobody listens on the port of a listener that is gone.
+    // The port of a dropped listener refuses connects.
     let nowhere = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let (get, _) = build(lines(nowhere), 1, true);
     let error = get(NOISE).err().unwrap_or_default();
@@ -192,7 +192,7 @@ fn watch(build: impl Fn(Lines, usize, bool) -> (Get, usize)) -> io::Result<Seen>
     })
 }
 
-/// Twice as many users as connections, for a while.
+/// Runs twice as many users as connections, for a while.
 fn work(get: &Get) -> u64 {
     let requests = AtomicU64::new(0);
     let start = Instant::now();
@@ -249,7 +249,7 @@ fn with_conpool(lines: Lines, size: usize, check: bool) -> (Get, usize) {
     (Box::new(get), opened)
 }
 
-/// An error and what lies behind it.
+/// An error with its causes.
 fn chain(error: &dyn Error) -> String {
     let behind = error.source().map(chain);
     behind.map_or_else(
@@ -259,7 +259,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The panic below is on purpose, and one line of it is enough.
+    // The panic below is intended; one line of it is enough.
     panic::set_hook(Box::new(|info| eprintln!("({info})")));
     let (r2d2, conpool) = (watch(with_r2d2)?, watch(with_conpool)?);
     let row = |what: &str, r2d2: String, conpool: String| {

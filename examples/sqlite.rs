@@ -1,8 +1,8 @@
-//! A bank in one file: threads move money between accounts, some transfers fail half-way, one clerk
-//! falls over, and in the end not a cent is missing.
+//! A bank in one file: threads move money between accounts, some transfers fail half-way, one clerk panics,
+//! and in the end not a cent is missing.
 //!
-//! Run with `cargo run --example sqlite --features sqlite`; it takes about a second and needs a
-//! temporary folder, which it removes. Exit code: 0 when every promise held, 1 when one broke.
+//! Run with `cargo run --example sqlite --features sqlite`; it takes about a second and needs a temporary
+//! folder, which it removes. Exit code: 0 when every promise held, 1 when one broke.
 
 use conpool::{
     IsolationLevel, Pool, SqliteManager, SqliteTransaction, Synchronous, TransactionError, rusqlite,
@@ -23,7 +23,7 @@ const CENTS_EACH: i64 = 1_000;
 const CLERKS: i64 = 8;
 const TRANSFERS: i64 = 100;
 
-/// Why a transfer was not made.
+/// The reason why a transfer failed.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("account {0} has not that much")]
@@ -115,7 +115,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// What the clerks say they did.
+/// The counts of the clerks.
 #[derive(Default)]
 struct Tally {
     made: i64,
@@ -123,7 +123,7 @@ struct Tally {
     letters: i64,
 }
 
-/// Lets the clerks work at the same time.
+/// Runs the clerks at the same time.
 fn work(pool: &Pool<SqliteManager>) -> Result<Tally, Box<dyn Error>> {
     let clerks: Vec<_> = (0..CLERKS)
         .map(|clerk| {
@@ -149,7 +149,7 @@ fn be_a_clerk(clerk: i64, pool: &Pool<SqliteManager>) -> Result<Tally, Transacti
         let cents = 50 + n * 37 % 700;
         let done = pool.transaction(IsolationLevel::Immediate, |tx| {
             transfer(tx, from, to, cents)?;
-            // A letter can get lost without the transfer.
+            // A letter can be rolled back without the transfer.
             let letter = tx.savepoint(|sp| {
                 sp.execute("INSERT INTO letters VALUES (?1)", [to])?;
                 if n % 3 == 0 {
@@ -171,7 +171,7 @@ fn be_a_clerk(clerk: i64, pool: &Pool<SqliteManager>) -> Result<Tally, Transacti
     Ok(tally)
 }
 
-/// Gives before it takes, so that a refusal comes when half is done.
+/// Credits before it debits, so that a refusal comes when half is done.
 fn transfer(tx: &SqliteTransaction<'_>, from: i64, to: i64, cents: i64) -> Result<(), Refused> {
     let sql = "UPDATE accounts SET cents = cents + ?2 WHERE id = ?1";
     tx.execute(sql, [to, cents])?;
@@ -186,7 +186,7 @@ fn transfer(tx: &SqliteTransaction<'_>, from: i64, to: i64, cents: i64) -> Resul
     }
 }
 
-/// A clerk who falls over in the middle of a transfer; says whether the panic came through.
+/// Panics in the middle of a transfer; returns whether the panic came through.
 fn fall_over(pool: &Pool<SqliteManager>) -> bool {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -204,7 +204,7 @@ fn number(pool: &Pool<SqliteManager>, sql: &str) -> Result<i64, Box<dyn Error>> 
     Ok(pool.get()?.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// A folder that goes when it is dropped.
+/// A temporary folder, removed on drop.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -221,7 +221,7 @@ impl Drop for Temporary {
     }
 }
 
-/// The names in a folder.
+/// The names of the files in a folder.
 fn files(folder: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(folder)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -1,5 +1,5 @@
-//! A pool of TLS connections: a private authority, a handshake that resumes, and a certificate that is
-//! refused before anybody uses the connection.
+//! A pool of TLS connections: a private authority, a resumed handshake, and a certificate that is refused
+//! before the connection is used.
 //!
 //! ```text
 //! cargo run --release --features tls --example tls
@@ -35,7 +35,7 @@ fn authority() -> Outcome<Authority> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// An echo server with a certificate that is valid until this year. Returns its address.
+/// Starts an echo server with a certificate that is valid until this year. Returns its address.
 fn serve(authority: &Authority, until: i32) -> Outcome<String> {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
     params.not_after = date_time_ymd(until, 1, 1);
@@ -68,7 +68,7 @@ fn serve(authority: &Authority, until: i32) -> Outcome<String> {
     Ok(address)
 }
 
-/// Asks, and is sure that the answer belongs to the question.
+/// Sends a question and checks that the answer belongs to it.
 fn ask(pool: &Pool<TlsSocketManager>, question: &[u8]) -> Outcome<()> {
     let mut line = pool.get()?;
     let mut answer = vec![0; question.len()];
@@ -76,7 +76,7 @@ fn ask(pool: &Pool<TlsSocketManager>, question: &[u8]) -> Outcome<()> {
         .write_all(question)
         .and_then(|()| line.read_exact(&mut answer));
     if let Err(error) = exchange {
-        // The answer may still come. Nobody else must get it.
+        // The answer may still come. The next user must not get it.
         PooledConnection::discard(line);
         return Err(error.into());
     }
@@ -119,7 +119,7 @@ fn run() -> Outcome<()> {
         return Err("more than three connections were opened".into());
     }
 
-    // One goes; its successor resumes the session that it made.
+    // One connection is discarded; its successor resumes the session.
     PooledConnection::discard(pool.get()?);
     let all: Vec<_> = (0..3).map(|_| pool.get()).collect::<Result<_, _>>()?;
     let resumed = all

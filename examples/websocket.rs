@@ -4,9 +4,9 @@
 //! cargo run --example websocket --features websocket
 //! ```
 //!
-//! Eight threads share three connections. Then the server pushes a message to a connection that nobody
-//! holds, and closes another one; the next users find the message and no dead connection. The exit code
-//! tells whether everything was as promised.
+//! Eight threads share three connections. Then the server pushes a message to an idle connection, and closes
+//! another one; the next users find the message and no dead connection. The exit code tells whether every
+//! promise held.
 
 use conpool::{
     EvictReason, Pool, PoolBuilder, WebSocketManager,
@@ -65,7 +65,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Every thread gets its own words back, though they share connections.
+/// Every thread gets its own words back, although the threads share connections.
 fn work(pool: &Pooled) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let threads: Vec<_> = (0..THREADS)
@@ -101,11 +101,11 @@ fn work(pool: &Pooled) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A message for nobody is kept for the next user. The pings of the collector go on meanwhile.
+/// A message to an idle connection is kept for the next user, while the collector pings.
 fn push(pool: &Pooled, server: &Server) -> Result<(), Box<dyn Error>> {
     server.tell(Order::Push);
     thread::sleep(Duration::from_millis(500));
-    // One of the connections has it.
+    // One of the connections has the message.
     let mut sockets = (0..pool.stats().idle)
         .map(|_| pool.get())
         .collect::<Result<Vec<_>, _>>()?;
@@ -125,7 +125,7 @@ fn push(pool: &Pooled, server: &Server) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A connection that the server has closed is replaced before anybody gets it.
+/// A connection that the server has closed is replaced before the next checkout.
 fn close(pool: &Pooled, server: &Server) -> Result<(), Box<dyn Error>> {
     server.tell(Order::Close);
     let start = Instant::now();
@@ -153,7 +153,7 @@ fn expect(kept: bool, promise: &str) -> Result<(), String> {
     }
 }
 
-/// What the server does to one of its clients beside sending everything back.
+/// Actions of the server on one of its clients, besides echoing.
 #[derive(Clone, Copy)]
 enum Order {
     Push,
@@ -174,14 +174,14 @@ impl Server {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let orders = Arc::clone(&orders);
-                // A client that leaves ends its session.
+                // A client that disconnects ends its session.
                 thread::spawn(move || serve(client, &orders).err());
             }
         });
         Ok(Self { url, order })
     }
 
-    /// Whoever sees the order first carries it out.
+    /// Orders an action. The first session that sees the order carries it out.
     fn tell(&self, order: Order) {
         *self.order.lock().unwrap() = Some(order);
     }

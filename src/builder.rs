@@ -1,4 +1,4 @@
-//! From settings to a running pool.
+//! The builder of a pool.
 
 use crate::error::BuildError;
 use crate::shared::Shared;
@@ -11,11 +11,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Builds a [`Pool`]. Every setting has a default; [`PoolConfig`] describes them all.
+/// Builds a [`Pool`]. Every setting has a default. [`PoolConfig`] describes all settings.
 ///
-/// Setters never panic. Everything is checked in [`build`](Self::build) and
-/// [`build_lazy`](Self::build_lazy), and a bad value is an error that names the field, the value and
-/// the rule.
+/// Setters never panic. [`build`](Self::build) and [`build_lazy`](Self::build_lazy) check all settings. The error for
+/// an invalid value names the field, the value and the rule.
 ///
 /// ```
 /// use conpool::{MemoryManager, Pool};
@@ -39,7 +38,7 @@ pub struct PoolBuilder<M: ConnectionManager> {
     manager: PhantomData<fn(M)>,
 }
 
-/// The setters of a builder with the fields `config`, `clock` and `observer`.
+/// Defines the setters of a builder that has the fields `config`, `clock` and `observer`.
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $type:ty;)+) => {$(
         $(#[$doc])*
@@ -50,56 +49,60 @@ macro_rules! setters {
     )+};
     () => {
         $crate::builder::setters! {
-            /// The pool's name, in threads (`<pool>-<role>`), logs, errors and metrics. Default `"pool"`.
+            /// Sets the name of the pool in threads (`<pool>-<role>`), logs, errors and metrics. Default `"pool"`.
             name: impl Into<String>;
-            /// Idle connections kept ready in the background, as far as there is room. Default 0.
+            /// Sets the number of idle connections that the pool keeps ready, as far as `max_size` permits. Default 0.
             min_idle: usize;
-            /// The budget of `get`, everything included; zero never waits. Default 30 s.
+            /// Sets the time limit of `get`, everything included. Zero never waits. Default 30 s.
             get_timeout: Duration;
-            /// Idle longer than this is evicted, never below `min_idle`. Default 10 min; `None` for never.
+            /// Sets the idle time after which a connection is evicted, but never below `min_idle`. Default 10 min;
+            /// `None` for never.
             idle_timeout: impl Into<Option<Duration>>;
-            /// Older than this is evicted and never handed out. Default 30 min; `None` for never.
+            /// Sets the age after which a connection is evicted and never handed out. Default 30 min; `None` for never.
             max_lifetime: impl Into<Option<Duration>>;
-            /// Each lifetime is shortened by a random share of up to this; 0.0..=1.0. Default 0.1.
+            /// Sets the largest random share by which each lifetime is shortened, 0.0..=1.0. Default 0.1.
             lifetime_jitter: f64;
-            /// Evicted after so many checkouts. Default `None`, never.
+            /// Sets the number of checkouts after which a connection is evicted. Default `None`, never.
             max_uses: impl Into<Option<u64>>;
-            /// When a checkout checks the connection. Default `AfterIdle(500 ms)`.
+            /// Sets when a checkout checks the connection. Default `AfterIdle(500 ms)`.
             health_check: HealthCheck;
-            /// A check that takes longer has failed. Default 5 s.
+            /// Sets the time after which a check has failed. Default 5 s.
             check_timeout: Duration;
-            /// The collector checks connections idle this long. Default `None`, never.
+            /// Sets the idle time after which the collector checks a connection. Default `None`, never.
             keepalive_interval: impl Into<Option<Duration>>;
-            /// A create that takes longer has failed. Default 30 s.
+            /// Sets the time after which a create has failed. Default 30 s.
             create_timeout: Duration;
-            /// A dispose that takes longer no longer holds its slot. Default 5 s.
+            /// Sets the time after which a dispose no longer holds its slot. Default 5 s.
             dispose_timeout: Duration;
-            /// Creates in flight at once; at least 1. Default 4.
+            /// Sets the maximum number of simultaneous creates; at least 1. Default 4.
             max_creating: usize;
-            /// The pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2; while
-            /// somebody waits at most 500 ms and a quarter of `get_timeout`.
+            /// Sets the pause between repeated creates. Default 50 ms, doubling up to 5 s, jitter 0.2. While a
+            /// caller waits, the pause is at most 500 ms and a quarter of `get_timeout`.
             backoff: Backoff;
-            /// While creates fail and nothing is open, callers fail at once with the last cause, and so does
-            /// a build after its first failed create. Default false: they wait for the recovery.
+            /// If true, callers fail at once with the last cause while creates fail and no connection is open, and a
+            /// build fails at its first failed create. Default false: callers and builds wait for the recovery.
             fail_fast: bool;
-            /// More blocked callers than this are refused at once; 0 never queues. Default `None`, no limit.
+            /// Sets the maximum number of blocked callers; further callers are refused at once. Zero never queues.
+            /// Default `None`, no limit.
             max_waiters: impl Into<Option<usize>>;
-            /// How long the first waiter may be overtaken. Default `Eventual(500 µs)`.
+            /// Sets how long later callers may overtake the first waiter. Default `Eventual(500 µs)`.
             fairness: Fairness;
-            /// A checkout held longer is reported. Default `None`, never.
+            /// Sets the time after which the pool reports a held connection. Default `None`, never.
             leak_threshold: impl Into<Option<Duration>>;
-            /// False: the pool never starts a thread. Default true.
+            /// If false, the pool never starts a thread. Default true.
             background_collector: bool;
         }
 
-        /// The clock that ages are read from. Default: the system's.
+        /// Sets the clock for all ages. Default: the system clock.
         pub fn clock(mut self, clock: impl Clock) -> Self {
             self.clock = Some(Arc::new(clock));
             self
         }
 
-        /// Hears of every event. Called on the thread where the event happens, under no lock of the pool;
-        /// a panic in it is caught and counted. Default: nobody.
+        /// Sets the observer, which receives every event. Default: none.
+        ///
+        /// The pool calls the observer on the thread of the event and without a lock. The pool catches and counts a
+        /// panic of the observer.
         pub fn observer(mut self, observer: impl PoolObserver) -> Self {
             self.observer = Some(Arc::new(observer));
             self
@@ -109,12 +112,12 @@ macro_rules! setters {
 pub(crate) use setters;
 
 impl<M: ConnectionManager> PoolBuilder<M> {
-    /// A builder with the default settings.
+    /// Creates a builder with the default settings.
     pub fn new() -> Self {
         PoolConfig::default().into()
     }
 
-    /// The most connections at once; at least 1. Default 10.
+    /// Sets the maximum number of connections; at least 1. Default 10.
     pub fn max_size(mut self, max_size: usize) -> Self {
         self.config.max_size = max_size;
         self
@@ -122,40 +125,43 @@ impl<M: ConnectionManager> PoolBuilder<M> {
 
     setters!();
 
-    /// Builds the pool, opens max(1, `min_idle`) connections and waits for them, at most
-    /// `get_timeout` (if that is zero, which is meant for callers: at most `create_timeout`). They are opened
-    /// side by side; in place of one that takes half a second longer than twice the time of another that
-    /// began after it, one more is tried (sooner with a `get_timeout` below two seconds).
+    /// Builds the pool, and waits until max(1, `min_idle`) connections are open.
+    ///
+    /// The build waits for at most `get_timeout`, or for at most `create_timeout` if `get_timeout` is zero. The
+    /// connections open in parallel. A create is slow if it takes half a second longer than twice the time of a create
+    /// that started after it. The build then starts another create in its place. With a `get_timeout` below two seconds
+    /// the build starts the other create sooner.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
-    /// started, and the real cause if the connections could not be opened: [`BuildError::Create`] and
-    /// [`BuildError::Panicked`] at once, [`BuildError::TimedOut`] with the last cause after
-    /// `get_timeout`. Nothing is left behind then: what was opened is disposed.
+    /// - [`BuildError::Config`] for an invalid setting.
+    /// - [`BuildError::Thread`] if the collector does not start.
+    /// - [`BuildError::Create`] or [`BuildError::Panicked`] at once if a create fails permanently.
+    /// - [`BuildError::TimedOut`] with the last cause after `get_timeout`.
     ///
-    /// An error that [`is_transient`](ConnectionManager::is_transient) calls worth it is repeated until
-    /// `get_timeout` is over; at the first failure, and then about once a second, the log says so (`tracing`,
+    /// After an error the build disposes all connections that it opened.
+    ///
+    /// The build repeats a create until `get_timeout` if [`is_transient`](ConnectionManager::is_transient) returns
+    /// true for the error. The log contains a line at the first failure and then about one line per second (`tracing`,
     /// target `conpool`, level WARN, field `error` with the causes). With [`fail_fast`](Self::fail_fast) the first
-    /// failed create ends the build, whatever its error: [`BuildError::Create`], or [`BuildError::TimedOut`] when
-    /// it took longer than `create_timeout`.
+    /// failed create ends the build whatever the error is: with [`BuildError::Create`], or with
+    /// [`BuildError::TimedOut`] if the create took longer than `create_timeout`.
     pub fn build(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
         let shared = self.start(manager, true)?;
         shared.open_initial()?;
         Ok(Pool::open(shared))
     }
 
-    /// Builds the pool without touching the backend; `min_idle` is filled in the background.
+    /// Builds the pool without a connection to the backend. The pool fills `min_idle` in the background.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Config`] for a bad setting, [`BuildError::Thread`] if the collector could not be
-    /// started.
+    /// [`BuildError::Config`] for an invalid setting, and [`BuildError::Thread`] if the collector does not start.
     pub fn build_lazy(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
         Ok(Pool::open(self.start(manager, false)?))
     }
 
-    /// `eager`: the first connections are about to be opened, so the collector leaves them alone.
+    /// Starts the collector. If `eager` is true, `build` opens the first connections and the collector opens none.
     fn start(self, manager: M, eager: bool) -> Result<Arc<Shared<M>>, BuildError<M::Error>> {
         self.config.validate()?;
         if let Some(total) = self.config.max_total {
@@ -169,18 +175,18 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     }
 }
 
-// Here and not beside the handle, so that imports point one way.
+// These functions are here so that imports have one direction: `pool` does not import `builder`.
 impl<M: ConnectionManager> Pool<M> {
-    /// A pool with the default settings.
+    /// Builds a pool with the default settings.
     ///
     /// # Errors
     ///
-    /// As [`PoolBuilder::build`].
+    /// The errors of [`PoolBuilder::build`].
     pub fn new(manager: M) -> Result<Self, BuildError<M::Error>> {
         Self::builder().build(manager)
     }
 
-    /// Settings for a pool.
+    /// Creates a builder for a pool.
     pub fn builder() -> PoolBuilder<M> {
         PoolBuilder::new()
     }

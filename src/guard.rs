@@ -1,4 +1,4 @@
-//! The RAII guard of one checked-out connection.
+//! The RAII guard of a checked-out connection.
 
 use crate::shared::{Held, PoolCheckout, check_in};
 use crate::{ConnectionInfo, ConnectionManager};
@@ -7,23 +7,24 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// A connection checked out of a [`Pool`](crate::Pool). Dropping it checks the connection in.
+/// A guard of a connection that is checked out of a [`Pool`](crate::Pool). Dropping the guard checks the connection in.
 ///
-/// It dereferences to the connection, has no lifetime and may be sent to another thread and dropped
-/// there. It does not keep its pool open: after the last `Pool` is gone the connection stays usable
-/// and is disposed at check-in.
+/// The guard dereferences to the connection and has no lifetime parameter. A program may send the guard to another
+/// thread and drop it there. A guard does not keep its pool open. After the drop of the last `Pool` the connection
+/// stays usable, and the pool disposes the connection at check-in.
 ///
 /// # Drop
 ///
-/// Check-in runs [`has_broken`](ConnectionManager::has_broken) and
-/// [`on_checkin`](ConnectionManager::on_checkin) on the dropping thread, never blocks on a lock held
-/// by user code, and leaves `dispose` to a thread of the pool (without a collector: runs it). If the guard is dropped by a panic that
-/// began after its checkout, the connection is evicted: nobody knows what state it is in. (The
-/// standard library cannot tell one panic from another: a guard that was checked out while its thread
-/// was panicking is not evicted by a later panic either.)
+/// A check-in runs [`has_broken`](ConnectionManager::has_broken) and [`on_checkin`](ConnectionManager::on_checkin) on
+/// the thread that drops the guard. A check-in never blocks on a lock that user code holds. A thread of the pool runs
+/// `dispose`; without a collector the check-in runs `dispose`.
 ///
-/// A guard that is forgotten (`mem::forget`) keeps its slot for ever; `stats().in_use` counts it and
-/// [`Pool::holders`](crate::Pool::holders) finds it.
+/// If a panic that began after the checkout drops the guard, the pool evicts the connection, because its state is
+/// unknown. The standard library does not distinguish two panics. A guard that was checked out while its thread was
+/// panicking is therefore not evicted by a later panic.
+///
+/// A forgotten guard (`mem::forget`) occupies its slot forever. `stats().in_use` counts the connection, and
+/// [`Pool::holders`](crate::Pool::holders) lists its holder.
 ///
 /// # Example
 ///
@@ -35,29 +36,29 @@ use std::sync::Arc;
 /// connection.execute("SET a 1")?;
 /// assert_eq!(PooledConnection::info(&connection).uses, 1);
 ///
-/// // Whoever does not know what state it is in does not give it to the next caller.
+/// // Discards a connection in an unknown state.
 /// PooledConnection::discard(connection);
 /// assert_eq!(pool.stats().evicted(EvictReason::Discarded), 1);
 ///
-/// // This one leaves the pool for good.
+/// // Removes a connection from the pool.
 /// let mine = PooledConnection::detach(pool.get()?);
 /// assert_eq!((mine.id(), pool.stats().size), (2, 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The other functions are associated ones (`PooledConnection::discard(guard)`), so that they never
-/// hide a method of the connection.
+/// The functions of the guard are associated functions (`PooledConnection::discard(guard)`), so they hide no method of
+/// the connection.
 #[must_use = "a guard that is dropped at once checks its connection in again"]
 pub struct PooledConnection<M: ConnectionManager> {
-    /// None only after one of the functions that consume the guard.
+    /// `None` only after a function that consumes the guard.
     held: Option<Held<M>>,
 }
 
 impl<M: ConnectionManager> PooledConnection<M> {
     #[inline]
-    pub(crate) fn new(loan: PoolCheckout<M>) -> Self {
+    pub(crate) fn new(checkout: PoolCheckout<M>) -> Self {
         Self {
-            held: Some(Held::new(loan)),
+            held: Some(Held::new(checkout)),
         }
     }
 
@@ -72,19 +73,20 @@ impl<M: ConnectionManager> PooledConnection<M> {
         held.expect("bug: a guard without a connection")
     }
 
-    /// This connection is bad: it is evicted (`EvictReason::Discarded`) and disposed, and a new one may
-    /// be created in its place. Returns at once (without a collector: after `dispose`).
+    /// Evicts the connection with `EvictReason::Discarded` and disposes it. A new connection may replace it.
+    ///
+    /// The call returns at once. Without a collector the call returns after `dispose`.
     pub fn discard(this: Self) {
         let held = Self::into_held(this);
         let shared = Arc::clone(&held.pooled.shared);
         shared.discard(held);
     }
 
-    /// Discards this connection, and clears the pool if the connection belongs to its present generation.
+    /// Discards the connection, and clears the pool if the connection belongs to the current generation of the pool.
     ///
-    /// For a connection that has shown that its server is gone, as after a failover: every other connection
-    /// of its time is as dead. A holder that notices later discards its own connection and leaves alone what
-    /// was opened since. In a [`KeyedPool`](crate::KeyedPool) it clears the connections of its key.
+    /// Call this function after an error that shows a failover: all connections of the generation are dead then. A
+    /// holder that notices the failover later discards its own connection only, and the connections that were opened
+    /// since the clear stay open. In a [`KeyedPool`](crate::KeyedPool) the call clears the connections of one key.
     ///
     /// ```
     /// use conpool::{MemoryManager, Pool, PooledConnection};
@@ -105,7 +107,8 @@ impl<M: ConnectionManager> PooledConnection<M> {
         shared.clear_generation(generation);
     }
 
-    /// Takes the connection out of the pool for good. Its slot is free; `dispose` will not be called.
+    /// Removes the connection from the pool and returns it. The slot becomes free, and the pool never calls `dispose`
+    /// for the connection.
     #[must_use = "the connection is the caller's now"]
     pub fn detach(this: Self) -> M::Connection {
         let held = Self::into_held(this);
@@ -113,8 +116,9 @@ impl<M: ConnectionManager> PooledConnection<M> {
         shared.detach(held)
     }
 
-    /// What the pool knows of this connection. `uses` counts this checkout; `idle_for` is how long it
-    /// had been idle before.
+    /// Returns the id, the ages and the number of uses of the connection.
+    ///
+    /// `uses` includes this checkout. `idle_for` is the idle time before this checkout.
     #[must_use]
     pub fn info(this: &Self) -> ConnectionInfo {
         this.held().info()
@@ -156,6 +160,6 @@ impl<M: ConnectionManager> fmt::Debug for PooledConnection<M> {
     }
 }
 
-// A panic while a guard is out never leaves the pool in a broken state: the connection is evicted.
+// A panic that drops a guard evicts the connection, so the pool stays consistent.
 impl<M: ConnectionManager> UnwindSafe for PooledConnection<M> {}
 impl<M: ConnectionManager> RefUnwindSafe for PooledConnection<M> {}

@@ -1,11 +1,12 @@
-//! The answer to a health check.
+//! The results of health checks.
 
 use std::fmt;
 
-/// What [`Pool::check_health`](crate::Pool::check_health) found. Each variant has the number of
-/// connections checked and how many of them failed: the idle ones, or, where none was idle and nothing
-/// else was open, the one opened for the question, which has failed too if it could not be opened.
-/// [`HealthState`] is the judgement that costs nothing.
+/// The result of [`Pool::check_health`](crate::Pool::check_health).
+///
+/// Each variant contains the number of checked connections and the number of failed checks. `check_health` checks the
+/// idle connections. If `check_health` opens a connection, the counts include this connection, and a failed create
+/// counts as a failed check. [`HealthState`] is the state that is available without a check.
 ///
 /// # Example
 ///
@@ -19,21 +20,21 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Health {
-    /// Nothing failed. Nothing may be open either: then nothing has failed before.
+    /// No check failed. The pool may have no open connection, if no operation has failed before.
     Healthy {
         /// Connections checked.
         checked: usize,
         /// Connections that failed their check.
         failed: usize,
     },
-    /// Something failed, a check or the last create, but a `get` is served.
+    /// A check or the last create failed, but a `get` is served.
     Degraded {
         /// Connections checked.
         checked: usize,
         /// Connections that failed their check.
         failed: usize,
     },
-    /// A `get` would fail: nothing is open and creates fail, or the pool is closed.
+    /// A `get` would fail: no connection is open and creates fail, or the pool is closed.
     Unhealthy {
         /// Connections checked.
         checked: usize,
@@ -43,19 +44,19 @@ pub enum Health {
 }
 
 impl Health {
-    /// How many connections were checked.
+    /// Returns the number of checked connections.
     #[must_use]
     pub fn checked(&self) -> usize {
         self.counts().0
     }
 
-    /// How many of them failed.
+    /// Returns the number of failed checks.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.counts().1
     }
 
-    /// Is all well?
+    /// Returns true for `Healthy`.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         matches!(self, Self::Healthy { .. })
@@ -86,24 +87,24 @@ impl fmt::Display for Health {
     }
 }
 
-/// What a caller would meet, judged by creates, checks and broken returns as they happen.
-/// See [`Pool::health`](crate::Pool::health).
+/// The health of a pool, as a caller would experience it. See [`Pool::health`](crate::Pool::health).
+///
+/// The state follows from creates, checks and connections that come back broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum HealthState {
-    /// The last create or check succeeded in good time, or there was none yet.
+    /// The last create or check succeeded in time, or no create and no check has run.
     #[default]
     Healthy,
-    /// Something fails, but a `get` is served: a connection is open while creates or checks fail, or there
-    /// were only one or two failures in a row; or the last check took more than half of `check_timeout`.
+    /// An operation fails, but a `get` is served. Creates or checks fail while a connection is open, or only one or
+    /// two failures occurred in a row, or the last check took more than half of `check_timeout`.
     Degraded,
-    /// A `get` would fail: no connection is open, creates fail, and there were three failures or more in
-    /// a row.
+    /// A `get` would fail: no connection is open, creates fail, and at least three failures occurred in a row.
     Unhealthy,
 }
 
 impl HealthState {
-    /// As metrics and logs name it.
+    /// Returns the name of the state in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What the pool tells about one connection, one holder, one sweep.
+//! Descriptions of a connection, a holder and a sweep.
 
 use crate::rounded::Rounded;
 use std::{
@@ -6,25 +6,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the pool knows of a connection.
+/// The id, the ages and the number of uses of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Unique within the pool, over all keys of a keyed one, and never used again.
+    /// The id of the connection. Unique within the pool and within all keys of a keyed pool, and never reused.
     pub id: u64,
-    /// When the connection was created or added, by the pool's clock.
+    /// The time at which the connection was created or added, by the clock of the pool.
     pub created_at: Instant,
-    /// How long ago that was.
+    /// The age of the connection.
     pub age: Duration,
-    /// How long the connection has been idle or, while it is out, had been before it was taken.
+    /// The current idle time of an idle connection, or the idle time before the checkout of a connection in use.
     pub idle_for: Duration,
-    /// How often it was checked out, the present time included.
+    /// The number of checkouts, including the current one.
     pub uses: u64,
-    /// The pool's generation when the connection was created: `clear` ends the older ones.
+    /// The generation of the pool when the connection was created. `clear` evicts all connections of older generations.
     pub generation: u64,
 }
 
-/// Who holds a connection, since when, and from which call site.
+/// The holder of a connection in use, with the call site and the time of the checkout.
 ///
 /// Displays as one line, for example
 /// `connection 7 held for 12s by thread "worker-3", taken at src/job.rs:42`.
@@ -48,15 +48,15 @@ pub struct ConnectionInfo {
 pub struct Holder {
     /// The id of the connection, as in [`ConnectionInfo::id`].
     pub connection_id: u64,
-    /// The file that called `get`.
+    /// The source file of the call of `get`.
     pub file: &'static str,
     /// The line in that file.
     pub line: u32,
-    /// The name of the thread that called `get`, or its id if it has none.
+    /// The name of the thread that called `get`, or the id of a thread without a name.
     pub thread: String,
-    /// When the connection was taken, by the pool's clock.
+    /// The time of the checkout, by the clock of the pool.
     pub since: Instant,
-    /// How long it has been held.
+    /// The time since the checkout.
     pub held: Duration,
 }
 
@@ -74,15 +74,15 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What one pass of the collector did.
+/// The result of one pass of the collector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SweepReport {
-    /// Connections evicted, for whatever reason.
+    /// The number of evicted connections, for all reasons.
     pub evicted: usize,
-    /// Keepalive checks started. They may still be running.
+    /// The number of started keepalive checks. The checks may still run.
     pub checks_started: usize,
-    /// Creates started for `min_idle`. They may still be running.
+    /// The number of creates that were started for `min_idle`. The creates may still run.
     pub creates_started: usize,
 }
 

@@ -1,8 +1,10 @@
-//! A synchronous connection pool: nanoseconds when a connection is free, strictly by the deadline when
-//! none is, and unbreakable by what it pools.
+//! A synchronous connection pool.
 //!
-//! A [`ConnectionManager`] says how connections are created, checked and disposed; a [`Pool`] keeps
-//! them and lends them to threads, each as a [`PooledConnection`] that gives itself back when it is
+//! A checkout takes nanoseconds if a connection is idle, and returns by its deadline if none is. A connection that
+//! fails or hangs does not stop the pool.
+//!
+//! A [`ConnectionManager`] defines how connections are created, checked and disposed. A [`Pool`] keeps the connections
+//! and lends them to threads. Each lent connection is a [`PooledConnection`], which returns to the pool when it is
 //! dropped.
 //!
 //! ```
@@ -17,7 +19,7 @@
 //! let mut connection = pool.get_timeout(Duration::from_secs(2))?;
 //! match connection.execute("SET colour green") {
 //!     Ok(_) => drop(connection),
-//!     // What a failed command leaves in a connection is not for the next caller.
+//!     // A failed command may leave state in the connection, so the next caller must not get this connection.
 //!     Err(_) => PooledConnection::discard(connection),
 //! }
 //!
@@ -26,63 +28,62 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The model
+//! # Concepts
 //!
-//! **A checkout** first looks for an idle connection: the one this thread used last, else the one in
-//! the lowest slot, so that surplus connections stay idle and can expire. While nobody waits, taking
-//! it is one atomic swap and giving it back another: no lock, no allocation, nothing written that
-//! threads share. A connection that has grown too old, or fails its [`HealthCheck`], is evicted on the
-//! way and the next one is tried. If none is idle and the pool is not full, a create is started.
+//! **Checkout.** A checkout first takes an idle connection: the connection that this thread used last, or else the
+//! connection in the lowest slot. Surplus connections therefore stay idle and can expire. While no caller waits, a
+//! checkout is one atomic swap, and a check-in is another one. Both take no lock, allocate nothing, and write nothing
+//! that threads share. A checkout evicts a connection that is too old or fails its [`HealthCheck`], and tries the next
+//! one. If no connection is idle and the pool has a free slot, the pool starts a create.
 //!
-//! **Hand-off.** A caller that finds nothing queues and sleeps. Whatever comes first, a connection
-//! given back or a new one, goes to the caller at the head of the queue. Because handing over costs a
-//! context switch, later callers may take a free connection in passing as long as the head has waited
-//! less than the [`Fairness`] bound, half a millisecond unless set otherwise; from then on the order
-//! is strictly first come, first served.
+//! **Hand-off.** A caller that finds no connection joins a queue and sleeps. The first returned or new connection goes
+//! to the caller at the head of the queue. A hand-off costs a context switch, so later callers may take a free
+//! connection directly while the head has waited less than the [`Fairness`] bound, 500 µs by default. After the bound
+//! the order is strictly first come, first served.
 //!
-//! **Threads.** Each pool has one collector, named `<pool>-collector`, that sleeps until the next
-//! thing is due (an expiry, a keepalive, a refill of `min_idle`, a hook that takes too long), and a few
-//! workers that run `create`, `dispose` and checks that may block. Workers come when there is work and
-//! end when there is none. A hook that hangs therefore costs its worker and, until its timeout, its
-//! slot; it costs no caller more than the caller's own deadline. With
-//! [`background_collector(false)`](PoolBuilder::background_collector) there are no threads at all and
-//! the callers do this work; hook timeouts do not apply then.
+//! **Threads.** Each pool has one collector thread, named `<pool>-collector`, and a few worker threads. The collector
+//! sleeps until the next event is due: an expiry, a keepalive check, a refill of `min_idle`, or the timeout of a hook.
+//! The workers run `create`, `dispose`, and checks that may block. The pool starts a worker when there is work, and a
+//! worker ends when there is none. A hook that hangs occupies its worker, and occupies its slot until the hook timeout.
+//! Callers still return by their deadlines. With
+//! [`background_collector(false)`](PoolBuilder::background_collector) the pool has no threads. The callers then do this
+//! work, and hook timeouts do not apply.
 //!
-//! **Counting.** `size` is idle + in use + creating, and never passes `max_size`. A connection on its
-//! way out still holds its slot until its `dispose` has returned, so a backend that takes one client
-//! never sees two.
+//! **Counts.** `size` is idle + in use + creating, and never exceeds `max_size`. A connection in its dispose holds its
+//! slot until the dispose has returned. A backend that accepts one client therefore never sees two clients.
 //!
-//! # What is promised
+//! # Promises
 //!
-//! 1. *Deadline.* A `get` returns by its deadline, and does not give up before it except for an error that
-//!    waiting would not cure, whatever `create`, `check_aliveness` and `dispose` do. (The quick hooks run on
-//!    the caller: one that hangs holds it. Without a collector all do.)
-//! 2. *Order.* Waiting callers are served in the order they came, within the fairness bound. A
-//!    hand-off that meets a timeout is not lost.
-//! 3. *Idle, then growth, then waiting.* Nobody waits for a connection while one is idle or a slot is
-//!    free to create one in, as far as `max_creating` and the backoff permit.
-//! 4. *Visible failure.* If `create` fails for good and no connection is open, the caller at the head of the
-//!    line hears of it at once, the next one after the next attempt
-//!    ([`fail_fast`](PoolBuilder::fail_fast): all at once); while one is open, waiting for it goes on. Errors that
-//!    [`is_transient`](ConnectionManager::is_transient) calls worth it are repeated until the
-//!    deadline, and the timeout then carries the last of them.
-//! 5. *Nothing stale.* A connection that the pool knows to be dead, too old, used up or cleared is
-//!    never handed out, however many there are in a row.
-//! 6. *The cap.* Connections never outnumber `max_size`, disposals under way included. A hook that has
-//!    outlived its timeout no longer counts; there are never more than max(4, `max_size`) of those.
-//! 7. *Conservation.* Each connection that was created or added is disposed exactly once or was
-//!    detached. A panic in a hook costs that one connection and nothing else.
+//! 1. *Deadline.* A `get` returns by its deadline, whatever `create`, `check_aliveness` and `dispose` do. A `get` fails
+//!    before its deadline only with an error that waiting would not cure. The non-blocking hooks run on the caller, so
+//!    one of them that hangs holds the caller. Without a collector this is true for all hooks.
+//! 2. *Order.* Waiting callers are served in order of arrival, within the fairness bound. A hand-off that races with a
+//!    timeout is not lost.
+//! 3. *Idle, then growth, then waiting.* A caller does not wait while a connection is idle or while a free slot permits
+//!    a create, subject to `max_creating` and the backoff.
+//! 4. *Visible failure.* If `create` fails permanently and no connection is open, the caller at the head of the queue
+//!    receives the error at once, and the next caller receives it after the next attempt. With
+//!    [`fail_fast`](PoolBuilder::fail_fast) all callers receive the error at once. While a connection is open, the
+//!    callers continue to wait for a connection. The pool repeats a create until the deadline if
+//!    [`is_transient`](ConnectionManager::is_transient) returns true for the error. The timeout carries the last error.
+//! 5. *Nothing stale.* The pool never hands out a connection that it knows to be dead, too old, used up or cleared. The
+//!    number of such connections in a row does not matter.
+//! 6. *The cap.* The number of connections, including those in a running dispose, never exceeds `max_size`. A hook past
+//!    its timeout no longer counts. There are never more than max(4, `max_size`) such hooks.
+//! 7. *Conservation.* Each connection that was created or added is disposed exactly once, or was detached. A panic in a
+//!    hook costs that one connection and nothing else.
 //!
 //! # Errors
 //!
-//! Each operation has its own error type: [`GetError`], [`BuildError`], [`ConfigError`], [`AddError`],
-//! [`StillInUse`], [`RegistryError`], [`CloseAllError`]. Each displays as one line, those of a running pool
-//! with its name and numbers; the manager's own error is the [`source`](std::error::Error::source), never repeated in the text.
+//! Each operation has its own error type: [`GetError`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`],
+//! [`RegistryError`], [`CloseAllError`]. The text of each error is one line. The text of an error of a running pool
+//! contains the name and the counts of the pool. The error of the manager is the
+//! [`source`](std::error::Error::source), and the text does not repeat it.
 //!
-//! # Testing code that uses a pool
+//! # Tests of code that uses a pool
 //!
-//! [`MemoryManager`] makes connections without a backend and lets them fail, hang, panic or die on
-//! command; [`ManualClock`] lets an hour pass at once.
+//! [`MemoryManager`] creates connections without a backend, and makes them fail, hang, panic or die on command.
+//! [`ManualClock`] advances the time without waiting.
 //!
 //! ```
 //! use conpool::{EvictReason, Hook, ManualClock, MemoryManager, Pool};
@@ -95,17 +96,17 @@
 //!     .max_lifetime(Duration::from_secs(60))
 //!     .build(backend.clone())?;
 //!
-//! // A minute later the connection is too old.
+//! // After 61 seconds the connection exceeds its lifetime.
 //! clock.advance(Duration::from_secs(61));
 //! pool.sweep();
 //! assert_eq!(pool.stats().evicted(EvictReason::MaxLifetime), 1);
 //!
-//! // The backend goes down, and the caller hears of it at once.
+//! // The backend fails, and the caller gets the error at once.
 //! backend.fail(Hook::Create, u64::MAX);
 //! let error = pool.get().unwrap_err();
 //! assert!(error.last_create_error().is_some());
 //!
-//! // It comes back, and so does the pool.
+//! // The backend recovers, and the pool works again.
 //! backend.heal();
 //! assert_eq!(pool.get()?.execute("PING")?, "PONG");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -113,45 +114,47 @@
 //!
 //! # Features
 //!
-//! None by default; each adds items and changes nothing else. Each needs the Rust version of its
-//! dependency, where that is newer than 1.85.
+//! No feature is enabled by default. Each feature adds items and changes nothing else. A feature needs the Rust version
+//! of its dependency if that version is newer than 1.85.
 //!
-//! - `http`: `HttpPool`, a keep-alive HTTP/1.1 client over a [`KeyedPool`], with the protocol by ureq-proto.
-//!   With `tls` it speaks https.
-//! - `metrics`: `PoolMetrics`, which reports pools to the crate of that name (Prometheus, StatsD and others)
-//!   as OpenTelemetry calls things.
-//! - `r2d2`: `R2d2Manager`, which takes every manager written for r2d2 as it is, and the page `docs::migrating`.
-//! - `serde`: [`PoolConfig`] from YAML, TOML and JSON and from the environment, and [`PoolStats`] as
-//!   data.
-//! - `sqlite`: `SqliteManager` and transactions, by rusqlite with an SQLite of its own.
-//! - `tls`: `TlsSocketManager`, TLS over TCP by rustls and ring. `tls-webpki-roots` adds Mozilla's list of
-//!   roots to it, `tls-platform-verifier` the trust of the operating system.
-//! - `websocket`: `WebSocketManager`, WebSockets over TCP and, with `tls`, over TLS, by tungstenite.
+//! - `http`: `HttpPool`, a keep-alive HTTP/1.1 client over a [`KeyedPool`], based on ureq-proto. With `tls` the client
+//!   supports https.
+//! - `metrics`: `PoolMetrics`, which reports pools to the crate `metrics` (Prometheus, StatsD and others) under the
+//!   OpenTelemetry names.
+//! - `r2d2`: `R2d2Manager`, which runs every manager written for r2d2, and the page `docs::migrating`.
+//! - `serde`: [`PoolConfig`] from YAML, TOML, JSON and the environment, and [`PoolStats`] as data.
+//! - `sqlite`: `SqliteManager` and transactions, based on rusqlite with a bundled SQLite.
+//! - `tls`: `TlsSocketManager`, TLS over TCP, based on rustls and ring. `tls-webpki-roots` adds the root certificates
+//!   of Mozilla. `tls-platform-verifier` adds the root certificates of the operating system.
+//! - `websocket`: `WebSocketManager`, WebSockets over TCP and, with `tls`, over TLS, based on tungstenite.
 //!
-//! # Where to find what
+//! # Overview
 //!
-//! | for | see |
+//! | subject | items |
 //! |---|---|
-//! | using a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`] |
-//! | connecting to something | [`ConnectionManager`]; ready-made ones in [`managers`] |
+//! | use of a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`] |
+//! | backends | [`ConnectionManager`]; ready-made managers in [`managers`] |
 //! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
-//! | watching | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
+//! | monitoring | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
 //! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`IntoPool`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |
 //!
-//! [`docs::guide`] goes from the first pool to the last `close`, [`docs::recipes`] has managers to copy,
-//! [`docs::design`] says how it is built and why so, [`docs::comparison`] what other pools do.
-//! [`docs::promises`] tells how each promise is tested, [`docs::peers`] which bugs other pools had and
-//! which test guards against each here, [`docs::speed`] what a checkout costs and why.
-//! [`docs::contributing`] has the map of the code and what to run after a change of it.
+//! The documentation has these pages:
 //!
-//! How to size a pool, what happens in which failure, and when not to use this crate is in the
-//! README.
+//! - [`docs::guide`]: the use of a pool from the first checkout to the shutdown, including the size of a pool, the
+//!   reaction to each fault, and the limits
+//! - [`docs::recipes`]: managers to copy
+//! - [`docs::comparison`]: the properties of other pools
+//! - [`docs::design`]: the implementation and its reasons
+//! - [`docs::promises`]: the tests for each promise
+//! - [`docs::peers`]: bugs of other pools, each with a test of this crate
+//! - [`docs::speed`]: the cost of a checkout
+//! - [`docs::contributing`]: the source tree, and the commands to run after a change
 #![forbid(unsafe_code)]
-// On docs.rs each item tells its feature.
+// docs.rs shows the feature of each item.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Not in the tests: they time the pool from outside and start threads of their own.
+// The tests are exempt, because they measure time and start threads.
 #![cfg_attr(
     not(test),
     warn(
@@ -196,7 +199,7 @@ pub use health::{Health, HealthState};
 pub use info::{ConnectionInfo, Holder, SweepReport};
 pub use keyed::{KeyedPool, KeyedPoolBuilder};
 pub use manager::ConnectionManager;
-// Their items, and not their modules: `use conpool::*` must not hide a crate named r2d2 or http.
+// Re-exports the items and not the modules: `use conpool::*` must not hide a crate named r2d2 or http.
 pub use managers::conbus::*;
 #[cfg(feature = "http")]
 pub use managers::http::*;
@@ -224,7 +227,7 @@ pub use stats::{Latency, PoolStats};
 #[cfg(all(test, conpool_shuttle))]
 mod schedules;
 
-/// Compiles the code in the README.
+/// Compiles the code blocks of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,19 +1,18 @@
-//! The trait a user implements: what a connection is, and how it comes, is checked and goes.
+//! The trait that defines a connection and its hooks. Users implement this trait.
 
 use std::error::Error;
 
 /// Creates, checks and disposes the connections of a [`Pool`](crate::Pool).
 ///
-/// Three hooks are the whole job for most backends: [`create`](Self::create),
-/// [`check_aliveness`](Self::check_aliveness) and, where closing is more than `drop`,
-/// [`dispose`](Self::dispose). The rest have defaults that do nothing.
+/// Most backends need three hooks: [`create`](Self::create), [`check_aliveness`](Self::check_aliveness) and, if a close
+/// takes more than a `drop`, [`dispose`](Self::dispose). The other hooks have defaults that do nothing.
 ///
 /// # Threads and locks
 ///
-/// No hook ever runs while the pool holds a lock, so a hook may call the pool. Hooks run in parallel
-/// on different connections, never twice at once on the same one.
+/// The pool holds no lock while a hook runs, so a hook may call the pool. Hooks run in parallel for different
+/// connections, and one at a time for one connection.
 ///
-/// | hook | runs on | bounded by |
+/// | hook | runs on | limited by |
 /// |---|---|---|
 /// | `create`, `dispose`, `check_aliveness` | a thread of the pool | `create_timeout`, `dispose_timeout`, `check_timeout` |
 /// | `check_aliveness` when [`check_may_block`](Self::check_may_block) is false | the thread that calls `get`; for `keepalive_interval` and `check_health` a thread of the pool | nothing: it must not wait |
@@ -26,8 +25,8 @@ use std::error::Error;
 ///
 /// # Panics
 ///
-/// A panic in a hook is caught. It costs that one connection; the pool counts it, logs it, reports
-/// it as an event and goes on.
+/// The pool catches a panic in a hook and evicts the connection. The pool counts the panic, logs it, and reports it as
+/// an event.
 ///
 /// # Example
 ///
@@ -35,7 +34,7 @@ use std::error::Error;
 /// use conpool::{ConnectionManager, Pool};
 /// use std::{convert::Infallible, sync::atomic::{AtomicU32, Ordering}};
 ///
-/// /// Hands out numbered workers; a real manager would open a socket or start a process.
+/// /// Creates numbers. A real manager opens a socket or starts a process.
 /// struct Numbers(AtomicU32);
 ///
 /// impl ConnectionManager for Numbers {
@@ -54,82 +53,88 @@ use std::error::Error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ConnectionManager: Send + Sync + 'static {
-    /// What the pool holds and a guard dereferences to.
+    /// The type of a connection. A guard dereferences to this type.
     type Connection: Send + 'static;
 
-    /// Why a connection could not be made or is no longer good.
+    /// The error of a create, a check, or another hook.
     type Error: Error + Send + Sync + 'static;
 
-    /// Opens a new connection. May block; a call that takes longer than `create_timeout` has failed
-    /// as a transient error, and what it returns later is disposed.
+    /// Opens a new connection. May block.
+    ///
+    /// A call that takes longer than `create_timeout` counts as a transient failure, and the pool disposes a connection
+    /// that the call returns later.
     ///
     /// # Errors
     ///
-    /// Whatever the backend says. [`is_transient`](Self::is_transient) decides whether it is worth
-    /// repeating.
+    /// The error of the backend. [`is_transient`](Self::is_transient) decides whether the pool repeats the create.
     fn create(&self) -> Result<Self::Connection, Self::Error>;
 
-    /// Proves that the connection still works, for example by a ping. May block up to
-    /// `check_timeout`, unless [`check_may_block`](Self::check_may_block) says it never does.
+    /// Verifies that the connection works, for example with a ping.
+    ///
+    /// May block for up to `check_timeout`. Must not block if [`check_may_block`](Self::check_may_block) returns false.
     ///
     /// # Errors
     ///
-    /// Any error means that the connection is evicted and disposed.
+    /// The pool evicts and disposes the connection after any error.
     fn check_aliveness(&self, connection: &mut Self::Connection) -> Result<(), Self::Error>;
 
-    /// Closes a connection. Called exactly once for every connection that `create` returned or
-    /// [`Pool::add`](crate::Pool::add) took, and that was not detached. May block; after `dispose_timeout` it no longer holds its slot.
+    /// Closes a connection. May block. After `dispose_timeout` the connection no longer holds its slot.
     ///
-    /// The default drops it.
+    /// The pool calls `dispose` exactly once for every connection that `create` returned or
+    /// [`Pool::add`](crate::Pool::add) accepted, except for detached connections.
+    ///
+    /// The default drops the connection.
     fn dispose(&self, connection: Self::Connection) {
         drop(connection);
     }
 
-    /// Asked at check-in: is the connection known to be broken? Must be cheap and do no I/O. Not asked of
-    /// what is discarded, detached or dropped by a panic.
+    /// Returns true if the connection is known to be broken. Must be cheap and must do no I/O.
     ///
-    /// The default says no.
+    /// The pool calls this hook at check-in, except for connections that are discarded, detached or dropped by a panic.
+    ///
+    /// The default returns false.
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
     }
 
-    /// Prepares a connection for the caller that is about to get it. Must not block.
+    /// Prepares a connection for the caller that receives it. Must not block.
     ///
     /// # Errors
     ///
-    /// The connection is evicted and the next one is tried. On a connection just created it counts
-    /// as a failed create.
+    /// The pool evicts the connection and tries the next one. For a new connection the error counts as a failed create.
     fn on_checkout(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
         let _ = connection;
         Ok(())
     }
 
-    /// Cleans a connection when its guard is dropped (a rollback, a reset), after
-    /// [`has_broken`](Self::has_broken) said no. Must not block: a reset that takes a round trip belongs into
-    /// [`check_aliveness`](Self::check_aliveness).
+    /// Resets a connection at check-in, for example with a rollback. Must not block.
+    ///
+    /// The pool calls this hook after [`has_broken`](Self::has_broken) has returned false. A reset that takes a round
+    /// trip belongs in [`check_aliveness`](Self::check_aliveness).
     ///
     /// # Errors
     ///
-    /// The connection is evicted.
+    /// The pool evicts the connection.
     fn on_checkin(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
         let _ = connection;
         Ok(())
     }
 
-    /// Is this error of `create` worth repeating within the caller's deadline?
+    /// Returns true if the pool should repeat a `create` after this error, within the deadline of the caller.
     ///
-    /// The default says no: the error reaches a waiting caller at once if no connection is open.
+    /// The default returns false: the error reaches a waiting caller at once if no connection is open.
     fn is_transient(&self, error: &Self::Error) -> bool {
         let _ = error;
         false
     }
 
-    /// Asked once, at build: may [`check_aliveness`](Self::check_aliveness) block? A manager whose
-    /// check is a non-blocking probe says `false` and is checked on the caller's thread, which saves
-    /// the way to a thread of the pool.
+    /// Returns true if [`check_aliveness`](Self::check_aliveness) may block.
     ///
-    /// The default says yes.
+    /// The pool calls this method once, at build. A manager whose check is a non-blocking probe returns `false`. The
+    /// pool then runs the check on the thread of the caller, which saves two context switches.
+    ///
+    /// The default returns true.
     fn check_may_block(&self) -> bool {
         true
     }

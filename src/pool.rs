@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle of a pool.
 
 use crate::error::{AddError, GetError, StillInUse};
 use crate::shared::{GetTimeout, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 
 /// A pool of connections.
 ///
-/// Cloning makes another handle to the same pool. When the last handle is dropped the pool closes:
-/// that waits for nothing, guards that are out stay usable, and with a collector no hook runs on the
-/// dropping thread. Call [`close_timeout`](Self::close_timeout) before `main` returns if disposals
-/// should be over by then.
+/// A clone is another handle to one pool. Dropping the last handle closes the pool and waits for nothing. Guards stay
+/// usable after the close. With a collector no hook runs on the thread that drops the last handle. Call
+/// [`close_timeout`](Self::close_timeout) before `main` returns to wait for the disposals.
 ///
-/// All methods take `&self` and may be called from any thread, also from inside a hook.
+/// All methods take `&self`. Any thread may call them, also from inside a hook.
 ///
-/// With [`background_collector(false)`](crate::PoolBuilder::background_collector) the calling thread does what
-/// is said here to happen in the background: a `close`, `clear`, `retain`, `set_max_size` or check-in that
-/// evicts runs the disposals before it returns, and no timeout bounds them.
+/// With [`background_collector(false)`](crate::PoolBuilder::background_collector) the calling thread does all
+/// background work: a `close`, `clear`, `retain`, `set_max_size` or check-in that evicts a connection runs the
+/// `dispose` before it returns, and no timeout limits the `dispose`.
 ///
 /// # Example
 ///
@@ -47,37 +46,36 @@ use std::time::{Duration, Instant};
 ///
 /// # After fork
 ///
-/// Fork first, build pools then: a child that was forked before any pool existed is a process like
-/// any other. A child of a process that has a pool is not. It has the pool's memory without its
-/// threads, so nothing is created, checked or disposed any more, and a lock that another thread held
-/// in that moment is held for ever. It has the parent's sockets, so what both say on one arrives
-/// mixed up, and a `dispose` in the child ends the parent's connection: to shut down a socket, or to
-/// say goodbye on it, is not undone by having another copy of the descriptor.
+/// Fork first and build pools afterwards. A child that is forked before any pool exists can use pools without
+/// restrictions.
+///
+/// A child of a process that has a pool inherits the memory of the pool without the threads of the pool. In the child
+/// the pool creates, checks and disposes nothing, and a lock that another thread held at the fork is held forever. The
+/// child also inherits the sockets of the parent. If both processes use one socket, their data is mixed. A `dispose` in
+/// the child ends the connection of the parent, because a shutdown of a socket affects all copies of its descriptor.
 ///
 /// Such a child should do one of two things:
 ///
-/// - Start another program at once. [`std::process::Command`] does just that, and is safe: the
-///   sockets of [`ConbusSocketManager`](crate::ConbusSocketManager), as all that the standard
-///   library opens, are closed on exec. A manager of your own that gets its descriptors from
-///   elsewhere has to see to that.
-/// - Leave the parent's pools, guards and connections alone: no `get`, no `close`, and no drop
-///   (`std::mem::forget` them; leave by `_exit`, which runs no destructors). Unless the forking
-///   thread was the only one of its process, do not build a pool in the child either, not even of
-///   another kind: POSIX allows a child of several threads nothing but async-signal-safe calls until
-///   it execs, and the lock tables it inherits may name threads that are not there.
+/// - Start another program at once. [`std::process::Command`] starts a program and is safe, because exec closes the
+///   sockets of [`ConbusSocketManager`](crate::ConbusSocketManager) and all descriptors of the standard library. A
+///   manager that gets its descriptors from another source must set close-on-exec itself.
+/// - Leave the pools, guards and connections of the parent untouched: no `get`, no `close`, and no drop. Call
+///   `std::mem::forget` on each of them, and leave the process by `_exit`, which runs no destructors. If the parent had
+///   several threads, do not build a pool in the child, not even of another type. POSIX permits only async-signal-safe
+///   calls between a fork of a process with several threads and exec, and the inherited lock tables may name threads
+///   that do not exist.
 ///
-/// For servers that fork workers: build the pool in the worker. For daemons: fork before `main` does
-/// anything else.
+/// A server that forks workers should build the pool in the worker. A daemon should fork at the start of `main`.
 pub struct Pool<M: ConnectionManager> {
-    /// The same as in the handle, one step nearer.
+    /// A copy of the pointer in `handle`, which saves one indirection.
     shared: Arc<Shared<M>>,
-    /// Also in `shared`, and here to be reached with one step less.
+    /// A copy of the pointer in `shared`, which saves one indirection.
     engine: Arc<PoolEngine<M>>,
-    near: PoolSlotCache<M>,
+    slot_cache: PoolSlotCache<M>,
     handle: Arc<Handle<M>>,
 }
 
-/// What the handles of a pool share: the pool lives as long as this, whoever else knows its insides.
+/// Closes the pool when the last handle is dropped. Guards and workers also own the `Shared` but keep no pool open.
 struct Handle<M: ConnectionManager>(Arc<Shared<M>>);
 
 impl<M: ConnectionManager> Drop for Handle<M> {
@@ -91,75 +89,77 @@ impl<M: ConnectionManager> Pool<M> {
         Self {
             handle: Arc::new(Handle(Arc::clone(&shared))),
             engine: Arc::clone(&shared.engine),
-            near: shared.engine.table.slot_cache(),
+            slot_cache: shared.engine.table.slot_cache(),
             shared,
         }
     }
 
-    /// Checks a connection out, waiting at most the pool's `get_timeout` for it.
+    /// Checks out a connection, and waits for at most the `get_timeout` of the pool.
     ///
     /// # Errors
     ///
-    /// [`GetError::TimedOut`] at the deadline, [`GetError::Saturated`] when too many callers wait already,
-    /// [`GetError::Closed`] once the pool is closed. [`GetError::Create`] or [`GetError::Panicked`] when a
-    /// create failed for good and no connection is open: at once for the first of those who wait, and for
-    /// the next one when the next attempt has failed. With
-    /// [`fail_fast`](crate::PoolBuilder::fail_fast) all of them hear of any failed create at once.
+    /// - [`GetError::TimedOut`] at the deadline.
+    /// - [`GetError::Saturated`] if `max_waiters` callers wait already.
+    /// - [`GetError::Closed`] if the pool is closed.
+    /// - [`GetError::Create`] or [`GetError::Panicked`] if a create failed permanently and no connection is open. The
+    ///   first waiting caller gets the error at once. The next caller gets the error of the next attempt. With
+    ///   [`fail_fast`](crate::PoolBuilder::fail_fast) all waiting callers get the error of any failed create at once.
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_warm::<false>() {
-            Ok(loan) => Ok(PooledConnection::new(loan)),
-            Err(found) => self.get_cold(None, found),
+        match self.get_fast::<false>() {
+            Ok(checkout) => Ok(PooledConnection::new(checkout)),
+            Err(found) => self.get_slow(None, found),
         }
     }
 
-    /// Checks a connection out, waiting at most `timeout` for it. A zero timeout takes an idle
-    /// connection that needs no check that may block, or fails, and starts nothing; `Duration::MAX` waits
-    /// for ever.
+    /// Checks out a connection, and waits for at most `timeout`.
+    ///
+    /// With a zero timeout the call takes an idle connection that needs no blocking check, or fails. Such a call starts
+    /// no create. With `Duration::MAX` the call waits without a limit.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     #[inline]
     #[track_caller]
     pub fn get_timeout(
         &self,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_warm::<false>() {
-            Ok(loan) => Ok(PooledConnection::new(loan)),
-            Err(found) => self.get_cold(Some(GetTimeout::For(timeout)), found),
+        match self.get_fast::<false>() {
+            Ok(checkout) => Ok(PooledConnection::new(checkout)),
+            Err(found) => self.get_slow(Some(GetTimeout::For(timeout)), found),
         }
     }
 
-    /// Checks a connection out, waiting for it until `deadline`; one that has passed waits for nothing.
+    /// Checks out a connection, and waits until `deadline`. A deadline in the past is equal to a zero timeout.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     #[inline]
     #[track_caller]
     pub fn get_deadline(
         &self,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_warm::<false>() {
-            Ok(loan) => Ok(PooledConnection::new(loan)),
-            Err(found) => self.get_cold(Some(GetTimeout::Until(deadline)), found),
+        match self.get_fast::<false>() {
+            Ok(checkout) => Ok(PooledConnection::new(checkout)),
+            Err(found) => self.get_slow(Some(GetTimeout::Until(deadline)), found),
         }
     }
 
     #[inline]
-    fn get_warm<const TRIES: bool>(&self) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        self.shared.get_fast::<TRIES>(&self.engine, self.near)
+    fn get_fast<const TRY_GET: bool>(&self) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
+        self.shared.get_fast::<TRY_GET>(&self.engine, self.slot_cache)
     }
 
-    /// Everything but the warm way. `found`: what the warm way took and could not vouch for.
+    /// The slow path of a checkout. `found` is a connection that the fast path took and that needs validation.
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn get_cold(
+    fn get_slow(
         &self,
         budget: Option<GetTimeout>,
         found: Option<PoolCheckout<M>>,
@@ -169,108 +169,113 @@ impl<M: ConnectionManager> Pool<M> {
         got.map(PooledConnection::new)
     }
 
-    /// An idle connection now, or none. Never waits, never creates. One whose check is due and may
-    /// block is checked in the background (without a collector: left alone), and the next one is looked at.
-    /// So with [`HealthCheck::OnCheckout`](crate::HealthCheck::OnCheckout) and a check that may block there
-    /// is never one.
+    /// Checks out an idle connection, or returns `None`. Never waits, and never creates a connection.
+    ///
+    /// If the check of a connection is due and may block, the call starts the check in the background and tries the
+    /// next connection. Without a collector the call skips such a connection. With
+    /// [`HealthCheck::OnCheckout`](crate::HealthCheck::OnCheckout) and a check that may block, the result is always
+    /// `None`.
     #[must_use = "the connection, if there is one, goes back when this is dropped"]
     #[inline]
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
-        match self.get_warm::<true>() {
-            Ok(loan) => Some(PooledConnection::new(loan)),
-            Err(found) => self.try_cold(found),
+        match self.get_fast::<true>() {
+            Ok(checkout) => Some(PooledConnection::new(checkout)),
+            Err(found) => self.try_get_slow(found),
         }
     }
 
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn try_cold(&self, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
+    fn try_get_slow(&self, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
         let got = self.shared.try_get_slow(Location::caller(), found);
         got.map(PooledConnection::new)
     }
 
-    /// What the pool is doing and has done, in one consistent look. Walks the slots under the pool's
-    /// lock: microseconds per thousand connections.
+    /// Returns a consistent snapshot of all gauges and counters.
+    ///
+    /// The call walks the slots under the lock of the pool, which takes microseconds per thousand connections.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.shared.stats()
     }
 
-    /// Who holds what, since when, from which call site. Empty unless `leak_threshold` is set.
+    /// Returns the holder of each connection in use, with call site, thread and time. Empty if `leak_threshold` is not
+    /// set.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
         self.shared.holders()
     }
 
-    /// Checks every idle connection now and waits for the answers; those that fail are evicted. A
-    /// check that hangs counts as failed after `check_timeout`. Connections in use are not asked.
+    /// Checks every idle connection, and waits for the results. The pool evicts each connection that fails.
     ///
-    /// At most four are checked at once, and one stays idle unless it is the only one, so that callers find
-    /// it. No check begins later than `check_timeout` after the call: what is left then is not counted.
+    /// A check that hangs counts as failed after `check_timeout`. Connections in use are not checked.
     ///
-    /// A pool that has nothing open and has failed before, or whose idle connections all fail now, also
-    /// opens one connection, checks it and keeps it idle, so that the answer is what a caller would meet.
-    /// During the pause after a failed create it does not: the answer is the failure then. A pool that is
-    /// suspended or closed opens nothing.
+    /// At most four checks run at once. One connection stays idle for callers, unless it is the only one. No check
+    /// starts later than `check_timeout` after the call, and the result does not count the remaining connections.
     ///
-    /// Blocks as long as the checks take, at most two times `check_timeout` and some; where one is opened,
-    /// at most `create_timeout` and two times `check_timeout` longer. Without a collector checks and create
-    /// run here, and nothing bounds them.
+    /// The call also opens one connection, checks it and keeps it idle, if all idle connections fail, or if no
+    /// connection is open and a create has failed before. The result therefore describes what a caller would
+    /// experience. During the pause after a failed create the call opens nothing and reports the failure. A suspended
+    /// or closed pool opens nothing.
+    ///
+    /// The call blocks for the duration of the checks, which is at most slightly more than twice `check_timeout`. If
+    /// the call opens a connection, it blocks for up to `create_timeout` plus twice `check_timeout` longer. Without a
+    /// collector the checks and the create run on the calling thread without a time limit.
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> Health {
         self.shared.check_health()
     }
 
-    /// What a caller would meet, for a readiness probe: [`HealthState::Unhealthy`] only where a `get` would
-    /// fail. Costs next to nothing and waits for nothing. Kept from creates, checks (those of the collector
-    /// included, see `keepalive_interval`) and connections that come back broken; the next success makes
-    /// it healthy again.
+    /// Returns the health state for a readiness probe. The state is [`HealthState::Unhealthy`] only if a `get` would
+    /// fail.
     ///
-    /// A pool that has nothing open and has failed before learns of its backend's return by a create only.
-    /// While it is asked here the collector tries one, as often as `backoff` permits, and keeps the
-    /// connection idle: so an instance that gets no calls because it is not ready becomes ready. (Without a
-    /// collector the next [`sweep`](Self::sweep) does; [`check_health`](Self::check_health) does so at once.)
-    /// A pool that is suspended or closed opens nothing. The `health` in [`stats`](Self::stats) is the same
-    /// and opens nothing.
+    /// The call is cheap and never waits. The state follows from creates, from checks (including `keepalive_interval`
+    /// checks), and from connections that come back broken. The next success makes the state healthy again.
+    ///
+    /// A pool without open connections notices the recovery of its backend only by a create. If no connection is open
+    /// and a create has failed before, a call of `health` makes the collector start a create, as often as `backoff`
+    /// permits, and the new connection stays idle. An instance that gets no calls because it is not ready therefore
+    /// becomes ready. Without a collector the next [`sweep`](Self::sweep) starts the create.
+    /// [`check_health`](Self::check_health) starts a create at once. A suspended or closed pool opens nothing. The
+    /// field `health` of [`stats`](Self::stats) contains this state; `stats` opens nothing.
     #[must_use]
     pub fn health(&self) -> HealthState {
         self.shared.health()
     }
 
-    /// One whole pass of the collector, which begins after this call: evicts what is due, starts
-    /// keepalive checks and the refill of `min_idle`. Its evictions are counted when it returns; their
-    /// disposals go on in the background.
+    /// Runs one complete pass of the collector, which begins after this call.
     ///
-    /// Without a collector the hooks run on the calling thread, before it returns.
+    /// The pass evicts expired connections, starts keepalive checks, and starts the refill of `min_idle`. The
+    /// evictions are counted when the call returns. The disposals continue in the background. Without a collector the
+    /// hooks run on the calling thread before the call returns.
     pub fn sweep(&self) -> SweepReport {
         self.shared.sweep()
     }
 
-    /// Evicts every connection of today's generation: the idle ones now, those in use at check-in,
-    /// those being created when they arrive. The pool stays open.
+    /// Evicts every connection of the current generation. The pool stays open.
     ///
-    /// Each call begins another generation, so a call that comes late evicts what was opened after the one
-    /// before. Holders that find their connections dead, one after the other, after a single failover use
-    /// [`PooledConnection::clear_generation`].
+    /// The pool evicts idle connections now, connections in use at check-in, and connections in a running create when
+    /// the create returns. Each call begins a new generation, so a late call evicts the connections that were opened
+    /// after the previous call. Holders that notice one failover one after the other should call
+    /// [`PooledConnection::clear_generation`] instead.
     pub fn clear(&self) {
         self.shared.clear();
     }
 
-    /// The number of the present generation: how often the pool was cleared.
+    /// Returns the current generation, which is the number of clears.
     ///
-    /// [`PooledConnection::info`] tells the generation of a connection.
+    /// [`PooledConnection::info`] contains the generation of a connection.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation()
     }
 
-    /// Clears the pool as [`clear`](Self::clear) does, but only if `generation` is still the present one.
-    /// Returns whether it did.
+    /// [Clears](Self::clear) the pool if `generation` is the current generation. Returns true if the pool was cleared.
     ///
-    /// Of several calls for one generation, one clears. MongoDB's specification of connection pools has the
-    /// same rule: an error of a connection of an earlier generation clears nothing.
+    /// One of several calls for one generation clears the pool. The specification of connection pools of MongoDB has
+    /// this rule: an error on a connection of an earlier generation clears nothing.
     ///
     /// ```
     /// use conpool::{MemoryManager, Pool, PooledConnection};
@@ -278,7 +283,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// let pool = Pool::new(MemoryManager::new())?;
     /// let seen = pool.generation();
     /// assert!(pool.clear_generation(seen));
-    /// // A second report of the same failover comes too late.
+    /// // A second report of one failover clears nothing.
     /// assert!(!pool.clear_generation(seen));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -286,16 +291,17 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.clear_generation(generation)
     }
 
-    /// Evicts the idle connections for which `keep` says no and returns how many. The closure runs on
-    /// the calling thread, outside of the pool's locks, one connection at a time; that one counts as in
-    /// use meanwhile.
+    /// Evicts the idle connections for which `keep` returns false, and returns their number.
+    ///
+    /// The closure runs on the calling thread without a lock of the pool, for one connection at a time. The pool counts
+    /// this connection as in use during the closure.
     ///
     /// ```
     /// use conpool::{MemoryManager, Pool};
     ///
     /// let pool = Pool::new(MemoryManager::new())?;
     /// drop(pool.get()?);
-    /// // A server of the old version is being drained: away with what was connected before.
+    /// // The old server is being drained, so evict the connections to it.
     /// let evicted = pool.retain(|_connection, info| info.uses > 1);
     /// assert_eq!((evicted, pool.stats().idle), (1, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -303,45 +309,48 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// # Panics
     ///
-    /// If `keep` panics. The connection at hand is evicted, the others stay.
+    /// If `keep` panics. The pool evicts the connection that `keep` received and keeps the remaining connections.
     pub fn retain(&self, keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool) -> usize {
         self.shared.retain(keep)
     }
 
-    /// Gives the pool a connection from outside. It serves a waiter or goes idle, and is the manager's to
-    /// dispose from now on. It is neither created nor checked, and counts in `added`; no event tells of it.
+    /// Adds a connection from outside to the pool. The connection serves a waiter or becomes idle.
+    ///
+    /// The manager disposes the connection later. The pool neither creates nor checks an added connection, counts it in
+    /// `added`, and emits no event.
     ///
     /// # Errors
     ///
-    /// [`AddError::Full`] and [`AddError::Closed`], with the connection in them.
+    /// [`AddError::Full`] and [`AddError::Closed`]. The error contains the connection.
     pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
         self.shared.add(connection)
     }
 
-    /// Changes the cap. Growth lets waiters create at once; a shrink evicts idle connections now and
-    /// the rest at check-in.
+    /// Changes `max_size`. After growth, creates for waiters start at once. After a shrink, the pool evicts idle
+    /// connections now and the remaining surplus at check-in.
     ///
     /// # Errors
     ///
-    /// Zero, or less than `min_idle`; nothing is changed then.
+    /// If `n` is zero or less than `min_idle`. The setting is unchanged after an error.
     pub fn set_max_size(&self, n: usize) -> Result<(), ConfigError> {
         self.shared.set_max_size(n)
     }
 
-    /// Changes how many idle connections are kept ready.
+    /// Changes `min_idle`, the number of idle connections that the pool keeps ready.
     ///
     /// # Errors
     ///
-    /// More than `max_size`; nothing is changed then.
+    /// If `n` is more than `max_size`. The setting is unchanged after an error.
     pub fn set_min_idle(&self, n: usize) -> Result<(), ConfigError> {
         self.shared.set_min_idle(n)
     }
 
-    /// Changes how long a connection may be idle before the collector checks it; `None` for never.
+    /// Changes `keepalive_interval`, the idle time after which the collector checks a connection. `None` switches the
+    /// checks off.
     ///
     /// # Errors
     ///
-    /// Zero; nothing is changed then.
+    /// If `interval` is zero. The setting is unchanged after an error.
     pub fn set_keepalive_interval(
         &self,
         interval: impl Into<Option<Duration>>,
@@ -349,55 +358,60 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.set_keepalive_interval(interval.into())
     }
 
-    /// Stops handing out connections: `get` waits (its deadline holds), `try_get` is `None`, nothing
-    /// is created. Check-ins and evictions go on. Idempotent.
+    /// Suspends the pool: `get` waits until its deadline, `try_get` returns `None`, and the pool creates no connection.
+    ///
+    /// Check-ins and evictions continue. The call is idempotent.
     pub fn suspend(&self) {
         self.shared.suspend(true);
     }
 
-    /// Ends a [`suspend`](Self::suspend) and serves whoever waits. Idempotent.
+    /// Ends a [`suspend`](Self::suspend), and serves the waiting callers. The call is idempotent.
     pub fn resume(&self) {
         self.shared.suspend(false);
     }
 
-    /// Closes the pool: waiting callers fail, idle connections are disposed in the background, those in
-    /// use at check-in. Waits for nothing. From now on `get` fails with [`GetError::Closed`] and `try_get`
-    /// is `None`; `stats` goes on. Idempotent.
+    /// Closes the pool without waiting.
+    ///
+    /// Waiting callers fail at once. The pool disposes idle connections in the background, and connections in use at
+    /// check-in. After the close `get` fails with [`GetError::Closed`], `try_get` returns `None`, and `stats` continues
+    /// to work. The call is idempotent.
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// Closes the pool and waits until every connection is back and disposed and the pool's threads
-    /// have ended. Sleeps while it waits; zero looks once, `Duration::MAX` waits for ever. Called by one who
-    /// holds a guard, or inside a hook, it waits for that one too.
+    /// Closes the pool, and waits until every connection is disposed and every thread of the pool has ended.
+    ///
+    /// The calling thread sleeps while it waits. A zero timeout returns the current state at once. `Duration::MAX`
+    /// waits without a limit. A caller that holds a guard waits for its own guard, and a call inside a hook waits for
+    /// this hook.
     ///
     /// # Errors
     ///
-    /// At the timeout: what is still in use, which hooks still run, and, with `leak_threshold` set,
-    /// who holds what.
+    /// [`StillInUse`] at the timeout. The error contains the number of connections in use, the number of running hooks
+    /// and, if `leak_threshold` is set, the holders.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
         self.shared.close_timeout(timeout)
     }
 
-    /// True once the pool is closed.
+    /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }
 
-    /// The pool's name.
+    /// Returns the name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// The settings in force, later changes of `max_size`, `min_idle` and `keepalive_interval` included.
+    /// Returns the current settings, including later changes of `max_size`, `min_idle` and `keepalive_interval`.
     #[must_use]
     pub fn config(&self) -> PoolConfig {
         self.shared.config()
     }
 
-    /// The manager, for what the pool has no name for: creating a connection without the pool, say.
+    /// Returns the manager, for example to create a connection outside the pool.
     #[must_use]
     pub fn manager(&self) -> &M {
         &self.shared.manager
@@ -409,7 +423,7 @@ impl<M: ConnectionManager> Clone for Pool<M> {
         Self {
             shared: Arc::clone(&self.shared),
             engine: Arc::clone(&self.engine),
-            near: self.near,
+            slot_cache: self.slot_cache,
             handle: Arc::clone(&self.handle),
         }
     }
@@ -429,7 +443,7 @@ impl<M: ConnectionManager> fmt::Debug for Pool<M> {
     }
 }
 
-// Every hook runs with panics caught, and no lock is held meanwhile: a panic cannot leave the pool in
-// a state that another thread should not see.
+// The pool catches every panic of a hook and holds no lock during a hook. A panic therefore leaves the pool in a
+// consistent state.
 impl<M: ConnectionManager> UnwindSafe for Pool<M> {}
 impl<M: ConnectionManager> RefUnwindSafe for Pool<M> {}

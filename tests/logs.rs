@@ -1,103 +1,34 @@
-//! What an operator finds in the log: the cause once, then how often.
+//! The log of a pool under failures: the cause once, then a count.
 
 mod common;
 mod keyed;
+#[path = "common/log_lines.rs"]
+mod log_lines;
 
 use common::{SOON, close_clean, eventually, ms, now, quick, quick_backoff, secs, spawn};
 use conpool::{ConnectionManager, Hook, MemoryManager, Pool};
-use keyed::{Fleet, close_all, quick_keyed};
-use std::collections::BTreeMap;
+use keyed::{Backends, close_all, quick_keyed};
+use log_lines::{Line, Lines};
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, Once, OnceLock};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use std::sync::{Arc, OnceLock};
+use tracing::Level;
 
-#[derive(Clone, Debug)]
-struct Line {
-    level: Level,
-    fields: BTreeMap<&'static str, String>,
+fn number(line: &Line, field: &str) -> u64 {
+    let text = line.fields.get(field);
+    text.map_or(0, |text| text.parse().unwrap())
 }
 
-impl Line {
-    fn message(&self) -> &str {
-        &self.fields["message"]
-    }
-
-    fn number(&self, field: &str) -> u64 {
-        let text = self.fields.get(field);
-        text.map_or(0, |text| text.parse().unwrap())
-    }
+/// The only line of this pool with this message.
+#[track_caller]
+fn only(lines: &Lines, pool: &str, message: &str) -> Line {
+    let with_message = lines.with_message(pool, message);
+    assert_eq!(with_message.len(), 1, "{message}: {:#?}", lines.of(pool));
+    with_message[0].clone()
 }
 
-/// Keeps the lines of every pool of this process: they come from the pools' own threads.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<Line>>>);
-
-impl Lines {
-    fn global() -> Self {
-        static START: Once = Once::new();
-        static LINES: OnceLock<Lines> = OnceLock::new();
-        let lines = LINES.get_or_init(Self::default);
-        START.call_once(|| tracing::subscriber::set_global_default(lines.clone()).unwrap());
-        lines.clone()
-    }
-
-    /// The lines of this pool that are not below INFO.
-    fn of(&self, pool: &str) -> Vec<Line> {
-        let lines = self.0.lock().unwrap();
-        let lines = lines.iter().filter(|line| line.fields["pool"] == pool);
-        lines.cloned().collect()
-    }
-
-    fn saying(&self, pool: &str, message: &str) -> Vec<Line> {
-        let mut lines = self.of(pool);
-        lines.retain(|line| line.message() == message);
-        lines
-    }
-
-    #[track_caller]
-    fn only(&self, pool: &str, message: &str) -> Line {
-        let lines = self.saying(pool, message);
-        assert_eq!(lines.len(), 1, "{message}: {:#?}", self.of(pool));
-        lines[0].clone()
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target() == "conpool"
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let level = *event.metadata().level();
-        let fields = fields.0;
-        self.0.lock().unwrap().push(Line { level, fields });
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-#[derive(Default)]
-struct Fields(BTreeMap<&'static str, String>);
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
-}
-
-/// Says nothing by itself, as the errors of some drivers do.
+/// Has an empty message, like the errors of some drivers.
 #[derive(Debug)]
 struct DbError(std::io::Error);
 
@@ -113,7 +44,7 @@ impl Error for DbError {
     }
 }
 
-/// A manager whose hooks fail as they are told.
+/// A manager whose hooks fail on demand.
 #[derive(Clone, Default)]
 struct Driver(Arc<Faults>);
 
@@ -131,23 +62,23 @@ impl ConnectionManager for Driver {
     type Error = DbError;
 
     fn create(&self) -> Result<(), DbError> {
-        told(&self.0.create, "connection refused")
+        fail_once(&self.0.create, "connection refused")
     }
     fn check_aliveness(&self, (): &mut ()) -> Result<(), DbError> {
-        told(&self.0.check, "connection reset")
+        fail_once(&self.0.check, "connection reset")
     }
     fn has_broken(&self, (): &mut ()) -> bool {
         self.0.broken.swap(false, SeqCst)
     }
     fn on_checkin(&self, (): &mut ()) -> Result<(), DbError> {
-        told(&self.0.checkin, "transaction open")
+        fail_once(&self.0.checkin, "transaction open")
     }
     fn on_checkout(&self, (): &mut ()) -> Result<(), DbError> {
-        told(&self.0.checkout, "out of date")
+        fail_once(&self.0.checkout, "out of date")
     }
 }
 
-fn told(fails: &AtomicBool, cause: &str) -> Result<(), DbError> {
+fn fail_once(fails: &AtomicBool, cause: &str) -> Result<(), DbError> {
     match fails.swap(false, SeqCst) {
         true => Err(DbError(std::io::Error::other(cause.to_owned()))),
         false => Ok(()),
@@ -156,12 +87,12 @@ fn told(fails: &AtomicBool, cause: &str) -> Result<(), DbError> {
 
 #[test]
 fn each_kind_of_failure_is_a_warning_with_the_causes_of_its_error() {
-    let lines = Lines::global();
+    let lines = Lines::global(Level::INFO);
     let driver = Driver::default();
     let pool = Pool::builder().name("causes").max_size(1);
     let pool = pool.backoff(quick_backoff()).build(driver.clone()).unwrap();
     let warned = |message: &str| {
-        let line = lines.only("causes", message);
+        let line = only(&lines, "causes", message);
         assert_eq!(line.level, Level::WARN);
         line.fields
     };
@@ -191,14 +122,14 @@ fn each_kind_of_failure_is_a_warning_with_the_causes_of_its_error() {
     assert_eq!(fields["error"], "db error: transaction open");
     assert_eq!(fields["hook"], "on_checkin");
 
-    // The second within a second.
+    // The second one within a second.
     drop(pool.get_timeout(SOON).unwrap());
     driver.0.checkout.store(true, SeqCst);
     drop(pool.get_timeout(SOON).unwrap());
     pool.close_timeout(SOON).unwrap();
-    assert_eq!(lines.only("causes", "hooks failed").fields["count"], "1");
+    assert_eq!(only(&lines, "causes", "hooks failed").fields["count"], "1");
 
-    let health = lines.saying("causes", "health changed");
+    let health = lines.with_message("causes", "health changed");
     let changes = health
         .iter()
         .map(|line| (line.level, line.fields["to"].as_str()));
@@ -211,15 +142,15 @@ fn each_kind_of_failure_is_a_warning_with_the_causes_of_its_error() {
     );
 }
 
-/// All that these lines account for, each for itself and for those that it counts.
+/// The number of failures in these lines: one for each single line, plus the counts.
 fn accounted(single: &[Line], counts: &[Line]) -> u64 {
-    let more = single.iter().map(|line| 1 + line.number("more"));
-    more.sum::<u64>() + counts.iter().map(|line| line.number("count")).sum::<u64>()
+    let more = single.iter().map(|line| 1 + number(line, "more"));
+    more.sum::<u64>() + counts.iter().map(|line| number(line, "count")).sum::<u64>()
 }
 
 #[test]
 fn four_hundred_callers_that_time_out_in_a_second_are_two_lines() {
-    let lines = Lines::global();
+    let lines = Lines::global(Level::INFO);
     let backend = MemoryManager::new();
     let pool = quick("many").max_size(1).build(backend.clone()).unwrap();
     let held = pool.get().unwrap();
@@ -233,7 +164,7 @@ fn four_hundred_callers_that_time_out_in_a_second_are_two_lines() {
     for caller in callers {
         assert!(caller.join_soon().is_timeout());
     }
-    let of = |message| lines.saying("many", message);
+    let of = |message| lines.with_message("many", message);
     let single = || of("no connection in time");
     let counts = || of("callers got no connection in time");
     eventually(|| accounted(&single(), &counts()) == 400);
@@ -246,7 +177,7 @@ fn four_hundred_callers_that_time_out_in_a_second_are_two_lines() {
 
 #[test]
 fn a_long_outage_is_a_line_a_second() {
-    let lines = Lines::global();
+    let lines = Lines::global(Level::INFO);
     let backend = MemoryManager::new();
     backend.fail_transient(Hook::Create, u64::MAX);
     let pool = quick("outage").build_lazy(backend.clone()).unwrap();
@@ -255,7 +186,7 @@ fn a_long_outage_is_a_line_a_second() {
         let _ = pool.get_timeout(ms(50));
     }
     let failed = || pool.stats().create_errors;
-    let of = |message| lines.saying("outage", message);
+    let of = |message| lines.with_message("outage", message);
     eventually(|| accounted(&of("create failed"), &of("creates failed")) == failed());
     let written = of("create failed").len() + of("creates failed").len();
     let most = 2 + start.elapsed().as_secs() as usize;
@@ -268,55 +199,55 @@ fn a_long_outage_is_a_line_a_second() {
 
 #[test]
 fn without_a_collector_the_next_failure_or_the_end_of_the_pool_tells_the_count() {
-    let lines = Lines::global();
+    let lines = Lines::global(Level::INFO);
     let backend = MemoryManager::new();
     let pool = quick("inlinelog").background_collector(false).max_size(1);
     let pool = pool.build(backend.clone()).unwrap();
     let held = pool.get().unwrap();
     let fail = |n| (0..n).for_each(|_| assert!(pool.get_timeout(ms(0)).is_err()));
-    let of = |message| lines.saying("inlinelog", message);
+    let of = |message| lines.with_message("inlinelog", message);
     fail(5);
     std::thread::sleep(ms(1001));
     fail(3);
     let single = of("no connection in time");
-    let more: Vec<_> = single.iter().map(|line| line.number("more")).collect();
+    let more: Vec<_> = single.iter().map(|line| number(line, "more")).collect();
     assert_eq!(more, [0, 4], "{single:?}");
     drop(held);
     close_clean(&pool, &backend);
     assert_eq!(
-        of("callers got no connection in time")[0].number("count"),
+        number(&of("callers got no connection in time")[0], "count"),
         2
     );
 }
 
 #[test]
 fn all_keys_are_limited_together() {
-    let lines = Lines::global();
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("tenants").max_total(100));
+    let lines = Lines::global(Level::INFO);
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("tenants").max_total(100));
     for key in 0..50 {
-        fleet.of(key).fail(Hook::Create, 1);
+        backends.of(key).fail(Hook::Create, 1);
         assert!(pool.get(&key).is_err());
     }
-    let of = |message| lines.saying("tenants", message);
+    let of = |message| lines.with_message("tenants", message);
     eventually(|| accounted(&of("create failed"), &of("creates failed")) == 50);
     assert!(of("create failed").len() <= 3, "{:?}", of("create failed"));
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
-/// Its errors ask their pool for statistics when they are written, and panic after that.
-struct Curious;
+/// Its errors ask their pool for statistics when they are formatted, and then panic.
+struct CallsPool;
 
-static CURIOUS: OnceLock<Pool<Curious>> = OnceLock::new();
+static POOL: OnceLock<Pool<CallsPool>> = OnceLock::new();
 static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Debug)]
-struct CuriousError;
+struct CallsPoolError;
 
-impl fmt::Display for CuriousError {
+impl fmt::Display for CallsPoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("curious")?;
-        if let Some(pool) = CURIOUS.get() {
+        if let Some(pool) = POOL.get() {
             let _ = (pool.stats(), pool.health(), pool.config());
             WRITTEN.fetch_add(1, SeqCst);
         }
@@ -324,29 +255,29 @@ impl fmt::Display for CuriousError {
     }
 }
 
-impl Error for CuriousError {}
+impl Error for CallsPoolError {}
 
-impl ConnectionManager for Curious {
+impl ConnectionManager for CallsPool {
     type Connection = ();
-    type Error = CuriousError;
+    type Error = CallsPoolError;
 
-    fn create(&self) -> Result<(), CuriousError> {
+    fn create(&self) -> Result<(), CallsPoolError> {
         Ok(())
     }
-    fn check_aliveness(&self, (): &mut ()) -> Result<(), CuriousError> {
-        Err(CuriousError)
+    fn check_aliveness(&self, (): &mut ()) -> Result<(), CallsPoolError> {
+        Err(CallsPoolError)
     }
-    fn on_checkin(&self, (): &mut ()) -> Result<(), CuriousError> {
-        Err(CuriousError)
+    fn on_checkin(&self, (): &mut ()) -> Result<(), CallsPoolError> {
+        Err(CallsPoolError)
     }
 }
 
 #[test]
 fn an_error_is_written_under_no_lock_and_may_panic() {
-    let lines = Lines::global();
-    let pool = CURIOUS.get_or_init(|| Pool::builder().name("curious").build(Curious).unwrap());
+    let lines = Lines::global(Level::INFO);
+    let pool = POOL.get_or_init(|| Pool::builder().name("curious").build(CallsPool).unwrap());
     let work = spawn(|| {
-        let pool = CURIOUS.get().unwrap();
+        let pool = POOL.get().unwrap();
         let _ = pool.check_health();
         drop(pool.get_timeout(SOON).unwrap());
         drop(pool.get_timeout(SOON).unwrap());
@@ -354,7 +285,7 @@ fn an_error_is_written_under_no_lock_and_may_panic() {
     work.join_soon();
     assert!(WRITTEN.load(SeqCst) >= 3);
     for message in ["check failed", "hook failed"] {
-        let line = lines.saying("curious", message);
+        let line = lines.with_message("curious", message);
         assert_eq!(line[0].fields["error"], "curious(its Display panicked)");
     }
     assert_eq!(pool.stats().panics, 0, "none of a hook");

@@ -1,5 +1,5 @@
-//! What the pool allocates: nothing on the warm way, little for an idle slot. One test in a process of
-//! its own, because the counting allocator counts every thread.
+//! The allocations of the pool: none on the warm path, little for an idle slot. One test in a process of its
+//! own, because the counting allocator counts every thread.
 
 use conpool::{ConnectionManager, Pool};
 use std::convert::Infallible;
@@ -44,7 +44,7 @@ fn a_warm_cycle_allocates_nothing_and_an_idle_slot_takes_less_than_256_bytes() {
     let pool = Pool::builder().max_size(10).build(Nothing).unwrap();
     let cycle = || *pool.get().unwrap();
     cycle();
-    // The least of several rounds: the pool's own threads may allocate meanwhile, a cycle may not.
+    // The minimum over several rounds: the pool's own threads may allocate meanwhile, a cycle may not.
     let rounds = (0..5).map(|_| {
         let before = dhat::HeapStats::get();
         let sum: u64 = (0..10_000).map(|_| cycle()).sum();

@@ -1,6 +1,6 @@
-//! What a waiter costs: less than 1 KiB beyond what its thread has anyway. One test in a process of its
-//! own, because the counting allocator counts every thread. What idle slots take, and that a warm cycle
-//! allocates nothing, is asserted in `memory.rs`.
+//! The memory of a waiter: less than 1 KiB beyond that of its thread. One test in a process of its own,
+//! because the counting allocator counts every thread. The memory of idle slots and of a warm cycle is
+//! asserted in `memory.rs`.
 
 use conpool::{MemoryManager, Pool};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// The most expensive number: the table in which the lock's library keeps sleepers has just doubled.
+/// The most expensive number: the hash table of parked threads in parking_lot has just doubled.
 const WAITERS: usize = 345;
 
 #[test]
@@ -35,13 +35,13 @@ fn a_waiter_takes_less_than_a_kibibyte() {
             thread.spawn(body).unwrap()
         })
         .collect();
-    // All threads are there, with everything that is their own.
+    // All threads run, with all of their own memory.
     let before = dhat::HeapStats::get();
     start.wait();
     while pool.stats().waiters < WAITERS {
         thread::sleep(Duration::from_millis(5));
     }
-    // In line, but perhaps not yet asleep.
+    // In the queue, but perhaps not yet asleep.
     thread::sleep(Duration::from_millis(50));
     let after = dhat::HeapStats::get();
     let each = (after.curr_bytes - before.curr_bytes) / WAITERS;

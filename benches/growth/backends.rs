@@ -1,5 +1,5 @@
-//! A real backend: the Conbus emulator over loopback TCP, on a connection for each request, on one
-//! from the pool, and on one that is simply kept.
+//! A real backend: the Conbus emulator over loopback TCP, with a new connection for each request, with a
+//! pooled one, and with one that stays open.
 
 use crate::measure::{Scale, Stopwatch, nanos, table, verdict};
 use crate::support::{client, emulator::Emulator};
@@ -14,10 +14,10 @@ use std::{
 
 const SERIAL: u64 = 1_013_010_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// So many requests on the connection while it is kept, and as many with get and drop around each.
+/// Requests on the held connection, and requests with get and drop around each, per turn.
 const TURN: usize = 20;
 
-/// Connects, and has no other hooks: what is left is the pool.
+/// Connects, and has no other hooks: the measured cost is the pool's.
 struct Plain(SocketAddr);
 
 impl Plain {
@@ -123,7 +123,7 @@ pub(crate) fn run(scale: Scale) {
     verdict(required, own < 1.0, &format!("{own:.2} %"));
 }
 
-/// So many requests by each of so many threads: the latencies, and requests a second.
+/// Runs `each` requests on each of `threads` threads. Returns the latencies and the requests per second.
 fn load(threads: usize, each: usize, once: &(impl Fn() + Sync)) -> (Stopwatch, f64) {
     once();
     let start = Instant::now();
@@ -143,14 +143,14 @@ fn load(threads: usize, each: usize, once: &(impl Fn() + Sync)) -> (Stopwatch, f
     (all, rate)
 }
 
-/// What a pool adds to requests.
+/// The cost that a pool adds to requests.
 struct Share {
     name: &'static str,
-    /// Nanoseconds of a request on a connection that is kept.
+    /// Nanoseconds of a request on a held connection.
     held: f64,
-    /// The same with get and drop around it.
+    /// Nanoseconds of a request with get and drop around it.
     pooled: f64,
-    /// Nanoseconds of get and drop around nothing.
+    /// Nanoseconds of get and drop alone.
     own: f64,
 }
 
@@ -166,7 +166,7 @@ fn share<M: ConnectionManager<Connection = TcpStream>>(
     requests: usize,
 ) -> Share {
     let (mut held, mut pooled) = (Stopwatch::new(), Stopwatch::new());
-    // Both on the same connection: which core the other end of it runs on makes more of a difference.
+    // Both use the same connection: the core of its other end makes more of a difference than the pool.
     for _ in 0..requests / TURN {
         let mut kept = pool.get().expect("a connection");
         (0..TURN).for_each(|_| held.time(|| request(&mut kept)));

@@ -1,4 +1,4 @@
-//! What a pool costs as it grows, and what its share of a request is.
+//! The cost of a pool as it grows, and its share of a request.
 //!
 //! ```text
 //! cargo bench --bench growth                    all of it, one minute
@@ -6,7 +6,7 @@
 //! cargo bench --bench growth -- --test          all of it, small and quick, to see that it works
 //! ```
 //!
-//! Each part prints a table, what was required, and whether it was met. r2d2 stands beside it in the
+//! Each part prints a table, the requirement, and whether the requirement was met. r2d2 is measured in the
 //! same run where both do the same.
 
 mod backends;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let mut wanted = Vec::new();
     for argument in env::args().skip(1) {
         match argument.as_str() {
-            // Cargo says so to every benchmark.
+            // Cargo passes this argument to every benchmark.
             "--bench" => {}
             "--test" => scale = Scale::Quick,
             name if PARTS.iter().any(|(part, _)| *part == name) => wanted.push(argument),

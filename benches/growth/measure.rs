@@ -1,4 +1,4 @@
-//! What the parts share: managers that cost nothing or take their time, clocks, tables.
+//! Shared by the parts: managers without or with a fixed cost, clocks, tables.
 
 use conpool::{ConnectionManager, Pool, PoolBuilder};
 use hdrhistogram::Histogram;
@@ -17,7 +17,7 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
     Full,
-    /// To see that it works: the numbers mean little.
+    /// A smoke test: its numbers mean little.
     Quick,
 }
 
@@ -30,11 +30,11 @@ impl Scale {
     }
 }
 
-/// Makes connections that are numbers, in this time.
+/// Makes connections that are numbers. A create takes this long.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Numbers {
     pub(crate) create: Duration,
-    /// As if a check could take long, so that it runs on a thread of the pool.
+    /// Declares that a check may block, so that the check runs on a thread of the pool.
     pub(crate) blocking_check: bool,
 }
 
@@ -83,7 +83,7 @@ impl r2d2::ManageConnection for Numbers {
     }
 }
 
-/// A pool with so many idle connections, which were open before.
+/// A pool that has opened this many idle connections.
 pub(crate) fn filled(
     builder: PoolBuilder<Numbers>,
     manager: Numbers,
@@ -96,7 +96,7 @@ pub(crate) fn filled(
     pool
 }
 
-/// r2d2 as it comes, without the checks at checkout that the pools here do not make either.
+/// An r2d2 pool without checks at checkout, like the pools here.
 pub(crate) fn r2d2(size: usize, min_idle: Option<usize>, manager: Numbers) -> r2d2::Pool<Numbers> {
     let narrow = |n| u32::try_from(n).expect("a small number");
     r2d2::Pool::builder()
@@ -108,7 +108,7 @@ pub(crate) fn r2d2(size: usize, min_idle: Option<usize>, manager: Numbers) -> r2
         .expect("nothing can fail")
 }
 
-/// Times single steps of some ten nanoseconds: what reading the clock takes is subtracted.
+/// Times single steps of some ten nanoseconds. Subtracts the cost of reading the clock.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     own: u64,
@@ -144,7 +144,7 @@ impl Stopwatch {
         self.seen.add(&other.seen).expect("the same precision");
     }
 
-    /// Nanoseconds at this quantile.
+    /// The nanoseconds at this quantile.
     pub(crate) fn at(&self, quantile: f64) -> u64 {
         self.seen.value_at_quantile(quantile)
     }
@@ -159,7 +159,7 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, longest, 3).expect("good bounds")
 }
 
-/// Runs the same on so many threads at once, each until it is told that the time is over.
+/// Runs the same work on `threads` threads at once, each until the time is over.
 pub(crate) fn together<R: Send>(
     threads: usize,
     time: Duration,
@@ -183,7 +183,7 @@ pub(crate) fn together<R: Send>(
     })
 }
 
-/// Wall time per cycle, in nanoseconds, of all that so many threads do together.
+/// The wall time per cycle, in nanoseconds, of all threads together.
 pub(crate) fn per_cycle(threads: usize, time: Duration, cycle: impl Fn() + Sync) -> f64 {
     let spans = together(threads, time, |over| {
         let start = Instant::now();
@@ -210,7 +210,7 @@ pub(crate) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// Nanoseconds in a unit that can be read.
+/// Formats nanoseconds in a readable unit.
 pub(crate) fn nanos(ns: f64) -> String {
     match ns {
         ns if ns.abs() < 1e3 => format!("{ns:.0} ns"),
@@ -219,7 +219,7 @@ pub(crate) fn nanos(ns: f64) -> String {
     }
 }
 
-/// Prints rows under a head, the first column to the left and the others to the right.
+/// Prints rows under a head, the first column aligned left and the others right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let width = |column: usize| {
@@ -240,7 +240,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Says what was required and whether it was met.
+/// Prints the requirement and whether it was met.
 pub(crate) fn verdict(required: &str, met: bool, found: &str) {
     let met = if met { "met" } else { "MISSED" };
     println!("  required: {required}\n    {met}: {found}");

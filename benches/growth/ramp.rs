@@ -9,7 +9,7 @@ use std::{
 };
 
 const CREATE: Duration = Duration::from_millis(20);
-/// Threads that open connections in r2d2 unless it is given others.
+/// The number of threads with which r2d2 opens connections by default.
 const THEIRS: usize = 3;
 
 pub(crate) fn run(scale: Scale) {
@@ -67,7 +67,7 @@ fn row(name: &str, took: Duration, ideal: Duration) -> Vec<String> {
     ]
 }
 
-/// How long it takes until so many callers hold one each.
+/// The time until `n` callers hold one connection each.
 fn ramp<G>(n: usize, get: &(impl Fn() -> G + Sync)) -> Duration {
     let (ready, all) = (Barrier::new(n + 1), Barrier::new(n + 1));
     thread::scope(|scope| {

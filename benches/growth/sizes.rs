@@ -1,4 +1,4 @@
-//! Get and drop in pools of 1 to 10 000 connections: how much of the cost is finding one.
+//! Get and drop in pools of 1 to 10 000 connections: the cost of finding one.
 
 use crate::measure::{
     Numbers, Scale, Stopwatch, filled, nanos, per_cycle, r2d2, table, together, verdict,
@@ -10,7 +10,7 @@ use std::{
 };
 
 const SIZES: [usize; 5] = [1, 10, 100, 1000, 10_000];
-/// What is compared for the verdict.
+/// The two sizes that the verdict compares.
 const FROM: usize = 10;
 const TO: usize = 10_000;
 
@@ -33,7 +33,7 @@ const LEGEND: [&str; 6] = [
     "alone      no hint, in a pool without a collector, whose callers do its work; median",
 ];
 
-/// Other pools, so many that a thread which has used them all remembers nothing of a further one.
+/// Other pools, so many that a thread that has used all of them has no cached slot of a further pool.
 struct Others(Vec<Pool<Numbers>>);
 
 impl Others {
@@ -43,7 +43,7 @@ impl Others {
         Self((0..16).map(|_| pool()).collect())
     }
 
-    fn distract(&self) {
+    fn use_all(&self) {
         for pool in &self.0 {
             drop(pool.get());
         }
@@ -155,12 +155,12 @@ fn take(pool: &Pool<Numbers>, n: usize) -> Vec<PooledConnection<Numbers>> {
     (0..n).map(|_| pool.get().expect("one")).collect()
 }
 
-/// The median of get and drop by threads that have just used other pools.
+/// The median of get and drop on threads that have just used other pools.
 fn cold(pool: &Pool<Numbers>, threads: usize, time: Duration, others: &Others) -> f64 {
     let watches = together(threads, time, |over| {
         let mut watch = Stopwatch::new();
         while !over.load(Relaxed) {
-            others.distract();
+            others.use_all();
             watch.time(|| drop(pool.get().expect("one")));
         }
         watch
@@ -177,12 +177,12 @@ fn first(pool: &Pool<Numbers>, size: usize, time: Duration, others: &Others) -> 
     let start = Instant::now();
     let mut rounds = 0;
     while start.elapsed() < time || rounds < 20 {
-        // Given back and taken again by a thread that remembers it: nothing passes this slot by.
+        // Given back and taken again by the same thread: its slot cache finds the slot directly.
         for guard in &mut held {
             drop(guard.take());
             *guard = Some(pool.get().expect("the same again"));
         }
-        others.distract();
+        others.use_all();
         watch.time(|| drop(pool.get().expect("the last one")));
         rounds += 1;
     }

@@ -1,5 +1,5 @@
-//! Fifty requests at once on five idle connections. To connect takes 150 ms, and the work 2 ms: the
-//! queue is through before any new connection could help.
+//! Fifty requests at once on five idle connections. A connect takes 150 ms and the work 2 ms: the queue is
+//! empty before any new connection could help.
 
 use crate::measure::{Numbers, Scale, median, millis, r2d2, table, verdict};
 use conpool::{HealthCheck, Pool};
@@ -14,14 +14,14 @@ const IDLE: usize = 5;
 const CONNECT: Duration = Duration::from_millis(150);
 const WORK: Duration = Duration::from_millis(2);
 const MOST: usize = 10;
-/// What waking the next one in line may take, in seconds.
+/// The allowed time, in seconds, to wake the next waiter.
 const HAND_OVER: f64 = 200e-6;
 
 /// One spike.
 struct Spike {
     connections: usize,
     slowest: f64,
-    /// The wait of the last in line when every connection goes to the next one at once.
+    /// The wait of the last caller when every connection goes to the next caller at once.
     needed: f64,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn run(scale: Scale) {
     let theirs = || {
         let pool = r2d2(REQUESTS, Some(IDLE), numbers);
         spike(&|| pool.get().expect("in time"), || {
-            // It opens three at a time and does not say how many are on their way.
+            // r2d2 opens three at a time and does not report how many connects are under way.
             let mut seen = (0, 1);
             while seen.0 != seen.1 {
                 thread::sleep(CONNECT * 2);
@@ -83,7 +83,7 @@ pub(crate) fn run(scale: Scale) {
         let (slowest, needed) = (of(spikes, |one| one.slowest), of(spikes, |one| one.needed));
         let found = format!("{} of {}", in_millis(slowest), in_millis(needed));
         let required = format!("no caller slower than the queue needed ({name})");
-        // Nine times the one before has to wake the next.
+        // The last caller's connection is handed over nine times.
         let turns = (REQUESTS / IDLE - 1) as f64;
         verdict(&required, slowest <= needed + turns * HAND_OVER, &found);
     }
@@ -107,7 +107,7 @@ fn row(name: &str, spikes: &[Spike]) -> Vec<String> {
     ]
 }
 
-/// All requests at once, and then what `settled` says about the connections.
+/// Makes all requests at once, then returns what `settled` says about the connections.
 fn spike<G>(get: &(impl Fn() -> G + Sync), settled: impl FnOnce() -> usize) -> Spike {
     let ready = Barrier::new(REQUESTS);
     let seen: Vec<(Duration, Duration)> = thread::scope(|scope| {

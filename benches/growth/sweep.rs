@@ -1,8 +1,8 @@
-//! A sweep over 10 000 idle connections, and callers meanwhile.
+//! A sweep over 10 000 idle connections, and callers at the same time.
 //!
-//! Sweeps follow each other without a pause, which no collector does. To tell what they cost callers
-//! from what a second busy core costs them anyway, the same is measured with sweeps of another pool
-//! of the same size, which share nothing with the callers but the machine.
+//! Sweeps follow each other without a pause, unlike the collector's. A second measurement sweeps another pool
+//! of the same size, which shares only the machine with the callers. The difference is the cost of the
+//! sweeps; the rest is the cost of a second busy core.
 
 use crate::measure::{Numbers, Scale, Stopwatch, filled, median, nanos, table, verdict};
 use crate::wakeups::sleeps;
@@ -17,13 +17,13 @@ use std::{
 };
 
 const SIZE: usize = 10_000;
-/// How much later a get may come for a sweep, in nanoseconds.
+/// The allowed delay of a get by a sweep, in nanoseconds.
 const MOST: f64 = 20_000.0;
 
-/// A step that takes longer has waited for something, or for its core.
+/// A longer step has waited for a lock or for its core.
 const SUSPICIOUS: Duration = Duration::from_micros(5);
 
-/// Nothing is due for hours, but everything that can become due has to be looked at.
+/// A pool in which every expiry has to be examined, but is hours away.
 fn pool() -> Pool<Numbers> {
     let hour = Duration::from_secs(3600);
     let builder = Pool::builder()
@@ -35,7 +35,7 @@ fn pool() -> Pool<Numbers> {
     filled(builder, Numbers::default(), SIZE)
 }
 
-/// The numbers of one kind of step beside one kind of neighbour, one of each round.
+/// The results of one kind of step beside one kind of neighbour, one per round.
 #[derive(Default)]
 struct Rounds {
     p50: Vec<f64>,
@@ -69,7 +69,7 @@ pub(crate) fn run(scale: Scale) {
     let steps: [(&str, &dyn Fn()); 3] = [
         ("get and drop, warm", &|| drop(ours.get().expect("one"))),
         ("get of two and drop", &|| drop([ours.get(), ours.get()])),
-        // Refused under the pool's lock at once: how long that takes tells how long it was held.
+        // `add` is refused under the pool's lock, so its time shows how long the lock was held.
         ("add to a full pool", &|| {
             drop(ours.add(0).expect_err("full"))
         }),
@@ -123,12 +123,12 @@ pub(crate) fn run(scale: Scale) {
     }
 }
 
-/// Times a step for a while, beside a thread that sweeps this pool without a pause.
+/// Times a step for a while, beside a thread that sweeps `swept` without a pause.
 fn beside(swept: Option<&Pool<Numbers>>, time: Duration, step: &dyn Fn()) -> Stopwatch {
     let (ready, over) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
-        // With min_idle there is one thing more to count in a sweep. Without sweeps there is none: the
-        // collector would make its rounds while there are checkouts.
+        // With min_idle a sweep has one more thing to count. Without the test's sweeps the collector would
+        // sweep while there are checkouts.
         keep_idle(swept, SIZE);
         scope.spawn(|| {
             ready.wait();
@@ -150,8 +150,9 @@ fn keep_idle(pool: Option<&Pool<Numbers>>, n: usize) {
     }
 }
 
-/// Times a step again and again. A time in which the system took the core away is left out: how long it
-/// kept it is no work of the pool. So that none of these is missed, one time begins where the last ends.
+/// Times a step again and again. A measurement during which the system took the core away is left out,
+/// because the pool did not cause it. Each measurement begins where the last one ended, so none of these
+/// interruptions is missed.
 fn times(time: Duration, step: &dyn Fn()) -> Stopwatch {
     let forced = || sleeps::own().map(|sleeps| sleeps.forced);
     let mut watch = Stopwatch::new();

@@ -1,9 +1,9 @@
-//! A thousand threads parked in `get`: who is woken, and how long it takes until all are through.
+//! A thousand threads parked in `get`: the number of wake-ups, and the time until all are served.
 
 use crate::measure::{Numbers, Scale, filled, millis, r2d2, table, verdict};
 use crate::wakeups::{
-    crowd::{Crowd, Outcome},
     sleeps,
+    waiting::{Outcome, WaitingThreads},
 };
 use conpool::{Fairness, HealthCheck, Pool};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(crate) fn run(scale: Scale) {
     runs.extend([closed, cleared.0]);
 
     let row = |run: &Run| {
-        let most = run.outcome.in_vain.iter().max().map_or(0, |most| most + 1);
+        let most = run.outcome.spurious.iter().max().map_or(0, |most| most + 1);
         vec![
             run.name.to_owned(),
             format!("{:.3}", run.outcome.wakes_each()),
@@ -77,9 +77,9 @@ fn pool(size: usize, fairness: Fairness) -> Pool<Numbers> {
     filled(builder, Numbers::default(), size)
 }
 
-/// Callers that take a connection once and give it back, asleep in line.
-fn line(pool: &Pool<Numbers>, n: usize) -> (Crowd, Vec<u64>) {
-    let crowd = Crowd::gather(n, {
+/// Waiting callers, each of which takes a connection once and gives it back.
+fn line(pool: &Pool<Numbers>, n: usize) -> (WaitingThreads, Vec<u64>) {
+    let waiting = WaitingThreads::spawn(n, {
         let pool = pool.clone();
         move |served| {
             let guard = pool.get();
@@ -87,12 +87,12 @@ fn line(pool: &Pool<Numbers>, n: usize) -> (Crowd, Vec<u64>) {
             drop(guard);
         }
     });
-    let before = crowd.asleep(|| pool.stats().waiters);
-    (crowd, before)
+    let before = waiting.asleep(|| pool.stats().waiters);
+    (waiting, before)
 }
 
-fn finish(name: &'static str, start: Instant, crowd: Crowd, before: &[u64]) -> Run {
-    let outcome = crowd.served(before);
+fn finish(name: &'static str, start: Instant, waiting: WaitingThreads, before: &[u64]) -> Run {
+    let outcome = waiting.served(before);
     let took = outcome.last.saturating_duration_since(start);
     Run {
         name,
@@ -101,20 +101,20 @@ fn finish(name: &'static str, start: Instant, crowd: Crowd, before: &[u64]) -> R
     }
 }
 
-/// Of so many connections, all in use, some come back and are handed on; the others stay out.
+/// All connections are in use. `free` of them come back and are handed on; the others stay in use.
 fn handed(name: &'static str, fairness: Fairness, size: usize, free: usize, n: usize) -> Run {
     let pool = pool(size, fairness);
     let mut held: Vec<_> = (0..size).map(|_| pool.get()).collect();
-    let (crowd, before) = line(&pool, n);
+    let (waiting, before) = line(&pool, n);
     let start = Instant::now();
     held.truncate(size - free);
-    finish(name, start, crowd, &before)
+    finish(name, start, waiting, &before)
 }
 
 fn theirs(name: &'static str, size: usize, n: usize) -> Run {
     let pool = r2d2(size, None, Numbers::default());
     let held: Vec<_> = (0..size).map(|_| pool.get()).collect();
-    let crowd = Crowd::gather(n, {
+    let waiting = WaitingThreads::spawn(n, {
         let pool = pool.clone();
         move |served| {
             let guard = pool.get();
@@ -122,35 +122,35 @@ fn theirs(name: &'static str, size: usize, n: usize) -> Run {
             drop(guard);
         }
     });
-    // It does not count its waiters: whoever is asleep and stays so is one.
-    let before = crowd.asleep(|| n);
+    // r2d2 does not count its waiters: a thread that stays asleep is a waiter.
+    let before = waiting.asleep(|| n);
     let start = Instant::now();
     drop(held);
-    finish(name, start, crowd, &before)
+    finish(name, start, waiting, &before)
 }
 
 fn closed(n: usize) -> Run {
     let pool = pool(1, Fairness::default());
     let _held = pool.get();
-    let (crowd, before) = line(&pool, n);
+    let (waiting, before) = line(&pool, n);
     let start = Instant::now();
     pool.close();
-    finish("close", start, crowd, &before)
+    finish("close", start, waiting, &before)
 }
 
-/// And how many `clear` woke before the connection in use came back.
+/// Returns also how many waiters `clear` woke before the connection in use came back.
 fn cleared(n: usize) -> (Run, usize) {
     let pool = pool(1, Fairness::default());
     let held = pool.get();
-    let (crowd, before) = line(&pool, n);
-    let asleep = crowd.sleeps();
+    let (waiting, before) = line(&pool, n);
+    let asleep = waiting.sleeps();
     pool.clear();
     pool.sweep();
     std::thread::sleep(Duration::from_millis(50));
-    let still = crowd.sleeps();
+    let still = waiting.sleeps();
     let woken = asleep.iter().zip(&still).filter(|(a, b)| a != b).count();
     let start = Instant::now();
     drop(held);
-    let run = finish("clear, then its check-in", start, crowd, &before);
+    let run = finish("clear, then its check-in", start, waiting, &before);
     (run, woken)
 }

@@ -1,5 +1,5 @@
-//! What every pool holds here: a number that costs nothing to make, so that a
-//! figure is that of the pool alone.
+//! The connection of every pool here: a number. Making it is free, so the result is the cost of the pool
+//! alone.
 
 use std::{convert::Infallible, hint::black_box};
 
@@ -19,7 +19,7 @@ impl conpool::ConnectionManager for Nothing {
         Ok(())
     }
 
-    // As in the other pools, where the check runs on the thread that asks.
+    // The check runs on the calling thread, as in the other pools.
     fn check_may_block(&self) -> bool {
         false
     }

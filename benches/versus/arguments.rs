@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The command line's arguments.
 
 use std::{iter::Peekable, path::PathBuf};
 
@@ -15,7 +15,7 @@ CELL          only the cells of these names: 64x10 (threads x size), 1us (hold),
 --charts DIR  where the charts go (target/versus, as the results)
 --test        each cell once for some milliseconds; also without the --bench that cargo bench passes";
 
-/// Pools give up on a get after 30 s, so a run must end long before.
+/// Pools time out a get after 30 s, so a run must end long before.
 const LONGEST: u64 = 10_000;
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Arguments {
                 _ => names.push(word),
             }
         }
-        // As other benches do: `cargo test --benches` must not take minutes.
+        // Like other benches: `cargo test --benches` must not take minutes.
         let test = test || !bench;
         Ok(Asked::Run(Self {
             test,

@@ -1,14 +1,14 @@
-//! Bars in groups, each as high or as low as so many times r2d2.
+//! Grouped bars of the ratio to r2d2.
 
 use std::path::Path;
 
 use crate::paint::{Axis, BOTTOM, Drawn, INK, LEFT, Sheet, Side, color};
 
 const RIGHT: i32 = 690;
-/// Narrower bars have no room for a number on each.
+/// Narrower bars have no space for a number on each.
 const WIDE: i32 = 21;
 
-/// A label and the ratio of each pool.
+/// A label, and each pool's ratio.
 pub(crate) struct Group {
     pub(crate) label: String,
     pub(crate) ratios: Vec<f64>,

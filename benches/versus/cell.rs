@@ -1,4 +1,4 @@
-//! One cell of the grid: how many threads share how many connections, and hold each for how long.
+//! One cell of the grid: the number of threads, the size of the pool, and the hold time.
 
 use std::{
     fmt,
@@ -12,13 +12,13 @@ use Hold::{Nothing, Sleep, Spin};
 const MICRO: Duration = Duration::from_micros(1);
 const HUNDRED: Duration = Duration::from_micros(100);
 
-/// What a thread does while it has a connection.
+/// The work of a thread while it holds a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
     Nothing,
-    /// 1 µs on the processor.
+    /// Spins for 1 µs.
     Spin,
-    /// 100 µs off it, and what the system takes to wake a sleeper.
+    /// Sleeps for 100 µs, plus the system's wake-up latency.
     Sleep,
 }
 
@@ -31,7 +31,7 @@ impl Hold {
         }
     }
 
-    /// What a user does with a connection: touches it, and may take a while.
+    /// Simulates a user: touches the connection and holds it for a while.
     #[inline]
     pub(crate) fn work(self, connection: &mut u64) {
         *connection = black_box(connection.wrapping_add(1));
@@ -40,7 +40,7 @@ impl Hold {
         }
     }
 
-    // Out of the way: what is measured at hold 0 is small enough to be one piece of code.
+    // Kept out of line: the code measured at hold 0 stays small.
     #[inline(never)]
     fn pass(self) {
         match self {
@@ -82,12 +82,12 @@ impl Cell {
         }
     }
 
-    /// Whether each thread stays on a core of its own. With more threads the scheduler must be free.
+    /// Whether each thread is pinned to a core. With more threads than cores the scheduler decides.
     pub(crate) fn is_pinned(self) -> bool {
         self.threads <= 2
     }
 
-    /// Whether every thread finds a connection whatever the others do.
+    /// Whether the pool has a connection for every thread.
     pub(crate) fn has_plenty(self) -> bool {
         self.threads <= self.size
     }
@@ -96,7 +96,7 @@ impl Cell {
         format!("{}x{}", self.threads, self.size)
     }
 
-    /// By its shape, its hold, or both.
+    /// Whether `name` is the cell's shape, its hold, or both.
     pub(crate) fn is_called(self, name: &str) -> bool {
         let (shape, hold) = (self.shape(), self.hold.to_string());
         name == shape || name == hold || name == format!("{shape}@{hold}")
@@ -114,7 +114,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// The cells that tell pools apart.
+/// The cells in which pools differ most.
 pub(crate) fn subset() -> Vec<Cell> {
     vec![
         Cell::new(1, 10, Nothing),

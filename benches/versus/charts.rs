@@ -1,4 +1,4 @@
-//! The charts of the README. Each is drawn when all of its cells were run.
+//! The charts of the README. A chart is drawn when all of its cells were run.
 
 use std::{
     error::Error,
@@ -17,7 +17,7 @@ use crate::{
     paint::Drawn,
 };
 
-/// The files that were written.
+/// Draws the charts and returns the files written.
 pub(crate) fn draw(outcomes: &[Outcome], folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut telling = cell::subset();
     telling.retain(|cell| cell.hold == Nothing);
@@ -39,7 +39,7 @@ pub(crate) fn draw(outcomes: &[Outcome], folder: &Path) -> Result<Vec<PathBuf>, 
     Ok(files)
 }
 
-/// What was found in those cells, if all were run.
+/// The outcomes of those cells, if all were run.
 fn chosen<'a>(outcomes: &'a [Outcome], cells: &[Cell]) -> Option<Vec<&'a Outcome>> {
     let found = |cell: &Cell| outcomes.iter().find(|outcome| outcome.cell == *cell);
     cells.iter().map(found).collect()
@@ -83,7 +83,7 @@ fn tail(file: &Path, outcome: &Outcome) -> Drawn {
     curves::draw(file, title, &below, &labels, &curves)
 }
 
-/// How the numbers came about.
+/// Describes how the numbers were measured.
 fn how(outcomes: &[&Outcome]) -> String {
     let rounds = outcomes[0].summaries[0].rounds.len();
     let plural = if rounds == 1 { "" } else { "s" };

@@ -1,4 +1,4 @@
-//! The cores of the machine, and what the system says about the threads on them.
+//! The cores of the machine, and the system's counters of the threads on them.
 
 use std::{fs, thread};
 
@@ -6,13 +6,13 @@ pub(crate) fn count() -> usize {
     thread::available_parallelism().map_or(1, |count| count.get())
 }
 
-/// The load average of the last minute, where the system tells.
+/// The load average of the last minute, where the system reports it.
 pub(crate) fn load() -> Option<String> {
     let text = fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next().map(str::to_owned)
 }
 
-/// Keeps this thread on the core of that number, counted around among those the process may use.
+/// Pins this thread to core `number`, modulo the cores that the process may use.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin(number: usize) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -35,7 +35,7 @@ pub(crate) fn pin(number: usize) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin(_: usize) {}
 
-/// How often this thread has left its core so far, by its own will or not. Linux only.
+/// The context switches of this thread so far, voluntary and forced. Linux only.
 pub(crate) fn switches() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let counts = status.lines().filter_map(|line| {

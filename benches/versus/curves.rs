@@ -1,4 +1,4 @@
-//! A curve for each pool, from its usual wait to its longest.
+//! A curve for each pool, from its median wait to its longest.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use crate::{
     table::nanos,
 };
 
-/// Names stand on the right of it.
+/// The x coordinate of the names.
 const RIGHT: i32 = 545;
-/// From one name to the next.
+/// The line height of the names.
 const LINE: i32 = 17;
 
-/// Its waits in nanoseconds, one for each label.
+/// The curve's waits in nanoseconds, one for each label.
 pub(crate) struct Curve {
     pub(crate) name: &'static str,
     pub(crate) waits: Vec<f64>,
@@ -49,7 +49,7 @@ pub(crate) fn draw(
     sheet.finish()
 }
 
-/// Each name at the end of its curve, or as near as the others let it.
+/// Places each name at the end of its curve, or as near as the other names allow.
 fn names(sheet: &Sheet<'_>, axis: &Axis, curves: &[Curve]) -> Drawn {
     let last = |curve: &Curve| curve.waits.last().copied().unwrap_or_default();
     let mut highest: Vec<&Curve> = curves.iter().collect();

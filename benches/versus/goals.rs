@@ -1,4 +1,4 @@
-//! What this pool wants to reach beside the others on a machine of two cores, and what it did.
+//! The goals of this pool beside the others on a machine of two cores, and the results.
 
 use crate::{
     cell::{
@@ -21,9 +21,9 @@ struct Goal {
     cell: Cell,
     what: &'static str,
     bound: Bound,
-    /// How its numbers are written.
+    /// Formats the goal's numbers.
     write: fn(f64) -> String,
-    /// Nothing where its cells were not run.
+    /// `None` where the goal's cells were not run.
     measured: Option<f64>,
 }
 
@@ -50,7 +50,7 @@ impl Goal {
     }
 }
 
-/// The goals whose cells were run.
+/// Prints the goals whose cells were run.
 pub(crate) fn print(outcomes: &[Outcome]) {
     let goals = Measured(outcomes).goals();
     let total = goals.len();
@@ -91,7 +91,7 @@ impl Measured<'_> {
         self.at(cell)?.ratio("conpool", "r2d2")
     }
 
-    /// A wait of ours by the same of r2d2.
+    /// The ratio of a wait of conpool to the same wait of r2d2.
     fn wait(&self, cell: Cell, quantile: f64) -> Option<f64> {
         let theirs = self.at(cell)?.of("r2d2")?.wait_of_most_rounds(quantile);
         Some(self.ours(cell)?.wait_of_most_rounds(quantile) / theirs)

@@ -1,4 +1,4 @@
-//! A checkout and its check-in beside other pools, all in one process and in the same minutes.
+//! A checkout and its check-in, compared with other pools in one process and at the same time.
 //!
 //! ```text
 //! cargo bench --bench versus                     the telling cells, under four minutes
@@ -7,14 +7,14 @@
 //! cargo bench --bench versus -- --test           everything once, to see that it works
 //! ```
 //!
-//! A cell is a number of threads, a size of the pool and how long a connection is held. In each cell
-//! all pools are measured in turn, round after round, so that what disturbs the machine for a while
-//! disturbs them all. Each round runs twice: without a look at the clock, for the throughput, and with
-//! one around each get, for the waits. The connection is a number, every hook returns at once, and all
-//! connections are open before the first round: what is left is the pool.
+//! A cell is a number of threads, a size of the pool and a hold time. In each cell all pools are measured in
+//! turn, round after round, so that a disturbance of the machine affects all of them. Each round runs twice:
+//! without reading the clock, for the throughput, and with two readings around each get, for the waits. The
+//! connection is a number, every hook returns at once, and all connections are open before the first round,
+//! so the result is the cost of the pool alone.
 //!
-//! "checked" means that each checkout asks the manager whether the connection is alive. deadpool always
-//! asks. The floors are no pools: they cannot wait, so they run where every thread finds a connection.
+//! "checked" means that each checkout asks the manager whether the connection is alive. deadpool always asks.
+//! The floors are no pools: they cannot wait, so they run only where every thread finds a connection.
 
 mod arguments;
 mod bars;
@@ -38,7 +38,7 @@ use arguments::{Arguments, Asked};
 use cell::Cell;
 use outcome::{Outcome, Summary};
 
-/// All rounds of one cell. Each round begins with another subject.
+/// Runs all rounds of one cell. Each round begins with another subject.
 fn compare(cell: Cell, arguments: &Arguments) -> Outcome {
     let subjects = subjects::of(cell);
     let mut rounds: Vec<_> = subjects.iter().map(|_| Vec::new()).collect();
@@ -57,7 +57,7 @@ fn compare(cell: Cell, arguments: &Arguments) -> Outcome {
     }
 }
 
-/// Where the results go. Those of a test run are kept apart: their numbers mean nothing.
+/// The folder of the results. A test run has a folder of its own, because its numbers mean nothing.
 fn folder(test: bool) -> PathBuf {
     let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let target = scratch.parent().map(PathBuf::from).unwrap_or_default();
@@ -67,7 +67,7 @@ fn folder(test: bool) -> PathBuf {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let cells = arguments.cells();
     if cells.is_empty() {
-        // Not an error: `cargo bench -- WORD` gives the same word to every bench.
+        // This is no error: `cargo bench -- WORD` passes the same word to every bench.
         println!("versus: no cell has that name, see --help");
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! One round of one subject: many threads that get, work and give back until they are told to stop.
+//! One round of one subject: many threads get, work and give back until they are stopped.
 
 use std::{
     sync::{
@@ -17,22 +17,22 @@ use crate::{cell::Cell, cores, subjects::Subject};
 /// Waits in nanoseconds. Two digits keep the buckets of a thread small enough to stay in its cache.
 pub(crate) type Waits = Histogram<u64>;
 
-/// What one round found.
+/// The result of one round.
 #[derive(Debug)]
 pub(crate) struct Round {
     /// Get-and-drop cycles per second of all threads together.
     pub(crate) throughput: f64,
-    /// Jain's index over the cycles of the threads: 1 if all did the same, 1/n if one did all.
+    /// Jain's fairness index over the cycles of the threads: 1 if all did the same, 1/n if one did all.
     pub(crate) jain: f64,
-    /// The cycles of the slowest thread by those of the fastest.
+    /// The cycles of the slowest thread divided by those of the fastest.
     pub(crate) slowest: f64,
     /// Context switches per cycle, where the system counts them.
     pub(crate) switches: Option<f64>,
-    /// From the call of a get until its connection is there.
+    /// From the call of a get until it returns a connection.
     pub(crate) waits: Waits,
 }
 
-/// A subject of whatever type.
+/// A subject of any type.
 pub(crate) trait Measured {
     fn name(&self) -> &'static str;
     fn round(&self, cell: Cell, length: Duration) -> Round;
@@ -79,13 +79,13 @@ impl Round {
         }
     }
 
-    /// Microseconds would hide what a get costs when it does not wait.
+    /// In nanoseconds: microseconds would hide the cost of a get that does not wait.
     pub(crate) fn wait_nanos(&self, quantile: f64) -> f64 {
         self.waits.value_at_quantile(quantile) as f64
     }
 }
 
-/// What one thread did in a round.
+/// The work of one thread in a round.
 struct Lap {
     cycles: u64,
     start: Instant,
@@ -93,14 +93,14 @@ struct Lap {
     switches: Option<u64>,
 }
 
-/// Lets all threads begin together, and ends them together.
+/// Starts and stops all threads together.
 struct Gate {
     ready: Barrier,
-    // Alone on its line: every thread reads it in each cycle.
+    // On a cache line of its own: every thread reads it in each cycle.
     stage: CachePadded<AtomicU8>,
 }
 
-/// The threads run, but the scheduler has yet to give each its first slice of a core.
+/// The threads run, but the scheduler has not yet given each its first time slice.
 const WARMING: u8 = 0;
 const COUNTING: u8 = 1;
 const OVER: u8 = 2;
@@ -111,7 +111,7 @@ impl Gate {
     }
 }
 
-/// Runs `body` on all threads of the cell. Each must wait at the gate once, and end when it closes.
+/// Runs `body` on all threads of the cell. Each thread must wait at the gate once, and end when it closes.
 fn together<T: Send>(
     subject: &impl Subject,
     cell: Cell,
@@ -192,6 +192,6 @@ fn time(subject: &impl Subject, cell: Cell, thread: usize, gate: &Gate) -> Waits
 }
 
 pub(crate) fn no_waits() -> Waits {
-    // A get gives up after 30 s in every pool here.
+    // Every pool here times out a get after 30 s.
     Waits::new_with_bounds(1, 60_000_000_000, 2).expect("legal bounds")
 }

@@ -1,4 +1,4 @@
-//! What the rounds of a cell add up to.
+//! The combined rounds of a cell.
 
 use crate::{
     cell::Cell,
@@ -10,7 +10,7 @@ use crate::{
 pub(crate) struct Summary {
     pub(crate) name: &'static str,
     pub(crate) rounds: Vec<Round>,
-    /// The waits of all rounds in one.
+    /// The merged waits of all rounds.
     pub(crate) waits: Waits,
 }
 
@@ -35,7 +35,7 @@ impl Summary {
         self.median(|round| round.throughput)
     }
 
-    /// How far the slowest and the fastest round are from the median, as shares of it.
+    /// The distance of the slowest and the fastest round from the median, as shares of it.
     pub(crate) fn spread(&self) -> (f64, f64) {
         let rounds = self.rounds.iter().map(|round| round.throughput);
         let least = rounds.clone().fold(f64::INFINITY, f64::min);
@@ -44,7 +44,8 @@ impl Summary {
         (least / median - 1.0, most / median - 1.0)
     }
 
-    /// One hiccup of the scheduler makes the highest wait of all rounds, but not that of most.
+    /// The wait that most rounds did not exceed. One stall of the scheduler raises the maximum, but not this
+    /// value.
     pub(crate) fn wait_of_most_rounds(&self, quantile: f64) -> f64 {
         self.median(|round| round.wait_nanos(quantile))
     }
@@ -71,7 +72,8 @@ impl Outcome {
         self.summaries.iter().find(|summary| summary.name == name)
     }
 
-    /// The throughput of one by that of the other: each round compared within itself, then the median.
+    /// The ratio of the throughput of `name` to that of `to`: the median over the rounds, each compared
+    /// within itself.
     pub(crate) fn ratio(&self, name: &str, to: &str) -> Option<f64> {
         let (rounds, others) = (&self.of(name)?.rounds, &self.of(to)?.rounds);
         let pairs = rounds.iter().zip(others);
@@ -80,7 +82,7 @@ impl Outcome {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle value, or the mean of the two in the middle.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

@@ -1,4 +1,4 @@
-//! A white sheet of 700 pixels with a title, lines, boxes and words, and an axis of powers of ten.
+//! A white sheet of 700 pixels with a title, lines, boxes and words, and a logarithmic axis.
 
 use std::{error::Error, path::Path};
 
@@ -24,7 +24,7 @@ pub(crate) const BOTTOM: i32 = 350;
 
 pub(crate) type Drawn = Result<(), Box<dyn Error>>;
 
-/// A color for each pool, told apart by all kinds of eyes.
+/// A color for each pool. Color-blind readers can tell them apart.
 pub(crate) fn color(name: &str) -> RGBColor {
     match name {
         "conpool" => RGBColor(0x00, 0x5A, 0x9C),
@@ -35,7 +35,7 @@ pub(crate) fn color(name: &str) -> RGBColor {
     }
 }
 
-/// Where a word is, as seen from its point.
+/// The anchor of a text.
 #[derive(Clone, Copy)]
 pub(crate) enum Side {
     Left,
@@ -73,7 +73,7 @@ impl<'a> Sheet<'a> {
             Side::Right => HPos::Left,
             Side::Middle => HPos::Center,
         };
-        // The backend makes fonts smaller by this factor.
+        // The plotting backend shrinks fonts by this factor.
         let scaled = f64::from(pixels) * 1.24;
         let font = ("sans-serif", scaled).into_font().style(style);
         let style = font.color(&color).pos(Pos::new(anchor, VPos::Center));
@@ -106,14 +106,14 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// The vertical axis: a value is as high as its logarithm.
+/// The vertical axis, logarithmic.
 pub(crate) struct Axis {
     low: f64,
     high: f64,
 }
 
 impl Axis {
-    /// From a little below the lowest to a little above the highest.
+    /// An axis from a little below the lowest value to a little above the highest.
     pub(crate) fn over(values: impl Iterator<Item = f64> + Clone) -> Self {
         let low = values.clone().fold(f64::INFINITY, f64::min);
         let high = values.fold(f64::MIN_POSITIVE, f64::max);
@@ -128,7 +128,7 @@ impl Axis {
         BOTTOM - (share * f64::from(BOTTOM - TOP)).round() as i32
     }
 
-    /// Powers of ten, and what lies between when there are few of them.
+    /// Powers of ten, and intermediate values when there are few of them.
     fn ticks(&self) -> Vec<f64> {
         let few = self.high / self.low < 200.0;
         let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };

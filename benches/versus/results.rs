@@ -1,4 +1,4 @@
-//! The numbers for other programs: a line for each subject, and a line for each of its rounds.
+//! The results as CSV: a line for each subject, and a line for each of its rounds.
 
 use std::{
     fs, io,
@@ -62,7 +62,7 @@ fn total(outcome: &Outcome, summary: &Summary) -> Vec<String> {
     fields
 }
 
-/// Empty where it could not be measured.
+/// An empty text for a value that could not be measured.
 fn optional(value: Option<f64>) -> String {
     value.map_or(String::new(), |value| format!("{value:.6}"))
 }

@@ -59,7 +59,7 @@ fn line(outcome: &Outcome, summary: &Summary) -> String {
     )
 }
 
-/// With a unit.
+/// Formats nanoseconds with a unit.
 pub(crate) fn nanos(nanos: f64) -> String {
     match nanos {
         n if n < 1e3 => format!("{n:.0} ns"),

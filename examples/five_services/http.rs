@@ -1,7 +1,7 @@
-//! HTTP-like: a server that answers GET on connections that stay open, and a manager for its clients.
+//! HTTP-like: a server that answers GET on persistent connections, and a manager for its clients.
 //!
-//! An emulation, with as much of HTTP/1.1 as a pool can tell: heads of lines, `Content-Length` and
-//! keep-alive. No other methods, no chunks, no pipelining.
+//! An emulation of the part of HTTP/1.1 that a pool can observe: heads of lines, `Content-Length` and
+//! keep-alive. Other methods, chunks and pipelining are left out.
 
 use crate::line;
 use conpool::ConnectionManager;
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// Answers every request with the service's name and the path that was asked for, after some work.
+/// Answers every request with the service's name and the requested path, after `work`.
 pub(crate) fn serve(stream: &TcpStream, name: &str, work: Duration) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(head) = read_head(&mut reader)? {
@@ -28,12 +28,12 @@ pub(crate) fn serve(stream: &TcpStream, name: &str, work: Duration) -> io::Resul
     Ok(())
 }
 
-/// What the service of this name has under a path.
+/// The content of a service's path.
 pub(crate) fn answer(name: &str, path: &str) -> String {
     format!("{name} has {path}")
 }
 
-/// The lines up to the empty one. `None`: the peer has ended in order, between two heads.
+/// Reads the lines up to the empty one. `None`: the peer closed between two heads.
 pub(crate) fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Vec<String>>> {
     let mut lines = Vec::new();
     loop {
@@ -45,7 +45,7 @@ pub(crate) fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Vec<Stri
             };
         }
         match (line.trim_end(), lines.is_empty()) {
-            ("", true) => return Err(line::nonsense("a head without a first line")),
+            ("", true) => return Err(line::protocol_error("a head without a first line")),
             ("", false) => return Ok(Some(lines)),
             (text, _) => lines.push(text.to_owned()),
         }
@@ -60,8 +60,7 @@ pub(crate) fn header<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
 
 pub(crate) struct HttpConnection {
     reader: BufReader<TcpStream>,
-    /// A request was sent whose answer has not been read to its end: the rest of it would be taken
-    /// for the next answer.
+    /// A request was sent whose answer was not read to its end. The rest would be taken for the next answer.
     unfinished: bool,
 }
 
@@ -72,13 +71,14 @@ impl HttpConnection {
         self.reader.get_mut().write_all(request.as_bytes())?;
         let head = read_head(&mut self.reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if !head[0].starts_with("HTTP/1.1 200 ") {
-            return Err(line::nonsense(&head[0]));
+            return Err(line::protocol_error(&head[0]));
         }
         let length = header(&head, "Content-Length").and_then(|length| length.parse().ok());
-        let mut body = vec![0; length.ok_or_else(|| line::nonsense("an answer without a length"))?];
+        let mut body =
+            vec![0; length.ok_or_else(|| line::protocol_error("an answer without a length"))?];
         self.reader.read_exact(&mut body)?;
         self.unfinished = false;
-        String::from_utf8(body).map_err(|_| line::nonsense("an answer that is no text"))
+        String::from_utf8(body).map_err(|_| line::protocol_error("an answer that is no text"))
     }
 }
 
@@ -95,7 +95,7 @@ impl ConnectionManager for HttpManager {
         })
     }
 
-    // HTTP/1.1 has no ping, but a server that hangs up can be seen without asking it.
+    // HTTP/1.1 has no ping, but a closed connection can be seen without a request.
     fn check_aliveness(&self, connection: &mut HttpConnection) -> io::Result<()> {
         line::must_be_quiet(connection.reader.get_ref())
     }

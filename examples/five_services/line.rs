@@ -1,4 +1,4 @@
-//! The client's side of a TCP connection: opened, and looked at without waiting.
+//! The client's side of a TCP connection: connect, and a probe that does not wait.
 
 use std::{
     io,
@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-/// How long a server may take to let somebody in, or to answer.
+/// The timeout of a connect and of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    // With nobody listening, the system may lend the client the very port that it calls, and the
-    // client meets itself.
+    // While the server is down, the system may assign the client the very port that it calls, and the client
+    // connects to itself.
     if stream.local_addr()? == address {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -22,7 +22,7 @@ pub(crate) fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// An error when the peer has hung up, or says something that nobody asked for.
+/// Fails when the peer has closed, or has sent something unasked.
 pub(crate) fn must_be_quiet(stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let seen = stream.peek(&mut [0]);
@@ -31,11 +31,11 @@ pub(crate) fn must_be_quiet(stream: &TcpStream) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(_) => Err(nonsense("bytes that nobody asked for")),
+        Ok(_) => Err(protocol_error("bytes that nobody asked for")),
     }
 }
 
 /// The peer broke the protocol.
-pub(crate) fn nonsense(what: &str) -> io::Error {
+pub(crate) fn protocol_error(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

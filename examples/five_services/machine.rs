@@ -1,4 +1,4 @@
-//! What the process has of the machine, and how fast the machine lets it go on.
+//! The threads and descriptors of the process, and the machine's wake-up latency.
 
 use crate::{
     tally::{Phase, Tally},
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `None` where the system does not tell; Linux does.
+/// `None` where the system does not report it; Linux does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Machine {
     pub(crate) threads: Option<usize>,
@@ -30,8 +30,8 @@ impl Machine {
         }
     }
 
-    /// Looks until it is as it was, but not for ever: a thread that was joined is on the system's list
-    /// for a moment yet.
+    /// Waits for a bounded time until the counts are as before: the system lists a joined thread for a moment
+    /// more.
     pub(crate) fn settle(before: Self) -> Self {
         let start = Instant::now();
         loop {
@@ -44,25 +44,25 @@ impl Machine {
     }
 }
 
-/// A thread that should wake up every millisecond and notes how late it does. Who waits for one
-/// connection behind others pays this too, whatever the pool does.
-pub(crate) struct Metronome {
+/// A thread that sleeps for a millisecond at a time and records how late it wakes. A caller that waits for
+/// one connection behind others has the same delay with any pool.
+pub(crate) struct WakeupProbe {
     tally: Arc<Tally>,
     done: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Metronome {
+impl WakeupProbe {
     pub(crate) fn start() -> Self {
         let tally = Arc::new(Tally::default());
         let done = Arc::new(AtomicBool::new(false));
         let (notes, flag) = (Arc::clone(&tally), Arc::clone(&done));
-        let beat = Duration::from_millis(1);
+        let period = Duration::from_millis(1);
         let thread = thread::spawn(move || {
             while !flag.load(Relaxed) {
                 let start = Instant::now();
-                thread::sleep(beat);
-                notes.note_wait(start.elapsed().saturating_sub(beat));
+                thread::sleep(period);
+                notes.note_wait(start.elapsed().saturating_sub(period));
             }
         });
         Self {

@@ -1,4 +1,4 @@
-//! A TCP server that can be killed and comes back on its port: a thread for each connection.
+//! A TCP server that can be killed and restarted on its port, with a thread for each connection.
 
 use socket2::SockRef;
 use std::{
@@ -12,12 +12,12 @@ use std::{
     time::Duration,
 };
 
-/// Between two looks for new clients. Polled, as no portable call ends a blocked accept.
+/// The interval between two polls for new clients. Polling, because no portable call ends a blocked accept.
 const POLL: Duration = Duration::from_millis(2);
-/// How often a port that somebody else has for a moment is tried again, each after [`POLL`].
+/// The number of attempts to bind a port that is in use for a moment, one every [`POLL`].
 const TRIES: u32 = 1000;
 
-/// Talks to one client until that leaves.
+/// Serves one client until the client disconnects.
 type Serve = dyn Fn(&TcpStream) -> io::Result<()> + Send + Sync;
 
 pub(crate) struct Server {
@@ -54,7 +54,7 @@ impl Server {
         self.address
     }
 
-    /// Stops listening and resets every connection. Nothing of it runs any more when this returns.
+    /// Stops listening and resets every connection. All threads have ended when this returns.
     pub(crate) fn kill(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let running = { running }.take();
@@ -69,7 +69,7 @@ impl Server {
         let mut tries = 0;
         let listener = loop {
             match TcpListener::bind(self.address) {
-                // Some client's own end may have been given the port.
+                // An outgoing connection may have been assigned the port.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
                     tries += 1;
                     thread::sleep(POLL);
@@ -100,7 +100,7 @@ impl Drop for Server {
 fn accept(listener: TcpListener, stopped: &AtomicBool, serve: &Arc<Serve>) {
     let mut sessions: Vec<Session> = Vec::new();
     while !stopped.load(Relaxed) {
-        // Whatever keeps a client out concerns that client alone.
+        // An accept error concerns one client only.
         match listener.accept() {
             Ok((stream, _)) => sessions.extend(Session::start(stream, serve)),
             Err(_) => thread::sleep(POLL),
@@ -118,23 +118,23 @@ fn accept(listener: TcpListener, stopped: &AtomicBool, serve: &Arc<Serve>) {
 
 impl Session {
     fn start(stream: TcpStream, serve: &Arc<Serve>) -> io::Result<Self> {
-        // On some systems it takes after the listener.
+        // Some systems inherit the listener's mode.
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
         let (mine, serve) = (Arc::clone(&stream), Arc::clone(serve));
         let thread = thread::Builder::new().spawn(move || {
-            // The client left, or was cut off. Both are its own affair.
+            // The client disconnected or was cut off; either way the session is over.
             let _ = serve(&mine);
         })?;
         Ok(Self { stream, thread })
     }
 
-    /// The close that follows sends a reset.
+    /// Makes the following close send a reset.
     fn cut(&self) {
-        // An error says that the client is gone already.
+        // An error means that the client is gone already.
         let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
-        // Sends nothing; it only ends the read that the session is in.
+        // Sends nothing; ends only the read of the session.
         let _ = self.stream.shutdown(Shutdown::Read);
     }
 }

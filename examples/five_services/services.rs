@@ -1,5 +1,4 @@
-//! The five services: what serves, the pool in front of it with the settings that fit, and what is
-//! asked.
+//! The five services: the server, its pool with fitting settings, and its request.
 
 use crate::{
     POOLS,
@@ -7,7 +6,7 @@ use crate::{
     server::Server,
     support::{client, emulator::Emulator},
     tally::Tally,
-    user::{self, Answer, Day, Tag},
+    user::{self, Answer, Tag, UserLoop},
     ws::{self, WsManager},
 };
 use conpool::{
@@ -25,12 +24,12 @@ use std::{
     time::Duration,
 };
 
-/// Nobody here has a reason to hold a connection for so long.
+/// Users of this example hold a connection for much less.
 const LEAK_THRESHOLD: Duration = Duration::from_secs(3);
-/// How long a device on the bus may take to answer.
+/// The reply timeout of a device on the bus.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serial number and temperature of each device on the bus, no two alike.
+/// Serial number and temperature of each device on the bus, all different.
 const DEVICES: [(u64, i32); 8] = [
     (1_013_010_000, 171),
     (1_123_010_001, 188),
@@ -46,14 +45,14 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) pool: Box<dyn View>,
-    pub(crate) day: Arc<Day>,
+    pub(crate) user_loop: Arc<UserLoop>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) leaks: Leaks,
 }
 
-/// What serves, or does not.
+/// A server that can be stopped.
 pub(crate) trait Backend {
-    /// From now on nobody gets in, and every connection is dead.
+    /// Refuses new connections and kills all existing ones.
     fn kill(&self);
     fn revive(&self) -> io::Result<()>;
 }
@@ -90,7 +89,7 @@ impl Backend for MemoryManager {
     }
 }
 
-/// What can be asked of a pool whatever its manager.
+/// The operations of a pool that do not depend on its manager.
 pub(crate) trait View {
     fn stats(&self) -> PoolStats;
     fn health(&self) -> HealthState;
@@ -111,12 +110,12 @@ impl<M: ConnectionManager> View for Pool<M> {
     }
 }
 
-/// Counts the connections that were held for too long, and those of them that came back.
+/// Counts suspected leaks, and those of them that were resolved.
 #[derive(Clone, Default)]
 pub(crate) struct Leaks(Arc<[AtomicU64; 2]>);
 
 impl Leaks {
-    /// Suspected, and resolved.
+    /// Returns the suspected and the resolved leaks.
     pub(crate) fn count(&self) -> (u64, u64) {
         (self.0[0].load(Relaxed), self.0[1].load(Relaxed))
     }
@@ -141,7 +140,7 @@ impl Service {
         manager: M,
         ask: impl Fn(PooledConnection<M>, &Tag) -> Answer + Send + Sync + 'static,
     ) -> Result<Self, Box<dyn Error>> {
-        // A server that is back should be found soon, by somebody who watches for seconds.
+        // A restarted server should be found soon, because a person watches for seconds.
         let mut backoff = Backoff::default();
         backoff.max = Duration::from_millis(250);
         let leaks = Leaks::default();
@@ -157,18 +156,18 @@ impl Service {
             name,
             backend: Box::new(backend),
             pool: Box::new(pool),
-            day: user::day(name, Arc::clone(&tally), ask),
+            user_loop: user::user_loop(name, Arc::clone(&tally), ask),
             tally,
             leaks,
         })
     }
 
-    pub(crate) fn is_well(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.pool.health() == HealthState::Healthy
     }
 
-    /// Every connection has a first use, which is no reuse: have there been enough calls to make little
-    /// of it?
+    /// Whether there were enough calls to judge the rate of reuse. The first use of each connection is no
+    /// reuse.
     pub(crate) fn can_be_judged(&self) -> bool {
         let stats = self.pool.stats();
         stats.gets >= 150 * stats.max_size as u64
@@ -185,8 +184,8 @@ pub(crate) fn all() -> Result<Vec<Service>, Box<dyn Error>> {
     ])
 }
 
-/// Many short requests: a wide pool, some of it always open, and an error at once while the server is
-/// away, as a web page would rather have that than wait.
+/// Many short requests: a wide pool with some idle connections. `get` fails at once while the server is down,
+/// because a web page prefers an error to a wait.
 fn http(name: &'static str, work: Duration) -> Result<Service, Box<dyn Error>> {
     let server = Server::start(move |stream| http::serve(stream, name, work))?;
     let manager = HttpManager(server.address());
@@ -202,8 +201,8 @@ fn http(name: &'static str, work: Duration) -> Result<Service, Box<dyn Error>> {
     Service::open(name, server, settings, manager, ask)
 }
 
-/// Few connections that stay: a ping every thirty seconds, off every caller's path, and another before
-/// use only after so long.
+/// Few persistent connections: a ping every thirty seconds in the background, and a check at checkout only
+/// after so long.
 fn chat() -> Result<Service, Box<dyn Error>> {
     const CHECK: Duration = Duration::from_secs(30);
     let server = Server::start(|stream| ws::serve(stream, Duration::from_millis(1)))?;
@@ -220,7 +219,7 @@ fn chat() -> Result<Service, Box<dyn Error>> {
     Service::open("chat", server, settings, manager, ask)
 }
 
-/// A bridge that takes one client: all users share one connection.
+/// A bridge that accepts one client: all users share one connection.
 fn bus() -> Result<Service, Box<dyn Error>> {
     let bridge = Emulator::builder()
         .max_clients(1)
@@ -232,11 +231,11 @@ fn bus() -> Result<Service, Box<dyn Error>> {
     let manager = ConbusSocketManager::new(bridge.addr().to_string());
     let settings = PoolBuilder::from(ConbusSocketManager::pool_config());
     let ask = |mut connection: PooledConnection<ConbusSocketManager>, tag: &Tag| {
-        // A telegram has no room for a tag. Neighbours in the queue ask different devices.
+        // A telegram has no space for a tag. Neighbours in the queue ask different devices.
         let (serial, tenths) = DEVICES[((u64::from(tag.user) + tag.call) % 8) as usize];
         let answer = client::read_temperature(&mut connection, serial, REPLY_TIMEOUT);
         if answer.as_ref().is_err_and(|error| error.is_broken()) {
-            // The manager pools bare sockets, which do not know that an answer is missing.
+            // The manager pools bare sockets, which cannot tell that an answer is missing.
             PooledConnection::discard(connection);
         }
         Ok((answer? * 10.0).round() == f64::from(tenths))

@@ -1,4 +1,4 @@
-//! What the users of one service saw.
+//! The results of the users of one service.
 
 use crate::waits::Waits;
 use std::{
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Of the service that is killed.
+/// The phases of the killed service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Before,
@@ -24,52 +24,52 @@ pub(crate) struct Tally {
     served: AtomicU64,
     wrong: AtomicU64,
     failed: AtomicU64,
-    inside: Mutex<Inside>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Inside {
-    /// Since the last turn.
+struct State {
+    /// Since the last call of `turn`.
     recent: Waits,
-    /// Of the turns before, by phase.
+    /// Before the last call of `turn`, by phase.
     phases: [Waits; 3],
     first_failure: Option<String>,
 }
 
 impl Tally {
     pub(crate) fn note_wait(&self, waited: Duration) {
-        self.inside().recent.note(waited);
+        self.state().recent.note(waited);
     }
 
-    /// An answer came. `right`: to the question that was asked.
+    /// Counts an answer. `right`: it belongs to the question.
     pub(crate) fn note_answer(&self, right: bool) {
         let counter = if right { &self.served } else { &self.wrong };
         counter.fetch_add(1, Relaxed);
     }
 
-    /// No connection, or no answer on it.
+    /// Counts a failed get or a failed request.
     pub(crate) fn note_failure(&self, error: &(dyn Error + 'static)) {
         self.failed.fetch_add(1, Relaxed);
-        let mut inside = self.inside();
-        if inside.first_failure.is_none() {
-            inside.first_failure = Some(Causes(error).to_string());
+        let mut state = self.state();
+        if state.first_failure.is_none() {
+            state.first_failure = Some(Causes(error).to_string());
         }
     }
 
-    /// Puts what was noted since the last turn to its phase.
+    /// Moves the waits since the last turn into their phase.
     pub(crate) fn turn(&self, phase: Phase) {
-        let Inside { recent, phases, .. } = &mut *self.inside();
+        let State { recent, phases, .. } = &mut *self.state();
         phases[phase as usize].absorb(recent);
     }
 
     /// Calls and their 99th percentile since the last turn.
     pub(crate) fn recent(&self) -> (u64, Duration) {
-        let inside = self.inside();
-        (inside.recent.count(), inside.recent.percentile(0.99))
+        let state = self.state();
+        (state.recent.count(), state.recent.percentile(0.99))
     }
 
     pub(crate) fn waits(&self, phase: Phase) -> Waits {
-        self.inside().phases[phase as usize].clone()
+        self.state().phases[phase as usize].clone()
     }
 
     pub(crate) fn served(&self) -> u64 {
@@ -85,15 +85,15 @@ impl Tally {
     }
 
     pub(crate) fn first_failure(&self) -> Option<String> {
-        self.inside().first_failure.clone()
+        self.state().first_failure.clone()
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An error and what is behind it, in one line.
+/// An error with its causes, in one line.
 struct Causes<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {

@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long users may take to come home: more than a `get` and an answer may take together.
-const HOME: Duration = Duration::from_secs(45);
-/// What somebody does who was refused, before the usual pause.
-const BREATH: Duration = Duration::from_millis(20);
+/// The time in which users must end: longer than a `get` and an answer together.
+const END_TIMEOUT: Duration = Duration::from_secs(45);
+/// The extra pause after a refused get, before the usual pause.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
-/// Which question of which user: in every request, and so in every answer that belongs to it.
+/// The user and the number of a question: part of every request and of its answer.
 pub(crate) struct Tag {
     pub(crate) user: u32,
     pub(crate) call: u64,
@@ -33,18 +33,18 @@ impl fmt::Display for Tag {
 /// Whether the answer belongs to the question, or why there is none.
 pub(crate) type Answer = Result<bool, Box<dyn Error>>;
 
-/// What a user does all day.
-pub(crate) type Day = dyn Fn(u32, &AtomicBool) + Send + Sync;
+/// The loop of a user.
+pub(crate) type UserLoop = dyn Fn(u32, &AtomicBool) + Send + Sync;
 
-/// `ask` puts one question, on a connection that goes back when it has been answered.
-pub(crate) fn day<M: ConnectionManager>(
+/// Makes a user's loop. `ask` sends one question on a connection, which goes back when it has been answered.
+pub(crate) fn user_loop<M: ConnectionManager>(
     name: &'static str,
     tally: Arc<Tally>,
     ask: impl Fn(PooledConnection<M>, &Tag) -> Answer + Send + Sync + 'static,
-) -> Arc<Day> {
+) -> Arc<UserLoop> {
     Arc::new(move |number, done| {
         let pool = POOLS.get::<M>(name).expect("main has registered it");
-        // Each pauses for another time, so that they do not march in step.
+        // Each user pauses for another time, so that the users do not run in step.
         let pause = Duration::from_micros(5_000 + 331 * u64::from(number % USERS_PER_SERVICE));
         let mut tag = Tag {
             user: number,
@@ -62,7 +62,7 @@ pub(crate) fn day<M: ConnectionManager>(
                 },
                 Err(error) => {
                     tally.note_failure(&error);
-                    thread::sleep(BREATH);
+                    thread::sleep(REFUSED_PAUSE);
                 }
             }
             thread::sleep(pause);
@@ -76,19 +76,19 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// They all begin at once.
+    /// Starts all users at once.
     pub(crate) fn start(services: &[Service]) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let count = services.len() * USERS_PER_SERVICE as usize;
         let gate = Arc::new(Barrier::new(count));
-        let days = services
+        let loops = services
             .iter()
-            .flat_map(|service| (0..USERS_PER_SERVICE).map(|_| Arc::clone(&service.day)));
-        let threads = (0..).zip(days).map(|(number, day)| {
+            .flat_map(|service| (0..USERS_PER_SERVICE).map(|_| Arc::clone(&service.user_loop)));
+        let threads = (0..).zip(loops).map(|(number, user_loop)| {
             let (done, gate) = (Arc::clone(&done), Arc::clone(&gate));
             let work = move || {
                 gate.wait();
-                day(number, &done);
+                user_loop(number, &done);
             };
             let named = thread::Builder::new().name(format!("user-{number}"));
             named.spawn(work).expect("the system has a thread to spare")
@@ -99,12 +99,12 @@ impl Users {
         }
     }
 
-    /// False if somebody did not come home, or panicked.
+    /// Returns false if a user did not end, or panicked.
     pub(crate) fn stop(self) -> bool {
         self.done.store(true, Relaxed);
         let start = Instant::now();
         while !self.threads.iter().all(JoinHandle::is_finished) {
-            if start.elapsed() > HOME {
+            if start.elapsed() > END_TIMEOUT {
                 return false;
             }
             thread::sleep(Duration::from_millis(1));

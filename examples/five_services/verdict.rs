@@ -1,18 +1,18 @@
 //! The promises, one line each: held or broken.
 
 use crate::{
-    POOLS, Story,
-    board::Short,
-    machine::{Machine, Metronome},
+    POOLS, Timeline,
+    machine::{Machine, WakeupProbe},
     services::Service,
+    table::Short,
     tally::Phase,
 };
 use conpool::HealthState;
 use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
-/// More of all checkouts than this must find a connection that was used before.
+/// The lowest allowed share of checkouts that find a used connection.
 const REUSE: f64 = 0.99;
-/// How long closing everything may take.
+/// The time in which everything must close.
 const CLOSE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Verdict {
         self.broken += u32::from(!held);
     }
 
-    pub(crate) fn pronounce(&self) -> ExitCode {
+    pub(crate) fn print(&self) -> ExitCode {
         match self.broken {
             0 => {
                 println!("\nevery promise held");
@@ -40,13 +40,13 @@ impl Verdict {
         }
     }
 
-    /// While the users were there.
+    /// Checks a service while the users run.
     pub(crate) fn on_service(
         &mut self,
         services: &[Service],
-        victim: &Service,
-        story: &Story,
-        metronome: &Metronome,
+        target: &Service,
+        timeline: &Timeline,
+        wakeup_probe: &WakeupProbe,
     ) {
         let (mut checkouts, mut reused) = (0.0, 0.0);
         for service in services {
@@ -63,10 +63,10 @@ impl Verdict {
                 ),
             );
         }
-        for service in services.iter().filter(|one| one.name != victim.name) {
-            self.on_bystander(service, story, metronome);
+        for service in services.iter().filter(|one| one.name != target.name) {
+            self.on_unaffected(service, timeline, wakeup_probe);
         }
-        self.on_victim(victim, story);
+        self.on_killed(target, timeline);
         let overall = reused / checkouts;
         self.must(
             overall > REUSE,
@@ -74,7 +74,12 @@ impl Verdict {
         );
     }
 
-    fn on_bystander(&mut self, service: &Service, story: &Story, metronome: &Metronome) {
+    fn on_unaffected(
+        &mut self,
+        service: &Service,
+        timeline: &Timeline,
+        wakeup_probe: &WakeupProbe,
+    ) {
         let (name, stats) = (service.name, service.pool.stats());
         self.must(
             stats.reuse_rate() > REUSE,
@@ -90,14 +95,14 @@ impl Verdict {
             },
         );
         self.must(
-            !story.unwell.contains(&name),
+            !timeline.unhealthy.contains(&name),
             format!("{name}: its health was never in doubt"),
         );
 
         let tally = &service.tally;
         let [before, outage, after] =
             [Phase::Before, Phase::Outage, Phase::After].map(|phase| tally.waits(phase));
-        let late = metronome.late(Phase::Outage).max();
+        let late = wakeup_probe.late(Phase::Outage).max();
         let (p99, usual) = (outage.percentile(0.99), before.percentile(0.99));
         let most = usual * 4 + Duration::from_millis(20) + late * 4;
         self.must(
@@ -111,12 +116,12 @@ impl Verdict {
                 Short(late)
             ),
         );
-        // Somebody who was held up by the dead service would have waited until it was back.
+        // A caller blocked by the dead service would have waited until its restart.
         let (longest, late) = (
             outage.max().max(after.max()),
-            late.max(metronome.late(Phase::After).max()),
+            late.max(wakeup_probe.late(Phase::After).max()),
         );
-        let most = story.outage / 2 + late * 4;
+        let most = timeline.outage / 2 + late * 4;
         self.must(
             longest <= most,
             format!(
@@ -127,24 +132,24 @@ impl Verdict {
         );
     }
 
-    fn on_victim(&mut self, victim: &Service, story: &Story) {
-        let (name, stats) = (victim.name, victim.pool.stats());
-        // Where callers wait for the recovery, none of them need fail.
+    fn on_killed(&mut self, target: &Service, timeline: &Timeline) {
+        let (name, stats) = (target.name, target.pool.stats());
+        // Callers that wait for the recovery need not fail.
         self.must(
             stats.create_errors > 0,
             format!(
                 "{name}: its death was felt: {} calls and {} creates failed; the first call: {}",
-                victim.tally.failed(),
+                target.tally.failed(),
                 stats.create_errors,
-                victim.tally.first_failure().as_deref().unwrap_or("-")
+                target.tally.first_failure().as_deref().unwrap_or("-")
             ),
         );
         self.must(
-            story.recovered.is_some(),
-            match story.recovered {
+            timeline.recovered.is_some(),
+            match timeline.recovered {
                 Some(after) => format!(
                     "{name}: dead for {}, served again {} after",
-                    Short(story.outage),
+                    Short(timeline.outage),
                     Short(after)
                 ),
                 None => format!("{name}: it served again"),
@@ -156,14 +161,14 @@ impl Verdict {
         );
     }
 
-    /// After the users have left: every idle connection is asked whether it is alive.
-    pub(crate) fn on_health(&mut self, victim: &Service) {
+    /// Checks the health after the users have ended: every idle connection is checked.
+    pub(crate) fn on_health(&mut self, target: &Service) {
         let mut answers = POOLS.check_health();
-        // Connections that died with the service, and that nobody has taken since, are found and
-        // evicted by the first look.
+        // The first check finds and evicts the connections that died with the service and were not taken
+        // since.
         if let (Some(first), Some(again)) = (
-            answers.get_mut(victim.name),
-            POOLS.check_health().remove(victim.name),
+            answers.get_mut(target.name),
+            POOLS.check_health().remove(target.name),
         ) {
             *first = again;
         }
@@ -206,7 +211,7 @@ impl Verdict {
         }
     }
 
-    /// After everything has ended.
+    /// Checks the process after everything has ended.
     pub(crate) fn on_machine(&mut self, before: Machine) {
         let now = Machine::settle(before);
         for (what, before, now) in [

@@ -1,8 +1,8 @@
 //! WebSocket-like: a server that echoes frames after an upgrade, and a manager for its clients.
 //!
-//! An emulation. Frames are laid out as RFC 6455 has them, with masked clients, ping, pong and close;
-//! but none is longer than 125 bytes or in pieces, the mask is not random, and the server proves that
-//! it has read the key by sending it back as it is, where the standard wants a SHA-1.
+//! An emulation. Frames have the layout of RFC 6455, with masked clients, ping, pong and close. Unlike the
+//! standard, payloads have at most 125 bytes, messages have one fragment, the mask is not random, and the
+//! server returns the key as it is instead of a SHA-1.
 
 use crate::{http, line};
 use conpool::ConnectionManager;
@@ -18,23 +18,23 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
-/// The only frame of its message.
+/// The FIN bit: the only frame of its message.
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
 /// A longer payload would need a longer head.
 const LONGEST: usize = 125;
 
-/// How long a client that leaves waits for the server's farewell.
+/// The time that a client waits for the server's close frame.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// Sends every text back, after some work.
+/// Echoes every text, after `work`.
 pub(crate) fn serve(stream: &TcpStream, work: Duration) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let Some(head) = http::read_head(&mut reader)? else {
         return Ok(());
     };
     let key = http::header(&head, "Sec-WebSocket-Key");
-    let key = key.ok_or_else(|| line::nonsense("no key"))?;
+    let key = key.ok_or_else(|| line::protocol_error("no key"))?;
     let welcome = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {key}\r\n\r\n"
@@ -49,7 +49,7 @@ pub(crate) fn serve(stream: &TcpStream, work: Duration) -> io::Result<()> {
             }
             PING => PONG,
             CLOSE => return write_frame(stream, CLOSE, &payload, None),
-            _ => return Err(line::nonsense("a frame of an unknown kind")),
+            _ => return Err(line::protocol_error("a frame of an unknown kind")),
         };
         write_frame(stream, reply, &payload, None)?;
     }
@@ -62,7 +62,9 @@ fn write_frame(
     mask: Option<[u8; 4]>,
 ) -> io::Result<()> {
     if payload.len() > LONGEST {
-        return Err(line::nonsense("a payload too long for this emulation"));
+        return Err(line::protocol_error(
+            "a payload too long for this emulation",
+        ));
     }
     let length = payload.len() as u8;
     let mut frame = vec![FINAL | kind];
@@ -85,7 +87,9 @@ fn read_frame(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     reader.read_exact(&mut head)?;
     let length = usize::from(head[1] & !MASKED);
     if head[0] & FINAL == 0 || length > LONGEST {
-        return Err(line::nonsense("a frame that this emulation does not know"));
+        return Err(line::protocol_error(
+            "a frame that this emulation does not know",
+        ));
     }
     let mut mask = [0; 4];
     if head[1] & MASKED != 0 {
@@ -109,7 +113,7 @@ pub(crate) struct WsConnection {
 impl WsConnection {
     pub(crate) fn echo(&mut self, text: &str) -> io::Result<String> {
         let payload = self.exchange(TEXT, TEXT, text.as_bytes())?;
-        String::from_utf8(payload).map_err(|_| line::nonsense("an echo that is no text"))
+        String::from_utf8(payload).map_err(|_| line::protocol_error("an echo that is no text"))
     }
 
     fn exchange(&mut self, kind: u8, wanted: u8, payload: &[u8]) -> io::Result<Vec<u8>> {
@@ -119,7 +123,7 @@ impl WsConnection {
         write_frame(self.reader.get_ref(), kind, payload, Some(mask))?;
         let (kind, reply) = read_frame(&mut self.reader)?;
         if kind != wanted {
-            return Err(line::nonsense("a reply of another kind"));
+            return Err(line::protocol_error("a reply of another kind"));
         }
         self.unfinished = false;
         Ok(reply)
@@ -135,7 +139,7 @@ impl WsConnection {
         let switched = head[0].starts_with("HTTP/1.1 101 ");
         match switched && http::header(&head, "Sec-WebSocket-Accept") == Some(key) {
             true => Ok(()),
-            false => Err(line::nonsense("the server does not upgrade")),
+            false => Err(line::protocol_error("the server does not upgrade")),
         }
     }
 }
@@ -158,16 +162,16 @@ impl ConnectionManager for WsManager {
         Ok(connection)
     }
 
-    // Waits for the pong, so the pool runs it on a thread of its own.
+    // Waits for the pong, so the pool runs the check on a thread of its own.
     fn check_aliveness(&self, connection: &mut WsConnection) -> io::Result<()> {
         match connection.exchange(PING, PONG, b"still there?")? == b"still there?" {
             true => Ok(()),
-            false => Err(line::nonsense("the pong of another ping")),
+            false => Err(line::protocol_error("the pong of another ping")),
         }
     }
 
     fn dispose(&self, mut connection: WsConnection) {
-        // A server that is gone hears no farewell, and the drop closes the rest.
+        // If the server is gone, the close frame fails; the drop closes the socket either way.
         let stream = connection.reader.get_ref();
         let _ = stream.set_read_timeout(Some(FAREWELL));
         let _ = connection.exchange(CLOSE, CLOSE, &[]);

@@ -20,29 +20,29 @@ use std::{
 type Connection = PooledConnection<ConbusSocketManager>;
 type Refusal = GetError<ConbusError>;
 
-/// How long a caller waits for a connection.
+/// The get timeout of a caller.
 const BUDGET: Duration = Duration::from_millis(600);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 const DEVICE: u64 = 1_013_010_000;
 
-/// What a person sees of a pool.
+/// A pool's row on the screen.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) stats: Box<dyn Fn() -> PoolStats>,
     pub(crate) seen: Window,
-    /// Whether it needs the server that dies.
+    /// Whether the pool needs the server that is killed.
     pub(crate) on_north: bool,
 }
 
 pub(crate) struct World {
-    /// The server that dies.
+    /// The server that is killed.
     pub(crate) north: Emulator,
     _south: Emulator,
     orders: Pool<ConbusSocketManager>,
     bridge: Pool<ConbusSocketManager>,
     sites: KeyedPool<Site, ConbusSocketManager>,
     pub(crate) rows: Vec<Row>,
-    /// The row of the pool that has the dying server alone.
+    /// The row of the pool that uses only the killed server.
     pub(crate) victim: usize,
 }
 
@@ -57,12 +57,12 @@ impl World {
         let server = || {
             Emulator::builder()
                 .reply_delay(Duration::from_millis(5))
-                // Each client hears its own replies only.
+                // Each client receives its own replies only.
                 .broadcast(false)
                 .start()
         };
         let (north, south) = (server()?, server()?);
-        // A server that is back should be found soon, by somebody who watches for seconds.
+        // A restarted server should be found soon, because a person watches for seconds.
         let mut backoff = Backoff::default();
         backoff.max = Duration::from_millis(250);
 
@@ -178,9 +178,9 @@ impl Load {
     }
 }
 
-/// Asks a device its temperature, thinks, and asks again.
+/// Asks a device its temperature, pauses, and asks again.
 fn be_a_user(number: u64, done: &AtomicBool, get: &dyn Fn() -> Result<Connection, Refusal>) {
-    // Each thinks for another time, so that they do not march in step.
+    // Each user pauses for another time, so that the users do not run in step.
     let pause = Duration::from_millis(3 + 2 * number);
     while !done.load(Relaxed) {
         match get() {
@@ -190,7 +190,7 @@ fn be_a_user(number: u64, done: &AtomicBool, get: &dyn Fn() -> Result<Connection
                     PooledConnection::discard(connection);
                 }
             }
-            // Shown in the row of the pool.
+            // The row of the pool shows the error.
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
         thread::sleep(pause);

@@ -1,10 +1,9 @@
-//! Pools as a person sees them: a row for each, redrawn while threads use them and a server is killed
-//! and comes back.
+//! Pools on a screen: a row for each, redrawn while threads use them and a server is killed and restarted.
 //!
 //! Run with `cargo run --example live`. It takes 14 seconds, or as many as `CONPOOL_LIVE_SECS` says; the
-//! server dies at three tenths of that and is back at six tenths. On a terminal the rows stay in place
-//! (in colours, unless `NO_COLOR` is set); elsewhere they are printed once a second. Exit code: 0 when
-//! the pools of the killed server served again in the end, and the others never stopped.
+//! server is killed at three tenths of that and restarted at six tenths. On a terminal the rows stay in place
+//! (in colours, unless `NO_COLOR` is set); elsewhere they are printed once a second. Exit code: 0 when the
+//! pools of the killed server served again in the end, and the others never stopped.
 
 mod load;
 mod screen;
@@ -26,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at the pools.
+/// The interval between two looks at the pools.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -36,7 +35,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     };
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    // The screen is put in order on the way out, so nobody is thrown out.
+    // The screen must be restored at the end, so Ctrl-C only sets a flag.
     ctrlc::set_handler(move || flag.store(true, Relaxed))?;
 
     let world = World::new()?;
@@ -50,24 +49,24 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(verdict(&world, recovered))
 }
 
-/// Draws until the time is over, and has the server die and come back meanwhile. Returns how long after
-/// its return the killed server's pools served again.
+/// Draws until the time is over, and kills and restarts the server. Returns the time from the restart until
+/// all of the killed server's pools served again.
 fn watch(
     world: &World,
     length: Duration,
     interrupted: &AtomicBool,
 ) -> Result<Option<Duration>, Box<dyn Error>> {
     let start = Instant::now();
-    let (death, return_) = (length.mul_f64(0.3), length.mul_f64(0.6));
+    let (kill_at, restart_at) = (length.mul_f64(0.3), length.mul_f64(0.6));
     let (mut killed, mut back, mut recovered) = (None, None, None);
     let mut screen = Screen::new();
     while start.elapsed() < length && !interrupted.load(Relaxed) {
         let now = Instant::now();
-        if killed.is_none() && start.elapsed() >= death {
+        if killed.is_none() && start.elapsed() >= kill_at {
             world.north.stop();
             killed = Some(now);
         }
-        if back.is_none() && start.elapsed() >= return_ {
+        if back.is_none() && start.elapsed() >= restart_at {
             world.rows[world.victim].seen.forget_first();
             world.north.restart()?;
             back = Some(Instant::now());
@@ -102,15 +101,15 @@ fn verdict(world: &World, recovered: Option<Duration>) -> ExitCode {
         "{} served again {after:.0?} after its server was back",
         world.rows[world.victim].name
     );
-    let bystanders = world.rows.iter().filter(|row| !row.on_north);
-    let hurt: Vec<_> = bystanders
+    let unaffected = world.rows.iter().filter(|row| !row.on_north);
+    let affected: Vec<_> = unaffected
         .filter(|row| (row.stats)().timeouts > 0)
         .map(|row| row.name)
         .collect();
-    if hurt.is_empty() {
+    if affected.is_empty() {
         println!("the pools of the other server never made anybody wait in vain");
         return ExitCode::SUCCESS;
     }
-    eprintln!("the death of one server made callers of others time out: {hurt:?}");
+    eprintln!("the death of one server made callers of others time out: {affected:?}");
     ExitCode::FAILURE
 }

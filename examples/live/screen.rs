@@ -1,7 +1,7 @@
-//! Rows that stay in place on a terminal, and lines once a second elsewhere.
+//! Rows in place on a terminal, and lines once a second elsewhere.
 
 use crate::load::Row;
-use crate::window::Sight;
+use crate::window::Reading;
 use conpool::{EvictReason, PoolStats};
 use std::{
     env,
@@ -18,22 +18,22 @@ const BLUE: &str = "\x1b[34m";
 const RED: &str = "\x1b[31m";
 const GREY: &str = "\x1b[90m";
 
-/// Where the story stands.
+/// The state of the run.
 pub(crate) struct Headline {
     pub(crate) passed: Duration,
     pub(crate) length: Duration,
-    /// The server is dead for so long.
+    /// How long the server has been down.
     pub(crate) down_for: Option<Duration>,
-    /// So long after its return its pool served again.
+    /// The time from the restart until the pool served again.
     pub(crate) recovered: Option<Duration>,
 }
 
 pub(crate) struct Screen {
     terminal: bool,
     colours: bool,
-    /// How many lines stand there from the last time.
+    /// The number of lines drawn last time.
     drawn: usize,
-    /// When to print again where lines do not stay in place.
+    /// The next print where lines do not stay in place.
     due: Duration,
 }
 
@@ -43,7 +43,7 @@ impl Screen {
         // An empty value does not count as set.
         let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if terminal {
-            // No cursor, and what is too long for the line is cut off instead of moved to the next.
+            // Hides the cursor and switches off line wrap.
             print!("\x1b[?25l\x1b[?7l");
         }
         Self {
@@ -75,7 +75,7 @@ impl Screen {
         }
         self.drawn = lines.len();
         let mut out = io::stdout().lock();
-        // What cannot be shown is no reason to stop.
+        // An output error does not end the program.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
@@ -123,15 +123,15 @@ impl Screen {
 
     fn row(&self, row: &Row) -> String {
         let (stats, seen) = ((row.stats)(), row.seen.look());
-        let Sight {
+        let Reading {
             calls,
             p99,
             last_error,
         } = seen;
         let slots = format!("{}/{}", stats.size, stats.max_size);
-        let waiters = self.alarm(stats.waiters > 0, YELLOW, format!("{:>9}", stats.waiters));
+        let waiters = self.highlight(stats.waiters > 0, YELLOW, format!("{:>9}", stats.waiters));
         let p99 = p99.map_or_else(|| "-".to_owned(), short);
-        let timeouts = self.alarm(stats.timeouts > 0, RED, format!("{:>10}", stats.timeouts));
+        let timeouts = self.highlight(stats.timeouts > 0, RED, format!("{:>10}", stats.timeouts));
         format!(
             "{:<8}{}{slots:>7}{waiters}{p99:>10}{calls:>8}{timeouts}  {:<34}{}",
             row.name,
@@ -141,14 +141,14 @@ impl Screen {
         )
     }
 
-    fn alarm(&self, on: bool, colour: &str, text: String) -> String {
+    fn highlight(&self, on: bool, colour: &str, text: String) -> String {
         match on {
             true => self.paint(colour, &text),
             false => text,
         }
     }
 
-    /// A cell for each connection there may be.
+    /// Draws a cell for each possible connection.
     fn bar(&self, stats: &PoolStats) -> String {
         const WIDTH: usize = 15;
         let parts = [
@@ -170,7 +170,7 @@ impl Screen {
 }
 
 impl Drop for Screen {
-    /// Leaves the terminal as it was.
+    /// Restores the terminal.
     fn drop(&mut self) {
         if self.terminal {
             print!("{NORMAL}\x1b[?7h\x1b[?25h");
@@ -179,7 +179,7 @@ impl Drop for Screen {
     }
 }
 
-/// The most frequent reasons first.
+/// The evictions by reason, most frequent first.
 fn evictions(stats: &PoolStats) -> String {
     let counts = EvictReason::ALL
         .iter()
@@ -199,7 +199,7 @@ fn ago((at, text): (Instant, String)) -> String {
     format!("{:.0} s ago: {text}", at.elapsed().as_secs_f64())
 }
 
-/// In three or four places: a column has no room for more.
+/// Formats a time in three or four characters, for a narrow column.
 fn short(time: Duration) -> String {
     match time.as_micros() {
         0..=999 => format!("{} µs", time.as_micros()),

@@ -1,5 +1,5 @@
-//! What a pool has done in the last second. Its statistics count since it was built, and a percentile
-//! of all that has ever been hides that the pool is well again.
+//! The last second of a pool. Statistics count since the build of the pool, and a percentile over that time
+//! would hide a recovery.
 
 use conpool::{PoolEvent, PoolObserver};
 use std::{
@@ -11,15 +11,15 @@ use std::{
 
 const SPAN: Duration = Duration::from_secs(1);
 
-/// More than anybody looks at.
+/// An upper bound that is never reached in practice.
 const MOST: usize = 100_000;
 
-/// The waits of the last second. An observer; clones see the same.
+/// The waits of the last second. An observer; clones share the data.
 #[derive(Clone, Default)]
-pub(crate) struct Window(Arc<Mutex<Inside>>);
+pub(crate) struct Window(Arc<Mutex<State>>);
 
 #[derive(Default)]
-struct Inside {
+struct State {
     waits: VecDeque<(Instant, Duration)>,
     /// The first checkout since [`Window::forget_first`].
     first: Option<Instant>,
@@ -30,31 +30,31 @@ impl PoolObserver for Window {
     fn on_event(&self, event: &PoolEvent) {
         let (waited, served) = match event {
             PoolEvent::CheckedOut { waited, .. } => (*waited, true),
-            // Who got nothing has waited too.
+            // A caller that timed out has waited too.
             PoolEvent::TimedOut { waited, .. } => (*waited, false),
             PoolEvent::CreateFailed { error, .. } => return self.note(&**error),
             _ => return,
         };
         let now = Instant::now();
-        let mut inside = self.inside();
+        let mut state = self.state();
         if served {
-            inside.first.get_or_insert(now);
+            state.first.get_or_insert(now);
         }
-        inside.waits.push_back((now, waited));
-        while inside.waits.len() > MOST
-            || inside
+        state.waits.push_back((now, waited));
+        while state.waits.len() > MOST
+            || state
                 .waits
                 .front()
                 .is_some_and(|(at, _)| now.duration_since(*at) > SPAN)
         {
-            inside.waits.pop_front();
+            state.waits.pop_front();
         }
     }
 }
 
-/// A look at it.
+/// One reading of the window.
 #[derive(Default)]
-pub(crate) struct Sight {
+pub(crate) struct Reading {
     /// Callers that got an answer, good or bad.
     pub(crate) calls: usize,
     pub(crate) p99: Option<Duration>,
@@ -62,42 +62,42 @@ pub(crate) struct Sight {
 }
 
 impl Window {
-    pub(crate) fn look(&self) -> Sight {
+    pub(crate) fn look(&self) -> Reading {
         let now = Instant::now();
-        let inside = self.inside();
-        let recent = inside
+        let state = self.state();
+        let recent = state
             .waits
             .iter()
             .filter(|(at, _)| now.duration_since(*at) <= SPAN);
         let mut waits: Vec<Duration> = recent.map(|(_, waited)| *waited).collect();
-        let last_error = inside.last_error.clone();
-        drop(inside);
+        let last_error = state.last_error.clone();
+        drop(state);
         let rank = (waits.len() * 99).div_ceil(100).checked_sub(1);
-        Sight {
+        Reading {
             calls: waits.len(),
             p99: rank.map(|rank| *waits.select_nth_unstable(rank).1),
             last_error,
         }
     }
 
-    /// From now on the next checkout counts as the first.
+    /// Makes the next checkout count as the first.
     pub(crate) fn forget_first(&self) {
-        self.inside().first = None;
+        self.state().first = None;
     }
 
     pub(crate) fn first(&self) -> Option<Instant> {
-        self.inside().first
+        self.state().first
     }
 
-    /// Keeps the cause of all causes: who opens a connection says where, the system says why.
+    /// Keeps the root cause: the outer error says where it failed, the system's error says why.
     fn note(&self, mut error: &(dyn Error + 'static)) {
         while let Some(cause) = error.source() {
             error = cause;
         }
-        self.inside().last_error = Some((Instant::now(), error.to_string()));
+        self.state().last_error = Some((Instant::now(), error.to_string()));
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

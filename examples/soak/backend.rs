@@ -1,8 +1,8 @@
-//! A server that counts its clients, and fails, hangs and panics as the weather is.
+//! A server that counts its clients, and fails, hangs and panics at random.
 
 use crate::{
-    dice::Dice,
-    line::{Line, Wire},
+    conn::{Conn, Wire},
+    rng::Rng,
     verdict::Verdict,
 };
 use parking_lot::{Condvar, Mutex};
@@ -18,10 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A hook that has run so long may have been abandoned: half the pool's timeout for it.
+/// A hook that has run this long may have been abandoned: half the pool's timeout for it.
 pub(crate) const OVERDUE: Duration = Duration::from_millis(500);
 
-/// The hooks that run on threads of the pool, and may hang.
+/// The hooks that run on threads of the pool and may hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
     Create,
@@ -34,14 +34,14 @@ pub(crate) struct Backend {
     pub(crate) injected: Injected,
     /// Faults per million calls of any hook.
     faults: AtomicU64,
-    /// Nobody gets in.
+    /// Refuses new connections.
     down: AtomicBool,
     hanging: Mutex<Option<Hook>>,
     over: Condvar,
     book: Mutex<Book>,
 }
 
-/// What the backend did to the pool.
+/// The faults that the backend injected.
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
     pub(crate) errors: AtomicU64,
@@ -57,10 +57,10 @@ impl Injected {
     }
 }
 
-/// Signed, because one that was added is counted a moment later than it can be gone.
+/// Signed, because an added connection may be counted after it is gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
-    /// Connections that take room here, those being opened and closed included.
+    /// Connections that take capacity here, including those being opened and closed.
     pub(crate) open: i64,
     pub(crate) peak: i64,
     pub(crate) created: i64,
@@ -71,18 +71,18 @@ pub(crate) struct Count {
 
 struct Book {
     count: Count,
-    /// More must not be open, those aside that an abandoned hook has or had.
+    /// The limit on `open`, without the connections of abandoned hooks.
     limit: i64,
-    /// Since when hooks have been running.
+    /// The start times of the running hooks.
     running: BTreeSet<(Instant, u64)>,
     /// Open connections that come from an overdue hook.
     late: i64,
     wires: HashMap<u64, Arc<Wire>>,
     calls: u64,
-    dice: Dice,
+    rng: Rng,
 }
 
-/// Said by the dice, or a connection that is dead.
+/// A random fault, or a dead connection.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) transient: bool,
@@ -116,7 +116,7 @@ impl Backend {
                 late: 0,
                 wires: HashMap::new(),
                 calls: 0,
-                dice: Dice::new(seed),
+                rng: Rng::new(seed),
             }),
         })
     }
@@ -137,7 +137,7 @@ impl Backend {
         self.down.store(down, Relaxed);
     }
 
-    /// Every call of this hook hangs until this is called again.
+    /// Makes every call of this hook hang until the next call of this function.
     pub(crate) fn set_hanging(&self, hook: Option<Hook>) {
         *self.hanging.lock() = hook;
         self.over.notify_all();
@@ -149,33 +149,33 @@ impl Backend {
         self.set_hanging(None);
     }
 
-    /// Ends about every second connection from this side.
-    pub(crate) fn kill(&self, dice: &mut Dice) {
+    /// Ends about every second connection from the server's side.
+    pub(crate) fn kill(&self, rng: &mut Rng) {
         for wire in self.book.lock().wires.values() {
-            if dice.roll(2) == 0 {
+            if rng.below(2) == 0 {
                 wire.cut();
                 self.injected.kills.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// Lets the dice fail or panic the call of a hook.
+    /// Makes the call of a hook fail or panic at random.
     #[inline]
-    pub(crate) fn trial(&self, dice: &mut Dice) -> Result<(), Fault> {
+    pub(crate) fn trial(&self, rng: &mut Rng) -> Result<(), Fault> {
         let faults = self.faults.load(Relaxed);
-        if faults == 0 || dice.roll(1_000_000) >= faults {
+        if faults == 0 || rng.below(1_000_000) >= faults {
             return Ok(());
         }
-        self.misfortune(dice)
+        self.random_fault(rng)
     }
 
     #[cold]
-    fn misfortune(&self, dice: &mut Dice) -> Result<(), Fault> {
-        let kind = dice.roll(4);
+    fn random_fault(&self, rng: &mut Rng) -> Result<(), Fault> {
+        let kind = rng.below(4);
         if kind == 0 {
             self.injected.panics.fetch_add(1, Relaxed);
-            // Nobody needs to read of it, so the panic hook is passed over.
-            resume_unwind(Box::new("the dice said so"));
+            // `resume_unwind` skips the panic hook, because the message is of no use.
+            resume_unwind(Box::new("random fault"));
         }
         self.injected.errors.fetch_add(1, Relaxed);
         Err(Fault {
@@ -190,18 +190,18 @@ impl Backend {
         let begun = (Instant::now(), book.calls);
         book.running.insert(begun);
         if hook == Hook::Create {
-            book.come_in(&self.verdict);
+            book.count_new(&self.verdict);
         }
         Call {
             backend: self,
             hook,
             begun,
-            dice: book.dice.fork(),
-            line: None,
+            rng: book.rng.fork(),
+            conn: None,
         }
     }
 
-    /// A user takes this connection out of the pool and of the count.
+    /// A user takes this connection out of the pool, so it is no longer counted.
     pub(crate) fn leave(&self, id: u64) {
         let mut book = self.book.lock();
         book.wires.remove(&id);
@@ -221,12 +221,12 @@ impl Backend {
     pub(crate) fn accepted(&self) {
         let mut book = self.book.lock();
         book.count.added += 1;
-        book.come_in(&self.verdict);
+        book.count_new(&self.verdict);
     }
 }
 
 impl Book {
-    fn come_in(&mut self, verdict: &Verdict) {
+    fn count_new(&mut self, verdict: &Verdict) {
         self.count.open += 1;
         self.count.peak = self.count.peak.max(self.count.open);
         let (open, limit) = (self.count.open, self.limit);
@@ -242,18 +242,18 @@ impl Book {
     }
 }
 
-/// A hook that is running: it ends when this is dropped, by a panic too.
+/// A running hook. The hook ends when this is dropped, also by a panic.
 pub(crate) struct Call<'a> {
     backend: &'a Backend,
     hook: Hook,
     begun: (Instant, u64),
-    dice: Dice,
-    line: Option<(u64, bool)>,
+    rng: Rng,
+    conn: Option<(u64, bool)>,
 }
 
 impl Call<'_> {
-    /// Lets the weather have its way.
-    pub(crate) fn suffer(&mut self) -> Result<(), Fault> {
+    /// Injects faults.
+    pub(crate) fn inject_fault(&mut self) -> Result<(), Fault> {
         let backend = self.backend;
         let mut hanging = backend.hanging.lock();
         if *hanging == Some(self.hook) {
@@ -261,37 +261,37 @@ impl Call<'_> {
             while *hanging == Some(self.hook) {
                 backend.over.wait(&mut hanging);
             }
-            // Too late to be anything but what it is.
+            // The call is overdue, so its end must not add another fault.
             return Ok(());
         }
         drop(hanging);
         if self.hook == Hook::Create && backend.down.load(Relaxed) {
             backend.injected.errors.fetch_add(1, Relaxed);
             return Err(Fault {
-                transient: self.dice.roll(4) > 0,
+                transient: self.rng.below(4) > 0,
             });
         }
-        if self.dice.roll(16) == 0 {
-            thread::sleep(Duration::from_micros(self.dice.roll(2000)));
+        if self.rng.below(16) == 0 {
+            thread::sleep(Duration::from_micros(self.rng.below(2000)));
         }
-        backend.trial(&mut self.dice)
+        backend.trial(&mut self.rng)
     }
 
-    pub(crate) fn dice(&mut self) -> Dice {
-        self.dice.fork()
+    pub(crate) fn rng(&mut self) -> Rng {
+        self.rng.fork()
     }
 
-    /// Whether the pool may have given up on this call.
+    /// Whether the pool may have abandoned this call.
     pub(crate) fn is_overdue(&self) -> bool {
         self.begun.0.elapsed() > OVERDUE
     }
 
-    /// The create has made this one, or the dispose ends it.
-    pub(crate) fn about(&mut self, line: &Line) {
-        self.line = Some((line.id, line.late));
+    /// Names the connection that the create has made or the dispose ends.
+    pub(crate) fn about(&mut self, conn: &Conn) {
+        self.conn = Some((conn.id, conn.late));
     }
 
-    /// This connection is open, and no longer what the cap counts.
+    /// Records that this connection is open and no longer counted by the cap.
     pub(crate) fn note_late(&self) {
         self.backend.book.lock().late += 1;
     }
@@ -309,7 +309,7 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         let mut book = self.backend.book.lock();
         book.running.remove(&self.begun);
-        match (self.hook, self.line) {
+        match (self.hook, self.conn) {
             (Hook::Create, Some(_)) => book.count.created += 1,
             (Hook::Create, None) => book.count.open -= 1,
             (Hook::Dispose, Some((id, late))) => {

@@ -1,26 +1,26 @@
-//! A day of hard work in a minute: users, an operator and a server with its bad days share one pool,
-//! and everything the pool promises is checked while they do.
+//! A day of load in a short time: users, an operator and a server with faults share one pool, while
+//! everything the pool promises is checked.
 //!
-//! Run with `cargo run --release --example soak`. `CONPOOL_SOAK_SECS` says how long the day takes
-//! (10 s unless set), `CONPOOL_SOAK_SEED` repeats the dice of a run (not its interleaving). Ages pass
-//! by a clock of the soak's own: 24 hours of idling, lifetimes and keepalives, however short the run.
-//! Exit code: 0 when every promise held, 1 when one broke.
+//! Run with `cargo run --release --example soak`. `CONPOOL_SOAK_SECS` sets the duration (10 s unless set),
+//! `CONPOOL_SOAK_SEED` repeats the random numbers of a run (not its interleaving). A manual clock advances
+//! the ages by 24 hours of idle times, lifetimes and keepalives in any run. Exit code: 0 when every promise
+//! held, 1 when one broke.
 
 mod backend;
-mod dice;
-mod line;
+mod conn;
 mod operator;
 mod report;
+mod rng;
 mod user;
 mod verdict;
 mod waits;
 mod watch;
 
 use backend::{Backend, OVERDUE};
+use conn::SoakManager;
 use conpool::{Backoff, HealthCheck, ManualClock, Pool};
-use dice::Dice;
-use line::Exchange;
 use operator::Operator;
+use rng::Rng;
 use std::{
     env,
     error::Error,
@@ -38,14 +38,14 @@ use verdict::Verdict;
 use watch::{Memory, Progress, Seen};
 
 const USERS: u64 = 6;
-/// How large the pool is at first and in the end.
+/// The size of the pool at first and in the end.
 const SIZE: usize = 8;
-/// The largest size that the operator asks for.
+/// The largest size that the operator sets.
 const MOST: usize = 12;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Of each hour, most users rest after so much of it: long enough for what they used to idle out.
+/// The share of each hour in which all users work. The rest is long enough for idle connections to time out.
 const WORK: Duration = Duration::from_secs(40 * 60);
-/// How long the end of anything may take that does not hang.
+/// The time in which anything that does not hang must end.
 const SOON: Duration = Duration::from_secs(10);
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -65,14 +65,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     end_at_the_latest(Duration::from_secs(secs) + SOON * 6);
     let pool = soak.pool()?;
     let start = Instant::now();
-    let mut people = soak.people(&pool, &mut Dice::new(seed));
-    let memory = soak.pass_the_day(&pool, Duration::from_secs(secs));
+    let mut threads = soak.threads(&pool, &mut Rng::new(seed));
+    let memory = soak.run_load(&pool, Duration::from_secs(secs));
     let took = start.elapsed();
 
     soak.over.store(true, Relaxed);
     soak.backend.heal();
-    if !all_home(&mut people) {
-        // Whoever is stuck in the pool would hold up the end for ever.
+    if !all_ended(&mut threads) {
+        // A thread stuck in the pool would block the end forever.
         soak.verdict.breach(format!("wedged: {:?}", pool.stats()));
     }
     soak.take_all(&pool);
@@ -95,7 +95,7 @@ fn number(name: &str) -> Result<Option<u64>, String> {
         .map_err(|error| format!("{name} is {text:?}: {error}"))
 }
 
-/// What everybody shares.
+/// The state that all threads share.
 struct Soak {
     clock: ManualClock,
     backend: Arc<Backend>,
@@ -106,7 +106,7 @@ struct Soak {
 }
 
 impl Soak {
-    fn pool(&self) -> Result<Pool<Exchange>, Box<dyn Error>> {
+    fn pool(&self) -> Result<Pool<SoakManager>, Box<dyn Error>> {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let mut backoff = Backoff::default();
         backoff.initial = Duration::from_millis(2);
@@ -126,39 +126,39 @@ impl Soak {
             .check_timeout(OVERDUE * 2)
             .dispose_timeout(OVERDUE * 2)
             .backoff(backoff)
-            .build(Exchange(Arc::clone(&self.backend)))?;
+            .build(SoakManager(Arc::clone(&self.backend)))?;
         Ok(pool)
     }
 
-    /// Users and operator, at work.
-    fn people(&self, pool: &Pool<Exchange>, dice: &mut Dice) -> Vec<JoinHandle<()>> {
+    /// The threads of users and operator.
+    fn threads(&self, pool: &Pool<SoakManager>, rng: &mut Rng) -> Vec<JoinHandle<()>> {
         let operator = Operator {
             pool: pool.clone(),
             backend: Arc::clone(&self.backend),
             verdict: Arc::clone(&self.verdict),
-            dice: dice.fork(),
+            rng: rng.fork(),
             over: Arc::clone(&self.over),
         };
-        let mut people = vec![thread::spawn(move || operator.work())];
+        let mut threads = vec![thread::spawn(move || operator.work())];
         for number in 0..USERS {
             let user = User {
                 pool: pool.clone(),
                 backend: Arc::clone(&self.backend),
                 verdict: Arc::clone(&self.verdict),
                 tally: Arc::clone(&self.tally),
-                dice: dice.fork(),
-                tireless: number == 0,
+                rng: rng.fork(),
+                never_rests: number == 0,
                 lull: Arc::clone(&self.lull),
                 over: Arc::clone(&self.over),
                 fresh: Fresh::default(),
             };
-            people.push(thread::spawn(move || user.live()));
+            threads.push(thread::spawn(move || user.live()));
         }
-        people
+        threads
     }
 
-    /// Moves the clock through a day in this time, and looks at everything meanwhile.
-    fn pass_the_day(&self, pool: &Pool<Exchange>, time: Duration) -> Memory {
+    /// Advances the clock by a day in `time`, and checks everything meanwhile.
+    fn run_load(&self, pool: &Pool<SoakManager>, time: Duration) -> Memory {
         let (mut memory, mut progress) = (Memory::default(), Progress::new());
         let seen = Seen {
             tally: &self.tally,
@@ -185,15 +185,15 @@ impl Soak {
         memory
     }
 
-    /// After the faults everything is as before: the whole size can be had at once, and works.
-    fn take_all(&self, pool: &Pool<Exchange>) {
+    /// Checks the pool after the faults: the whole size can be had at once, and works.
+    fn take_all(&self, pool: &Pool<SoakManager>) {
         self.backend.set_limit(MOST);
         pool.resume();
         if let Err(error) = pool.set_max_size(SIZE) {
             self.verdict.breach(error.to_string());
         }
         let mut all = Vec::new();
-        // What the server cut last is found only by who uses it.
+        // Only a use finds the connections that the server cut last.
         for _ in 0..SIZE + MOST {
             match pool.get_timeout(SOON) {
                 Ok(mut guard) => {
@@ -216,12 +216,12 @@ impl Soak {
         });
     }
 
-    fn close(&self, pool: &Pool<Exchange>) {
+    fn close(&self, pool: &Pool<SoakManager>) {
         if let Err(left) = pool.close_timeout(SOON) {
             self.verdict.breach(left.to_string());
         }
         let start = Instant::now();
-        // A thread that has been joined may be listed for some microseconds more.
+        // The system may list a joined thread for some microseconds more.
         while watch::threads("soak-") > 0 {
             if start.elapsed() > SOON {
                 let threads = watch::threads("soak-");
@@ -234,7 +234,7 @@ impl Soak {
     }
 }
 
-/// A pool that wedges whoever asks it, the main thread too, shall not hold up the end.
+/// Ends the process by a time limit, even when the pool blocks the main thread.
 fn end_at_the_latest(limit: Duration) {
     thread::spawn(move || {
         thread::sleep(limit);
@@ -243,14 +243,14 @@ fn end_at_the_latest(limit: Duration) {
     });
 }
 
-/// Waits until everybody has come home, but not for ever.
-fn all_home(people: &mut Vec<JoinHandle<()>>) -> bool {
+/// Waits for a bounded time until all threads have ended.
+fn all_ended(threads: &mut Vec<JoinHandle<()>>) -> bool {
     let start = Instant::now();
-    while !people.iter().all(JoinHandle::is_finished) {
+    while !threads.iter().all(JoinHandle::is_finished) {
         if start.elapsed() > SOON {
             return false;
         }
         thread::sleep(Duration::from_millis(1));
     }
-    people.drain(..).all(|person| person.join().is_ok())
+    threads.drain(..).all(|person| person.join().is_ok())
 }

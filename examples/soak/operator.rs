@@ -1,10 +1,10 @@
-//! The one who resizes, clears and suspends, and the weather that comes with the day.
+//! The operator: resizes, clears and suspends, and switches the backend's faults.
 
 use crate::{
     MOST, SIZE,
     backend::{Backend, Hook, OVERDUE},
-    dice::Dice,
-    line::Exchange,
+    conn::SoakManager,
+    rng::Rng,
     verdict::Verdict,
 };
 use conpool::Pool;
@@ -17,43 +17,43 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Faults per million calls of a hook, on a good day and in a storm.
+/// Faults per million calls of a hook, usually and during a burst.
 const USUAL: u64 = 2;
-const STORM: u64 = 20_000;
-/// Longer than the timeouts of the pool for its hooks.
+const BURST: u64 = 20_000;
+/// Longer than the pool's timeouts for its hooks.
 const HANG: Duration = OVERDUE.saturating_mul(3);
 
 pub(crate) struct Operator {
-    pub(crate) pool: Pool<Exchange>,
+    pub(crate) pool: Pool<SoakManager>,
     pub(crate) backend: Arc<Backend>,
     pub(crate) verdict: Arc<Verdict>,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
     pub(crate) over: Arc<AtomicBool>,
 }
 
-type Episode = fn(&mut Operator);
+type Action = fn(&mut Operator);
 
 impl Operator {
-    /// Lets one thing happen after another; all of them in each round, in another order.
+    /// Runs all actions in each round, in random order.
     pub(crate) fn work(mut self) {
-        let mut episodes: [Episode; 12] = [
+        let mut actions: [Action; 12] = [
             Self::rest,
             Self::rest,
-            Self::storm,
+            Self::burst,
             Self::outage,
             Self::resize,
             Self::resize,
             Self::keep_more_ready,
             Self::clear,
             Self::suspend,
-            Self::look_around,
+            Self::check_health,
             Self::retain,
             Self::kill,
         ];
         let hooks = [Hook::Create, Hook::Dispose, Hook::Check];
         for hook in hooks.into_iter().cycle() {
-            self.dice.shuffle(&mut episodes);
-            for episode in episodes {
+            self.rng.shuffle(&mut actions);
+            for episode in actions {
                 if self.over.load(Relaxed) {
                     return;
                 }
@@ -72,7 +72,7 @@ impl Operator {
     }
 
     fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.dice.roll(to - from))
+        Duration::from_millis(from + self.rng.below(to - from))
     }
 
     fn rest(&mut self) {
@@ -80,16 +80,16 @@ impl Operator {
         self.wait(time);
     }
 
-    fn storm(&mut self) {
-        self.backend.set_faults(STORM);
+    fn burst(&mut self) {
+        self.backend.set_faults(BURST);
         let time = self.millis(100, 200);
         self.wait(time);
     }
 
-    /// The server lets nobody in and throws out half of those who are.
+    /// The server refuses new connections and ends half of the existing ones.
     fn outage(&mut self) {
         self.backend.set_down(true);
-        self.backend.kill(&mut self.dice);
+        self.backend.kill(&mut self.rng);
         let time = self.millis(100, 300);
         self.wait(time);
         self.backend.set_down(false);
@@ -105,7 +105,7 @@ impl Operator {
     fn resize(&mut self) {
         let (now, size) = (
             self.pool.stats().max_size,
-            2 + self.dice.roll(MOST as u64 - 1) as usize,
+            2 + self.rng.below(MOST as u64 - 1) as usize,
         );
         if size >= now {
             self.backend.set_limit(size);
@@ -138,7 +138,7 @@ impl Operator {
     }
 
     fn keep_more_ready(&mut self) {
-        let ready = self.dice.roll(3) as usize;
+        let ready = self.rng.below(3) as usize;
         if let Err(error) = self.pool.set_min_idle(ready) {
             self.verdict.breach(error.to_string());
         }
@@ -158,7 +158,7 @@ impl Operator {
         self.pool.resume();
     }
 
-    fn look_around(&mut self) {
+    fn check_health(&mut self) {
         self.pool.sweep();
         let _ = self.pool.check_health();
         let holders = self.pool.holders().len();
@@ -167,12 +167,12 @@ impl Operator {
     }
 
     fn retain(&mut self) {
-        let mut dice = self.dice.fork();
-        self.pool.retain(|_, _| dice.roll(2) == 0);
+        let mut rng = self.rng.fork();
+        self.pool.retain(|_, _| rng.below(2) == 0);
     }
 
     fn kill(&mut self) {
-        self.backend.kill(&mut self.dice);
+        self.backend.kill(&mut self.rng);
         self.rest();
     }
 }

@@ -1,4 +1,4 @@
-//! The table at the end, and the verdict.
+//! The final table and the verdict.
 
 use crate::watch::Memory;
 use crate::{DAY, Soak, watch};
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// What the second half of the day may take more than the first, in KiB.
+/// The allowed growth of memory in the second half of the run, in KiB.
 const GROWTH: u64 = 2 * 1024;
 
 pub(crate) struct Report {
@@ -20,7 +20,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Checks what must hold in the end, prints everything, and says how it ended.
+    /// Checks the final state, prints everything, and returns the exit code.
     pub(crate) fn print(&self, soak: &Soak) -> ExitCode {
         self.settle(soak);
         self.table(soak);
@@ -37,7 +37,7 @@ impl Report {
         ExitCode::FAILURE
     }
 
-    /// The pool is closed: its numbers and those of the backend must be the same, and come out even.
+    /// Compares the numbers of the closed pool with those of the backend.
     fn settle(&self, soak: &Soak) {
         let (stats, count, verdict) = (&self.stats, soak.backend.count(), &soak.verdict);
         let pool = [stats.created, stats.added, stats.disposed, stats.detached];

@@ -1,9 +1,9 @@
-//! What the users of the pool do all day, and what they may expect.
+//! The load of the pool's users, and their expectations.
 
 use crate::{
     backend::Backend,
-    dice::Dice,
-    line::{Exchange, Line},
+    conn::{Conn, SoakManager},
+    rng::Rng,
     verdict::Verdict,
     waits::Waits,
 };
@@ -19,12 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than any fault of the operator lasts: who waits so long was forgotten.
-const PATIENT: Duration = Duration::from_secs(8);
-/// What a loaded machine may add to a deadline.
+/// Longer than any fault of the operator lasts: a longer wait is a lost waiter.
+const LOST_AFTER: Duration = Duration::from_secs(8);
+/// The allowed delay of a deadline on a loaded machine.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// What came of the calls.
+/// The results of the calls.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) checkouts: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) struct Tally {
     pub(crate) waits: Mutex<Waits>,
 }
 
-/// What one user has seen since it was last put into the tally.
+/// The results of one user since the last merge into the tally.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
     checkouts: u64,
@@ -47,23 +47,23 @@ fn count(counter: &AtomicU64) {
 }
 
 pub(crate) struct User {
-    pub(crate) pool: Pool<Exchange>,
+    pub(crate) pool: Pool<SoakManager>,
     pub(crate) backend: Arc<Backend>,
     pub(crate) verdict: Arc<Verdict>,
     pub(crate) tally: Arc<Tally>,
-    pub(crate) dice: Dice,
-    /// Works while others rest.
-    pub(crate) tireless: bool,
+    pub(crate) rng: Rng,
+    /// Works without the break of the others.
+    pub(crate) never_rests: bool,
     pub(crate) lull: Arc<AtomicBool>,
     pub(crate) over: Arc<AtomicBool>,
-    /// Not yet in the tally: a shared counter would cost more than a checkout.
+    /// Pending counts: a shared counter would cost more than a checkout.
     pub(crate) fresh: Fresh,
 }
 
 impl User {
     pub(crate) fn live(mut self) {
         while !self.over.load(Relaxed) {
-            if self.lull.load(Relaxed) && !self.tireless {
+            if self.lull.load(Relaxed) && !self.never_rests {
                 thread::sleep(Duration::from_millis(2));
                 continue;
             }
@@ -75,30 +75,30 @@ impl User {
     }
 
     fn act(&mut self) {
-        match self.dice.roll(100) {
+        match self.rng.below(100) {
             0..70 => {
-                for _ in 0..self.dice.roll(4000) {
-                    self.quick(PATIENT);
+                for _ in 0..self.rng.below(4000) {
+                    self.quick(LOST_AFTER);
                 }
             }
-            70..76 => self.hold(PATIENT),
+            70..76 => self.hold(LOST_AFTER),
             76..79 => {
-                let timeout = Duration::from_micros(self.dice.roll(3000));
+                let timeout = Duration::from_micros(self.rng.below(3000));
                 self.hold(timeout);
             }
             79..82 => self.hold(Duration::ZERO),
-            82..85 => self.glance(),
+            82..85 => self.read_stats(),
             85..88 => self.hold_two(),
             88..90 => self.find_broken(),
             90..92 => self.discard(),
-            92..95 => self.take_away(),
+            92..95 => self.detach_and_add(),
             95..97 => self.panic_with_one(),
-            _ => thread::sleep(Duration::from_micros(self.dice.roll(1000))),
+            _ => thread::sleep(Duration::from_micros(self.rng.below(1000))),
         }
     }
 
     #[inline]
-    fn get(&mut self, timeout: Duration) -> Option<PooledConnection<Exchange>> {
+    fn get(&mut self, timeout: Duration) -> Option<PooledConnection<SoakManager>> {
         let start = Instant::now();
         let got = self.pool.get_timeout(timeout);
         let took = start.elapsed();
@@ -132,7 +132,7 @@ impl User {
                     format!("a get of {timeout:?} gave up after {took:?}")
                 });
                 self.verdict
-                    .must(timeout < PATIENT, || format!("forgotten: {error}"));
+                    .must(timeout < LOST_AFTER, || format!("forgotten: {error}"));
             }
             GetError::Create { .. } => count(&self.tally.create_failed),
             GetError::Panicked { .. } => count(&self.tally.hook_panicked),
@@ -140,8 +140,8 @@ impl User {
         }
     }
 
-    fn use_it(&self, line: &mut Line) {
-        if !line.alone(Line::ping) {
+    fn use_it(&self, conn: &mut Conn) {
+        if !conn.exclusively(Conn::ping) {
             count(&self.tally.dead_in_use);
         }
     }
@@ -154,14 +154,14 @@ impl User {
     }
 
     fn hold(&mut self, timeout: Duration) {
-        let pause = Duration::from_micros(self.dice.roll(2000));
+        let pause = Duration::from_micros(self.rng.below(2000));
         if let Some(mut guard) = self.get(timeout) {
-            guard.alone(|_| thread::sleep(pause));
+            guard.exclusively(|_| thread::sleep(pause));
             self.use_it(&mut guard);
         }
     }
 
-    fn glance(&mut self) {
+    fn read_stats(&mut self) {
         let start = Instant::now();
         let got = self.pool.try_get();
         let took = start.elapsed();
@@ -174,35 +174,35 @@ impl User {
     }
 
     fn hold_two(&mut self) {
-        let first = self.get(PATIENT);
-        let timeout = Duration::from_micros(self.dice.roll(2000));
+        let first = self.get(LOST_AFTER);
+        let timeout = Duration::from_micros(self.rng.below(2000));
         let second = self.get(timeout);
         drop(first);
         drop(second);
     }
 
     fn find_broken(&mut self) {
-        if let Some(mut guard) = self.get(PATIENT) {
+        if let Some(mut guard) = self.get(LOST_AFTER) {
             guard.break_it();
         }
     }
 
     fn discard(&mut self) {
-        if let Some(guard) = self.get(PATIENT) {
+        if let Some(guard) = self.get(LOST_AFTER) {
             PooledConnection::discard(guard);
         }
     }
 
-    /// Takes a connection out of the pool, and perhaps brings it back.
-    fn take_away(&mut self) {
-        let Some(mut guard) = self.get(PATIENT) else {
+    /// Takes a connection out of the pool, and sometimes adds it back.
+    fn detach_and_add(&mut self) {
+        let Some(mut guard) = self.get(LOST_AFTER) else {
             return;
         };
-        guard.step_out();
-        let mut line = PooledConnection::detach(guard);
-        if self.dice.roll(2) == 0 {
-            line.step_in();
-            match self.pool.add(line) {
+        guard.before_detach();
+        let mut conn = PooledConnection::detach(guard);
+        if self.rng.below(2) == 0 {
+            conn.before_add();
+            match self.pool.add(conn) {
                 Ok(()) => self.backend.accepted(),
                 Err(error) => error.into_inner().refused(),
             }
@@ -210,7 +210,7 @@ impl User {
     }
 
     fn panic_with_one(&mut self) {
-        let guard = self.get(PATIENT);
+        let guard = self.get(LOST_AFTER);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _guard = guard;
             resume_unwind(Box::new("the user gives up"));

@@ -1,8 +1,8 @@
-//! The promises that broke.
+//! The broken promises.
 
 use parking_lot::Mutex;
 
-/// The texts of the first few breaches, and how many there were.
+/// The texts of the first few breaches, and the number of all.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict(Mutex<(u64, Vec<String>)>);
 
@@ -17,7 +17,7 @@ impl Verdict {
         }
     }
 
-    /// Notes a breach unless `holds`.
+    /// Records a breach unless `holds`.
     pub(crate) fn must(&self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.breach(what());

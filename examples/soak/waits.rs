@@ -1,8 +1,8 @@
-//! How long gets took, seen from outside the pool.
+//! The durations of gets, measured outside the pool.
 
 use std::time::Duration;
 
-/// Each power of two of nanoseconds is cut into so many equal parts.
+/// Each power of two of nanoseconds is divided into this many equal parts.
 const PARTS: u64 = 8;
 const BUCKETS: usize = 40 * PARTS as usize;
 
@@ -36,7 +36,7 @@ impl Waits {
         self.max = self.max.max(took);
     }
 
-    /// Takes over what the other has counted.
+    /// Moves the counts of `other` into this one.
     pub(crate) fn absorb(&mut self, other: &mut Self) {
         for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine += theirs;
@@ -54,7 +54,7 @@ impl Waits {
         self.max
     }
 
-    /// So long, at most, did this share of all take.
+    /// The duration that this share of all did not exceed.
     pub(crate) fn percentile(&self, share: f64) -> Duration {
         let wanted = (self.count as f64 * share).ceil() as u64;
         let mut seen = 0;

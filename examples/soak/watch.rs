@@ -1,6 +1,6 @@
-//! Looks at the pool and at the process while the day goes by.
+//! Checks the pool and the process during the run.
 
-use crate::{MOST, backend::Backend, line::Exchange, user::Tally, verdict::Verdict};
+use crate::{MOST, backend::Backend, conn::SoakManager, user::Tally, verdict::Verdict};
 use conpool::{EvictReason, Pool, PoolStats};
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// Resident memory in the two halves of the day, in KiB; zeros where the system does not tell.
+/// Resident memory in the two halves of the run, in KiB; zeros where the system does not report it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
     halves: [u64; 2],
@@ -25,7 +25,7 @@ impl Memory {
         self.halves[0].max(self.halves[1])
     }
 
-    /// How much higher the second half went than the first.
+    /// The growth from the first half's maximum to the second's.
     pub(crate) fn growth(&self) -> u64 {
         self.halves[1].saturating_sub(self.halves[0])
     }
@@ -33,20 +33,20 @@ impl Memory {
 
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+    let conn = status.lines().find_map(|conn| conn.strip_prefix("VmRSS:"));
+    conn.and_then(|conn| conn.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
 }
 
-/// How many threads of the pool there are; zero where the system does not tell.
+/// The number of threads of the pool; zero where the system does not report it.
 pub(crate) fn threads(prefix: &str) -> usize {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with(prefix)).count()
 }
 
-/// What must be true of one snapshot, whatever is going on.
-pub(crate) fn check(pool: &Pool<Exchange>, verdict: &Verdict) -> PoolStats {
+/// Checks the invariants of one snapshot.
+pub(crate) fn check(pool: &Pool<SoakManager>, verdict: &Verdict) -> PoolStats {
     let stats = pool.stats();
     verdict.must(
         stats.size == stats.idle + stats.in_use + stats.creating,
@@ -55,7 +55,7 @@ pub(crate) fn check(pool: &Pool<Exchange>, verdict: &Verdict) -> PoolStats {
     verdict.must(stats.abandoned <= MOST.max(4), || {
         format!("too many abandoned: {stats:?}")
     });
-    // An abandoned create has none yet, an abandoned check or dispose has one.
+    // An abandoned create has no connection yet; an abandoned check or dispose has one.
     let inside = (stats.created + stats.added).wrapping_sub(stats.disposed + stats.detached);
     let known = (stats.idle + stats.in_use + stats.disposing) as u64;
     let most = known + stats.abandoned as u64;
@@ -65,7 +65,7 @@ pub(crate) fn check(pool: &Pool<Exchange>, verdict: &Verdict) -> PoolStats {
     stats
 }
 
-/// A bar that moves where somebody watches, and a line now and then where nobody does.
+/// A progress bar on a terminal, and a line from time to time elsewhere.
 pub(crate) struct Progress {
     terminal: bool,
     lines: u32,
@@ -93,12 +93,12 @@ impl Progress {
                 .collect();
             self.wipe();
             eprint!("{bar} {news}");
-            // A bar that cannot be drawn is no reason to stop.
+            // An output error does not end the program.
             let _ = io::stderr().flush();
         }
     }
 
-    /// Makes room for what takes the place of the bar.
+    /// Clears the bar's line.
     fn wipe(&self) {
         if self.terminal {
             eprint!("\r\x1b[2K");
@@ -110,7 +110,7 @@ impl Progress {
     }
 }
 
-/// Where the numbers come from.
+/// The sources of the numbers.
 pub(crate) struct Seen<'a> {
     pub(crate) tally: &'a Tally,
     pub(crate) backend: &'a Backend,

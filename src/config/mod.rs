@@ -19,7 +19,8 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 
 /// Every setting of a pool that is plain data.
 ///
-/// [`PoolBuilder`](crate::PoolBuilder) has a setter of the same name for each field but `max_total`, which belongs to [`KeyedPoolBuilder`](crate::KeyedPoolBuilder). The builder also takes a clock and an observer.
+/// [`PoolBuilder`](crate::PoolBuilder) has a setter of the same name for each field but `max_total`, which
+/// belongs to [`KeyedPoolBuilder`](crate::KeyedPoolBuilder). The builder also takes a clock and an observer.
 ///
 /// Every duration may be `Duration::MAX`, which means no limit. `None` switches a setting off.
 ///

@@ -1,4 +1,4 @@
-//! Pages beside the reference.
+//! Guides and background pages.
 
 #[doc = include_str!("promises.md")]
 pub mod promises {}

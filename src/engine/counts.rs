@@ -90,9 +90,9 @@ pub(crate) struct Counts {
     pub(crate) suspended: bool,
     /// The maximum number of creates in flight at once.
     pub(crate) max_creating: usize,
-    /// No create starts before this time while the queue is empty.
+    /// The earliest time of the next create while the queue is empty.
     pub(crate) paused_until: Option<Instant>,
-    /// No create starts before this time while the queue has waiters. Never later than `paused_until`.
+    /// The earliest time of the next create while the queue has waiters. Never later than `paused_until`.
     pub(crate) paused_for_waiters_until: Option<Instant>,
     /// Creates have failed, and none has succeeded since.
     pub(crate) failing: bool,

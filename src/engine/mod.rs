@@ -19,8 +19,9 @@
 //! | SUSPENDED | queues | stores under the lock if the queue is not empty |
 //! | CLOSED | fails | rejects the entry |
 //!
-//! The head is **due** once it has waited as long as the fairness bound; until then HEAD_WAITING is set. A
-//! head that was notified searches at once, and again when it is due, so NOTIFY_HEAD is clear in between.
+//! The head is **due** once it has waited as long as the fairness bound, or earlier after a late head (see
+//! [`WaitQueue`]). Until then HEAD_WAITING is set. A notified head searches at once, and again when it is
+//! due, so NOTIFY_HEAD is clear in between.
 //!
 //! A hand-off at every check-in costs a context switch per cycle when connections are held only briefly. A
 //! pool that never hands off starves waiters. The fairness bound separates the two cases (parking_lot's
@@ -41,7 +42,7 @@
 //!   [`Engine::settle`], which serves the head, notifies the head or starts a create.
 //! - An idle entry has its ready bit set (see [`table`]), or the thread that stores the entry is about to
 //!   set that bit.
-//! - Lock order: the engine's lock, then one waiter's lock. No value of type `T` is dropped under either.
+//! - Lock order: the engine's lock, then one waiter's lock. Values of type `T` are dropped outside of both.
 
 mod counts;
 mod handoff;
@@ -79,9 +80,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The engine is closed.
 const CLOSED: u32 = 1;
+/// The engine is suspended.
 const SUSPENDED: u32 = 2;
+/// The queue has a head, which is not due.
 const HEAD_WAITING: u32 = 4;
+/// The queue has a head, which is due.
 const HEAD_DUE: u32 = 8;
 /// Check-ins must notify the head.
 const NOTIFY_HEAD: u32 = 64;
@@ -107,7 +112,7 @@ pub(crate) struct Now {
 pub(crate) struct State<T: Send + 'static, F: Send + 'static> {
     pub(crate) counts: Counts,
     pub(crate) queue: WaitQueue<T, F>,
-    /// Members that were granted a slot this engine freed and that must still settle.
+    /// Members of the shared limit that must act because this engine freed a slot.
     followups: Vec<Followup>,
 }
 
@@ -138,6 +143,7 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
         }
     }
 
+    /// Whether creates are paused after a failed create.
     pub(crate) fn is_paused(&self, now: Instant) -> bool {
         self.backoff_until().is_some_and(|until| until > now)
     }
@@ -167,8 +173,11 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
 /// Why the pool rejects a returned entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RejectReason {
+    /// The pool is closed.
     Closed,
+    /// The entry belongs to an earlier generation.
     Cleared,
+    /// The pool has more connections than `max_size`.
     Shrunk,
     /// A waiter of another engine has waited longer and needs the entry's slot.
     MadeRoom,
@@ -184,7 +193,7 @@ pub(crate) struct Evicted<T: Send + 'static, F: Send + 'static> {
     pub(crate) entry: Box<T>,
     /// The use count of the slot that the entry left.
     pub(crate) uses: u64,
-    pub(crate) leaving: DisposePermit<T, F>,
+    pub(crate) permit: DisposePermit<T, F>,
 }
 
 /// How a wait ended.
@@ -195,6 +204,7 @@ pub(crate) enum WaitResult<T: Send + 'static, F: Send + 'static> {
     TimedOut,
 }
 
+/// The slots, counts and waiters of one pool.
 pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     gate: CachePadded<AtomicU32>,
     /// When the head is due, in nanoseconds after `epoch`.

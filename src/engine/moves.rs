@@ -92,7 +92,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Evicted {
             entry: checkout.entry,
             uses,
-            leaving: DisposePermit::new(Arc::clone(self), job),
+            permit: DisposePermit::new(Arc::clone(self), job),
         }
     }
 

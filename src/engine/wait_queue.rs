@@ -4,6 +4,7 @@ use super::waiter::{Outcome, Waiter};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// The waiters of one engine, and the state of notifications and fairness.
 pub(crate) struct WaitQueue<T: Send + 'static, F: Send + 'static> {
     waiters: VecDeque<Arc<Waiter<T, F>>>,
     last_number: u64,
@@ -176,8 +177,9 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
 /// The actions that an event requires after the lock is released.
 #[must_use = "waiters sleep on until they are woken"]
 pub(crate) struct Actions<T: Send + 'static, F: Send + 'static> {
+    /// Waiters to wake.
     pub(super) wakes: Vec<Arc<Waiter<T, F>>>,
-    /// Creates to start on threads of the pool.
+    /// Permits of the creates to start on threads of the pool.
     pub(crate) permits: Vec<super::Permit<T, F>>,
     /// Members of the shared limit that must settle because a slot is available to them.
     pub(crate) followups: Vec<super::Followup>,

@@ -17,6 +17,7 @@ pub(crate) enum Outcome<T: Send + 'static, F: Send + 'static> {
     Fail(F),
 }
 
+/// One caller that waits for a connection.
 pub(crate) struct Waiter<T: Send + 'static, F: Send + 'static> {
     /// The place in the queue: set at the first enqueue and kept when the waiter queues again. 0: not set.
     number: AtomicU64,

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// [`Pool::add`](crate::Pool::add) did not take the connection. The connection is intact; [`into_inner`](Self::into_inner) returns it.
+/// [`Pool::add`](crate::Pool::add) did not take the connection. The connection is intact;
+/// [`into_inner`](Self::into_inner) returns it.
 ///
 /// # Example
 ///

@@ -3,7 +3,8 @@
 use super::{Cause, Timeout};
 use std::{error::Error, fmt, sync::Arc};
 
-/// [`Pool::get`](crate::Pool::get) or one of its variants returned no connection. `E` is the error type of the manager.
+/// [`Pool::get`](crate::Pool::get) or one of its variants returned no connection. `E` is the error type of
+/// the manager.
 ///
 /// # Example
 ///

@@ -3,7 +3,8 @@
 use crate::info::Holder;
 use std::{fmt, sync::Arc};
 
-/// [`Pool::close_timeout`](crate::Pool::close_timeout) reached its timeout. The pool is closed nevertheless; connections still in use are disposed when they come back.
+/// [`Pool::close_timeout`](crate::Pool::close_timeout) reached its timeout. The pool is closed nevertheless;
+/// connections still in use are disposed when they come back.
 ///
 /// Displays as one line that names up to three holders by call site and thread.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Where the hooks of a pool run: on threads of the pool, or on the threads of its callers.
+//! The executor: runs the hooks of a pool on threads of the pool or on the threads of its callers.
 
 mod schedule;
 mod threads;
@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) enum Executor {
-    /// Workers run the hooks, and a collector sweeps.
+    /// Workers run the hooks, and the collector sweeps.
     Threads {
         workers: Arc<WorkerPool>,
-        /// The schedule of a keyed pool, and the number of this pool in it: its pools share the threads.
+        /// The schedule of a keyed pool, whose pools share the threads, and the id of this pool in the
+        /// schedule.
         schedule: Option<(Arc<SweepSchedule>, u64)>,
     },
     /// `background_collector(false)`: each hook runs on the thread that calls [`submit`](Executor::submit),
@@ -23,7 +24,7 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
-    /// An executor for a pool of its own.
+    /// Returns an executor for a pool that does not belong to a keyed pool.
     pub(crate) fn with_threads(workers: Arc<WorkerPool>) -> Self {
         Self::Threads {
             workers,
@@ -36,7 +37,7 @@ impl Executor {
         matches!(self, Self::Inline)
     }
 
-    /// The workers, if they work for this pool alone.
+    /// Returns the workers, if they work for this pool alone.
     pub(crate) fn own_workers(&self) -> Option<&Arc<WorkerPool>> {
         match self {
             Self::Threads {
@@ -47,7 +48,8 @@ impl Executor {
         }
     }
 
-    /// Runs this job on a worker, or here if there are none. `urgent`: somebody waits for it.
+    /// Runs this job on a worker, or on this thread if there are no workers. `urgent`: a caller waits for the
+    /// job.
     pub(crate) fn submit(&self, urgent: bool, job: impl FnOnce() + Send + 'static) {
         match self {
             Self::Threads { workers, .. } => workers.submit(urgent, job),
@@ -55,7 +57,7 @@ impl Executor {
         }
     }
 
-    /// Has the collector sweep this pool at `due` at the latest.
+    /// Makes the collector sweep this pool at `due` at the latest.
     pub(crate) fn wake_by(&self, due: Instant) {
         if let Self::Threads { workers, schedule } = self {
             if let Some((schedule, id)) = schedule {
@@ -65,7 +67,7 @@ impl Executor {
         }
     }
 
-    /// Has the collector sweep this pool now.
+    /// Makes the collector sweep this pool now.
     pub(crate) fn wake(&self) {
         if let Self::Threads { workers, schedule } = self {
             if let Some((schedule, id)) = schedule {

@@ -1,19 +1,24 @@
-//! Which pools of a keyed pool the collector has to sweep, and when. All of them share one collector, which
-//! must not look at ten thousand pools because one of them has something due.
+//! The sweep schedule: which pools of a keyed pool the collector must sweep, and when.
+//!
+//! All pools share one collector. The collector must not sweep ten thousand pools because one of them has
+//! something due.
 
 use crate::clock::real_now;
 use crate::sync::outer::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-/// Which pools the collector should look at, and when.
+/// Records which pools the collector must sweep, and when.
 #[derive(Default)]
 pub(crate) struct SweepSchedule(Mutex<Schedule>);
 
 #[derive(Default)]
 struct Schedule {
+    /// The due times, in order.
     due: BTreeSet<(Instant, u64)>,
+    /// The due time of each pool.
     of: HashMap<u64, Instant>,
+    /// The pools to sweep at once.
     wake_now: BTreeSet<u64>,
 }
 
@@ -26,11 +31,12 @@ impl Schedule {
 }
 
 impl SweepSchedule {
+    /// Makes this pool due now.
     pub(crate) fn wake(&self, id: u64) {
         self.0.lock().wake_now.insert(id);
     }
 
-    /// This pool is to be looked at by then.
+    /// Makes this pool due at `due` at the latest.
     pub(crate) fn wake_by(&self, id: u64, due: Instant) {
         let mut schedule = self.0.lock();
         if schedule.of.get(&id).is_none_or(|planned| due < *planned) {
@@ -40,14 +46,14 @@ impl SweepSchedule {
         }
     }
 
-    /// Nobody has to look at this pool any more.
+    /// Removes a pool from the schedule.
     pub(crate) fn forget(&self, id: u64) {
         let mut schedule = self.0.lock();
         schedule.forget(id);
         schedule.wake_now.remove(&id);
     }
 
-    /// Those that are to be looked at now.
+    /// Takes the pools that are due now.
     pub(crate) fn take_due(&self) -> BTreeSet<u64> {
         let now = real_now();
         let mut schedule = self.0.lock();
@@ -60,13 +66,13 @@ impl SweepSchedule {
             ids.insert(id);
         }
         for id in &ids {
-            // Its pass says when to come again.
+            // The pass over this pool sets its next due time.
             schedule.forget(*id);
         }
         ids
     }
 
-    /// When the next one is due; at once, if one was named meanwhile.
+    /// Returns when the next pool is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         let schedule = self.0.lock();
         match schedule.wake_now.is_empty() {
@@ -91,7 +97,10 @@ mod tests {
         schedule.wake_by(3, later);
         schedule.wake(3);
         schedule.wake(4);
-        assert_eq!(schedule.take_due().into_iter().collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(
+            schedule.take_due().into_iter().collect::<Vec<_>>(),
+            [1, 3, 4]
+        );
         assert_eq!(schedule.next(), Some(later), "of the second");
         assert!(schedule.take_due().is_empty());
     }

@@ -1,16 +1,16 @@
-//! How many threads a pool has.
+//! The number of threads of a pool.
 //!
 //! # When a worker starts
 //!
-//! An urgent job (a create, or a check that somebody waits for) gets a thread at once. `max_creating` and
+//! An urgent job (a create, or a check that a waiter relies on) gets a thread at once. `max_creating` and
 //! the number of connections bound how many there are. The other jobs (disposes) share [`FEW`] threads that
-//! make progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts: whoever
-//! submits the next job, or the collector, starts another in its place. So a hook that hangs delays no
-//! other, and a long queue of quick hooks starts no more threads than a short one.
+//! make progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts. The thread
+//! that submits the next job, or the collector, starts another one in its place. A hook that hangs therefore
+//! delays no other hook, and a long queue of quick hooks starts no more threads than a short one.
 //!
 //! A slow hook is not a stuck one: 300 connections that close in 50 ms each need no 300 threads. At most
 //! [`MANY`] threads run jobs that are not urgent while any of those jobs begins or ends. After
-//! [`STANDSTILL`] without that, [`FEW`] more threads start, and so on.
+//! [`STANDSTILL`] without such progress, [`FEW`] more threads start, and so on.
 //!
 //! A worker ends after [`IDLE_TIMEOUT`] without a job, and at once when the pool closes. If the system
 //! refuses a thread, the collector runs the job. Without a collector the submitting thread runs it, unless
@@ -29,26 +29,27 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Workers that wait for a job and that no submitter has claimed.
+    /// The number of workers that wait for a job and that no submitter has claimed.
     pub(super) free: usize,
     pub(super) workers: usize,
-    /// When each busy worker began its job. The number tells apart two jobs of one instant.
+    /// When each busy worker began its job. The number distinguishes two jobs of one instant.
     pub(super) running: BTreeSet<(Instant, u64)>,
+    /// The number of jobs begun so far.
     pub(super) jobs: u64,
-    /// Busy workers whose job is not urgent.
+    /// The number of busy workers whose job is not urgent.
     pub(super) running_rest: usize,
     /// When a job that is not urgent last began or ended.
     pub(super) progressed: Option<Instant>,
     pub(super) collecting: bool,
-    /// Pending jobs that the system refused a thread for.
+    /// The number of pending jobs for which the system refused a thread.
     pub(super) refused: usize,
     /// When the collector has to sweep at the latest.
     pub(super) due: Option<Instant>,
-    /// A signal to sweep is on its way.
+    /// True while a signal to sweep is in the channel.
     pub(super) signalled: bool,
     pub(super) closed: bool,
     pub(super) handles: Vec<JoinHandle<()>>,
-    /// Callers that wait until no thread is left, and then join them.
+    /// The number of callers that wait until every thread has ended, and then join the threads.
     pub(super) waiting: usize,
 }
 
@@ -73,7 +74,7 @@ impl State {
         }
     }
 
-    /// How many threads to start so that [`FEW`] make progress on `queued` jobs.
+    /// Returns how many threads to start so that [`FEW`] make progress on `queued` jobs.
     pub(super) fn missing(&self, queued: usize, now: Instant) -> usize {
         let stuck = (self.running.iter()).take_while(|(since, _)| *since + STUCK_AFTER <= now);
         let progressing = self.workers.saturating_sub(stuck.count());
@@ -86,13 +87,14 @@ impl State {
         missing.min(most.saturating_sub(self.running_rest + idle))
     }
 
-    /// With [`MANY`] threads at work: when they count as standing still, unless a job begins or ends before.
+    /// Returns when [`MANY`] busy threads count as standing still, unless a job begins or ends before. None:
+    /// fewer threads are busy.
     pub(super) fn standstill_at(&self) -> Option<Instant> {
         let progressed = self.progressed.filter(|_| self.running_rest >= MANY);
         progressed.map(|progressed| progressed + STANDSTILL)
     }
 
-    /// When the collector should look for stuck workers again.
+    /// Returns when the collector should look for stuck workers again.
     pub(super) fn look_again(&self, now: Instant) -> Instant {
         let soon = now + STUCK_AFTER;
         self.standstill_at().map_or(soon, |at| at.max(soon))

@@ -1,5 +1,5 @@
-//! The threads of a pool: one collector, and a few workers that run its hooks. [`threads`](super::threads)
-//! decides how many.
+//! The worker pool: one collector thread, and a few workers that run the hooks of a pool.
+//! [`threads`](super::threads) decides how many.
 //!
 //! # How a job finds its worker
 //!
@@ -22,13 +22,16 @@ type Work = Box<dyn FnOnce() + Send>;
 
 /// The periodic work of the collector thread.
 pub(crate) trait Collector: Send + Sync + 'static {
-    /// Does what is due and returns when the next thing is.
+    /// Does everything that is due and returns when the next pass is due.
     fn collect(&self) -> Option<Instant>;
 }
 
-/// A message to a worker that waits.
+/// A message to a waiting worker.
 enum Job {
-    Run { work: Work, urgent: bool },
+    Run {
+        work: Work,
+        urgent: bool,
+    },
     /// The pool is closed.
     End,
 }
@@ -37,7 +40,7 @@ enum Job {
 enum Signal {
     /// Sweep now.
     Sweep,
-    /// The deadline, or the number of those who keep the collector, has changed.
+    /// The due time has changed, the pool was closed, or a worker of a closed pool has ended.
     Recheck,
 }
 
@@ -63,14 +66,15 @@ impl<T> Channel<T> {
 pub(crate) struct WorkerPool {
     name: Arc<str>,
     state: Mutex<State>,
-    /// To workers that wait.
+    /// Messages to waiting workers.
     handoff: Channel<Job>,
-    /// Jobs that no worker waited for. Used under the lock only.
+    /// Urgent jobs that no free worker took. Used under the lock only.
     urgent: Channel<Work>,
+    /// Other jobs that no free worker took. Used under the lock only.
     rest: Channel<Work>,
-    /// To the collector.
+    /// Messages to the collector.
     signals: Channel<Signal>,
-    /// To callers of [`wait_gone`](Self::wait_gone): the last thread has ended.
+    /// Messages to callers of [`wait_gone`](Self::wait_gone): the last thread has ended.
     gone: Channel<()>,
 }
 
@@ -100,7 +104,7 @@ impl WorkerPool {
 
     // ---- jobs ----------------------------------------------------------------------------------
 
-    /// Runs this job on a worker. `urgent`: somebody waits for it.
+    /// Runs this job on a worker. `urgent`: a caller waits for the job.
     pub(crate) fn submit(self: &Arc<Self>, urgent: bool, work: impl FnOnce() + Send + 'static) {
         let work: Work = Box::new(work);
         let mut state = self.state.lock();
@@ -115,7 +119,7 @@ impl WorkerPool {
         }
         let now = real_now();
         if urgent || state.missing(self.rest.receiver.len(), now) > 0 {
-            // Counted before the lock is free, so that the collector does not take the job for stranded.
+            // Count the worker before unlock, so that the collector does not run the job as stranded.
             state.workers += 1;
             drop(state);
             self.spawn_worker();
@@ -125,8 +129,9 @@ impl WorkerPool {
         }
     }
 
-    /// The next job that no worker waited for, and whether it is urgent. Under the lock, so that a job is
-    /// pending exactly as long as it is in its channel.
+    /// Takes the next pending job, and tells whether it is urgent.
+    ///
+    /// The caller must hold the lock, so that a job is pending exactly as long as it is in its channel.
     fn next_pending(&self) -> Option<(Work, bool)> {
         let urgent = self.urgent.receiver.try_recv().ok();
         let urgent = urgent.map(|work| (work, true));
@@ -137,8 +142,10 @@ impl WorkerPool {
         !self.urgent.receiver.is_empty() || !self.rest.receiver.is_empty()
     }
 
-    /// Starts a worker that `workers` counts already. If the system refuses, the collector runs the job, or
-    /// this thread does.
+    /// Starts a worker that `workers` counts already.
+    ///
+    /// If the system refuses a thread, the collector runs the job. Without a collector this thread runs it,
+    /// unless a worker is alive.
     fn spawn_worker(self: &Arc<Self>) {
         let pool = Arc::clone(self);
         let Err(error) = self.spawn("worker", move || pool.run_worker()) else {
@@ -194,13 +201,13 @@ impl WorkerPool {
         }
         state.workers -= 1;
         if state.closed && state.collecting {
-            // The collector stays only as long as a job may need it.
+            // The collector ends once no job can need it.
             self.signals.send(Signal::Recheck);
         }
         self.leave(state);
     }
 
-    /// Waits for a job; `None` if this worker should end.
+    /// Waits for a job. None: this worker must end.
     fn next_job<'a>(&'a self, state: &mut MutexGuard<'a, State>) -> Option<(Work, bool)> {
         if let Some(job) = self.next_pending() {
             return Some(job);
@@ -219,13 +226,14 @@ impl WorkerPool {
                     state.free -= 1;
                     return None;
                 }
-                // A submitter has claimed this worker at the last moment: the message is there.
+                // A submitter has claimed this worker after the timeout, so its message is in the channel.
                 None => {}
             }
         }
     }
 
-    /// The end of every thread.
+    /// Notifies the callers of [`wait_gone`](Self::wait_gone) if this was the last thread. Every thread calls
+    /// this at its end.
     fn leave(&self, mut state: MutexGuard<'_, State>) {
         if !state.all_gone() {
             return;
@@ -234,7 +242,8 @@ impl WorkerPool {
             self.gone.send(());
         }
         if state.closed && state.waiting == 0 {
-            // Perhaps nobody will ever wait, and a thread that is not joined keeps its stack.
+            // Join the threads now: a thread that is not joined keeps its stack, and perhaps no caller will
+            // wait.
             let handles = std::mem::take(&mut state.handles);
             drop(state);
             join(handles);
@@ -263,14 +272,14 @@ impl WorkerPool {
                     Some(Signal::Sweep) | None => break,
                 }
             }
-            // The sweep that follows answers every signal that was sent before.
+            // The next sweep answers every signal that was sent before.
             while self.signals.receiver.try_recv().is_ok() {}
             state.signalled = false;
             state.due = None;
         }
     }
 
-    /// Runs the jobs that got no thread, and starts workers in place of stuck ones.
+    /// Runs the jobs that got no thread, and replaces stuck workers.
     fn run_stranded(self: &Arc<Self>) {
         let mut state = self.state.lock();
         while state.workers == 0 || state.refused > 0 {
@@ -299,7 +308,7 @@ impl WorkerPool {
         (0..more).for_each(|_| self.spawn_worker());
     }
 
-    /// Has the collector sweep at `due` at the latest.
+    /// Makes the collector sweep at `due` at the latest.
     pub(crate) fn wake_by(&self, due: Instant) {
         self.set_due(&mut self.state.lock(), due);
     }
@@ -311,7 +320,7 @@ impl WorkerPool {
         }
     }
 
-    /// Has the collector sweep now. False once the pool is closed.
+    /// Makes the collector sweep now. False if the pool is closed.
     pub(crate) fn wake(&self) -> bool {
         let mut state = self.state.lock();
         self.signal_sweep(&mut state);
@@ -326,7 +335,7 @@ impl WorkerPool {
 
     // ---- the end -------------------------------------------------------------------------------
 
-    /// Lets every thread end as soon as it has nothing to do.
+    /// Makes every thread end as soon as it has no work.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -336,7 +345,7 @@ impl WorkerPool {
         self.signals.send(Signal::Recheck);
     }
 
-    /// Waits until no thread is left; false at the deadline.
+    /// Waits until every thread has ended. False at the deadline.
     pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         state.waiting += 1;
@@ -356,14 +365,14 @@ impl WorkerPool {
     }
 }
 
-/// Joins threads that have left: only the system's part of their end remains, some microseconds.
+/// Joins threads that have left the pool. Only the system's part of their end remains, some microseconds.
 fn join(handles: Vec<JoinHandle<()>>) {
     let me: ThreadId = current().id();
     let others = handles
         .into_iter()
         .filter(|handle| handle.thread().id() != me);
     for handle in others {
-        // No thread of the pool lets a panic out, so an error has nothing to tell.
+        // Every thread of the pool catches panics, so the result carries no information.
         drop(handle.join());
     }
 }

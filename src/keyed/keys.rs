@@ -10,10 +10,10 @@
 //! needed, and each new key pays for at most a few lookups.
 
 use crate::clock::real_now;
+use crate::exec::Collector;
 use crate::foreign::{Caught, guarded};
 use crate::shared::{PoolGroup, Shared};
 use crate::sync::outer::{AtomicU64, Condvar, Mutex};
-use crate::exec::Collector;
 use crate::{ConnectionManager, GetError};
 use crossbeam_utils::sync::ShardedLock;
 use std::borrow::Borrow;
@@ -209,7 +209,8 @@ where
         if pools.closed {
             return;
         }
-        let is_kept = |pool: &Arc<Shared<M>>| except.is_some_and(|except| Arc::ptr_eq(except, pool));
+        let is_kept =
+            |pool: &Arc<Shared<M>>| except.is_some_and(|except| Arc::ptr_eq(except, pool));
         pools.by_key.retain(|_, pool| {
             let removable = !is_kept(pool) && self.group.remove(pool, false);
             if removable {

@@ -238,7 +238,8 @@ where
             Some(checkout) => Arc::clone(&checkout.entry.shared),
             None => self.keys.find(key)?,
         };
-        pool.try_get_slow(call_site, found).map(PooledConnection::new)
+        pool.try_get_slow(call_site, found)
+            .map(PooledConnection::new)
     }
 
     /// Returns the sums over all keys, as one consistent snapshot: `size` + `disposing` ≤ `max_total`.

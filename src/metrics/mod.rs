@@ -113,7 +113,7 @@ use std::sync::{Arc, OnceLock};
 /// for stats in registry.stats().values() {
 ///     metrics.publish(stats);
 /// }
-/// Publish single keys only if there are few: each name is a set of metrics that stays.
+/// // Publish single keys only if there are few: each name is a set of metrics that stays.
 /// if let Some(stats) = tenants.stats_for(&7) {
 ///     metrics.publish_as("tenants-7", &stats);
 /// }

@@ -74,7 +74,8 @@ impl Error for RegistryError {
     }
 }
 
-/// [`PoolRegistry::close_all`](crate::PoolRegistry::close_all) reached its timeout. Every pool is closed nevertheless.
+/// [`PoolRegistry::close_all`](crate::PoolRegistry::close_all) reached its timeout. Every pool is closed
+/// nevertheless.
 ///
 /// Displays as one line with the number of pools and the work that each still waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]

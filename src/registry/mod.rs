@@ -154,7 +154,8 @@ impl PoolRegistry {
     ///
     /// # Errors
     ///
-    /// [`NameTaken`](RegistryError::NameTaken) if another pool has the name, or is being built for it. The pool is then dropped; keep a clone if it should stay open.
+    /// [`NameTaken`](RegistryError::NameTaken) if another pool has the name, or is being built for it. The
+    /// pool is then dropped; keep a clone if it should stay open.
     pub fn register<M: ConnectionManager>(
         &self,
         name: impl Into<String>,
@@ -173,7 +174,8 @@ impl PoolRegistry {
     ///
     /// # Errors
     ///
-    /// [`Unknown`](RegistryError::Unknown) if no pool has the name, or if it is still being built. [`WrongType`](RegistryError::WrongType) if its manager is not an `M`.
+    /// [`Unknown`](RegistryError::Unknown) if no pool has the name, or if it is still being built.
+    /// [`WrongType`](RegistryError::WrongType) if its manager is not an `M`.
     pub fn get<M: ConnectionManager>(&self, name: &str) -> Result<Pool<M>, RegistryError> {
         let pool = self.entries.lock().get(name).and_then(RegistryEntry::pool);
         let pool = pool.ok_or_else(|| RegistryError::Unknown(name.into()))?;
@@ -187,7 +189,8 @@ impl PoolRegistry {
     ///
     /// # Errors
     ///
-    /// [`WrongType`](RegistryError::WrongType) if the name has a pool with a manager of another type. [`Build`](RegistryError::Build) if `make` returns an error, or asks for the same name.
+    /// [`WrongType`](RegistryError::WrongType) if the name has a pool with a manager of another type.
+    /// [`Build`](RegistryError::Build) if `make` returns an error, or asks for the same name.
     ///
     /// # Panics
     ///

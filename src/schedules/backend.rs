@@ -1,3 +1,5 @@
+//! The backend of the scenarios: a manager with random faults, which counts connections.
+
 use crate::ConnectionManager;
 use crate::sync::world;
 use shuttle::rand::{Rng, thread_rng};
@@ -6,37 +8,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How many calls of a hook in a hundred go wrong, and how.
+/// How many of a hundred hook calls fail, by kind of failure.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Faults {
     pub(super) transient: u32,
     pub(super) permanent: u32,
     pub(super) panics: u32,
-    /// Take longer than any timeout.
+    /// Calls that take longer than any timeout.
     pub(super) hangs: u32,
 }
 
-/// What a timeout of a hook must be less than for its hanging calls to outlive it.
+/// How long a hanging hook call lasts. The hook timeouts of the scenarios are shorter.
 pub(super) const HANG: Duration = Duration::from_secs(60);
 
-/// What it was asked for, and what it gave.
+/// The counts of connections by how they began and ended.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct Counts {
     pub(super) created: AtomicUsize,
     pub(super) disposed: AtomicUsize,
-    /// Connections whose value went without dispose.
+    /// Connections that were dropped without dispose.
     pub(super) dropped: AtomicUsize,
-    /// Those that were not the pool's when they ended.
-    pub(super) parted: AtomicUsize,
+    /// Connections that a user closed outside of the pool.
+    pub(super) closed_detached: AtomicUsize,
     pub(super) open: AtomicUsize,
     pub(super) peak_open: AtomicUsize,
     healed: AtomicBool,
 }
 
-/// A backend of which some calls fail, and whose connections notice if two use them at once.
+/// A backend with faults, whose connections panic if two threads use one at once.
 #[derive(Debug, Clone)]
 pub(super) struct Backend {
-    pub(super) books: Arc<Books>,
+    pub(super) counts: Arc<Counts>,
     faults: Faults,
 }
 
@@ -45,7 +47,7 @@ pub(super) struct Connection {
     used: AtomicBool,
     disposed: bool,
     pub(super) broken: bool,
-    books: Arc<Books>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug)]
@@ -63,31 +65,33 @@ impl std::error::Error for Refused {}
 
 impl Backend {
     pub(super) fn new(faults: Faults) -> Self {
-        let books = Arc::default();
-        Self { books, faults }
+        let counts = Arc::default();
+        Self { counts, faults }
     }
 
-    /// From now on nothing fails.
+    /// Stops all faults.
     pub(super) fn heal(&self) {
-        self.books.healed.store(true, Relaxed);
+        self.counts.healed.store(true, Relaxed);
     }
 
-    /// What happens in every hook. Errors are for those that can return them.
-    fn meet(&self) -> Result<(), Refused> {
+    /// Runs the common part of every hook: a turn of the scheduler and perhaps a fault.
+    ///
+    /// A hook that cannot return an error ignores the result.
+    fn maybe_fail(&self) -> Result<(), Refused> {
         world::turn();
-        if self.books.healed.load(Relaxed) {
+        if self.counts.healed.load(Relaxed) {
             return Ok(());
         }
-        let mut dice = thread_rng().gen_range(0..100);
+        let mut draw = thread_rng().gen_range(0..100);
         let mut happens = |share: u32| {
-            let hit = dice < share;
-            dice = dice.saturating_sub(share).max(if hit { 1000 } else { 0 });
+            let hit = draw < share;
+            draw = draw.saturating_sub(share).max(if hit { 1000 } else { 0 });
             hit
         };
         if happens(self.faults.hangs) {
             world::sleep(HANG);
         } else if happens(self.faults.panics) {
-            // Without the message that a panic prints.
+            // `resume_unwind` prints no panic message.
             resume_unwind(Box::new("a panic of the schedule"));
         } else if happens(self.faults.transient) {
             return Err(Refused { transient: true });
@@ -99,32 +103,32 @@ impl Backend {
         Ok(())
     }
 
-    /// Ends a connection that is not the pool's.
-    pub(super) fn part(&self, connection: Connection) {
-        connection.alone(|| ());
+    /// Closes a connection that no longer belongs to the pool.
+    pub(super) fn close_detached(&self, connection: Connection) {
+        connection.use_exclusively(|| ());
         drop(connection);
-        self.books.parted.fetch_add(1, Relaxed);
+        self.counts.closed_detached.fetch_add(1, Relaxed);
     }
 
-    /// A connection made without the pool.
+    /// Opens a connection without the pool.
     pub(super) fn connect(&self) -> Connection {
-        let books = &self.books;
-        books.created.fetch_add(1, Relaxed);
-        let open = books.open.fetch_add(1, Relaxed) + 1;
-        books.peak_open.fetch_max(open, Relaxed);
+        let counts = &self.counts;
+        counts.created.fetch_add(1, Relaxed);
+        let open = counts.open.fetch_add(1, Relaxed) + 1;
+        counts.peak_open.fetch_max(open, Relaxed);
         Connection {
             used: AtomicBool::new(false),
             disposed: false,
             broken: false,
-            books: Arc::clone(books),
+            counts: Arc::clone(counts),
         }
     }
 }
 
 impl Connection {
-    /// Uses it for a moment, which must be nobody else's.
-    pub(super) fn alone(&self, work: impl FnOnce()) {
-        /// Ends the use even where the work panics.
+    /// Runs `work` and asserts that no other thread uses the connection meanwhile.
+    pub(super) fn use_exclusively(&self, work: impl FnOnce()) {
+        /// Ends the use even if the work panics.
         struct Use<'a>(&'a AtomicBool);
         impl Drop for Use<'_> {
             fn drop(&mut self) {
@@ -139,10 +143,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.books.open.fetch_sub(1, Relaxed);
+        self.counts.open.fetch_sub(1, Relaxed);
         let end = match self.disposed {
-            true => &self.books.disposed,
-            false => &self.books.dropped,
+            true => &self.counts.disposed,
+            false => &self.counts.dropped,
         };
         end.fetch_add(1, Relaxed);
     }
@@ -153,20 +157,20 @@ impl ConnectionManager for Backend {
     type Error = Refused;
 
     fn create(&self) -> Result<Connection, Refused> {
-        self.meet()?;
+        self.maybe_fail()?;
         Ok(self.connect())
     }
 
     fn check_aliveness(&self, connection: &mut Connection) -> Result<(), Refused> {
         let mut result = Ok(());
-        connection.alone(|| result = self.meet());
+        connection.use_exclusively(|| result = self.maybe_fail());
         result
     }
 
     fn dispose(&self, mut connection: Connection) {
-        connection.alone(|| ());
+        connection.use_exclusively(|| ());
         connection.disposed = true;
-        let _has_no_error = self.meet();
+        let _has_no_error = self.maybe_fail();
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
@@ -176,13 +180,13 @@ impl ConnectionManager for Backend {
 
     fn on_checkout(&self, connection: &mut Connection) -> Result<(), Refused> {
         let mut result = Ok(());
-        connection.alone(|| result = self.meet());
+        connection.use_exclusively(|| result = self.maybe_fail());
         result
     }
 
     fn on_checkin(&self, connection: &mut Connection) -> Result<(), Refused> {
         let mut result = Ok(());
-        connection.alone(|| result = self.meet());
+        connection.use_exclusively(|| result = self.maybe_fail());
         result
     }
 

@@ -1,5 +1,6 @@
-//! Whole pools under random schedules: users, operators, collector, workers and time itself take
-//! turns as shuttle's schedulers say, thousands of times, and after each the books must balance.
+//! Whole pools under random schedules. Shuttle's schedulers choose the turns of users, operators, collector,
+//! workers and time itself, for thousands of schedules. After each schedule, the counts of the backend must
+//! balance.
 //!
 //! # How to run
 //!
@@ -8,17 +9,17 @@
 //!     cargo test --release --lib schedules
 //! ```
 //!
-//! `CONPOOL_SCHEDULES` is the number of schedules of each scenario, half of them purely random, half
-//! with rare changes of priority. A failure prints its schedule, which `shuttle::replay` takes.
+//! `CONPOOL_SCHEDULES` is the number of schedules of each scenario. Half of them are purely random, and half
+//! have rare changes of priority. A failure prints its schedule, which `shuttle::replay` takes.
 //!
-//! The models of the engine (`engine/loom_models`) try *all* interleavings of few steps; here everything
-//! runs together, on the code that users run, with hooks that fail, panic, hang and come back late.
-//! Only types are exchanged (see `sync`), and time passes whenever the scheduler likes, so hooks
-//! outlive their timeouts and deadlines pass at every moment one can think of. Loads return the
-//! newest value; older ones are loom's business.
+//! The models of the engine (`engine/loom_models`) run *all* interleavings of few steps. These scenarios run
+//! the whole crate as users run it, with hooks that fail, panic, hang and return late. Only the
+//! synchronization types are exchanged (see `sync`). Time passes whenever the scheduler chooses, so hooks
+//! outlive their timeouts and deadlines pass at every possible moment. Loads return the newest value; loom
+//! covers loads of older values.
 //!
-//! In [`mutants`] the same scenarios run in worlds in which something the pool relies on is broken,
-//! and must fail.
+//! In [`mutants`] a scenario runs in worlds in which a service that the pool relies on is broken. The
+//! scenario must then fail.
 
 mod backend;
 mod mutants;
@@ -34,12 +35,13 @@ fn schedules() -> usize {
     number.map_or(200, |number| number.parse().expect("a number"))
 }
 
-/// Runs a scenario under many schedules. It returns what must hold when its last thread has ended.
+/// Runs a scenario under many schedules. The scenario returns a check, which runs after the last thread has
+/// ended.
 fn explore<End: FnOnce()>(scenario: impl Fn() -> End + Send + Sync + Copy + 'static) {
     explore_in(None, schedules(), scenario);
 }
 
-/// The same in a world with a flaw.
+/// Runs a scenario under many schedules in a world with a flaw.
 fn explore_in<End: FnOnce()>(
     flaw: Option<Flaw>,
     schedules: usize,
@@ -47,7 +49,8 @@ fn explore_in<End: FnOnce()>(
 ) {
     let mut config = Config::new();
     config.stack_size = 1 << 18;
-    // No scenario needs a twentieth of it: whoever gets here waits for something that never comes.
+    // Every scenario needs less than a twentieth of these steps. A thread that gets here waits for an event
+    // that never comes.
     config.max_steps = MaxSteps::FailAfter(2_000_000);
     config.silence_warnings = true;
     let half = schedules.div_ceil(2);

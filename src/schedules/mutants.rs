@@ -1,11 +1,11 @@
-//! In worlds where something that the pool relies on is broken, the scenarios fail.
+//! Scenarios must fail in worlds where a service that the pool relies on is broken.
 
 use super::explore_in;
 use super::scenarios::sharing;
 use crate::sync::world::Flaw;
 use std::panic::catch_unwind;
 
-/// Asserts that somebody waits in vain: nobody can go on, or all go round in circles.
+/// Asserts that a scenario gets stuck under this flaw: in a deadlock, or in an endless loop.
 fn gets_stuck(flaw: Flaw) {
     let payload = catch_unwind(|| explore_in(Some(flaw), 1000, sharing)).unwrap_err();
     let message = payload.downcast_ref::<String>().expect("a message");

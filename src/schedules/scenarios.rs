@@ -1,5 +1,9 @@
+//! The scenarios: a pool with its users, operators and faults.
+
 use super::backend::{Backend, Faults, HANG};
-use super::users::{balances, ends_well, modest_user, operator, serves_in_full, user};
+use super::users::{
+    assert_balanced, assert_closes, assert_full_capacity, get_only_user, operator, user,
+};
 use super::{explore, explore_in, schedules};
 use crate::sync::outer::thread::spawn;
 use crate::sync::world::{self, Flaw};
@@ -9,8 +13,10 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Waits without limit and checks often. It gives up on no hook: in this time, any may seem to hang.
-fn patient(size: usize) -> PoolBuilder<Backend> {
+/// Returns a builder of a pool that waits without limit and checks often.
+///
+/// The pool has no hook timeouts: in the time of a schedule, any hook may seem to hang.
+fn builder(size: usize) -> PoolBuilder<Backend> {
     Pool::builder()
         .name("schedule")
         .max_size(size)
@@ -24,18 +30,18 @@ fn patient(size: usize) -> PoolBuilder<Backend> {
 
 fn join(threads: impl IntoIterator<Item = crate::sync::outer::thread::JoinHandle<()>>) {
     for thread in threads {
-        thread.join().expect("a thread of the test");
+        thread.join().expect("a thread of the test does not panic");
     }
 }
 
-/// Three who share two connections, of which nothing fails.
+/// Three users share two connections, without faults.
 pub(super) fn sharing() -> impl FnOnce() {
     let backend = Backend::new(Faults::default());
-    let books = Arc::clone(&backend.books);
-    let pool = world::spared(|| patient(2).build_lazy(backend).unwrap());
-    join([0; 3].map(|_| modest_user(&pool, 3)));
-    ends_well(&pool);
-    move || balances(&books, 2)
+    let counts = Arc::clone(&backend.counts);
+    let pool = world::spared(|| builder(2).build_lazy(backend).unwrap());
+    join([0; 3].map(|_| get_only_user(&pool, 3)));
+    assert_closes(&pool);
+    move || assert_balanced(&counts, 2)
 }
 
 #[test]
@@ -48,47 +54,48 @@ fn everybody_is_served_when_threads_are_refused() {
     explore_in(Some(Flaw::NoThreads), schedules(), sharing);
 }
 
-/// Users and an operator on a pool with these faults.
-fn turmoil(builder: PoolBuilder<Backend>, faults: Faults, most_open: usize) -> impl FnOnce() {
+/// Users and an operator use a pool with these faults.
+fn use_and_operate(
+    builder: PoolBuilder<Backend>,
+    faults: Faults,
+    most_open: usize,
+) -> impl FnOnce() {
     let backend = Backend::new(faults);
-    let books = Arc::clone(&backend.books);
+    let counts = Arc::clone(&backend.counts);
     let pool = world::spared(|| builder.build_lazy(backend).unwrap());
     let acting = [
         user(&pool, 3),
         user(&pool, 3),
-        modest_or_not(&pool, faults),
+        third_user(&pool, faults),
         operator(&pool, 4),
     ];
     join(acting);
-    serves_in_full(&pool, 2);
-    ends_well(&pool);
-    move || balances(&books, most_open)
+    assert_full_capacity(&pool, 2);
+    assert_closes(&pool);
+    move || assert_balanced(&counts, most_open)
 }
 
-/// A user who insists, where nothing can fail for good.
-fn modest_or_not(
-    pool: &Pool<Backend>,
-    faults: Faults,
-) -> crate::sync::outer::thread::JoinHandle<()> {
+/// Spawns a user that must get its connections, unless faults can make a get fail for good.
+fn third_user(pool: &Pool<Backend>, faults: Faults) -> crate::sync::outer::thread::JoinHandle<()> {
     match faults.permanent + faults.panics {
-        0 => modest_user(pool, 2),
+        0 => get_only_user(pool, 2),
         _ => user(pool, 2),
     }
 }
 
 #[test]
 fn the_books_balance_whatever_users_and_operators_do() {
-    // 3 by set_max_size, and what the operator opened to add, and what users detached.
-    explore(|| turmoil(patient(2), Faults::default(), 3 + 4 + 6));
+    // 3 by set_max_size, 4 that the operator opened to add, and 6 that users detached.
+    explore(|| use_and_operate(builder(2), Faults::default(), 3 + 4 + 6));
 }
 
 #[test]
 fn the_books_balance_in_strict_order_and_under_checks_of_every_checkout() {
     explore(|| {
-        let builder = patient(2)
+        let builder = builder(2)
             .fairness(Fairness::Strict)
             .health_check(HealthCheck::OnCheckout);
-        turmoil(builder, Faults::default(), 3 + 4 + 6)
+        use_and_operate(builder, Faults::default(), 3 + 4 + 6)
     });
 }
 
@@ -96,16 +103,16 @@ fn the_books_balance_in_strict_order_and_under_checks_of_every_checkout() {
 fn who_has_a_new_connection_sees_the_pool_healed() {
     explore(|| {
         let backend = Backend::new(Faults::default());
-        let books = Arc::clone(&backend.books);
-        let pool = world::spared(|| patient(2).build_lazy(backend).unwrap());
+        let counts = Arc::clone(&backend.counts);
+        let pool = world::spared(|| builder(2).build_lazy(backend).unwrap());
         for _ in 0..6 {
             let mut got = pool.get().expect("a connection");
             assert_eq!(pool.health(), HealthState::Healthy);
             got.broken = true;
             drop(got);
         }
-        ends_well(&pool);
-        move || balances(&books, 2)
+        assert_closes(&pool);
+        move || assert_balanced(&counts, 2)
     });
 }
 
@@ -119,12 +126,12 @@ fn an_eager_build_fails_or_opens_what_it_promised() {
             hangs: 0,
         };
         let backend = Backend::new(faults);
-        let books = Arc::clone(&backend.books);
-        if let Ok(pool) = patient(3).min_idle(2).build(backend) {
+        let counts = Arc::clone(&backend.counts);
+        if let Ok(pool) = builder(3).min_idle(2).build(backend) {
             assert_eq!(pool.stats().idle, 2);
-            ends_well(&pool);
+            assert_closes(&pool);
         }
-        move || balances(&books, 3)
+        move || assert_balanced(&counts, 3)
     });
 }
 
@@ -136,7 +143,7 @@ fn the_books_balance_while_hooks_fail() {
         panics: 10,
         hangs: 0,
     };
-    explore(move || turmoil(patient(2), faults, 3 + 4 + 6));
+    explore(move || use_and_operate(builder(2), faults, 3 + 4 + 6));
 }
 
 #[test]
@@ -147,11 +154,11 @@ fn the_books_balance_while_hooks_hang() {
         ..Faults::default()
     };
     explore(move || {
-        let builder = patient(2)
+        let builder = builder(2)
             .create_timeout(HANG / 2)
             .check_timeout(HANG / 3)
             .dispose_timeout(HANG / 4);
-        turmoil(builder, faults, 3 + 4 + 6 + 4)
+        use_and_operate(builder, faults, 3 + 4 + 6 + 4)
     });
 }
 
@@ -163,7 +170,7 @@ fn the_books_balance_while_threads_are_refused_and_hooks_fail() {
         ..Faults::default()
     };
     explore_in(Some(Flaw::NoThreads), schedules(), move || {
-        turmoil(patient(2), faults, 3 + 4 + 6)
+        use_and_operate(builder(2), faults, 3 + 4 + 6)
     });
 }
 
@@ -175,18 +182,18 @@ fn the_books_balance_without_any_thread_of_the_pool() {
         panics: 10,
         hangs: 0,
     };
-    explore(move || turmoil(patient(2).background_collector(false), faults, 3 + 4 + 6));
+    explore(move || use_and_operate(builder(2).background_collector(false), faults, 3 + 4 + 6));
 }
 
 #[test]
 fn the_books_balance_while_connections_expire_and_the_pool_refills() {
     explore(|| {
-        let builder = patient(2)
+        let builder = builder(2)
             .min_idle(1)
             .idle_timeout(Some(SECOND))
             .max_lifetime(Some(SECOND * 3))
             .keepalive_interval(Some(SECOND / 2));
-        turmoil(builder, Faults::default(), 3 + 4 + 6)
+        use_and_operate(builder, Faults::default(), 3 + 4 + 6)
     });
 }
 
@@ -199,8 +206,8 @@ fn a_close_amid_everything_frees_everybody_and_everything() {
             ..Faults::default()
         };
         let backend = Backend::new(faults);
-        let books = Arc::clone(&backend.books);
-        let pool = patient(2).build_lazy(backend).unwrap();
+        let counts = Arc::clone(&backend.counts);
+        let pool = builder(2).build_lazy(backend).unwrap();
         let users = [user(&pool, 3), user(&pool, 3), operator(&pool, 3)];
         let closing = spawn({
             let pool = pool.clone();
@@ -212,8 +219,8 @@ fn a_close_amid_everything_frees_everybody_and_everything() {
         join(users);
         join([closing]);
         assert!(pool.get().unwrap_err().is_closed());
-        ends_well(&pool);
-        move || balances(&books, 3 + 3 + 6)
+        assert_closes(&pool);
+        move || assert_balanced(&counts, 3 + 3 + 6)
     });
 }
 
@@ -221,18 +228,18 @@ fn a_close_amid_everything_frees_everybody_and_everything() {
 fn the_last_handle_may_go_while_guards_are_out() {
     explore(|| {
         let backend = Backend::new(Faults::default());
-        let books = Arc::clone(&backend.books);
-        let pool = patient(2).min_idle(1).build_lazy(backend).unwrap();
+        let counts = Arc::clone(&backend.counts);
+        let pool = builder(2).min_idle(1).build_lazy(backend).unwrap();
         let users = [0; 2].map(|_| {
             let pool = pool.clone();
             spawn(move || {
                 let got = pool.get().expect("a connection");
                 drop(pool);
-                got.alone(world::turn);
+                got.use_exclusively(world::turn);
             })
         });
         drop(pool);
         join(users);
-        move || balances(&books, 2)
+        move || assert_balanced(&counts, 2)
     });
 }

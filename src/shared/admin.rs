@@ -1,11 +1,11 @@
-//! What an operator does to a running pool: clear, retain, add, resize, suspend, health, close.
+//! Operations on a running pool: clear, retain, add, resize, suspend, check health, close.
 
 use super::pooled::Freshness;
-use crate::shared::collector::PoolCollector;
 use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, RejectReason, Slot, Stamp};
 use crate::error::{AddError, StillInUse};
+use crate::shared::collector::PoolCollector;
 use crate::sync::outer::{Condvar, Mutex};
 use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, PoolEvent};
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How long `check_health` waits while the background checks of others leave it no place.
+/// How long `check_health` waits while other background checks use the permitted number.
 const OTHERS_PAUSE: Duration = Duration::from_millis(5);
 
 impl<M: ConnectionManager> Shared<M> {
@@ -41,12 +41,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.clear_if(None);
     }
 
-    /// Clears only if this generation is the present one.
+    /// Clears the pool only if this generation is the present one.
     pub(crate) fn clear_generation(self: &Arc<Self>, generation: u64) -> bool {
         let cleared = self.clear_if(Some(generation));
         if !cleared && self.generation() == generation {
-            // Another thread has announced the clear and not begun it yet. Once this call has returned, no
-            // connection of that generation may be handed out.
+            // Another thread has announced the clear and has not begun it yet. After this call has returned,
+            // no connection of that generation may be checked out.
             self.begin_generation(generation + 1);
         }
         cleared
@@ -72,8 +72,8 @@ impl<M: ConnectionManager> Shared<M> {
                 self.return_unused(checkout);
             }
         }
-        // The idle connections that a waiter could have had are gone, and their slots may take long to be
-        // free: another slot may be free now.
+        // The idle connections that a waiter relied on are gone, and their disposes may take long. Another
+        // slot may be free now.
         self.settle();
         self.wake_collector();
     }
@@ -89,7 +89,7 @@ impl<M: ConnectionManager> Shared<M> {
             if !matches!(slot.stamp(), Stamp::Idle(_)) {
                 continue;
             }
-            let Some((look, mut checkout)) =
+            let Some((inspection, mut checkout)) =
                 self.take_to_check(slot, now, CheckFor::Inspect, || true)
             else {
                 continue;
@@ -103,21 +103,22 @@ impl<M: ConnectionManager> Shared<M> {
                 checkout.entry.freshness = Freshness::Not;
                 let generation = checkout.entry.generation;
                 self.run_returned(self.engine.end_inspection(
-                    look,
+                    inspection,
                     checkout,
                     generation,
                     real_now(),
                 ));
                 continue;
             }
-            self.engine.end_check(look);
+            self.engine.end_check(inspection);
             match kept {
                 Ok(_) => {
                     evicted += 1;
                     self.evict(checkout, EvictReason::Rejected);
                 }
                 Err(panic) => {
-                    // The caller's own panic: it goes on, but not with a connection in an unknown state.
+                    // The panic belongs to the caller and continues. Evict the connection, because its state
+                    // is unknown.
                     self.evict(checkout, EvictReason::Panicked);
                     resume_unwind(panic);
                 }
@@ -133,7 +134,8 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.now();
         let mut state = self.engine.lock();
         let mut pooled = self.pooled(connection, now.tick, state.generation);
-        // Nobody vouches for it, and a failing on_checkout is not a failed create.
+        // The pool has not created or checked this connection, and a failing on_checkout is not a failed
+        // create.
         pooled.freshness = Freshness::Not;
         let expires = pooled.expires;
         match self.engine.add(&mut state, pooled, now, expires) {
@@ -196,7 +198,7 @@ impl<M: ConnectionManager> Shared<M> {
         Ok(())
     }
 
-    /// The rules of the settings hold at run time as they do at build.
+    /// Validates the sizes by the rules that apply at build.
     fn check_sizes(&self, max_size: usize, min_idle: usize) -> Result<(), ConfigError> {
         let mut config = self.config.clone();
         (config.max_size, config.min_idle) = (max_size, min_idle);
@@ -215,7 +217,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(actions) = self.engine.suspend(on, real_now()) else {
             return;
         };
-        // Before the waiters that can go on now are served.
+        // Emit the event before the waiters that can continue are served.
         self.emit(|pool| match on {
             true => PoolEvent::Suspended { pool },
             false => PoolEvent::Resumed { pool },
@@ -226,8 +228,9 @@ impl<M: ConnectionManager> Shared<M> {
 
     // ---- health --------------------------------------------------------------------------------
 
-    /// Checks every idle connection, a few at a time, so that callers find another; returns how many, and
-    /// how many of them failed.
+    /// Checks every idle connection and returns how many were checked and how many of them failed.
+    ///
+    /// Only a few checks run at a time, so that callers find other idle connections.
     pub(super) fn check_idle(self: &Arc<Self>) -> (usize, usize) {
         struct Tally {
             left: usize,
@@ -239,7 +242,8 @@ impl<M: ConnectionManager> Shared<M> {
         let idle = |slot: &&'static Slot<_>| matches!(slot.stamp(), Stamp::Idle(_));
         let mut idle: Vec<_> = slots.filter(idle).collect();
         let (mut checked, check_timeout) = (0, self.config.check_timeout);
-        // A backend that hangs is not asked about each of many connections, one after the other.
+        // Start no check after this time: a backend that hangs would delay each of many checks by its
+        // timeout.
         let last_start = now.real.checked_add(check_timeout);
         let tally = Tally {
             left: 0,
@@ -248,7 +252,8 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let tally = Arc::new((Mutex::new(tally), Condvar::new()));
         loop {
-            // As many as may be, the lowest slot first; what is not idle any more needs no check.
+            // Start as many checks as may run, the lowest slot first. A connection that is no longer idle
+            // needs no check.
             while let Some(slot) = idle.first() {
                 let Some((check, checkout)) =
                     self.take_to_check(slot, now, CheckFor::Pool, || true)
@@ -263,10 +268,10 @@ impl<M: ConnectionManager> Shared<M> {
                 checked += 1;
                 tally.0.lock().left += 1;
                 let tally = Arc::clone(&tally);
-                self.run_background_check(check, checkout, move |well| {
+                self.run_background_check(check, checkout, move |succeeded| {
                     let mut count = tally.0.lock();
                     count.left -= 1;
-                    count.failed += usize::from(!well);
+                    count.failed += usize::from(!succeeded);
                     count.moved = real_now();
                     tally.1.notify_one();
                 });
@@ -279,17 +284,17 @@ impl<M: ConnectionManager> Shared<M> {
                 if idle.is_empty() {
                     return (checked, count.failed);
                 }
-                // Other background checks have taken the places.
+                // Other background checks use the permitted number.
                 tally.1.wait_for(&mut count, OTHERS_PAUSE);
                 continue;
             }
-            // One that hangs is given up on after its timeout and counts as failed.
-            let patience = check_timeout.saturating_add(Duration::from_millis(50));
-            match count.moved.checked_add(patience) {
+            // A check that hangs is abandoned after its timeout and counts as failed.
+            let max_pause = check_timeout.saturating_add(Duration::from_millis(50));
+            match count.moved.checked_add(max_pause) {
                 None => tally.1.wait(&mut count),
                 Some(until) => {
                     let slept = tally.1.wait_until(&mut count, until);
-                    if slept.timed_out() && count.moved.elapsed() >= patience {
+                    if slept.timed_out() && count.moved.elapsed() >= max_pause {
                         return (checked, count.failed + count.left);
                     }
                 }
@@ -303,7 +308,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.engine.lock().closed
     }
 
-    /// Closes, waits for nothing. Safe to call from anywhere, hooks included.
+    /// Closes the pool and waits for nothing. Safe to call from anywhere, including hooks.
     pub(crate) fn close(self: &Arc<Self>) {
         let Some(actions) = self.engine.close(real_now(), || Failure::Closed) else {
             return;
@@ -326,11 +331,11 @@ impl<M: ConnectionManager> Shared<M> {
         self.close_by(real_now().checked_add(timeout))
     }
 
-    /// The same with a deadline; None waits for ever.
+    /// Closes the pool and waits until every connection and thread is gone. None: waits without a deadline.
     pub(crate) fn close_by(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), StillInUse> {
         self.close();
-        let quiet = self.engine.wait_drained(deadline);
-        let gone = quiet
+        let is_drained = self.engine.wait_drained(deadline);
+        let gone = is_drained
             && self
                 .own_workers()
                 .is_none_or(|workers| workers.wait_gone(deadline));
@@ -339,8 +344,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let state = self.engine.lock();
         let in_use = self.engine.in_use(&state).saturating_sub(state.checking);
-        // A thread that has not ended is in a hook, or about to leave one.
-        let hooks_running = state.hooks_running().max(usize::from(quiet));
+        // A thread that has not ended is in a hook or about to leave one.
+        let hooks_running = state.hooks_running().max(usize::from(is_drained));
         drop(state);
         Err(StillInUse {
             pool: Arc::clone(&self.name),

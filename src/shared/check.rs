@@ -1,4 +1,4 @@
-//! Checks: on the caller's thread when they never block, else on a thread of the pool.
+//! Checks: run on the caller's thread if they never block, otherwise on a thread of the pool.
 
 use super::pooled::{Freshness, PooledConnection};
 use super::{Entry, PoolCheckout, Shared};
@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Runs check_aliveness on this thread.
+    /// Runs `check_aliveness` on this thread. Err carries the reason to evict the connection.
     pub(super) fn run_check(&self, checkout: &mut PoolCheckout<M>) -> Result<(), EvictReason> {
         let connection = &mut checkout.entry.connection;
         let hook = "check_aliveness";
@@ -30,19 +30,22 @@ impl<M: ConnectionManager> Shared<M> {
         Err(reason)
     }
 
+    /// Counts a failed check and keeps its cause.
     pub(super) fn record_failed_check(&self, cause: Caught<Cause<M::Error>>) {
         self.meter.check_failures.fetch_add(1, Relaxed);
         self.record_failure();
         self.set_last_failure(Some((real_now(), cause)));
     }
 
-    /// Has a connection checked for the waiter who counts on it.
+    /// Submits the check of a connection that a waiter relies on.
     pub(super) fn start_check(self: &Arc<Self>, check: CheckId, checkout: PoolCheckout<M>) {
         self.submit_check(true, check, checkout, |_| ());
     }
 
-    /// Has a connection checked that nobody waits for; it comes back to rest if it is well, and at once if
-    /// as many as may be are checked already.
+    /// Submits the check of a connection that no waiter relies on.
+    ///
+    /// The connection becomes idle if the check succeeds. It becomes idle without a check if no further check
+    /// may run now.
     pub(super) fn check_in_background(self: &Arc<Self>, checkout: PoolCheckout<M>) {
         let of = checkout.entry.id_and_generation();
         let check = {
@@ -57,7 +60,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Takes an idle connection out to check it, or to show it to the user.
+    /// Takes an idle connection out of its slot, for a check or for an inspection by the user.
     pub(super) fn take_to_check(
         &self,
         slot: &'static Slot<Entry<M>>,
@@ -68,6 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
         (self.engine).take_to_check(slot, PooledConnection::id_and_generation, now, purpose, due)
     }
 
+    /// Submits a background check. `then` runs afterwards, with true if the check succeeded.
     pub(super) fn run_background_check(
         self: &Arc<Self>,
         check: CheckId,
@@ -75,10 +79,10 @@ impl<M: ConnectionManager> Shared<M> {
         then: impl FnOnce(bool) + Send + 'static,
     ) {
         let shared = Arc::clone(self);
-        self.submit_check(false, check, checkout, move |well| {
-            // A pass meanwhile saw it in use: what was due then has to be looked at now.
+        self.submit_check(false, check, checkout, move |succeeded| {
+            // A pass during the check saw the connection in use, so the collector must look at it again.
             shared.wake_collector();
-            then(well);
+            then(succeeded);
         });
     }
 
@@ -93,9 +97,10 @@ impl<M: ConnectionManager> Shared<M> {
         (self.executor).submit(urgent, move || then(shared.check(check, checkout)));
     }
 
-    /// A whole check on this thread; true if the connection is well.
+    /// Runs a check to its end on this thread. True if the check succeeded.
     fn check(self: &Arc<Self>, check: CheckId, mut checkout: PoolCheckout<M>) -> bool {
-        // It counts as proven from the beginning of the check: what the backend did since is not known.
+        // A successful check proves the connection alive at the start of the check, because the later state
+        // of the backend is unknown.
         let proven = self.ticker.tick();
         let now: Instant = real_now();
         let deadline = self.hook_deadline(now, self.config.check_timeout);
@@ -105,7 +110,7 @@ impl<M: ConnectionManager> Shared<M> {
         if let Err(reason) = result {
             return self.fail_check(check, checkout, reason);
         }
-        // Half of its time is no sign of good health.
+        // A check that takes more than half of its timeout counts as slow.
         self.record_success(
             real_now().saturating_duration_since(now) > self.config.check_timeout / 2,
         );
@@ -124,6 +129,7 @@ impl<M: ConnectionManager> Shared<M> {
         true
     }
 
+    /// Ends a failed check and evicts the connection.
     fn fail_check(
         self: &Arc<Self>,
         check: CheckId,
@@ -132,7 +138,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> bool {
         if self.engine.end_check(check) {
             self.evict(checkout, reason);
-            // Whoever counted on this check must look for something else.
+            // The waiter that relied on this check needs another connection.
             self.settle();
         } else {
             self.dispose_abandoned(checkout);
@@ -140,7 +146,8 @@ impl<M: ConnectionManager> Shared<M> {
         false
     }
 
-    /// The pool gave up on this check meanwhile, and counted that: the connection has no slot any more.
+    /// Disposes a connection whose check the pool abandoned. The connection has no slot, and its eviction is
+    /// counted.
     fn dispose_abandoned(&self, checkout: PoolCheckout<M>) {
         let Checkout { entry, .. } = checkout;
         self.run_dispose(entry);
@@ -148,7 +155,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.wake_collector();
     }
 
-    /// Serves whoever can be served now.
+    /// Serves the waiters that can be served and starts the necessary creates.
     pub(super) fn settle(self: &Arc<Self>) {
         let now = real_now();
         let actions = self.engine.settle(&mut self.engine.lock(), now);

@@ -1,8 +1,9 @@
-//! What the pool believes of its backend, from what happens anyway: nothing is asked for it, and a warm
-//! checkout does not touch it.
+//! Health: derives the state of the backend from the results of creates, checks and check-ins.
 //!
-//! The state says what a caller would meet. Failures in a row alone make it [`Degraded`]: it is
-//! [`Unhealthy`] only while no connection is open and creates fail, for only then a get would fail.
+//! Tracking the health makes no calls to the backend, and a fast checkout does not touch it.
+//!
+//! The state says what a caller would experience. Consecutive failures alone make it [`Degraded`]. It is
+//! [`Unhealthy`] only while no connection is open and creates fail, because only then a get would fail.
 //!
 //! [`Degraded`]: HealthState::Degraded
 //! [`Unhealthy`]: HealthState::Unhealthy
@@ -13,31 +14,33 @@ use crate::sync::outer::{AtomicBool, AtomicUsize, Mutex};
 use crate::{ConnectionManager, HealthState};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// So many failures in a row are no accident.
+/// The number of consecutive failures after which the pool may be unhealthy.
 const UNHEALTHY_AFTER: usize = 3;
 
 #[derive(Default)]
 pub(super) struct HealthTracker {
-    /// Failures in a row.
+    /// The number of consecutive failures.
     failures: AtomicUsize,
     /// The last check succeeded, but slowly.
     slow: AtomicBool,
-    /// The state as it was logged last. Taken before the engine's lock.
+    /// The state that was logged last. This lock is taken before the engine's lock.
     logged: Mutex<HealthState>,
 }
 
 impl HealthTracker {
-    /// `serves_nobody` is asked only where it decides.
-    fn state(&self, serves_nobody: impl FnOnce() -> bool) -> HealthState {
+    /// Returns the state. `is_outage` tells whether no connection is open and creates fail; it takes the
+    /// engine's lock and is called only if it decides.
+    fn state(&self, is_outage: impl FnOnce() -> bool) -> HealthState {
         match self.failures.load(Relaxed) {
             0 if !self.slow.load(Relaxed) => HealthState::Healthy,
-            failures if failures >= UNHEALTHY_AFTER && serves_nobody() => HealthState::Unhealthy,
+            failures if failures >= UNHEALTHY_AFTER && is_outage() => HealthState::Unhealthy,
             _ => HealthState::Degraded,
         }
     }
 
-    /// A create or a check has succeeded. True if that is news: then
-    /// [`log_health`](Shared::log_health) follows, once no lock is held.
+    /// Records the success of a create or a check. True if the record changed.
+    ///
+    /// The caller must then call [`log_health`](Shared::log_health) without a lock.
     pub(super) fn succeed(&self, slow: bool) -> bool {
         let failures = self.failures.load(Relaxed);
         if failures == 0 && self.slow.load(Relaxed) == slow {
@@ -48,14 +51,14 @@ impl HealthTracker {
         true
     }
 
-    /// A create or a check has failed, and none has succeeded since.
+    /// Returns whether a create or a check has failed and none has succeeded since.
     pub(super) fn is_failing(&self) -> bool {
         self.failures.load(Relaxed) > 0
     }
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// What a caller would meet, as far as is known.
+    /// Returns the state that a caller would experience, as far as the pool knows.
     pub(super) fn health_state(&self) -> HealthState {
         self.health.state(|| {
             let state = self.engine.lock();
@@ -63,35 +66,35 @@ impl<M: ConnectionManager> Shared<M> {
         })
     }
 
-    /// A create or a check has failed, or a connection came back broken.
+    /// Records that a create or a check has failed, or that a connection came back broken.
     #[cold]
     pub(super) fn record_failure(&self) {
         self.health.failures.fetch_add(1, Relaxed);
         self.log_health();
     }
 
-    /// A check has succeeded.
+    /// Records that a check has succeeded.
     pub(super) fn record_success(&self, slow: bool) {
         if self.health.succeed(slow) {
             self.log_health();
         }
     }
 
-    /// The same for a check of which nobody knows how long it took.
+    /// Records that a check of unknown duration has succeeded. Changes the record only after failures.
     pub(super) fn record_success_if_failing(&self) {
         if self.health.is_failing() {
             self.record_success(false);
         }
     }
 
-    /// A connection is open no longer, which counts where creates fail.
+    /// Logs the health after a connection was closed. The close changes the health only while creates fail.
     pub(super) fn connection_closed(&self) {
         if self.health.is_failing() {
             self.log_health();
         }
     }
 
-    /// Logs the state if it has changed. A subscriber is user code: no lock is held by then.
+    /// Logs the state if it has changed. A subscriber is user code, so all locks are released before.
     pub(super) fn log_health(&self) {
         let mut logged = self.health.logged.lock();
         let after = self.health_state();

@@ -1,4 +1,4 @@
-//! Calling user code: hooks and the observer, outside of every lock, with panics caught.
+//! Calls user code: hooks and the observer, outside of every lock and with panics caught.
 
 use super::log::{Line, line_of, trace};
 use super::{LastFailure, Shared};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tracing::level_filters::LevelFilter;
 
-/// Asks the manager once, at build. One that panics here is taken to block.
+/// Calls `check_may_block`, once at build. The pool assumes that a check may block if this call panics.
 pub(super) fn check_may_block<M: ConnectionManager>(
     manager: &M,
 ) -> Result<bool, Box<dyn Any + Send>> {
@@ -21,7 +21,7 @@ pub(super) fn check_may_block<M: ConnectionManager>(
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Calls a hook. A panic comes back as its message, counted and reported.
+    /// Calls a hook. Err carries the message of a panic, which is counted and reported.
     #[inline]
     pub(super) fn call<R>(
         &self,
@@ -34,6 +34,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// Counts and reports the panic of a hook, and returns its message.
     #[cold]
     pub(super) fn caught(&self, hook: &'static str, payload: Box<dyn Any + Send>) -> String {
         let message = message_of(payload);
@@ -46,12 +47,13 @@ impl<M: ConnectionManager> Shared<M> {
         message
     }
 
-    /// Reports an event to the observer and to `tracing`, if anybody listens.
+    /// Reports an event to the observer and to `tracing`, if there is a listener.
     pub(super) fn emit(&self, event: impl FnOnce(Arc<str>) -> PoolEvent) {
         self.emit_as(&self.name, event);
     }
 
-    /// The same under a name of which the caller has a copy of its own: its count is not shared.
+    /// Reports an event under this copy of the pool's name. A copy of its own saves the caller a contended
+    /// reference count.
     pub(super) fn emit_as(&self, name: &Arc<str>, event: impl FnOnce(Arc<str>) -> PoolEvent) {
         if self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF {
             let event = event(Arc::clone(name));
@@ -65,40 +67,44 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// True if a checkout or a check-in would be told to somebody or noted somewhere.
+    /// Returns whether checkouts and check-ins are reported, recorded, or used to sweep.
     pub(super) fn is_instrumented(&self) -> bool {
         self.observer.is_some() || self.leaks.is_some() || self.executor.is_inline() || is_traced()
     }
 
-    /// Keeps the text of an error and of its causes for `stats`. Its Display is user code as well.
+    /// Keeps the text of an error and of its causes for `stats`. The Display of the error is user code.
     pub(super) fn record_error(&self, now: Now, error: &(dyn Error + 'static)) {
         let text = with_causes(error);
         *self.last_error.lock() = Some((now.real, text));
     }
 
+    /// Sets the last failure of a create or a check.
     pub(super) fn set_last_failure(&self, failure: Option<LastFailure<M>>) {
         replace_outside_lock(&self.last_failure, failure);
     }
 
-    /// The same, of a create. That is told in an outage, whatever a check has said since.
+    /// Sets the last failure of a create, which is also the last failure.
+    ///
+    /// Callers get this failure in an outage, even if a check has failed since.
     pub(super) fn set_last_create_failure(&self, failure: Option<LastFailure<M>>) {
         let cause = failure.as_ref().map(|(_, cause)| cause.clone());
         replace_outside_lock(&self.last_create_failure, cause);
         self.set_last_failure(failure);
     }
 
-    /// Asks whether an error is worth repeating; a panic says no.
+    /// Calls `is_transient`. A panic counts as false.
     pub(super) fn ask_transient(&self, error: &M::Error) -> bool {
         self.call("is_transient", |manager| manager.is_transient(error))
             .unwrap_or(false)
     }
 }
 
-/// Tells whoever listens; false if one of them panicked. That is told once: an observer that panics at
-/// its own panic hears of no more.
+/// Delivers an event to `tracing` and to the observer. False if one of them panicked.
+///
+/// The panic is reported once. If the report panics too, that second panic is not reported.
 #[cold]
 pub(super) fn notify(observer: Option<&dyn PoolObserver>, event: &PoolEvent, line: Line) -> bool {
-    let tell = |event: &PoolEvent, line: Line| {
+    let deliver = |event: &PoolEvent, line: Line| {
         catch_unwind(AssertUnwindSafe(|| {
             trace(event, line);
             if let Some(observer) = observer {
@@ -107,7 +113,7 @@ pub(super) fn notify(observer: Option<&dyn PoolObserver>, event: &PoolEvent, lin
         }))
         .map_err(message_of)
     };
-    let Err(message) = tell(event, line) else {
+    let Err(message) = deliver(event, line) else {
         return true;
     };
     let panicked = PoolEvent::Panicked {
@@ -115,28 +121,31 @@ pub(super) fn notify(observer: Option<&dyn PoolObserver>, event: &PoolEvent, lin
         hook: "on_event",
         message,
     };
-    let _ = tell(&panicked, Line::Write { more: None });
+    let _ = deliver(&panicked, Line::Write { more: None });
     false
 }
 
-/// What was there holds the user's error: it is dropped here and not under the lock, with panics caught.
+/// Replaces a value and drops the previous one after unlock.
+///
+/// The previous value may hold an error of the user, whose drop is user code. Its `Caught` wrapper catches
+/// panics.
 fn replace_outside_lock<T>(place: &Mutex<T>, value: T) {
     let before = std::mem::replace(&mut *place.lock(), value);
     drop(before);
 }
 
-/// Whether anybody may listen to the events of every checkout.
+/// Returns whether `tracing` may have a subscriber for the events of every checkout.
 #[inline]
 pub(super) fn is_traced() -> bool {
     LevelFilter::current() >= LevelFilter::TRACE
 }
 
-/// The text of a panic. The payload may panic itself when it is dropped.
+/// Returns the text of a panic. The drop of the payload is user code and may panic too.
 pub(super) fn message_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // It has had its chance.
+        // Leak the second payload, because its drop may panic again.
         std::mem::forget(second);
     }
     text.unwrap_or_else(|| "a panic without a text".to_owned())

@@ -1,4 +1,5 @@
-//! Who holds what, since when, from which call site: only where `leak_threshold` is set.
+//! Leak detection: records the thread, the time and the call site of each checkout, if `leak_threshold` is
+//! set.
 
 use super::pooled::span;
 use super::{PoolCheckout, Shared};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 pub(super) struct Leaks {
     threshold: u64,
-    /// By slot.
+    /// The present checkouts, by slot.
     records: Mutex<BTreeMap<u32, Record>>,
 }
 
@@ -21,13 +22,13 @@ pub(super) struct Record {
     id: u64,
     at: &'static Location<'static>,
     thread: String,
-    /// Tick.
+    /// The tick of the checkout.
     since: u64,
     reported: bool,
 }
 
 impl Record {
-    /// This record as a user sees it.
+    /// Returns this record in the form of the API.
     fn holder(&self, ticker: &Ticker, now: u64) -> Holder {
         Holder {
             connection_id: self.id,
@@ -48,6 +49,7 @@ impl Leaks {
         }
     }
 
+    /// Records a checkout.
     pub(super) fn note<M: ConnectionManager>(
         &self,
         checkout: &PoolCheckout<M>,
@@ -69,13 +71,13 @@ impl Leaks {
         self.records.lock().insert(checkout.slot.index(), record);
     }
 
-    /// The checkout is over. Returns its record if it had been reported.
+    /// Removes the record of a checkout that has ended. Returns the record if it was reported.
     pub(super) fn forget(&self, slot: u32) -> Option<Record> {
         let record = self.records.lock().remove(&slot);
         record.filter(|record| record.reported)
     }
 
-    /// Those to report now, each once, and the tick when the next one may be.
+    /// Returns the records to report now, each once, and the tick at which the next one may be due.
     pub(super) fn overdue(&self, now: u64) -> (Vec<Record>, Option<u64>) {
         let mut records = self.records.lock();
         let mut overdue = Vec::new();
@@ -92,7 +94,7 @@ impl Leaks {
         (overdue, next)
     }
 
-    /// When a checkout made now may have to be reported.
+    /// Returns the tick at which a checkout made now exceeds the threshold.
     pub(super) fn due(&self, now: u64) -> u64 {
         now.saturating_add(self.threshold)
     }
@@ -109,7 +111,7 @@ impl<M: ConnectionManager> Shared<M> {
         records.values().map(holder).collect()
     }
 
-    /// Reports a checkout that takes long, or one that was reported and is over now.
+    /// Reports a checkout that exceeds the threshold, or the end of a checkout that was reported.
     pub(super) fn emit_leak(&self, record: &Record, now: u64, over: bool) {
         let Holder {
             connection_id: id,

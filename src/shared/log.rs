@@ -1,8 +1,8 @@
-//! What goes to `tracing` at WARN, and how often.
+//! Log limit: bounds how often failures go to `tracing` at WARN.
 //!
-//! An outage makes every caller and every create fail. Of each kind of failure the first is a line of its
-//! own, with the error and its causes; those of the next second are counted, and one line tells how many
-//! there were. The observer is told of each all the same. Nothing here runs where nothing fails.
+//! In an outage every caller and every create fails. The first failure of each kind gets a line of its own,
+//! with the error and its causes. The failures of the next second are counted, and one line reports their
+//! number. The observer still receives every event. This module runs only when something fails.
 
 use super::Shared;
 use crate::ConnectionManager;
@@ -14,10 +14,10 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 
-/// A kind of failure is written at most once within this.
+/// The minimum time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is written at most once per [`INTERVAL`], each by itself.
+/// The kinds of failures. Each kind is written at most once per [`INTERVAL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Create,
@@ -45,36 +45,37 @@ impl Kind {
     }
 }
 
-/// One kind of failure.
+/// The state of one kind of failure.
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
-    /// When a line was written last.
+    /// When the last line was written.
     written: Option<Instant>,
-    /// Failures since then, not written yet.
+    /// The number of failures since then.
     pending: u64,
 }
 
 impl Window {
-    /// When the next line may be written.
+    /// Returns when the next line may be written.
     fn end(&self) -> Option<Instant> {
         self.written.map(|written| written + INTERVAL)
     }
 }
 
-/// How often each kind of failure is written. The pools of a keyed pool share one, as they share a name.
+/// Limits how often each kind of failure is written. The pools of a keyed pool share one limit and one name.
 #[derive(Debug, Default)]
 pub(super) struct LogLimit(Mutex<[Window; Kind::ALL.len()]>);
 
-/// Whether a failure is a line of its own.
+/// Whether a failure gets a line of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
-    /// It is, and as many others were counted since the last line.
+    /// The failure gets a line. `more` failures were counted since the last line.
     Write { more: Option<u64> },
-    /// It is counted. Where it is the first one, the count is to be written at that time.
+    /// The failure is only counted. The first counted failure sets when the count is due to be written.
     Count { due: Option<Instant> },
 }
 
 impl LogLimit {
+    /// Decides whether a failure of this kind gets a line now.
     pub(super) fn admit(&self, kind: Kind, now: Instant) -> Line {
         let mut windows = self.0.lock();
         let window = &mut windows[kind as usize];
@@ -89,7 +90,8 @@ impl LogLimit {
         Line::Write { more }
     }
 
-    /// The counts that may be written now, or all of them; and when the next one may.
+    /// Takes the counts that may be written now, or all counts. Also returns when the next count may be
+    /// written.
     fn take(&self, now: Instant, all: bool) -> ([u64; Kind::ALL.len()], Option<Instant>) {
         let mut windows = self.0.lock();
         let mut counts = [0; Kind::ALL.len()];
@@ -110,14 +112,14 @@ impl LogLimit {
     }
 }
 
-/// An event as `tracing` is told of it: what is counted only is not told.
+/// Writes an event to `tracing`, unless it is only counted.
 pub(super) fn trace(event: &PoolEvent, line: Line) {
     if let Line::Write { more } = line {
         event.trace(more);
     }
 }
 
-/// Whether this event is a line of its own.
+/// Decides whether this event gets a line of its own.
 pub(super) fn line_of(limit: &LogLimit, event: &PoolEvent) -> Line {
     match Kind::of(event).filter(|_| warns()) {
         Some(kind) => limit.admit(kind, real_now()),
@@ -125,13 +127,13 @@ pub(super) fn line_of(limit: &LogLimit, event: &PoolEvent) -> Line {
     }
 }
 
-/// Whether anybody may listen to warnings.
+/// Returns whether `tracing` may have a subscriber for warnings.
 fn warns() -> bool {
     LevelFilter::current() >= LevelFilter::WARN
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Writes a failure that is no event, or counts it.
+    /// Writes or counts a failure that has no event.
     fn log(&self, kind: Kind, write: impl FnOnce(&str, Option<u64>)) {
         if !warns() {
             return;
@@ -160,7 +162,7 @@ impl<M: ConnectionManager> Shared<M> {
         });
     }
 
-    /// An error of on_checkout or on_checkin, which costs its connection.
+    /// Logs an error of `on_checkout` or `on_checkin`, which evicts its connection.
     #[cold]
     pub(super) fn log_failed_hook(&self, hook: &'static str, error: &(dyn Error + 'static)) {
         self.log(Kind::Hook, |pool, more| {
@@ -169,8 +171,10 @@ impl<M: ConnectionManager> Shared<M> {
         });
     }
 
-    /// Writes how many failures were counted, where the last line is old enough, or anyway; returns when
-    /// the next count may be written. Called without a lock.
+    /// Writes the counts whose last line is old enough, or all counts if `anyway`. Returns when the next
+    /// count may be written.
+    ///
+    /// The caller must hold no lock.
     pub(super) fn write_counts(&self, now: Instant, anyway: bool) -> Option<Instant> {
         let (counts, next) = self.log_limit.take(now, anyway);
         let counted = Kind::ALL.into_iter().zip(counts);
@@ -230,7 +234,7 @@ mod tests {
         let counts = [0, 0, 0, 0, 2];
         assert_eq!(limit.take(start + MS(1000), false), (counts, None));
         assert_eq!(limit.take(start + MS(1000), true), ([0; 5], None));
-        // The count was a line too.
+        // The line with the count starts a new interval.
         let due = Some(start + MS(2000));
         let line = limit.admit(Kind::Timeout, start + MS(1999));
         assert_eq!(line, Line::Count { due });

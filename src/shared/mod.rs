@@ -9,11 +9,11 @@
 //! and [`hook_timeouts`](collector::hook_timeouts)). The operations on a running pool are in [`admin`].
 
 mod admin;
+mod check;
 mod checkin;
 mod checkout;
 mod collector;
 mod create;
-mod check;
 mod group;
 mod health;
 mod hooks;
@@ -33,16 +33,16 @@ use crate::engine::{
     Actions, Checkout, Engine, Now, Permit, ReturnResult, SharedLimit, SlotCache, State, Waiter,
 };
 use crate::error::Cause;
+use crate::exec::{Executor, WorkerPool};
 use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
-use crate::exec::{Executor, WorkerPool};
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
 use create::backoff::BackoffState;
+use create::probe::Probe;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
-use create::probe::Probe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -280,7 +280,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Runs the actions of this pool and returns the rest, which concerns other pools.
+    /// Runs the actions of this pool and returns the actions for other pools.
     fn run_own(self: &Arc<Self>, mut actions: PoolActions<M>) -> PoolActions<M> {
         actions.wake();
         self.wake_by(actions.settle_at);

@@ -1,4 +1,4 @@
-//! A connection and what the pool knows of it. Boxed: a checkout moves a pointer, not a connection.
+//! A pooled connection with its metadata. It is boxed, so that a checkout moves a pointer.
 
 use super::{Entry, PoolCheckout, Shared};
 use crate::engine::Slot;
@@ -6,34 +6,42 @@ use crate::{ConnectionInfo, ConnectionManager};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// On cache lines of its own: its holder writes it, and the neighbour in memory belongs to another thread.
+/// A connection with its metadata.
+///
+/// The alignment gives each value its own cache lines: the holder writes the value, and its neighbour in
+/// memory belongs to another thread.
 #[repr(align(64))]
 pub(crate) struct PooledConnection<M: ConnectionManager> {
     pub(crate) connection: M::Connection,
-    /// A connection knows its pool, so a guard needs no count on it. The circle with the slots is
-    /// broken by close, which takes every connection out.
+    /// The pool of this connection, so that a guard needs no reference to the pool.
+    ///
+    /// The reference cycle through the slots ends at close, which takes every connection out.
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) id: u64,
-    /// The pool's, for the events of each checkout.
+    /// The name of the pool, for the events of each checkout.
     pub(super) name: Arc<str>,
-    /// Ticks.
+    /// The tick at which the connection was created or added.
     pub(super) created: u64,
+    /// The tick at which the connection expires. 0 on standby.
     pub(super) expires: u64,
     pub(super) generation: u64,
-    /// What its slot's count of uses was when it came.
+    /// The use count of the slot when the connection was installed.
     pub(super) uses_before: u64,
-    /// While a guard has it: the tick at which it came to rest before.
+    /// The tick at which the connection became idle before this checkout. Valid while a guard holds the
+    /// connection.
     pub(super) idle_since: u64,
-    /// Counts down to the next checkout that is its first or its last.
+    /// The number of checkouts until the first or the last use of the connection.
     pub(super) uses_until_event: u64,
-    /// Counts only while it is handed on without resting: no check is due then.
+    /// How the connection was last proven alive. Valid only during a hand-off, in which no check is due.
     pub(super) freshness: Freshness,
-    /// What its check-in has to know, one bit each; mostly nothing.
+    /// The [`Flag`]s for the check-in, one bit each. Usually 0.
     pub(super) flags: u8,
 }
 
-/// What a guard holds. Two words, which the compiler keeps in registers; it copies three by halves that
-/// no longer match the stores before them, and the processor waits for those stores at each copy.
+/// The connection that a guard holds, and its slot.
+///
+/// The compiler keeps these two words in registers. It would copy three words in parts that do not match the
+/// stores before them, and the processor would wait for those stores at each copy.
 pub(crate) struct Held<M: ConnectionManager> {
     pub(super) slot: &'static Slot<Entry<M>>,
     pub(crate) pooled: Box<PooledConnection<M>>,
@@ -57,44 +65,45 @@ impl<M: ConnectionManager> Held<M> {
         }
     }
 
-    /// What a user may know of it.
+    /// Returns the public information about this connection.
     pub(crate) fn info(&self) -> ConnectionInfo {
-        let out_since = self.slot.in_use_since();
+        let in_use_since = self.slot.in_use_since();
         let pooled = &*self.pooled;
-        let mut info = pooled.info(self.slot.uses(), pooled.idle_since, out_since);
+        let mut info = pooled.info(self.slot.uses(), pooled.idle_since, in_use_since);
         info.age = span(pooled.created, pooled.shared.ticker.tick());
         info
     }
 }
 
-/// What a connection has just come through.
+/// How a connection was last proven alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
+    /// The connection was not proven alive since its last use.
     Not,
     Created,
     Checked,
 }
 
-/// What makes a check-in unusual from the checkout on.
+/// The reasons why a check-in takes the slow path, known since the checkout.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Flag {
-    /// Checked out by a thread that was panicking already.
+    /// The thread was panicking already at the checkout.
     Panicking = 1,
-    /// This was its last use.
+    /// This checkout is the last use of the connection.
     LastUse = 2,
-    /// Its checkout was told or noted.
+    /// The checkout was reported or recorded.
     Instrumented = 4,
-    /// The pool has a clock of its own; so from its creation on.
+    /// The pool has a custom clock. Set when the connection is installed.
     CustomClock = 8,
 }
 
 impl Flag {
-    /// What a check-in does not change.
+    /// The flags that a check-in keeps.
     pub(super) const LASTING: u8 = Self::CustomClock as u8;
 }
 
 impl<M: ConnectionManager> PooledConnection<M> {
-    /// It begins its life in a slot with this count of uses.
+    /// Prepares the connection for its slot, whose use count is `uses`.
     pub(super) fn install(&mut self, uses: u64) {
         if self.shared.ticker.custom().is_some() {
             self.mark(Flag::CustomClock);
@@ -103,24 +112,24 @@ impl<M: ConnectionManager> PooledConnection<M> {
         self.uses_until_event = 1;
     }
 
-    pub(super) fn mark(&mut self, odd: Flag) {
-        self.flags |= odd as u8;
+    pub(super) fn mark(&mut self, flag: Flag) {
+        self.flags |= flag as u8;
     }
 
-    pub(super) fn is(&self, odd: Flag) -> bool {
-        self.flags & odd as u8 != 0
+    pub(super) fn is(&self, flag: Flag) -> bool {
+        self.flags & flag as u8 != 0
     }
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Its number and its generation.
+    /// Returns the id and the generation of the connection.
     pub(super) fn id_and_generation(&self) -> (u64, u64) {
         (self.id, self.generation)
     }
 
-    /// What a user may know; `uses` is the slot's count.
+    /// Returns the public information about this connection. `uses` is the use count of the slot.
     pub(super) fn info(&self, uses: u64, idle_since: u64, now: u64) -> ConnectionInfo {
         ConnectionInfo {
             id: self.id,
@@ -133,14 +142,14 @@ impl<M: ConnectionManager> PooledConnection<M> {
     }
 }
 
-/// The time between two ticks.
+/// Returns the time between two ticks.
 pub(super) fn span(from: u64, to: u64) -> Duration {
     Duration::from_nanos(to.saturating_sub(from))
 }
 
 impl<M: ConnectionManager> std::fmt::Debug for PooledConnection<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node")
+        f.debug_struct("PooledConnection")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }

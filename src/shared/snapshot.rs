@@ -1,4 +1,4 @@
-//! The statistics: gauges in one consistent look, counters gathered from slots and meter.
+//! Statistics: gauges, read consistently under one lock, and counters, gathered from the slots and the meter.
 
 use super::pooled::span;
 use super::{Meter, PoolState, Shared};
@@ -15,7 +15,8 @@ impl<M: ConnectionManager> Shared<M> {
         self.with_counts(&gauges)
     }
 
-    /// What must be consistent, for one who has the lock. Quick: no histogram is read.
+    /// Reads the values that must be consistent, under the lock of the caller. Fast, because no histogram is
+    /// read.
     pub(super) fn gauges(&self, state: &PoolState<M>) -> PoolStats {
         let now = self.ticker.tick();
         let (mut in_use, mut oldest) = (0, None::<u64>);
@@ -23,8 +24,8 @@ impl<M: ConnectionManager> Shared<M> {
             let stamp = slot.stamp();
             in_use += usize::from(matches!(stamp, Stamp::InUse(_)));
             if stamp != Stamp::Vacant {
-                let born = state.opened_in(slot.index()).tick;
-                oldest = Some(oldest.map_or(born, |oldest| oldest.min(born)));
+                let opened_at = state.opened_in(slot.index()).tick;
+                oldest = Some(oldest.map_or(opened_at, |oldest| oldest.min(opened_at)));
             }
         }
         PoolStats {
@@ -37,7 +38,7 @@ impl<M: ConnectionManager> Shared<M> {
             disposing: state.disposing,
             abandoned: state.abandoned,
             waiters: state.queue.len(),
-            oldest_age: oldest.map(|born| span(born, now)),
+            oldest_age: oldest.map(|opened_at| span(opened_at, now)),
             created: state.created,
             disposed: state.disposed,
             added: state.added,
@@ -46,10 +47,10 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// With what is counted elsewhere, and needs no lock.
+    /// Adds the counters, which need no lock, to the gauges.
     pub(super) fn with_counts(&self, gauges: &PoolStats) -> PoolStats {
         let meter = &self.meter;
-        // First, so that no part is larger than the whole.
+        // Read the parts before the totals, so that no part is larger than its total.
         let gets_waited = meter.gets_waited.load(Acquire);
         let (timeouts, saturated) = (meter.timeouts.load(Relaxed), meter.saturated.load(Relaxed));
         let (mut held, mut gets, mut uses) = (0, 0, 0);
@@ -59,12 +60,12 @@ impl<M: ConnectionManager> Shared<M> {
             uses += got + slot.try_gets();
             held += u64::from(slot.holder() != 0);
         }
-        // A get that failed so is on its way back to its caller, who is counted last.
+        // A get that timed out or was rejected increments `failed` last, so `failed` may lag behind.
         let failed_gets = meter.failed.load(Relaxed).max(timeouts + saturated);
         let waited = meter.wait.snapshot(0).count;
-        let noted = meter.held.snapshot(0).count;
-        // A checkout that is over and left no record was shorter than the clock can tell.
-        let instant = uses.saturating_sub(noted + held);
+        let recorded = meter.held.snapshot(0).count;
+        // A checkout that has ended without a record was too short for the clock.
+        let too_short = uses.saturating_sub(recorded + held);
         let peak = |peak: &AtomicUsize, value: usize| peak.fetch_max(value, Relaxed).max(value);
         PoolStats {
             health: self.health_state(),
@@ -80,7 +81,7 @@ impl<M: ConnectionManager> Shared<M> {
             last_error: self.last_error.lock().clone(),
             wait: meter.wait.snapshot(gets.saturating_sub(waited)),
             create: meter.create.snapshot(0),
-            held: meter.held.snapshot(instant),
+            held: meter.held.snapshot(too_short),
             name: Arc::clone(&self.name),
             evictions: EvictReason::EACH
                 .map(|reason| meter.evictions[reason.index()].load(Relaxed)),
@@ -91,7 +92,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub(crate) fn config(&self) -> PoolConfig {
         let mut config = self.config.clone();
         config.max_size = self.engine.lock().max_size;
@@ -101,14 +102,14 @@ impl<M: ConnectionManager> Shared<M> {
     }
 }
 
-/// Of so many samples; those that took no time are in no histogram.
+/// Returns the latency of `count` samples. The samples that took no time are in no histogram.
 pub(super) fn with_zeros(count: u64, times: &Recorder) -> Latency {
     let recorded = times.snapshot(0).count;
     times.snapshot(count.saturating_sub(recorded))
 }
 
 impl Meter {
-    /// Adds what has the form of a histogram; the other counts are added as statistics.
+    /// Adds the histograms of another meter. The other counters are added as statistics.
     pub(super) fn absorb(&self, other: &Self) {
         self.wait.absorb(&other.wait);
         self.create.absorb(&other.create);

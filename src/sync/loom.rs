@@ -1,8 +1,7 @@
-//! Loom's types with the faces of the real ones.
+//! Loom's types with the interfaces of the real ones.
 //!
-//! The swap cell stays one atomic (an index into a side table that loom does not see), because its
-//! single modification order is what the engine's proofs stand on; a mutex in its place would prove
-//! less.
+//! The swap cell stays one atomic: an index into a side table that loom does not see. The engine's proofs
+//! rest on the single modification order of that atomic. A mutex in its place would prove less.
 
 use loom::sync::atomic::AtomicUsize;
 pub(crate) use loom::sync::atomic::Ordering;
@@ -10,11 +9,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-/// Loom's atomic, with stores that are swaps. Loom (0.7) drops the order between two stores when
-/// the earlier one is read late, and then lets a load return a value that was overwritten before
-/// everything the reader knows of. A relaxed swap orders the stores and synchronizes nothing
-/// more than a relaxed store; loads may return old values as ever. The engine's plain stores are
-/// all relaxed.
+/// Defines an atomic over loom's, whose stores are swaps.
+///
+/// Loom (0.7) drops the order between two stores when the earlier one is read late. Loom then lets a load
+/// return a value that was overwritten before all events that the reader has seen. A relaxed swap orders the
+/// stores and synchronizes no more than a relaxed store. Loads may still return old values. All plain stores
+/// of the engine are relaxed.
 macro_rules! atomic {
     ($name:ident, $value:ty) => {
         #[derive(Debug)]
@@ -44,7 +44,7 @@ macro_rules! atomic {
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 
-/// parking_lot's face over loom's mutex.
+/// Loom's mutex with the interface of parking_lot's.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -60,13 +60,13 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Like parking_lot, it knows no poisoning.
+    /// Locks and ignores poisoning, as parking_lot does.
     fn held(&self) -> loom::sync::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A guard that a wait can give up and take again through a reference, as parking_lot's can.
+/// A guard that a wait can release and reacquire through a reference, like parking_lot's guard.
 #[derive(Debug)]
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
@@ -87,7 +87,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// parking_lot's face over loom's condition variable.
+/// Loom's condition variable with the interface of parking_lot's.
 #[derive(Debug)]
 pub(crate) struct Condvar(loom::sync::Condvar);
 
@@ -104,7 +104,7 @@ impl Condvar {
         self.0.notify_all();
     }
 
-    /// Waits without limit. Whoever is never woken ends the model as a deadlock.
+    /// Waits without limit. A thread that is never woken ends the model as a deadlock.
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         if let Some(held) = guard.held.take() {
             let held = self.0.wait(held).unwrap_or_else(PoisonError::into_inner);
@@ -112,9 +112,11 @@ impl Condvar {
         }
     }
 
-    /// There is no time in a model: a limited wait is over at once, and what "at once" is among
-    /// the steps of the other threads is what the model checker varies. A wake-up that comes
-    /// first is found in the state the guard protects, as after a real wait.
+    /// Releases the lock and times out at once.
+    ///
+    /// A model has no time. The model checker varies at which point among the steps of the other threads the
+    /// wait ends. A wake-up that comes first shows in the state that the guard protects, as after a real
+    /// wait.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimeIsUp {
         guard.held = None;
         guard.held = Some(guard.mutex.held());
@@ -122,47 +124,47 @@ impl Condvar {
     }
 }
 
-/// What every limited wait ends with.
+/// The result of every wait with a limit.
 #[derive(Debug)]
 pub(crate) struct TimeIsUp;
 
 impl TimeIsUp {
-    #[expect(clippy::unused_self, reason = "the face is parking_lot's")]
+    #[expect(clippy::unused_self, reason = "the interface is parking_lot's")]
     pub(crate) const fn timed_out(&self) -> bool {
         true
     }
 }
 
-/// The swap cell as one loom atomic: 0 is empty, anything else names a value on the shelf.
+/// The swap cell as one loom atomic: 0 is empty, and any other number is an index plus one into `values`.
 #[derive(Debug)]
 pub(crate) struct SwapCell<T> {
-    name: AtomicUsize,
-    /// Loom does not see it: threads of a model take turns, and the swap alone says whose turn
-    /// it is to take a value.
-    shelf: std::sync::Mutex<Vec<Option<Box<T>>>>,
+    index: AtomicUsize,
+    /// Hidden from loom. Threads of a model take turns, and the swap alone decides which thread takes a
+    /// value.
+    values: std::sync::Mutex<Vec<Option<Box<T>>>>,
 }
 
 impl<T> SwapCell<T> {
     pub(crate) fn new() -> Self {
         Self {
-            name: AtomicUsize::new(0),
-            shelf: std::sync::Mutex::new(Vec::new()),
+            index: AtomicUsize::new(0),
+            values: std::sync::Mutex::new(Vec::new()),
         }
     }
 
     pub(crate) fn swap(&self, value: Option<Box<T>>) -> Option<Box<T>> {
         let new = value.map_or(0, |value| {
-            let mut values = self.shelf();
+            let mut values = self.values();
             values.push(Some(value));
             values.len()
         });
-        let old = self.name.swap(new, Ordering::AcqRel);
+        let old = self.index.swap(new, Ordering::AcqRel);
         let place = old.checked_sub(1)?;
-        let value = self.shelf()[place].take();
+        let value = self.values()[place].take();
         Some(value.expect("bug: one value taken twice"))
     }
 
-    fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Option<Box<T>>>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn values(&self) -> std::sync::MutexGuard<'_, Vec<Option<Box<T>>>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

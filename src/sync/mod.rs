@@ -1,9 +1,9 @@
-//! One facade for everything that threads share: the real types, or those of a model checker.
+//! The synchronization types of the crate: the real types, or those of a model checker.
 //!
-//! With `--cfg conpool_loom` the engine runs under loom, which tries every interleaving and every
-//! value that a load may return; too much for more than the engine, so the rest, which takes its
-//! types from [`outer`], keeps the real ones. With `--cfg conpool_shuttle` whole pools, with their
-//! threads and a time of their own, run under random schedules.
+//! With `--cfg conpool_loom` the engine runs under loom, which tries every interleaving and every value that
+//! a load may return. Loom is too slow for more than the engine, so the other modules, which take their types
+//! from [`outer`], keep the real types. With `--cfg conpool_shuttle` whole pools run under random schedules,
+//! with their threads and with simulated time.
 
 #[cfg(conpool_loom)]
 mod loom;
@@ -24,7 +24,7 @@ pub(crate) use ::shuttle::thread_local;
 #[cfg(not(conpool_shuttle))]
 pub(crate) use std::thread_local;
 
-/// For everything around the engine.
+/// The types for all modules outside of the engine.
 pub(crate) mod outer {
     #[cfg(not(conpool_shuttle))]
     pub(crate) use super::real::{Condvar, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! The real types.
+//! The real types, for builds without a model checker.
 
 #[cfg(not(conpool_loom))]
 pub(crate) use engine::*;

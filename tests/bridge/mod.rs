@@ -1,4 +1,4 @@
-//! What the scenarios share: a bridge, the preset made short-lived, and ways to read.
+//! Shared by the scenarios: a bridge, the preset made short-lived, and ways to read.
 
 use std::{
     io::{Read, Write},
@@ -24,7 +24,7 @@ pub(crate) const fn ms(n: u64) -> Duration {
 }
 
 pub(crate) fn manager(address: SocketAddr) -> ConbusSocketManager {
-    // A device on a loaded machine may take its time to see an end.
+    // A device on a loaded machine may take a while to see the end of a connection.
     ConbusSocketManager::builder(address.to_string())
         .close_wait(Duration::from_secs(3))
         .build()
@@ -51,26 +51,26 @@ pub(crate) fn press_button(bridge: &Emulator) {
     });
 }
 
-/// What was read, and how often the line broke before.
+/// Reads repeatedly. Returns the value and how often the connection broke before.
 ///
-/// Patient with a device that resets every seventh request: when seven threads are left who take turns, the
-/// same one meets each reset, until the others have finished.
+/// The many attempts are needed for a device that resets every seventh request: when seven threads take
+/// turns, the same thread meets each reset until the others have finished.
 pub(crate) fn read_repeatedly(pool: &Pool<ConbusSocketManager>, serial: u64) -> (f64, u64) {
     for retried in 0..30 {
-        let mut line = pool.get_timeout(PATIENCE).expect("a connection");
-        match client::read_temperature(&mut line, serial, PATIENCE) {
+        let mut conn = pool.get_timeout(PATIENCE).expect("a connection");
+        match client::read_temperature(&mut conn, serial, PATIENCE) {
             Ok(celsius) => return (celsius, retried),
-            Err(ClientError::Io(_) | ClientError::Closed) => PooledConnection::discard(line),
+            Err(ClientError::Io(_) | ClientError::Closed) => PooledConnection::discard(conn),
             Err(error) => panic!("device {serial}: {error}"),
         }
     }
     panic!("device {serial}: the line broke thirty times in a row");
 }
 
-/// The telegram that comes next, whoever asked for it: a client that trusts its connection.
-pub(crate) fn next_reply(line: &mut TcpStream) -> Message {
+/// The next telegram, whoever requested it: a client that does not match replies to requests.
+pub(crate) fn next_reply(conn: &mut TcpStream) -> Message {
     let mut frames = FrameBuffer::default();
-    line.set_read_timeout(Some(PATIENCE)).unwrap();
+    conn.set_read_timeout(Some(PATIENCE)).unwrap();
     loop {
         if let Some(frame) = frames.next_frame() {
             match telegram::parse(&frame).unwrap() {
@@ -79,17 +79,17 @@ pub(crate) fn next_reply(line: &mut TcpStream) -> Message {
             }
         }
         let mut chunk = [0; 256];
-        let length = line.read(&mut chunk).unwrap();
+        let length = conn.read(&mut chunk).unwrap();
         assert!(length > 0, "closed");
         frames.push(&chunk[..length]);
     }
 }
 
-pub(crate) fn ask(line: &mut TcpStream, serial: u64) {
-    line.write_all(&telegram::request(serial, 2, "18")).unwrap();
+pub(crate) fn ask(conn: &mut TcpStream, serial: u64) {
+    conn.write_all(&telegram::request(serial, 2, "18")).unwrap();
 }
 
-/// How many sockets of this process are connected to `address`.
+/// The number of sockets of this process that are connected to `address`.
 #[cfg(target_os = "linux")]
 pub(crate) fn sockets_to(address: SocketAddr) -> usize {
     use std::fs;
@@ -97,7 +97,7 @@ pub(crate) fn sockets_to(address: SocketAddr) -> usize {
     let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
     let inodes: Vec<&str> = table
         .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .map(|row| row.split_whitespace().collect::<Vec<_>>())
         .filter(|fields| fields[2].ends_with(&port))
         .map(|fields| fields[9])
         .collect();
@@ -120,7 +120,7 @@ pub(crate) fn sockets_to(_: SocketAddr) -> usize {
     0
 }
 
-/// Closes the pool and asserts that nothing of it is left, here and at the device.
+/// Closes the pool and asserts that both the pool and the device have released everything.
 #[track_caller]
 pub(crate) fn close_clean(pool: &Pool<ConbusSocketManager>, bridge: &Emulator) {
     pool.close_timeout(PATIENCE).unwrap();
@@ -140,7 +140,7 @@ pub(crate) struct Rising {
 
 impl Rising {
     pub(crate) fn new(serial: u64, number: i32) -> Self {
-        // Far enough apart that no device comes near another.
+        // Far enough apart that two devices never report the same value.
         Self {
             serial,
             at_least: AtomicI32::new(number * 10_000),

@@ -25,28 +25,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a busy machine may add to a promised bound: 200 ms, and several times what it was just seen to add
-/// to a sleep of some milliseconds and the start of a thread, or to make a thread wait for its turn.
+/// The tolerance for a busy machine on a promised bound: 200 ms, plus four times the worst delay measured so
+/// far.
 pub(crate) fn noise() -> Duration {
-    let watchdog = watchdog();
-    // What has just held up the test has held up the watchdog too, and is known after its next look.
-    let looks = watchdog.looks.load(Ordering::Acquire);
-    eventually(|| watchdog.looks.load(Ordering::Acquire) > looks);
-    let worst = Duration::from_micros(watchdog.worst.load(Ordering::Relaxed));
+    let latency_monitor = latency_monitor();
+    // A stall that has just delayed the test also delays the monitor, and is known after its next sample.
+    let samples = latency_monitor.samples.load(Ordering::Acquire);
+    eventually(|| latency_monitor.samples.load(Ordering::Acquire) > samples);
+    let worst = Duration::from_micros(latency_monitor.worst.load(Ordering::Relaxed));
     Duration::from_millis(200) + worst * 4
 }
 
-struct Watchdog {
-    /// The worst delay, in microseconds, that a thread has seen which sleeps for some milliseconds and then
-    /// starts another one. A sleeper alone sees little: the scheduler is kind to it.
+struct LatencyMonitor {
+    /// The worst delay, in microseconds, of a thread that sleeps for some milliseconds and then starts
+    /// another one. The scheduler favours sleepers, so a sleep alone shows too little.
     worst: AtomicU64,
-    looks: AtomicU64,
+    samples: AtomicU64,
 }
 
-fn watchdog() -> &'static Watchdog {
-    static WATCHDOG: Watchdog = Watchdog {
+fn latency_monitor() -> &'static LatencyMonitor {
+    static MONITOR: LatencyMonitor = LatencyMonitor {
         worst: AtomicU64::new(0),
-        looks: AtomicU64::new(0),
+        samples: AtomicU64::new(0),
     };
     static START: Once = Once::new();
     START.call_once(|| {
@@ -56,27 +56,27 @@ fn watchdog() -> &'static Watchdog {
             loop {
                 let start = Instant::now();
                 thread::sleep(Duration::from_millis(4));
-                // Where threads are refused, that is what is tested; and of so small a stack no other thread
-                // can make use then.
+                // Tests with a thread limit make this spawn fail, which is fine. Other threads cannot reuse a
+                // stack this small.
                 let other = thread::Builder::new().stack_size(64 * 1024).spawn(|| ());
                 drop(other.map(thread::JoinHandle::join));
                 let late = (start.elapsed().as_micros() as u64).saturating_sub(4000);
-                let worst = late.max(turn(&mut load, cores));
-                WATCHDOG.worst.fetch_max(worst, Ordering::Relaxed);
-                WATCHDOG.looks.fetch_add(1, Ordering::Release);
+                let worst = late.max(run_queue_delay(&mut load, cores));
+                MONITOR.worst.fetch_max(worst, Ordering::Relaxed);
+                MONITOR.samples.fetch_add(1, Ordering::Release);
             }
         });
-        // Panics are daily work in these tests, and a backtrace of each takes 100 ms of the hook that
-        // panics: one line is enough.
+        // Many tests panic on purpose. A backtrace takes 100 ms of the panicking hook, so one line is
+        // printed.
         panic::set_hook(Box::new(|info| eprintln!("{info}")));
     });
-    &WATCHDOG
+    &MONITOR
 }
 
-/// How long, in microseconds, a thread may have to wait for its turn where all that want to run now take
-/// theirs before it, some milliseconds each. Zero where the system does not tell. `load` stays open, and the
-/// cores are counted once, for which files are opened too: tests count descriptors, and limit them.
-fn turn(load: &mut Option<File>, cores: u64) -> u64 {
+/// The estimated delay, in microseconds, of a thread that every runnable thread precedes for a time slice of
+/// some milliseconds. Zero where the system does not report it. `load` stays open and the cores are counted
+/// once, because tests count and limit descriptors.
+fn run_queue_delay(load: &mut Option<File>, cores: u64) -> u64 {
     let mut text = [0; 64];
     let read = load.as_mut().map(|load| {
         load.rewind()?;
@@ -90,8 +90,8 @@ fn turn(load: &mut Option<File>, cores: u64) -> u64 {
     (running / cores).saturating_sub(1) * 4000
 }
 
-/// How long something without a promised bound may take before the test calls it wedged. A host that takes one
-/// of two cores away stops some threads for seconds, while the others go on and see them stuck.
+/// The bound on everything without a promised bound. It is long because a host that takes one of two cores
+/// away stops some threads for seconds.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) const fn ms(n: u64) -> Duration {
@@ -103,7 +103,7 @@ pub(crate) const fn secs(n: u64) -> Duration {
 }
 
 pub(crate) fn now() -> Instant {
-    watchdog();
+    latency_monitor();
     Instant::now()
 }
 
@@ -122,10 +122,13 @@ pub(crate) fn assert_at(took: Duration, least: Duration) {
     );
 }
 
-/// What callers are told who give the pool this long, as soon as it carries a cause: on a busy machine the
-/// first ones may be gone before anything was tried.
+/// Returns the first timeout error that carries a cause. On a busy machine the first callers may time out
+/// before anything was tried.
 #[track_caller]
-pub(crate) fn told<M: ConnectionManager>(pool: &Pool<M>, timeout: Duration) -> Timeout<M::Error> {
+pub(crate) fn timeout_with_cause<M: ConnectionManager>(
+    pool: &Pool<M>,
+    timeout: Duration,
+) -> Timeout<M::Error> {
     let start = now();
     loop {
         let (result, took) = timed(|| pool.get_timeout(timeout));
@@ -140,7 +143,7 @@ pub(crate) fn told<M: ConnectionManager>(pool: &Pool<M>, timeout: Duration) -> T
     }
 }
 
-/// Asserts that `condition` comes true within five seconds.
+/// Asserts that `condition` comes true within [`SOON`].
 #[track_caller]
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -169,7 +172,7 @@ impl<T> Task<T> {
         self.0.is_finished()
     }
 
-    /// The thread's result; a thread that does not end soon fails the test instead of hanging it.
+    /// The thread's result. A thread that does not end soon fails the test instead of blocking it.
     #[track_caller]
     pub(crate) fn join_soon(self) -> T {
         eventually(|| self.0.is_finished());
@@ -181,8 +184,8 @@ pub(crate) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     Task(thread::spawn(work))
 }
 
-/// How many threads of this process have a name that begins like this; 0 where the system does not
-/// tell.
+/// The number of threads of this process whose name starts with `prefix`; 0 where the system does not report
+/// it.
 pub(crate) fn threads(prefix: &str) -> usize {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return 0;
@@ -194,7 +197,7 @@ pub(crate) fn threads(prefix: &str) -> usize {
         .count()
 }
 
-/// How many file descriptors this process has open on `target`.
+/// The number of file descriptors of this process that are open on `target`.
 pub(crate) fn descriptors(target: &std::path::Path) -> usize {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -217,7 +220,7 @@ pub(crate) fn quick_backoff() -> Backoff {
 
 /// A pool of memory connections with quick retries and otherwise the defaults.
 pub(crate) fn quick(name: &str) -> PoolBuilder<MemoryManager> {
-    watchdog();
+    latency_monitor();
     Pool::builder().name(name).backoff(quick_backoff())
 }
 
@@ -234,7 +237,7 @@ pub(crate) fn queued<M: ConnectionManager>(pool: &Pool<M>, n: usize) {
     eventually(|| pool.stats().waiters == n);
 }
 
-/// Opens `n` connections and gives them all back.
+/// Opens `n` connections and gives all of them back.
 pub(crate) fn fill<M: ConnectionManager>(pool: &Pool<M>, n: usize) {
     drop(take(pool, n));
     eventually(|| pool.stats().idle >= n);
@@ -250,7 +253,7 @@ pub(crate) fn all_disposed(backend: &MemoryManager) {
     assert_eq!(seen.dropped_undisposed, 0, "{seen:?}");
 }
 
-/// Closes `pool` and asserts that nothing of it is left.
+/// Closes `pool` and asserts that it has released everything.
 #[track_caller]
 pub(crate) fn close_clean<M: ConnectionManager>(pool: &Pool<M>, backend: &MemoryManager) {
     if let Err(left) = pool.close_timeout(SOON) {
@@ -265,14 +268,14 @@ pub(crate) fn close_clean<M: ConnectionManager>(pool: &Pool<M>, backend: &Memory
     );
 }
 
-/// A door that is shut until it is opened for good.
+/// A latch: callers of `pass` block until it is opened. It stays open.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gate(Arc<(Mutex<AtGate>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 
 #[derive(Debug, Default)]
-struct AtGate {
+struct GateState {
     open: bool,
-    came: usize,
+    arrivals: usize,
 }
 
 impl Gate {
@@ -283,17 +286,17 @@ impl Gate {
 
     pub(crate) fn pass(&self) {
         let mut at = self.0.0.lock().unwrap();
-        at.came += 1;
+        at.arrivals += 1;
         drop(self.0.1.wait_while(at, |at| !at.open).unwrap());
     }
 
-    /// How many have come to the gate so far.
-    pub(crate) fn came(&self) -> usize {
-        self.0.0.lock().unwrap().came
+    /// The number of calls of `pass` so far.
+    pub(crate) fn arrivals(&self) -> usize {
+        self.0.0.lock().unwrap().arrivals
     }
 }
 
-/// The clones of one list that threads, hooks and observers write to.
+/// A shared list of lines, written by threads, hooks and observers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -313,14 +316,14 @@ impl Log {
             .count()
     }
 
-    /// The first line that begins like this.
+    /// The first line with this prefix.
     pub(crate) fn find(&self, start: &str) -> Option<String> {
         self.lines()
             .into_iter()
             .find(|line| line.starts_with(start))
     }
 
-    /// Where the first line that begins like this stands.
+    /// The index of the first line with this prefix.
     #[track_caller]
     pub(crate) fn position(&self, start: &str) -> usize {
         let lines = self.lines();
@@ -339,8 +342,8 @@ impl PoolObserver for Log {
 
 type Before = Box<dyn Fn(Hook, u64) + Send + Sync>;
 
-/// A memory manager that first runs a function in every hook, with the number of the connection
-/// (for a create, which call it is, from 1). The function may block, panic or call a pool.
+/// A memory manager that first runs a function in every hook, with the number of the connection (for a create
+/// the number of the call, from 1). The function may block, panic or call a pool.
 pub(crate) struct Custom {
     backend: MemoryManager,
     before: Before,
@@ -378,7 +381,7 @@ impl ConnectionManager for Custom {
     }
 
     fn dispose(&self, connection: MemoryConnection) {
-        /// Disposes in the end even if the function panics, so that the counters stay true.
+        /// Disposes even if the function panics, so that the counters stay correct.
         struct Finally<'a>(&'a MemoryManager, Option<MemoryConnection>);
         impl Drop for Finally<'_> {
             fn drop(&mut self) {
@@ -414,20 +417,20 @@ impl ConnectionManager for Custom {
     }
 }
 
-/// Small reproducible random numbers.
+/// A small reproducible random number generator.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// A number below `sides`.
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
+        (self.0 >> 11) % n
     }
 }

@@ -1,4 +1,4 @@
-//! One source over another: the environment over files over the defaults.
+//! Sources over each other: the environment over files over the defaults.
 
 use super::{json, toml};
 use crate::common::{ms, secs};
@@ -41,8 +41,7 @@ fn a_source_that_breaks_the_whole_is_refused() {
     );
 }
 
-/// The test runs itself once more as a process of its own, because a process cannot safely change the
-/// environment that it has.
+/// The test runs again in a child process, because a process cannot safely change its own environment.
 #[test]
 fn the_environment_of_the_process_is_read_over_a_file_and_over_the_defaults() {
     const ROLE: &str = "CONPOOL_CONFIG_TEXT_CHILD";

@@ -1,5 +1,5 @@
-//! Settings from text: what is read, what is refused and in which words, one source over another,
-//! and the settings that services of several kinds use, each built into a pool and tried.
+//! Settings from text: accepted values, refused values with their messages, layers of sources, and typical
+//! settings of several kinds of services, each built into a pool and tried.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! The settings that services of several kinds use: read, built, and tried on a pool.
+//! Typical settings of several kinds of services: read, built, and tried on a pool.
 
 use super::{json, toml, yaml};
 use crate::common::{close_clean, eventually, fill, secs, take};
@@ -30,7 +30,7 @@ impl Preset {
         }
     }
 
-    /// Asserts that so many connections can be out at once, and not one more.
+    /// Asserts that exactly `max` connections can be in use at once.
     #[track_caller]
     fn lends_at_most(&self, max: usize) {
         let held = take(&self.pool, max);
@@ -41,22 +41,22 @@ impl Preset {
         eventually(|| self.pool.stats().idle == max);
     }
 
-    /// Asserts that of all idle connections only so many outlive the idle timeout.
+    /// Asserts that exactly this many idle connections outlive the idle timeout.
     #[track_caller]
     fn keeps_at_least(&self, min: usize, idle_timeout: u64) {
-        // What the refill began while others were out would not have been idle for so long.
+        // A connection that the refill opened later would not have been idle for long enough.
         eventually(|| self.pool.stats().creating == 0);
         self.clock.advance(secs(idle_timeout) - secs(1));
         self.pool.sweep();
         assert_eq!(self.pool.stats().evicted(EvictReason::IdleTimeout), 0);
         self.clock.advance(secs(2));
-        // Not the idle ones: the collector may have taken some of them for a check.
+        // `size` instead of `idle`: the collector may have taken some of them for a check.
         eventually(|| self.pool.stats().size == min);
         self.pool.sweep();
         assert_eq!(self.pool.stats().size, min);
     }
 
-    /// Asserts that a connection which dies idle is found and replaced after this interval.
+    /// Asserts that an idle connection that dies is found and replaced within this interval.
     #[track_caller]
     fn finds_a_dead_one(&self, interval: u64) {
         eventually(|| self.pool.stats().idle > 0);

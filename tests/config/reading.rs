@@ -1,4 +1,4 @@
-//! What a file can say.
+//! Texts that a file can contain.
 
 use super::{json, toml, yaml};
 use crate::common::{ms, secs};
@@ -6,7 +6,7 @@ use conpool::{Fairness, HealthCheck, PoolConfig};
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
-/// The other names, with a value that each setting takes and that is not its default.
+/// The aliases, with a value that each setting accepts and that is not its default.
 const ALIASES: [(&str, &str, &[&str]); 9] = [
     (
         "max_size",
@@ -226,7 +226,7 @@ fn a_file_can_hold_several_pools() {
     assert_eq!(sizes, [4, 3]);
 }
 
-/// The page's block of `language`.
+/// The code block of `language` on the page.
 fn block(language: &str) -> &'static str {
     let page = include_str!("../../src/docs/settings.md");
     let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();

@@ -1,4 +1,4 @@
-//! What is refused, and in which words.
+//! Refused values and their messages.
 
 use conpool::PoolConfig;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What was written reads the same, in every format.
+//! Written settings read back the same, in every format.
 
 use super::{json, toml, yaml};
 use conpool::{Backoff, Fairness, HealthCheck, PoolConfig};
@@ -61,7 +61,7 @@ fn a_name_that_looks_like_something_else_stays_a_name() {
     }
 }
 
-/// Above zero, the longest included.
+/// Any duration above zero, up to the longest.
 fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         (0..=u64::MAX, 1..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
@@ -70,8 +70,8 @@ fn duration() -> impl Strategy<Value = Duration> {
     ]
 }
 
-/// In hundredths, which every format reads exactly. Of longer fractions `serde_json`, unless told
-/// otherwise, may miss the last bit.
+/// In hundredths, which every format reads exactly. By default `serde_json` may miss the last bit of longer
+/// fractions.
 fn hundredths(range: RangeInclusive<u32>) -> impl Strategy<Value = f64> {
     range.prop_map(|hundredths| f64::from(hundredths) / 100.0)
 }

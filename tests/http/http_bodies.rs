@@ -1,9 +1,9 @@
-//! The bodies of responses: the same bytes however they come, and an error where they are not all.
+//! The bodies of responses: the same bytes with every framing, and an error where bytes are missing.
 
 use crate::common;
 use crate::http;
 
-use common::{Dice, assert_at, ms, secs, timed};
+use common::{Rng, assert_at, ms, secs, timed};
 use conpool::{HttpError, HttpPhase, http_types::Request};
 use http::{OK, Server, body, build, chain, fetch, fetch_ok, inner, leave, pool};
 use std::{
@@ -11,10 +11,10 @@ use std::{
     io::{self, Read},
 };
 
-/// Bytes without a pattern that could hide a shift.
+/// Bytes without a pattern, so that a shift shows.
 fn noise_bytes(length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(length as u64);
-    (0..length).map(|_| dice.roll(256) as u8).collect()
+    let mut rng = Rng::new(length as u64);
+    (0..length).map(|_| rng.below(256) as u8).collect()
 }
 
 fn in_chunks(content: &[u8], size: usize) -> Vec<u8> {
@@ -214,7 +214,7 @@ fn a_read_after_an_error_fails_again_and_does_not_look_like_the_end() {
     let error = io::read_to_string(&mut body).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     assert!(matches!(inner(error), HttpError::BodyTooShort { .. }));
-    // Its connection is gone already.
+    // The connection of this body is gone already.
     assert_eq!((http.stats().in_use, body.holds_connection()), (0, false));
     for _ in 0..2 {
         let error = body.read(&mut [0]).unwrap_err();
@@ -247,7 +247,7 @@ fn the_time_of_a_request_lasts_until_the_last_byte_of_its_body() {
         peer.send(OK);
         peer.request();
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
-        // Byte after byte, for longer than anyone waits.
+        // Byte after byte, for longer than any timeout.
         peer.send_in(&[b'.'; 2000], 1, ms(5));
     });
     let http = build("trickle");

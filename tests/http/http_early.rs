@@ -1,4 +1,4 @@
-//! What a server says before it has the whole request: a 100, a refusal, or the answer itself.
+//! What a server sends before it has the whole request: a 100, a refusal, or the answer itself.
 
 use crate::common;
 use crate::http;
@@ -41,7 +41,7 @@ fn a_body_waits_for_the_100_and_follows_it() {
                 peer.send(OK);
             }
         });
-        // Longer than anyone would wait for nothing.
+        // Longer than the test may take.
         let http = pool("expect")
             .expect_continue_timeout(common::secs(30))
             .build()
@@ -100,7 +100,7 @@ fn a_body_that_is_refused_is_not_sent_and_its_connection_is_not_used_again() {
     }
 }
 
-/// Notes whether it was read.
+/// Records whether it was read.
 struct Marking<'a, R>(R, &'a mut bool);
 
 impl<R: Read> Read for Marking<'_, R> {
@@ -148,12 +148,12 @@ fn a_100_that_comes_late_is_no_response() {
     leave(&http);
 }
 
-/// With the body that the server wants to see.
+/// Fetches with the body that the server expects.
 fn fetch_ok_any(http: &HttpPool, server: &Server) {
     done(http, post(server).body("hello").unwrap());
 }
 
-/// A body without end, which counts how much of it was read.
+/// An endless body that counts how much of it was read.
 struct Endless(Arc<AtomicUsize>);
 
 impl Read for Endless {
@@ -164,7 +164,7 @@ impl Read for Endless {
     }
 }
 
-/// Waits until nothing was read for longer than a client waits between two looks.
+/// Waits until reading has paused for longer than a client's polling interval.
 fn wait_until_stuck(read: &AtomicUsize) {
     let mut before = usize::MAX;
     while before != read.load(Ordering::SeqCst) {
@@ -186,7 +186,7 @@ fn a_response_before_the_whole_request_ends_the_sending_and_costs_the_connection
             if stuck {
                 wait_until_stuck(&sent);
             }
-            // Nothing of the body is read, and so it cannot all be sent.
+            // The server reads nothing of the body, so the client cannot send all of it.
             peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
             gate.pass();
         });
@@ -211,7 +211,7 @@ fn the_last_words_of_a_server_that_ends_the_connection_are_heard() {
         peer.head();
         peer.send("HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno");
         peer.fin();
-        // What the client still sends meets a reset when this ends.
+        // The rest of the client's body meets a reset when this returns.
         peer.exactly(100_000);
     });
     let http = build("last-words");

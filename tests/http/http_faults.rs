@@ -1,5 +1,4 @@
-//! Each way in which a server can fail, and what a request gets then: an error of its kind, in time, and
-//! nothing left behind.
+//! Each fault of a server and the resulting error of the request: its kind, in time, and without a leak.
 
 #[allow(dead_code, reason = "a part of it is used")]
 use crate::bridge;
@@ -50,7 +49,7 @@ fn a_server_that_comes_up_is_found_within_the_pause_between_attempts() {
     let server = Server::on(TcpListener::bind(addr).unwrap(), |_, mut peer| {
         peer.answer(OK)
     });
-    // The first pause is 20 ms; meanwhile the last refusal is told again.
+    // The first pause is 20 ms; meanwhile callers get the last refusal again.
     common::eventually(|| http.get(&url).is_ok());
     fetch_ok(&http, &server);
     leave(&http);
@@ -63,7 +62,7 @@ fn a_black_hole_costs_the_connect_timeout() {
     let http = pool("black-hole").connect_timeout(limit).build().unwrap();
     let url = format!("http://{}/", hole.addr());
     let (error, took) = timed(|| http.get(&url).unwrap_err());
-    // The wait of a connect ends on a millisecond, which may be a part of one early.
+    // The wait of a connect is rounded to milliseconds, so it may end a fraction early.
     assert_at(took + ms(1), limit);
     assert!(error.is_timeout() && error.is_connect(), "{error:?}");
     leave(&http);
@@ -100,7 +99,7 @@ fn a_name_that_does_not_resolve_is_an_error_at_once() {
     leave(&http);
 }
 
-/// A server whose first connection is the fault; the others are good.
+/// A server whose first connection has the fault; the others work.
 fn faulty(fault: fn(Peer)) -> Server {
     Server::start(move |number, mut peer| match number {
         0 => fault(peer),
@@ -108,7 +107,7 @@ fn faulty(fault: fn(Peer)) -> Server {
     })
 }
 
-/// The error of the first request. Then all is well again, on another connection.
+/// The error of the first request. The next request succeeds on another connection.
 #[track_caller]
 fn first_error(fault: fn(Peer), timeout: Duration) -> (HttpError, Duration) {
     let server = faulty(fault);
@@ -127,7 +126,7 @@ fn first_error(fault: fn(Peer), timeout: Duration) -> (HttpError, Duration) {
 
 #[test]
 fn a_silent_server_costs_the_total_timeout_in_whatever_phase() {
-    // Long enough for a loaded machine to come to the fault.
+    // Long enough for a loaded machine to reach the fault.
     let limit = ms(700);
     let cases: [(fn(Peer), HttpPhase); 5] = [
         (|mut peer| drop(peer.end()), HttpPhase::Waiting),
@@ -249,7 +248,7 @@ fn a_connection_that_ends_or_is_reset_in_use_is_an_error() {
             },
             17,
         ),
-        // Half of the response, then only the half of the connection ends.
+        // Half of the response, then a half close.
         (
             |mut peer| {
                 peer.request();
@@ -308,7 +307,7 @@ fn what_is_no_response_is_an_error_at_once() {
     }
 }
 
-/// Says it, and waits for the client to see what it was.
+/// Sends the bytes, and waits until the client has read them.
 fn say(peer: &mut Peer, bytes: &[u8]) {
     peer.request();
     peer.send(bytes);
@@ -326,12 +325,12 @@ fn what_a_server_says_before_it_is_asked_costs_the_connection() {
     });
     let http = build("too-early");
     match fetch(&http, &server) {
-        // It came before the connection was handed out.
+        // The bytes came before the connection was handed out.
         Err(HttpError::Pool(GetError::Create { error, .. })) => {
             let unread = matches!(*error, TransportError::Tcp(ConbusError::Unread { .. }));
             assert!(unread, "{error:?}");
         }
-        // Later than that it looks like an answer.
+        // After the checkout the bytes look like an answer.
         Ok((status, _)) => assert_eq!(status, 400),
         Err(error) => panic!("{error:?}"),
     }
@@ -371,7 +370,7 @@ fn heads_without_end_are_refused_at_their_limit() {
         let (error, _) = first_error(fault, SECS);
         let told = match &error {
             HttpError::HeadersTooLong { limit, .. } => *limit == 64 * 1024,
-            // More than 128 headers, a line of a chunk.
+            // More than 128 headers, and a chunk's line.
             HttpError::Protocol { .. } => matches!(number, 0 | 3),
             _ => false,
         };
@@ -393,7 +392,7 @@ fn informational_responses_without_end_are_refused() {
 
 #[test]
 fn a_server_that_ends_idle_connections_is_not_noticed() {
-    // Each connection serves one request and ends, by a FIN or by a reset.
+    // Each connection serves one request and ends by a FIN or a reset.
     let gone = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&gone);
     let server = Server::start(move |number, mut peer| {
@@ -436,7 +435,7 @@ fn after_every_fault_no_descriptor_and_no_thread_is_left() {
     let http = build("left");
     for _ in 0..60 {
         let _ = fetch(&http, &server);
-        // Else the good ones would serve all the rest.
+        // Otherwise the good connections would serve all remaining requests.
         http.clear();
     }
     assert!(server.connections() >= 60);

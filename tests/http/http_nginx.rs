@@ -1,11 +1,11 @@
-//! The client and a real nginx. Where there is none, the tests say so and pass.
+//! The client with a real nginx. Without nginx the tests print so and pass.
 
 #![cfg(unix)]
 
 use crate::common;
 use crate::http;
 
-use common::{Dice, SOON, ms, secs};
+use common::{Rng, SOON, ms, secs};
 use conpool::{EvictReason, HttpError, HttpPool, HttpRequestBody, http_types::Request};
 use http::{body, build, leave, nginx::Nginx, pool};
 use std::{
@@ -15,15 +15,15 @@ use std::{
     time::Instant,
 };
 
-/// What every server here can do besides.
+/// Locations that every server here has.
 const PLAIN: &str = "location = /hello { default_type text/plain; return 200 'hello'; }\n";
 
 fn bytes(length: usize) -> Vec<u8> {
-    let mut dice = Dice::new(length as u64);
-    (0..length).map(|_| dice.roll(256) as u8).collect()
+    let mut rng = Rng::new(length as u64);
+    (0..length).map(|_| rng.below(256) as u8).collect()
 }
 
-/// GET, and all of it.
+/// Sends a GET and reads the whole response.
 fn get(http: &HttpPool, url: &str) -> Result<(u16, Vec<u8>), HttpError> {
     let response = http.get(url)?;
     Ok((response.status().as_u16(), body(response)?))
@@ -62,7 +62,7 @@ fn a_limit_of_requests_for_each_connection_is_not_noticed() {
         hello(&http, &nginx);
     }
     assert_eq!(nginx.connections(45), 5);
-    // The server said close, so nothing had to be tried twice.
+    // The server sent `connection: close`, so no request had to be repeated.
     assert_eq!(http.stats().evicted(EvictReason::Broken), 4);
     leave(&http);
 }
@@ -75,7 +75,7 @@ fn connections_that_the_server_ends_while_they_are_idle_are_not_noticed() {
     let http = build("idle");
     hello(&http, &nginx);
     thread::sleep(ms(1400));
-    // Not even by a POST.
+    // A POST does not fail either.
     let request = Request::post(nginx.url("/hello")).body("x").unwrap();
     assert_eq!(http.send(request).unwrap().status(), 200);
     assert_eq!(nginx.connections(2), 2);
@@ -151,7 +151,7 @@ fn a_body_is_sent_after_the_100_and_not_at_all_after_a_refusal() {
         return;
     };
     fs::create_dir(nginx.www("put")).unwrap();
-    // Without its 100 this would take too long.
+    // Without the server's 100 this would take too long.
     let http = pool("expect")
         .expect_continue_timeout(secs(20))
         .build()
@@ -206,7 +206,7 @@ fn what_nginx_compresses_is_handed_on_untouched() {
         assert_eq!(response.headers()["transfer-encoding"], "chunked");
         let got = body(response).unwrap();
         assert_eq!(&got[..3], b"\x1f\x8b\x08");
-        // Its last four bytes say how long the text is.
+        // The last four bytes hold the length of the text.
         let length = u32::from_le_bytes(got[got.len() - 4..].try_into().unwrap());
         assert_eq!(length as usize, text.len());
         assert_eq!(get(&http, &nginx.url("/text")).unwrap().1, text.as_bytes());
@@ -215,8 +215,8 @@ fn what_nginx_compresses_is_handed_on_untouched() {
     leave(&http);
 }
 
-/// Threads that ask all the time, until `meanwhile` ends, which sees how many requests there were. Every one
-/// that fails is given to `fails`, and each took less than its time.
+/// Runs threads that send requests until `meanwhile` ends. `meanwhile` gets the number of requests so far.
+/// Each failed request is passed to `fails`, and must have ended within its timeout.
 fn under_load(
     http: &HttpPool,
     nginx_url: &str,
@@ -236,7 +236,7 @@ fn under_load(
                     let took = start.elapsed();
                     assert!(took < SOON + common::noise(), "{took:?}");
                     done.fetch_add(1, Ordering::SeqCst);
-                    // Room for the server on a small machine.
+                    // Leaves processor time to the server on a small machine.
                     thread::sleep(ms(1));
                 }
             });
@@ -274,7 +274,7 @@ fn while_nginx_restarts_every_request_succeeds_or_fails_in_time() {
     let failed = AtomicUsize::new(0);
     let fails = |error: HttpError| {
         failed.fetch_add(1, Ordering::SeqCst);
-        // Refused while it is down, or cut off when it went down; never a wrong answer.
+        // Refused while the server is down, or cut off when it stopped; never a wrong answer.
         let known = matches!(
             error,
             HttpError::Pool(_)
@@ -304,15 +304,18 @@ fn while_nginx_restarts_every_request_succeeds_or_fails_in_time() {
 #[cfg(feature = "tls")]
 #[test]
 fn https_keeps_its_connection_too() {
-    let paper = http::tls::Paper::new();
+    let certificates = http::tls::Certificates::new();
     let config = "ssl_certificate FOLDER/cert.pem; ssl_certificate_key FOLDER/key.pem;\n\
                   location /put/ { dav_methods PUT; client_max_body_size 0; }\n";
-    let files = [("cert.pem", &*paper.certificate), ("key.pem", &*paper.key)];
+    let files = [
+        ("cert.pem", &*certificates.certificate),
+        ("key.pem", &*certificates.key),
+    ];
     let Some(nginx) = Nginx::start_with("https", &format!("{PLAIN} {config}"), &files) else {
         return;
     };
     fs::create_dir(nginx.www("put")).unwrap();
-    let http = pool("https").tls(paper.trust()).build().unwrap();
+    let http = pool("https").tls(certificates.trust()).build().unwrap();
     let url = |path: &str| format!("https://localhost:{}{path}", nginx.port());
     for _ in 0..10 {
         assert_eq!(get(&http, &url("/hello")).unwrap().1, b"hello");

@@ -77,7 +77,7 @@ fn origins_have_connections_of_their_own() {
     fetch_ok(&http, &one);
     fetch_ok(&http, &two);
     fetch_ok(&http, &one);
-    // The same server by another name.
+    // The same server under another name.
     let named = format!("http://localhost:{}/", one.addr().port());
     assert_eq!(body(http.get(named).unwrap()).unwrap(), b"ok");
     assert_eq!((one.connections(), two.connections()), (2, 1));
@@ -123,7 +123,7 @@ fn a_request_waits_for_a_connection_no_longer_than_its_time() {
         matches!(error, HttpError::Pool(GetError::TimedOut(_))),
         "{error:?}"
     );
-    // It was this thread itself that had the only one.
+    // This thread itself held the only one.
     assert!(
         chain(&error).contains("this thread already holds 1"),
         "{}",
@@ -257,7 +257,7 @@ fn a_bad_setting_is_named_with_its_value_and_its_rule() {
     assert!(chain(&error).contains("idle_timeout"), "{}", chain(&error));
     let _: &dyn Error = &error;
     let _: Option<ConfigError> = None;
-    // A small total makes the default for a host smaller.
+    // A small total lowers the default limit per host.
     drop(builder().max_total(5).build().unwrap());
 }
 
@@ -382,7 +382,7 @@ fn the_limit_of_a_head_is_exact() {
 fn an_evicted_connection_does_not_keep_the_next_request_waiting_for_the_server() {
     let server = Server::start(|_, mut peer| {
         peer.request();
-        // Half of it, and no end.
+        // Half of the response, and no end.
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
         peer.end();
         thread::sleep(ms(300));

@@ -17,7 +17,7 @@ use std::{
 
 type Seen = Arc<Mutex<Vec<(Head, Vec<u8>)>>>;
 
-/// Writes down every request and answers it with [`OK`].
+/// Records every request and answers it with [`OK`].
 fn recorder() -> (Server, Seen) {
     let seen = Seen::default();
     let log = Arc::clone(&seen);
@@ -123,7 +123,7 @@ fn only_host_and_length_are_added_and_what_is_given_stays() {
     leave(&http);
 }
 
-/// Gives one, two, three bytes at a time, up to a thousand, then one again.
+/// Returns one, two, three bytes at a time, up to a thousand, then one again.
 struct Uneven<'a>(&'a [u8], usize);
 impl Read for Uneven<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
@@ -137,8 +137,8 @@ impl Read for Uneven<'_> {
 fn large_bodies_and_heads_arrive_byte_exact() {
     let (server, seen) = recorder();
     let http = build("large-requests");
-    let mut dice = common::Dice::new(7);
-    let content: Vec<u8> = (0..2_000_003).map(|_| dice.roll(256) as u8).collect();
+    let mut rng = common::Rng::new(7);
+    let content: Vec<u8> = (0..2_000_003).map(|_| rng.below(256) as u8).collect();
     let long = "x".repeat(40_000);
     let length = content.len() as u64;
     for request in [
@@ -194,7 +194,7 @@ fn chunks_of_every_size_around_the_limits_are_whole() {
 
 #[test]
 fn a_streaming_body_is_sent_as_it_is_read() {
-    /// Gives its second piece only after the server has seen the first.
+    /// Returns its second piece only after the server has seen the first.
     struct Waiting(Gate, u8);
     impl Read for Waiting {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {

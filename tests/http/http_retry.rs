@@ -1,4 +1,4 @@
-//! A request that met a dead idle connection is sent once more, on a new one, and only where that is safe.
+//! A request that met a dead idle connection is sent once more, on a new one, where that is safe.
 
 use crate::common;
 use crate::http;
@@ -17,10 +17,10 @@ use std::{
     },
 };
 
-/// What a server does with the second request of its first connection.
+/// The server's action on the second request of its first connection.
 type Second = fn(Peer);
 
-/// Reads the request, so that the end of the connection is one without an answer.
+/// Reads the request and closes, so that the connection ends without an answer.
 fn fin(mut peer: Peer) {
     peer.request();
 }
@@ -30,7 +30,7 @@ fn rst(mut peer: Peer) {
     peer.rst();
 }
 
-/// Answers once on its first connection, then does as told; on later ones `then` is done at once.
+/// Answers once on its first connection, then runs `second`; on later ones `then` runs at once.
 fn dying(second: Second, then: Option<Second>) -> Server {
     Server::start(move |number, mut peer| match then {
         Some(then) if number > 0 => then(peer),
@@ -43,7 +43,7 @@ fn dying(second: Second, then: Option<Second>) -> Server {
     })
 }
 
-/// A pool with one idle connection that has served, and dies with the next request.
+/// A pool with one used idle connection, which dies with the next request.
 fn warm(server: &Server) -> HttpPool {
     let http = build("retry");
     fetch_ok(&http, server);
@@ -60,7 +60,7 @@ fn ask<'a>(
     body(http.send(request.body(content.into()).unwrap())?)
 }
 
-/// The connection was lost, and there was no response.
+/// Asserts that the connection was lost without a response.
 #[track_caller]
 fn lost(got: Result<Vec<u8>, HttpError>) {
     let error = got.unwrap_err();
@@ -99,7 +99,7 @@ fn bytes_are_sent_again_from_their_start() {
                 peer.request();
                 peer.send(OK);
                 peer.head();
-                // With what is unread the end is a reset, in the middle of a large body.
+                // With unread bytes the close is a reset, in the middle of a large body.
                 return;
             }
             while let Some((_, content)) = peer.request() {
@@ -242,7 +242,7 @@ fn a_reader_that_was_not_read_yet_is_sent_on_the_new_connection() {
 
 #[test]
 fn the_second_try_takes_no_other_idle_connection() {
-    // Three connections become idle; then each dies with the next request it gets.
+    // Three connections become idle; then each dies with its next request.
     let together = Gate::default();
     let asked = Arc::new(AtomicUsize::new(0));
     let (gate, count) = (together.clone(), Arc::clone(&asked));
@@ -290,7 +290,7 @@ fn a_connection_whose_end_has_come_is_passed_over_without_a_try() {
         });
         let http = warm(&server);
         gone.pass();
-        // Not even a POST notices.
+        // A POST succeeds too.
         assert_eq!(ask(&http, &server, Method::POST, "x").unwrap(), b"ok");
         assert_eq!((server.connections(), server.requests()), (2, 2));
         leave(&http);

@@ -11,7 +11,7 @@ use std::io::Read;
 const REUSED: usize = 1;
 const EVICTED: usize = 2;
 
-/// The body that `first` brings, and on how many connections this and the next request were served.
+/// The body of the response `first`, and the number of connections for this and the next request.
 #[track_caller]
 fn after(method: &str, first: &str, expected: &str, connections: usize) {
     let server = Server::first(first.to_owned());
@@ -118,7 +118,7 @@ fn a_response_after_which_nothing_is_certain_costs_its_connection() {
             "",
         ),
         ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", ""),
-        // More than the response, at once.
+        // More bytes than the response, at once.
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n.!", "."),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n.\r\n", "."),
         ("HTTP/1.1 204 No Content\r\n\r\nhello", ""),
@@ -209,7 +209,7 @@ fn the_read_of_the_last_byte_gives_the_connection_back_and_not_the_drop() {
     body.read_exact(&mut byte).unwrap();
     assert_eq!((body.remaining(), http.stats().in_use), (Some(0), 0));
     assert!(!body.holds_connection());
-    // It may live on without harm.
+    // Keeping the connection is fine.
     fetch_ok(&http, &server);
     assert_eq!(body.read(&mut byte).unwrap(), 0);
     assert_eq!(server.connections(), 1);
@@ -232,12 +232,12 @@ fn a_body_dropped_unread_costs_its_connection_unless_the_rest_has_come() {
     let server = Server::start(|number, mut peer| {
         while peer.request().is_some() {
             if number == 0 {
-                // All at once.
+                // In one write.
                 peer.send(OK);
                 continue;
             }
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-            // The rest never comes.
+            // The rest of the response never comes.
             peer.end();
         }
     });

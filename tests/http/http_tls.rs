@@ -1,4 +1,4 @@
-//! The same client over TLS: what is new there is how a connection opens, ends and is slow.
+//! The client over TLS: how a connection opens, ends and is slow.
 
 use crate::common;
 use crate::http;
@@ -10,7 +10,7 @@ use conpool::{
 };
 use http::{
     OK, Server, body, chain, fetch_ok, inner, leave, pool,
-    tls::{Paper, TlsServer, answer, end, head, sealed},
+    tls::{Certificates, TlsServer, answer, end, head, sealed},
 };
 use std::{
     error::Error,
@@ -20,7 +20,10 @@ use std::{
 };
 
 fn client(server: &TlsServer) -> HttpPool {
-    pool("tls").tls(server.paper.trust()).build().unwrap()
+    pool("tls")
+        .tls(server.certificates.trust())
+        .build()
+        .unwrap()
 }
 
 #[track_caller]
@@ -31,7 +34,7 @@ fn get_ok(http: &HttpPool, server: &TlsServer) {
 
 #[test]
 fn a_connection_with_tls_is_used_again_although_the_server_sends_tickets() {
-    let server = TlsServer::start(|_, mut line| answer(&mut line, OK));
+    let server = TlsServer::start(|_, mut peer| answer(&mut peer, OK));
     let http = client(&server);
     for _ in 0..20 {
         get_ok(&http, &server);
@@ -44,7 +47,7 @@ fn a_connection_with_tls_is_used_again_although_the_server_sends_tickets() {
 fn http_and_https_are_two_origins_and_one_pool_serves_both() {
     let (plain, server) = (
         Server::plain(),
-        TlsServer::start(|_, mut line| answer(&mut line, OK)),
+        TlsServer::start(|_, mut peer| answer(&mut peer, OK)),
     );
     let http = client(&server);
     for _ in 0..2 {
@@ -64,8 +67,11 @@ fn http_and_https_are_two_origins_and_one_pool_serves_both() {
 
 #[test]
 fn a_server_that_is_not_trusted_is_an_error_at_once_and_nothing_is_sent() {
-    let server = TlsServer::start(|_, mut line| assert!(!head(&mut line)));
-    let http = pool("distrust").tls(Paper::new().trust()).build().unwrap();
+    let server = TlsServer::start(|_, mut peer| assert!(!head(&mut peer)));
+    let http = pool("distrust")
+        .tls(Certificates::new().trust())
+        .build()
+        .unwrap();
     let (error, took) = timed(|| http.get(server.url("/")).unwrap_err());
     assert_at(took, ms(0));
     let HttpError::Pool(GetError::Create { error: cause, .. }) = &error else {
@@ -85,7 +91,7 @@ fn a_handshake_is_bounded_by_the_connect_timeout() {
     let url = format!("https://{}/", listener.local_addr().unwrap());
     let limit = ms(80);
     let http = pool("no-hello")
-        .tls(Paper::new().trust())
+        .tls(Certificates::new().trust())
         .connect_timeout(limit);
     let http = http.build().unwrap();
     let (error, took) = timed(|| http.get(url).unwrap_err());
@@ -96,15 +102,15 @@ fn a_handshake_is_bounded_by_the_connect_timeout() {
 
 #[test]
 fn a_response_that_trickles_below_tls_is_bounded_by_the_total_timeout() {
-    let server = TlsServer::start(|_, mut line| {
-        head(&mut line);
-        line.write_all(OK).unwrap();
-        line.flush().unwrap();
-        head(&mut line);
-        let wire = sealed(&mut line, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-        // One record, which is of no use before its last byte has come.
+    let server = TlsServer::start(|_, mut peer| {
+        head(&mut peer);
+        peer.write_all(OK).unwrap();
+        peer.flush().unwrap();
+        head(&mut peer);
+        let wire = sealed(&mut peer, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        // One record, which is useless before its last byte has come.
         for byte in wire {
-            if line.sock.write_all(&[byte]).is_err() {
+            if peer.sock.write_all(&[byte]).is_err() {
                 return;
             }
             thread::sleep(ms(40));
@@ -132,14 +138,14 @@ fn a_response_that_trickles_below_tls_is_bounded_by_the_total_timeout() {
 #[test]
 fn a_body_until_the_end_is_whole_only_where_tls_says_so() {
     for goodbye in [true, false] {
-        let server = TlsServer::start(move |_, mut line| {
-            head(&mut line);
-            line.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it").unwrap();
+        let server = TlsServer::start(move |_, mut peer| {
+            head(&mut peer);
+            peer.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it").unwrap();
             if goodbye {
-                line.conn.send_close_notify();
+                peer.conn.send_close_notify();
             }
-            while line.conn.wants_write() {
-                line.conn.write_tls(&mut line.sock).unwrap();
+            while peer.conn.wants_write() {
+                peer.conn.write_tls(&mut peer.sock).unwrap();
             }
         });
         let http = client(&server);
@@ -159,19 +165,19 @@ fn a_body_until_the_end_is_whole_only_where_tls_says_so() {
 fn a_goodbye_while_idle_is_seen_before_the_next_request() {
     let said = Gate::default();
     let done = said.clone();
-    let server = TlsServer::start(move |number, mut line| {
+    let server = TlsServer::start(move |number, mut peer| {
         if number > 0 {
-            return answer(&mut line, OK);
+            return answer(&mut peer, OK);
         }
-        head(&mut line);
-        line.write_all(OK).unwrap();
-        line.conn.send_close_notify();
-        line.flush().unwrap();
-        while line.conn.wants_write() {
-            line.conn.write_tls(&mut line.sock).unwrap();
+        head(&mut peer);
+        peer.write_all(OK).unwrap();
+        peer.conn.send_close_notify();
+        peer.flush().unwrap();
+        while peer.conn.wants_write() {
+            peer.conn.write_tls(&mut peer.sock).unwrap();
         }
         done.open();
-        end(&mut line);
+        end(&mut peer);
     });
     let http = client(&server);
     get_ok(&http, &server);
@@ -187,17 +193,17 @@ fn a_goodbye_while_idle_is_seen_before_the_next_request() {
 fn data_that_comes_while_idle_costs_the_connection() {
     let said = Gate::default();
     let done = said.clone();
-    let server = TlsServer::start(move |number, mut line| {
+    let server = TlsServer::start(move |number, mut peer| {
         if number == 0 {
-            head(&mut line);
-            // The second one may be in the same record or in its own.
-            line.write_all(OK).unwrap();
-            line.flush().unwrap();
-            line.write_all(OK).unwrap();
-            line.flush().unwrap();
+            head(&mut peer);
+            // The second response may be in the same record or in its own.
+            peer.write_all(OK).unwrap();
+            peer.flush().unwrap();
+            peer.write_all(OK).unwrap();
+            peer.flush().unwrap();
             done.open();
         }
-        answer(&mut line, OK);
+        answer(&mut peer, OK);
     });
     let http = client(&server);
     get_ok(&http, &server);
@@ -212,14 +218,14 @@ fn data_that_comes_while_idle_costs_the_connection() {
 
 #[test]
 fn a_connection_that_dies_with_a_request_is_replaced_once() {
-    let server = TlsServer::start(|number, mut line| {
-        head(&mut line);
-        line.write_all(OK).unwrap();
-        line.flush().unwrap();
+    let server = TlsServer::start(|number, mut peer| {
+        head(&mut peer);
+        peer.write_all(OK).unwrap();
+        peer.flush().unwrap();
         if number > 0 {
-            return answer(&mut line, OK);
+            return answer(&mut peer, OK);
         }
-        head(&mut line);
+        head(&mut peer);
     });
     let http = client(&server);
     get_ok(&http, &server);
@@ -230,19 +236,19 @@ fn a_connection_that_dies_with_a_request_is_replaced_once() {
 
 #[test]
 fn large_bodies_go_both_ways_byte_exact() {
-    let server = TlsServer::start(|_, mut line| {
-        while head(&mut line) {
+    let server = TlsServer::start(|_, mut peer| {
+        while head(&mut peer) {
             let mut content = vec![0; 3_000_000];
-            line.read_exact(&mut content).unwrap();
-            line.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n")
+            peer.read_exact(&mut content).unwrap();
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n")
                 .unwrap();
-            line.write_all(&content).unwrap();
-            line.flush().unwrap();
+            peer.write_all(&content).unwrap();
+            peer.flush().unwrap();
         }
     });
     let http = client(&server);
-    let mut dice = common::Dice::new(3);
-    let content: Vec<u8> = (0..3_000_000).map(|_| dice.roll(256) as u8).collect();
+    let mut rng = common::Rng::new(3);
+    let content: Vec<u8> = (0..3_000_000).map(|_| rng.below(256) as u8).collect();
     for _ in 0..2 {
         let request = Request::put(server.url("/")).body(&content).unwrap();
         assert!(body(http.send(request).unwrap()).unwrap() == content);
@@ -256,17 +262,17 @@ fn an_upload_that_nobody_reads_hears_the_answer_or_ends_in_time() {
     for answers in [true, false] {
         let over = Gate::default();
         let gate = over.clone();
-        let server = TlsServer::start(move |_, mut line| {
-            head(&mut line);
-            line.write_all(OK).unwrap();
-            line.flush().unwrap();
-            head(&mut line);
-            // The client gets stuck.
+        let server = TlsServer::start(move |_, mut peer| {
+            head(&mut peer);
+            peer.write_all(OK).unwrap();
+            peer.flush().unwrap();
+            head(&mut peer);
+            // Lets the client block.
             thread::sleep(ms(50));
             if answers {
                 let told = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno";
-                let wire = sealed(&mut line, told);
-                line.sock.write_all(&wire).unwrap();
+                let wire = sealed(&mut peer, told);
+                peer.sock.write_all(&wire).unwrap();
             }
             gate.pass();
         });
@@ -301,17 +307,17 @@ fn an_upload_that_nobody_reads_hears_the_answer_or_ends_in_time() {
 
 #[test]
 fn what_is_no_tls_in_the_middle_of_a_response_is_an_error() {
-    let server = TlsServer::start(|_, mut line| {
-        head(&mut line);
+    let server = TlsServer::start(|_, mut peer| {
+        head(&mut peer);
         let wire = sealed(
-            &mut line,
+            &mut peer,
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
         );
-        line.sock.write_all(&wire).unwrap();
-        line.sock
+        peer.sock.write_all(&wire).unwrap();
+        peer.sock
             .write_all(b"this is no record of TLS at all")
             .unwrap();
-        end(&mut line);
+        end(&mut peer);
     });
     let http = client(&server);
     let mut content = Vec::new();
@@ -331,9 +337,9 @@ fn what_is_no_tls_in_the_middle_of_a_response_is_an_error() {
 
 #[test]
 fn the_host_of_the_uri_must_be_in_the_certificate() {
-    let server = TlsServer::start(|_, mut line| answer(&mut line, OK));
+    let server = TlsServer::start(|_, mut peer| answer(&mut peer, OK));
     let http = client(&server);
-    // The address is in it, and so is localhost; another name for it is not.
+    // The certificate names the address and localhost; another name is not in it.
     let by_address = format!("https://{}/", server.addr);
     assert_eq!(body(http.get(by_address).unwrap()).unwrap(), b"ok");
     let other = format!("https://127.0.0.2:{}/", server.addr.port());

@@ -1,4 +1,4 @@
-//! What the tests of the HTTP client share: a server that does as it is told, and a pool for it.
+//! Shared by the tests of the HTTP client: a scripted server, and a pool for it.
 
 #![allow(
     dead_code,
@@ -26,12 +26,12 @@ use std::{
 pub(crate) use peer::{Head, Peer};
 pub(crate) use server::Server;
 
-/// The plainest response that leaves the connection open.
+/// The shortest response that leaves the connection open.
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A pool whose requests end even where a test is wrong, and not because a machine is loaded.
+/// A pool whose timeouts end every request, but are long enough for a loaded machine.
 pub(crate) fn pool(name: &str) -> HttpPoolBuilder {
-    // From here on it is measured.
+    // Starts the latency monitor.
     common::noise();
     HttpPool::builder().name(name).total_timeout(secs(30))
 }
@@ -40,7 +40,7 @@ pub(crate) fn build(name: &str) -> HttpPool {
     pool(name).build().unwrap()
 }
 
-/// The whole body, or the error that ended it.
+/// Reads the whole body, or returns the error that ended it.
 pub(crate) fn body(response: Response<HttpBody>) -> Result<Vec<u8>, HttpError> {
     let mut bytes = Vec::new();
     match response.into_body().read_to_end(&mut bytes) {
@@ -49,27 +49,27 @@ pub(crate) fn body(response: Response<HttpBody>) -> Result<Vec<u8>, HttpError> {
     }
 }
 
-/// The client's own error in that of a read.
+/// The client's own error inside the error of a read.
 #[track_caller]
 pub(crate) fn inner(error: io::Error) -> HttpError {
     let inner = error.into_inner().expect("an error of the client");
     *inner.downcast().expect("an HttpError")
 }
 
-/// GET, and all of the response.
+/// Sends a GET and reads the whole response.
 pub(crate) fn fetch(http: &HttpPool, server: &Server) -> Result<(u16, Vec<u8>), HttpError> {
     let response = http.get(server.url("/"))?;
     let status = response.status().as_u16();
     Ok((status, body(response)?))
 }
 
-/// Asks the plain question, whose answer is always [`OK`].
+/// Sends a request whose answer is always [`OK`].
 #[track_caller]
 pub(crate) fn fetch_ok(http: &HttpPool, server: &Server) {
     assert_eq!(fetch(http, server).unwrap(), (200, b"ok".to_vec()));
 }
 
-/// Everything an error says, with its causes.
+/// An error with its causes.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -81,7 +81,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Closes the pool; nothing of it is left, neither connections nor threads.
+/// Closes the pool and asserts that no connections and threads are left.
 #[track_caller]
 pub(crate) fn leave(http: &HttpPool) {
     http.close_timeout(SOON).unwrap();

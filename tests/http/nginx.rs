@@ -1,4 +1,4 @@
-//! A real nginx with a configuration and a folder of its own, ended with the test.
+//! A real nginx with its own configuration and folder, stopped with the test.
 
 use crate::common::{SOON, eventually, ms};
 use std::{
@@ -12,10 +12,10 @@ use std::{
     time::Instant,
 };
 
-/// How many were started: each has a folder of its own.
+/// The number of started servers: each has a folder of its own.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs until it is dropped, then it and its folder are gone.
+/// Runs until it is dropped; the drop removes the folder.
 pub(crate) struct Nginx {
     folder: PathBuf,
     port: u16,
@@ -23,12 +23,13 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// With these lines in its `server`. `None`, and a line that says so, where there is no nginx.
+    /// Starts a server with these lines in its `server` block. Returns `None`, and prints so, where nginx is
+    /// missing.
     pub(crate) fn start(name: &str, server: &str) -> Option<Self> {
         Self::start_with(name, server, &[])
     }
 
-    /// The same with files in its folder, which the lines call `FOLDER`.
+    /// Starts a server with files in its folder, which the lines call `FOLDER`.
     pub(crate) fn start_with(name: &str, server: &str, files: &[(&str, &str)]) -> Option<Self> {
         if Command::new("nginx")
             .arg("-v")
@@ -43,12 +44,12 @@ impl Nginx {
         let folder = std::env::temp_dir();
         let folder = folder.join(format!("conpool-{name}-{}-{number}", std::process::id()));
         fs::create_dir_all(folder.join("www")).unwrap();
-        // Its workers may be another user.
+        // The workers may run as another user.
         fs::create_dir_all(folder.join("tmp")).unwrap();
         for (file, text) in files {
             fs::write(folder.join(file), text).unwrap();
         }
-        // Somebody else may take the port between the look for it and its use.
+        // Another process may take the port between the search and the bind.
         for _ in 0..10 {
             let port = free_port();
             let mut nginx = Self {
@@ -63,7 +64,7 @@ impl Nginx {
             }
             println!("{}", nginx.errors());
             nginx.stop();
-            // The folder is kept for the next try.
+            // The folder is kept for the next attempt.
             std::mem::forget(nginx);
         }
         panic!("nginx does not start");
@@ -137,7 +138,7 @@ impl Nginx {
             if self.master.as_mut().unwrap().try_wait().unwrap().is_some() {
                 return false;
             }
-            // The pid file comes after the sockets; it may be that of another nginx that listens there.
+            // The pid file appears after the sockets. Another nginx may listen on the port.
             let ready = self.folder.join("pid").exists();
             if ready && TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 return true;
@@ -147,7 +148,7 @@ impl Nginx {
         false
     }
 
-    /// By hand, because `nginx -s` first reads its configuration, and does nothing where that fails.
+    /// `kill` instead of `nginx -s`, which fails when the configuration cannot be read.
     fn signal(&self, name: &str) {
         if let Some(master) = &self.master {
             let order = format!("kill -{name} {}", master.id());
@@ -155,12 +156,12 @@ impl Nginx {
         }
     }
 
-    /// New workers take over; the old ones end when their requests have.
+    /// Starts new workers; the old ones end when their requests have.
     pub(crate) fn reload(&self) {
         self.signal("HUP");
     }
 
-    /// Ends it and all of its workers.
+    /// Stops the server and all of its workers.
     pub(crate) fn stop(&mut self) {
         self.signal("TERM");
         let Some(mut master) = self.master.take() else {
@@ -189,16 +190,16 @@ impl Nginx {
         self.folder.join("www").join(name)
     }
 
-    /// What it has logged of so many requests: a line for each.
+    /// The log lines of `requests` requests, one for each.
     #[track_caller]
     pub(crate) fn log(&self, requests: usize) -> Vec<String> {
         let read = || fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
-        // A request is logged when its response is out.
+        // A request is logged when its response has been sent.
         eventually(|| read().lines().count() >= requests);
         read().lines().map(str::to_owned).collect()
     }
 
-    /// On how many connections it has seen so many requests.
+    /// The number of connections on which it has served this many requests.
     #[track_caller]
     pub(crate) fn connections(&self, requests: usize) -> usize {
         let log = self.log(requests);

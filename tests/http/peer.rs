@@ -37,7 +37,7 @@ impl Head {
         head
     }
 
-    /// All values of a header, with commas between.
+    /// All values of a header, separated by commas.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         let all = self.headers.iter().filter(|(key, _)| key == name);
         let all: Vec<_> = all.map(|(_, value)| value.as_str()).collect();
@@ -62,7 +62,7 @@ impl Peer {
         }
     }
 
-    /// The next head; `None` when the client has ended.
+    /// Reads the next head; `None` when the client has closed.
     pub(crate) fn head(&mut self) -> Option<Head> {
         loop {
             let end = self.pending.windows(4).position(|end| end == b"\r\n\r\n");
@@ -77,7 +77,7 @@ impl Peer {
         }
     }
 
-    /// The body behind a head, without its chunks; `None` when the client ends before it does.
+    /// Reads the body after a head, without its chunk lines; `None` when the client closes before its end.
     pub(crate) fn body(&mut self, head: &Head) -> Option<Vec<u8>> {
         if let Some(length) = head.get("content-length") {
             return self.exactly(length.parse().unwrap());
@@ -111,7 +111,7 @@ impl Peer {
         Some(self.pending.drain(..bytes).collect())
     }
 
-    /// A line of a chunked body.
+    /// Reads a line of a chunked body.
     pub(crate) fn line(&mut self) -> Option<String> {
         loop {
             let end = self.pending.windows(2).position(|end| end == b"\r\n");
@@ -136,12 +136,12 @@ impl Peer {
         }
     }
 
-    /// Sends; a client that is gone is no matter.
+    /// Sends; returns false if the client is gone.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         (&*self.stream).write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Sends so many bytes at a time, each in a packet of its own.
+    /// Sends `step` bytes at a time, each in a packet of its own.
     pub(crate) fn send_in(&mut self, bytes: &[u8], step: usize, pause: Duration) {
         for piece in bytes.chunks(step) {
             if !self.send(piece) {
@@ -151,17 +151,18 @@ impl Peer {
         }
     }
 
-    /// Ends the sending side.
+    /// Closes the sending side.
     pub(crate) fn fin(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Ends with a reset.
+    /// Closes with a reset.
     pub(crate) fn rst(self) {
         let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// Waits until the client has ended; what it sent before. `None`: it has not.
+    /// Waits until the client has closed; returns the bytes before the close. `None`: the client did not
+    /// close.
     pub(crate) fn end(&mut self) -> Option<Vec<u8>> {
         self.stream.set_read_timeout(Some(SOON)).unwrap();
         let mut rest = std::mem::take(&mut self.pending);
@@ -172,7 +173,7 @@ impl Peer {
         }
     }
 
-    /// Answers everything with `response` until the client ends.
+    /// Answers every request with `response` until the client closes.
     pub(crate) fn answer(&mut self, response: &[u8]) {
         while self.request().is_some() {
             self.send(response);

@@ -1,4 +1,4 @@
-//! A server that does on each connection what a function says.
+//! A server that runs a function on each connection.
 
 use super::{OK, Peer};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 type Script = dyn Fn(usize, Peer) + Send + Sync;
 
-/// Stops, and ends its connections, when it is dropped. A script that panics fails the test then.
+/// Stops and closes its connections on drop. The drop fails the test if a script panicked.
 pub(crate) struct Server {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -26,11 +26,11 @@ struct Shared {
     requests: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
     peak: AtomicUsize,
-    /// Weak: a connection ends when its script lets go of it.
+    /// Weak: a connection closes when its script drops it.
     lines: Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>,
 }
 
-/// Counts a connection as open while it lives.
+/// Counts a connection as open while this value lives.
 struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
@@ -40,7 +40,7 @@ impl Drop for Open {
 }
 
 impl Server {
-    /// `script` gets each connection with its number, from 0, on a thread of its own.
+    /// Starts a server. `script` gets each connection with its number, from 0, on a thread of its own.
     pub(crate) fn start(script: impl Fn(usize, Peer) + Send + Sync + 'static) -> Self {
         Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), script)
     }
@@ -91,22 +91,22 @@ impl Server {
         format!("http://{}{path}", self.addr)
     }
 
-    /// How many connections it has seen.
+    /// The number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many heads of requests it has seen.
+    /// The number of requests read.
     pub(crate) fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
-    /// How many connections its scripts hold now.
+    /// The number of connections that the scripts hold now.
     pub(crate) fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// The most that were open at once.
+    /// The highest number of connections open at once.
     pub(crate) fn peak(&self) -> usize {
         self.shared.peak.load(Ordering::SeqCst)
     }

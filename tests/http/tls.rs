@@ -1,4 +1,4 @@
-//! Certificates of an authority of the test's own, and a server that speaks TLS.
+//! Certificates of an authority of the test's own, and a TLS server.
 
 use conpool::TlsConfig;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -17,16 +17,16 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-pub(crate) type Line = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type TlsPeer = StreamOwned<ServerConnection, TcpStream>;
 
 /// An authority and the certificate of `localhost` and `127.0.0.1` that it signed, as PEM.
-pub(crate) struct Paper {
+pub(crate) struct Certificates {
     pub(crate) authority: String,
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-impl Paper {
+impl Certificates {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ impl Paper {
         }
     }
 
-    /// For a client that trusts this authority and nobody else.
+    /// The configuration of a client that trusts only this authority.
     pub(crate) fn trust(&self) -> TlsConfig {
         TlsConfig::pem(self.authority.as_bytes()).unwrap()
     }
@@ -61,21 +61,21 @@ impl Paper {
     }
 }
 
-/// Does with each connection what a function says. The threads end when their clients do.
+/// Runs a function on each connection. The threads end when their clients do.
 pub(crate) struct TlsServer {
     pub(crate) addr: SocketAddr,
-    pub(crate) paper: Paper,
+    pub(crate) certificates: Certificates,
     connections: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
     door: Option<JoinHandle<()>>,
 }
 
 impl TlsServer {
-    pub(crate) fn start(script: impl Fn(usize, Line) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(script: impl Fn(usize, TlsPeer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
-        let paper = Paper::new();
-        let config = paper.server();
+        let certificates = Certificates::new();
+        let config = certificates.server();
         let (connections, stopped) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
         let (count, stop) = (Arc::clone(&connections), Arc::clone(&stopped));
         let script = Arc::new(script);
@@ -94,7 +94,7 @@ impl TlsServer {
         });
         Self {
             addr,
-            paper,
+            certificates,
             connections,
             stopped,
             door: Some(door),
@@ -118,12 +118,12 @@ impl Drop for TlsServer {
     }
 }
 
-/// The next head of a request, and nothing of what follows it. False: the client has ended.
-pub(crate) fn head(line: &mut Line) -> bool {
+/// Reads the next head of a request and nothing after it. False: the client has closed.
+pub(crate) fn head(peer: &mut TlsPeer) -> bool {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        match line.read(&mut byte) {
+        match peer.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
             _ => return false,
         }
@@ -131,11 +131,11 @@ pub(crate) fn head(line: &mut Line) -> bool {
     true
 }
 
-pub(crate) fn answer(line: &mut Line, response: &[u8]) {
-    while head(line) {
-        if line
+pub(crate) fn answer(peer: &mut TlsPeer, response: &[u8]) {
+    while head(peer) {
+        if peer
             .write_all(response)
-            .and_then(|()| line.flush())
+            .and_then(|()| peer.flush())
             .is_err()
         {
             return;
@@ -143,21 +143,21 @@ pub(crate) fn answer(line: &mut Line, response: &[u8]) {
     }
 }
 
-/// Encrypts, and hands over what would go over the wire.
-pub(crate) fn sealed(line: &mut Line, bytes: &[u8]) -> Vec<u8> {
+/// Encrypts, and returns the bytes for the wire.
+pub(crate) fn sealed(peer: &mut TlsPeer, bytes: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
-    line.conn.writer().write_all(bytes).unwrap();
-    while line.conn.wants_write() {
-        line.conn.write_tls(&mut wire).unwrap();
+    peer.conn.writer().write_all(bytes).unwrap();
+    while peer.conn.wants_write() {
+        peer.conn.write_tls(&mut wire).unwrap();
     }
     wire
 }
 
-/// Waits for the end of the client, however it comes.
-pub(crate) fn end(line: &mut Line) {
+/// Waits until the client closes in any way.
+pub(crate) fn end(peer: &mut TlsPeer) {
     let mut scratch = [0; 4096];
     loop {
-        match line.sock.read(&mut scratch) {
+        match peer.sock.read(&mut scratch) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! What the tests of keyed pools share: a backend for each key, and one count over all of them.
+//! Shared by the tests of keyed pools: a backend for each key, and counts over all of them.
 
 #![allow(
     dead_code,
@@ -30,15 +30,15 @@ pub(crate) type Builder = KeyedPoolBuilder<u32, Member>;
 
 type Before = Box<dyn Fn(u32, Hook) + Send + Sync>;
 
-/// The backends of all keys: what a test keeps as its remote control.
+/// The backends of all keys. The test keeps a clone to control them.
 #[derive(Clone)]
-pub(crate) struct Fleet(Arc<Inner>);
+pub(crate) struct Backends(Arc<Inner>);
 
 struct Inner {
-    backends: Mutex<BTreeMap<u32, MemoryManager>>,
+    by_key: Mutex<BTreeMap<u32, MemoryManager>>,
     /// The key of every manager that the factory made.
     made: Log,
-    /// When each create and each dispose begins and ends.
+    /// The begin and the end of each create and each dispose.
     log: Log,
     before: Before,
     /// Slots in use as the managers see them: from the begin of a create to the end of the dispose.
@@ -46,15 +46,15 @@ struct Inner {
     peak: AtomicUsize,
 }
 
-impl Fleet {
+impl Backends {
     pub(crate) fn new() -> Self {
         Self::with(|_, _| {})
     }
 
-    /// One that first runs this function in every hook; it may block or panic.
+    /// Backends whose hooks first run this function; it may block or panic.
     pub(crate) fn with(before: impl Fn(u32, Hook) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
-            backends: Mutex::default(),
+            by_key: Mutex::default(),
             made: Log::default(),
             log: Log::default(),
             before: Box::new(before),
@@ -63,10 +63,10 @@ impl Fleet {
         }))
     }
 
-    /// The backend of this key. It stays the same however often the factory is called.
+    /// The backend of this key. Every call of the factory uses the same one.
     pub(crate) fn of(&self, key: u32) -> MemoryManager {
-        let mut backends = self.0.backends.lock().unwrap();
-        backends.entry(key).or_default().clone()
+        let mut by_key = self.0.by_key.lock().unwrap();
+        by_key.entry(key).or_default().clone()
     }
 
     pub(crate) fn member(&self, key: u32) -> Member {
@@ -74,16 +74,16 @@ impl Fleet {
         Member {
             key,
             backend: self.of(key),
-            fleet: self.clone(),
+            backends: self.clone(),
         }
     }
 
     pub(crate) fn build(&self, builder: Builder) -> Keyed {
-        let fleet = self.clone();
-        builder.build(move |key| fleet.member(*key)).unwrap()
+        let backends = self.clone();
+        builder.build(move |key| backends.member(*key)).unwrap()
     }
 
-    /// How often the factory was called for this key.
+    /// The number of factory calls for this key.
     pub(crate) fn made(&self, key: u32) -> usize {
         self.0.made.count(&format!("{key}."))
     }
@@ -109,8 +109,8 @@ impl Fleet {
     }
 
     fn each(&self, work: impl Fn(&MemoryManager)) {
-        let backends = self.0.backends.lock().unwrap().clone();
-        backends.values().for_each(work);
+        let by_key = self.0.by_key.lock().unwrap().clone();
+        by_key.values().for_each(work);
     }
 
     fn enter(&self) -> Taken<'_> {
@@ -120,7 +120,7 @@ impl Fleet {
     }
 }
 
-/// A slot that is free again when this is dropped; forgotten where a connection now holds it.
+/// Frees its slot on drop; forgotten when a connection owns the slot.
 struct Taken<'a>(&'a Inner);
 
 impl Drop for Taken<'_> {
@@ -133,16 +133,16 @@ impl Drop for Taken<'_> {
 pub(crate) struct Member {
     key: u32,
     backend: MemoryManager,
-    fleet: Fleet,
+    backends: Backends,
 }
 
 impl Member {
     fn before(&self, hook: Hook) {
-        (self.fleet.0.before)(self.key, hook);
+        (self.backends.0.before)(self.key, hook);
     }
 
     fn note(&self, what: &str) {
-        self.fleet.log().push(format!("{what} {}.", self.key));
+        self.backends.log().push(format!("{what} {}.", self.key));
     }
 }
 
@@ -151,7 +151,7 @@ impl ConnectionManager for Member {
     type Error = MemoryError;
 
     fn create(&self) -> Result<MemoryConnection, MemoryError> {
-        let taken = self.fleet.enter();
+        let taken = self.backends.enter();
         self.note("create");
         self.before(Hook::Create);
         let connection = self.backend.create()?;
@@ -166,15 +166,15 @@ impl ConnectionManager for Member {
     }
 
     fn dispose(&self, connection: MemoryConnection) {
-        /// Disposes in the end even if the function panics, so that the counts stay true.
+        /// Disposes even if the function panics, so that the counts stay correct.
         struct Finally<'a>(&'a Member, Option<MemoryConnection>);
         impl Drop for Finally<'_> {
             fn drop(&mut self) {
-                let _taken = Taken(&self.0.fleet.0);
+                let _taken = Taken(&self.0.backends.0);
                 self.0.note("disposed");
                 let connection = self.1.take().unwrap();
                 if thread::panicking() {
-                    // A second panic, of the script, would end the process.
+                    // A second panic, of the script, would abort the process.
                     self.0.backend.panic(Hook::Dispose, 0);
                 }
                 self.0.backend.dispose(connection);
@@ -217,7 +217,7 @@ impl fmt::Debug for Member {
 
 /// A keyed pool with quick retries and otherwise the defaults.
 pub(crate) fn quick_keyed(name: &str) -> Builder {
-    // Starts the watchdog.
+    // Starts the latency monitor.
     noise();
     KeyedPool::builder().name(name).backoff(quick_backoff())
 }
@@ -230,7 +230,7 @@ pub(crate) fn take_each(pool: &Keyed, keys: &[u32]) -> Vec<Guard> {
         .collect()
 }
 
-/// Asks for a connection on a thread of its own, and returns when it waits in line as the `nth`.
+/// Calls `get` on a thread of its own, and returns when it waits as the `nth`.
 #[track_caller]
 pub(crate) fn wait_as(pool: &Keyed, nth: usize, key: u32, timeout: Duration) -> Task<Got> {
     let asking = pool.clone();
@@ -239,7 +239,7 @@ pub(crate) fn wait_as(pool: &Keyed, nth: usize, key: u32, timeout: Duration) -> 
     task
 }
 
-/// Waits until exactly `n` callers are blocked, of whatever keys.
+/// Waits until exactly `n` callers are blocked, over all keys.
 #[track_caller]
 pub(crate) fn in_line(pool: &Keyed, n: usize) {
     eventually(|| pool.stats().waiters == n);
@@ -252,7 +252,7 @@ pub(crate) fn sorted_keys(pool: &Keyed) -> Vec<u32> {
     keys
 }
 
-/// Asserts what holds of any snapshot of all keys.
+/// Asserts the invariants of a snapshot of all keys.
 #[track_caller]
 pub(crate) fn audit(pool: &Keyed, max_total: usize) -> PoolStats {
     let stats = pool.stats();
@@ -261,13 +261,13 @@ pub(crate) fn audit(pool: &Keyed, max_total: usize) -> PoolStats {
     stats
 }
 
-/// Closes `pool` and asserts that nothing of it is left.
+/// Closes `pool` and asserts that it has released everything.
 #[track_caller]
-pub(crate) fn close_all(pool: &Keyed, fleet: &Fleet) {
+pub(crate) fn close_all(pool: &Keyed, backends: &Backends) {
     if let Err(left) = pool.close_timeout(SOON) {
         panic!("not closed: {left:?}, {:?}", pool.stats());
     }
-    fleet.all_disposed();
+    backends.all_disposed();
     let stats = pool.stats();
     let left = stats.size + stats.disposing + stats.abandoned + stats.waiters;
     assert_eq!(left, 0, "{stats:?}");
@@ -276,7 +276,7 @@ pub(crate) fn close_all(pool: &Keyed, fleet: &Fleet) {
     eventually(|| threads(&format!("{name}-")) == 0);
 }
 
-/// Runs this on `n` threads, each with its number, and returns how long the slowest took.
+/// Runs `work` on `n` threads, each with its number, and returns the time of the slowest.
 #[track_caller]
 pub(crate) fn crowd(n: u64, work: impl Fn(u64) + Clone + Send + 'static) -> Duration {
     let start = Instant::now();

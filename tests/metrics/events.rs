@@ -1,7 +1,7 @@
-//! What the observer counts and measures.
+//! Counters and histograms of the observer.
 
 use crate::common::{
-    Dice, SOON, assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, take,
+    Rng, SOON, assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, take,
 };
 use crate::recorder::TestRecorder;
 use conpool::{
@@ -40,7 +40,7 @@ fn wait_time_is_nothing_for_a_free_connection_and_the_wait_for_one_that_is_out()
     drop(pool.get().unwrap());
     drop(pool.try_get().unwrap());
     let held = take(&pool, 1);
-    // The first had to look for it, which is not waiting but is measured.
+    // The first checkout had to search, which is no wait but is measured.
     let waits = recorder.samples("waits", "wait_time");
     assert_at(seconds(waits[0]), Duration::ZERO);
     assert_eq!(waits[1..], [0.0; 2]);
@@ -184,10 +184,10 @@ fn random_life(seed: u64) {
         .observer(recorder.metrics())
         .build(backend.clone())
         .unwrap();
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     let (mut held, mut got) = (Vec::new(), 0);
     for _ in 0..60 {
-        match dice.roll(12) {
+        match rng.below(12) {
             0..=3 => {
                 if let Ok(connection) = pool.get_timeout(ms(2)) {
                     held.push(connection);
@@ -196,19 +196,19 @@ fn random_life(seed: u64) {
             }
             4 | 5 => drop(held.pop()),
             6 => held.pop().into_iter().for_each(PooledConnection::discard),
-            7 => clock.advance(secs(dice.roll(30))),
-            8 => backend.fail(Hook::Create, dice.roll(2)),
-            9 => match dice.roll(3) {
+            7 => clock.advance(secs(rng.below(30))),
+            8 => backend.fail(Hook::Create, rng.below(2)),
+            9 => match rng.below(3) {
                 0 => backend.panic(Hook::Create, 1),
                 1 => backend.panic(Hook::Checkout, 1),
                 _ => backend.panic(Hook::Dispose, 1),
             },
-            10 => match dice.roll(3) {
+            10 => match rng.below(3) {
                 0 => backend.fail(Hook::Check, 1),
                 1 => backend.fail(Hook::Checkin, 1),
                 _ => backend.fail(Hook::HasBroken, 1),
             },
-            _ => match dice.roll(3) {
+            _ => match rng.below(3) {
                 0 => pool.clear(),
                 1 => _ = pool.retain(|_, info| info.id % 2 == 0),
                 _ => _ = pool.sweep(),

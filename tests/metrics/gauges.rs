@@ -1,4 +1,4 @@
-//! What is read from statistics.
+//! Gauges and counters read from statistics.
 
 use crate::common::{SOON, close_clean, eventually, ms, queued, quick, spawn, take};
 use crate::recorder::TestRecorder;
@@ -17,7 +17,7 @@ fn the_gauges_are_those_of_the_statistics() {
     eventually(|| pool.stats().idle == 1);
     backend.hang(Hook::Create);
     backend.hang(Hook::Dispose);
-    // One on its way out, and the one that takes the idle one has its place refilled.
+    // One connection is being disposed, and the idle one is in use and replaced.
     PooledConnection::discard(held.pop().unwrap());
     held.extend(take(&pool, 1));
     eventually(|| backend.running(Hook::Create) == 1 && backend.running(Hook::Dispose) == 1);
@@ -80,8 +80,8 @@ fn a_hook_that_hangs_past_its_timeout_is_seen_as_abandoned() {
     close_clean(&pool, &backend);
 }
 
-/// Two timeouts, a failed create, a panic, two evictions of different kinds, and a refusal.
-fn trouble(pool: &Pool<MemoryManager>, backend: &MemoryManager) {
+/// Causes two timeouts, a failed create, a panic, two evictions of different kinds, and a refusal.
+fn inject_faults(pool: &Pool<MemoryManager>, backend: &MemoryManager) {
     let held = take(pool, 1);
     pool.get_timeout(ms(1)).unwrap_err();
     pool.get_timeout(ms(1)).unwrap_err();
@@ -98,7 +98,7 @@ fn trouble(pool: &Pool<MemoryManager>, backend: &MemoryManager) {
     eventually(|| backend.counters().open == 0);
 }
 
-const TROUBLES: [(&str, u64); 4] = [
+const EXPECTED_FAULTS: [(&str, u64); 4] = [
     ("timeouts", 2),
     ("create_errors", 1),
     ("panics", 1),
@@ -112,11 +112,11 @@ fn a_pool_that_is_not_observed_has_its_counters_read_from_the_statistics_however
     let builder = quick("quiet").max_size(1).max_waiters(1);
     let pool = builder.build(backend.clone()).unwrap();
     metrics.publish(&pool.stats());
-    trouble(&pool, &backend);
+    inject_faults(&pool, &backend);
     for _ in 0..3 {
         metrics.publish(&pool.stats());
     }
-    for (name, count) in TROUBLES {
+    for (name, count) in EXPECTED_FAULTS {
         assert_eq!(recorder.counter("quiet", name), count, "{name}");
     }
     for &reason in EvictReason::ALL {
@@ -143,11 +143,11 @@ fn what_the_observer_counts_is_not_counted_again_by_publishing() {
         .observer(metrics.clone())
         .build(backend.clone())
         .unwrap();
-    trouble(&pool, &backend);
+    inject_faults(&pool, &backend);
     for _ in 0..3 {
         metrics.publish(&pool.stats());
     }
-    for (name, count) in TROUBLES {
+    for (name, count) in EXPECTED_FAULTS {
         assert_eq!(recorder.counter("told", name), count, "{name}");
     }
     assert_eq!(recorder.evicted("told", EvictReason::Discarded), 1);

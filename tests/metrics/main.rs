@@ -1,4 +1,4 @@
-//! What `PoolMetrics` tells a recorder: names, counts, gauges, and when it registers what.
+//! The calls of `PoolMetrics` to a recorder: names, counts, gauges, and the time of registration.
 
 #[path = "../common/mod.rs"]
 mod common;

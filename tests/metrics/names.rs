@@ -6,7 +6,7 @@ use ::metrics::Unit;
 use conpool::{EvictReason, MemoryManager, PoolMetrics, PoolStats};
 use std::collections::BTreeSet;
 
-/// From the conventions for database clients; gauges stand for their up-down counters.
+/// From the conventions for database clients; gauges replace their up-down counters.
 const CONVENTIONS: [(&str, &str, Unit); 9] = [
     ("count", "gauge", Unit::Count),
     ("idle.max", "gauge", Unit::Count),

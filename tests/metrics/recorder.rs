@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-/// All that was registered, by name and attributes: `count{pool.name=orders,state=idle}`.
+/// All registered metrics, by name and attributes: `count{pool.name=orders,state=idle}`.
 #[derive(Clone, Default)]
 pub(crate) struct TestRecorder(Arc<Mutex<Inside>>);
 
@@ -46,7 +46,7 @@ impl HistogramFn for Samples {
 }
 
 impl TestRecorder {
-    /// Metrics under their usual names that are told to this recorder.
+    /// Metrics under their default names that use this recorder.
     pub(crate) fn metrics(&self) -> PoolMetrics {
         PoolMetrics::new().recorder(self.clone())
     }
@@ -96,7 +96,7 @@ impl TestRecorder {
         }
     }
 
-    /// Everything registered, in alphabetical order.
+    /// The keys of all registered metrics, in alphabetical order.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.0.lock().unwrap().series.keys().cloned().collect()
     }
@@ -106,7 +106,7 @@ impl TestRecorder {
         self.keys().iter().any(|key| key.contains(&pool))
     }
 
-    /// How often each was registered.
+    /// The number of registrations of each.
     pub(crate) fn registered(&self) -> BTreeMap<String, u32> {
         self.0.lock().unwrap().registered.clone()
     }
@@ -115,7 +115,7 @@ impl TestRecorder {
         self.0.lock().unwrap().described.clone()
     }
 
-    /// How often something was described.
+    /// The number of descriptions.
     pub(crate) fn describing(&self) -> u32 {
         self.0.lock().unwrap().describing
     }

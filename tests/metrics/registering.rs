@@ -1,4 +1,4 @@
-//! When metrics are registered, with whom, and what a recorder may do to a pool.
+//! When and with which recorder metrics are registered, and the effect of a faulty recorder on a pool.
 
 use crate::common::{SOON, close_clean, fill, quick, spawn, take};
 use crate::recorder::TestRecorder;
@@ -76,14 +76,14 @@ fn without_a_recorder_of_its_own_it_tells_the_global_one() {
     assert_eq!(recorder.in_state("global", "used"), 2.0);
     assert_eq!(recorder.samples("global", "create_time").len(), 2);
     drop(held);
-    // One with a recorder of its own leaves the global one alone.
+    // Metrics with a recorder of their own do not use the global one.
     let own = TestRecorder::default();
     own.metrics().publish_as("elsewhere", &pool.stats());
     assert!(own.has("elsewhere") && !recorder.has("elsewhere"));
 }
 
 /// Makes counters and histograms that panic.
-struct Bomb;
+struct PanickingRecorder;
 
 struct Fuse;
 
@@ -101,7 +101,7 @@ impl HistogramFn for Fuse {
     }
 }
 
-impl Recorder for Bomb {
+impl Recorder for PanickingRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -124,7 +124,7 @@ impl Recorder for Bomb {
 #[test]
 fn a_recorder_that_panics_costs_no_connection() {
     let backend = MemoryManager::new();
-    let metrics = PoolMetrics::new().recorder(Bomb);
+    let metrics = PoolMetrics::new().recorder(PanickingRecorder);
     let pool = quick("bombed")
         .max_size(2)
         .observer(metrics.clone())

@@ -58,7 +58,7 @@ fn a_pool_built_anew_under_a_name_counts_on_where_the_one_before_it_ended() {
     }
 }
 
-fn tenants(metrics: &conpool::PoolMetrics) -> KeyedPool<u32, MemoryManager> {
+fn keyed_pool(metrics: &conpool::PoolMetrics) -> KeyedPool<u32, MemoryManager> {
     KeyedPool::builder()
         .name("tenants")
         .max_total(6)
@@ -72,7 +72,7 @@ fn tenants(metrics: &conpool::PoolMetrics) -> KeyedPool<u32, MemoryManager> {
 fn all_keys_of_a_keyed_pool_report_under_its_name_with_its_total() {
     let recorder = TestRecorder::default();
     let metrics = recorder.metrics();
-    let pool = tenants(&metrics);
+    let pool = keyed_pool(&metrics);
     let held = [1, 1, 2, 3].map(|key| pool.get(&key).unwrap());
     metrics.publish(&pool.stats());
     assert_eq!(recorder.in_state("tenants", "used"), 4.0);
@@ -86,7 +86,7 @@ fn all_keys_of_a_keyed_pool_report_under_its_name_with_its_total() {
 fn one_key_can_be_published_under_a_name_of_its_own() {
     let recorder = TestRecorder::default();
     let metrics = recorder.metrics();
-    let pool = tenants(&metrics);
+    let pool = keyed_pool(&metrics);
     let _held = [1, 1, 2].map(|key| pool.get(&key).unwrap());
     metrics.publish_as("tenants-1", &pool.stats_for(&1).unwrap());
     assert_eq!(recorder.in_state("tenants-1", "used"), 2.0);

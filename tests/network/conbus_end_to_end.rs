@@ -1,4 +1,4 @@
-//! The whole of it over real TCP: many threads, one connection, and a device that misbehaves.
+//! The full stack over real TCP: many threads, one connection, and a device with faults.
 
 use crate::bridge;
 use crate::common;
@@ -67,14 +67,14 @@ fn eight_threads_share_the_one_connection_of_a_bridge_that_hangs_up_and_talks_ou
                         );
                         retried.fetch_add(broken, SeqCst);
                         if read % 10 == 9 {
-                            // All threads pause about now, and the device loses patience.
+                            // All threads pause about now, and the device closes the idle connection.
                             thread::sleep(ms(150));
                         }
                     }
                 })
             })
             .collect();
-        // The bell must end, whatever becomes of the readers.
+        // The event thread must end, whatever the readers return.
         let outcomes: Vec<_> = readers.into_iter().map(|reader| reader.join()).collect();
         finished.store(true, SeqCst);
         for outcome in outcomes {
@@ -90,12 +90,12 @@ fn eight_threads_share_the_one_connection_of_a_bridge_that_hangs_up_and_talks_ou
     assert_eq!(stats.error_rate(), 0.0, "{stats}");
     assert_eq!((seen.peak_open, seen.refused), (1, 0), "{seen:?}");
     assert_eq!(seen.accepted, stats.created, "{seen:?}, {stats}");
-    // Its age ended a connection, or the device did, and nothing else.
+    // Connections ended by their age or by the device, and for no other reason.
     let lives = elapsed.as_secs_f64() / 0.3;
     #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
     let (accepted, cut) = (seen.accepted as f64, (seen.idle_closed + retried) as f64);
     assert!(accepted >= lives * 0.5, "{accepted} in {elapsed:?}");
-    // The jitter shortens a life by up to a tenth.
+    // The jitter shortens a lifetime by up to a tenth.
     assert!(
         accepted <= lives / 0.9 + cut + 2.0,
         "{accepted} in {elapsed:?}, of which {cut} were cut short"
@@ -111,20 +111,20 @@ fn when_the_server_is_killed_under_load_nobody_waits_too_long_and_its_return_hea
     let served: Vec<_> = (0..THREADS).map(|_| AtomicU64::new(0)).collect();
     let (refused, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
     let finished = AtomicBool::new(false);
-    let use_it = |served: &AtomicU64| {
+    let run_user = |served: &AtomicU64| {
         while !finished.load(SeqCst) {
             let start = now();
             let got = pool.get_timeout(BUDGET);
             let took = u64::try_from(start.elapsed().as_micros()).unwrap();
             slowest.fetch_max(took, SeqCst);
             match got {
-                Ok(mut line) => match client::read_temperature(&mut line, DEVICES[0], PATIENCE) {
+                Ok(mut conn) => match client::read_temperature(&mut conn, DEVICES[0], PATIENCE) {
                     Ok(celsius) => {
                         assert_eq!(celsius, 23.5);
                         served.fetch_add(1, SeqCst);
                     }
                     Err(ClientError::Io(_) | ClientError::Closed) => {
-                        PooledConnection::discard(line);
+                        PooledConnection::discard(conn);
                     }
                     Err(error) => panic!("{error}"),
                 },
@@ -152,7 +152,7 @@ fn when_the_server_is_killed_under_load_nobody_waits_too_long_and_its_return_hea
     };
     let outcome = thread::scope(|scope| {
         for count in &served {
-            scope.spawn(|| use_it(count));
+            scope.spawn(|| run_user(count));
         }
         let mut outcome = Vec::new();
         for _ in 0..3 {
@@ -183,7 +183,7 @@ fn when_the_server_is_killed_under_load_nobody_waits_too_long_and_its_return_hea
 #[test]
 fn a_device_that_resets_its_clients_costs_a_repeated_read_and_nothing_else() {
     let bridge = bridge()
-        // Not in step with eight threads that take turns: each meets a reset now and then.
+        // Out of step with eight threads that take turns: each meets a reset from time to time.
         .drop_after_n(6)
         .rst_instead_of_fin(true)
         .start()
@@ -205,7 +205,7 @@ fn a_device_that_resets_its_clients_costs_a_repeated_read_and_nothing_else() {
     });
     let (stats, seen) = (pool.stats(), bridge.counters());
     let retried = retried.load(SeqCst);
-    // Six answers, then the reset: 26 connections were used up, the last is still good.
+    // Six answers, then the reset: 26 connections were used up, the last still works.
     assert_eq!(retried, 26, "{stats}");
     assert_eq!(seen.dropped, retried);
     assert_eq!(stats.evicted(EvictReason::Discarded), retried);
@@ -219,16 +219,16 @@ fn a_connection_that_was_reset_while_idle_is_never_handed_out() {
     let pool = preset().build(manager(bridge.addr())).unwrap();
     for ending in [Ending::Rst, Ending::Fin, Ending::Rst] {
         assert_eq!(read_repeatedly(&pool, DEVICES[0]), (23.5, 0));
-        // Over when the sockets are closed; on the loopback device the other end knows at once.
+        // Complete when the sockets are closed; on loopback the other end sees it at once.
         bridge.close_all_clients(ending);
     }
     assert_eq!(read_repeatedly(&pool, DEVICES[0]), (23.5, 0));
     close_clean(&pool, &bridge);
 }
 
-/// Serves one client at a time: three replies, its own half of the end, and then it waits for the
-/// client's. Returns how many clients it had when one says nothing at all.
-fn half_close_everybody(listener: &TcpListener) -> u64 {
+/// Serves one client at a time: sends three replies, half-closes, and waits for the client's close. Returns
+/// the number of clients before the first one that sends nothing.
+fn half_closing_server(listener: &TcpListener) -> u64 {
     for clients in 0.. {
         let mut client = listener.accept().unwrap().0;
         client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -262,18 +262,18 @@ fn half_close_everybody(listener: &TcpListener) -> u64 {
 fn a_device_that_half_closes_is_left_alone_and_another_connection_serves() {
     let listener = sockets::listener();
     let address = listener.local_addr().unwrap();
-    let device = thread::spawn(move || half_close_everybody(&listener));
+    let device = thread::spawn(move || half_closing_server(&listener));
     let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
         .min_idle(0)
         .build(manager(address))
         .unwrap();
 
-    // In quiet the end is there before the next checkout, and nobody notices.
+    // Without load the end arrives before the next checkout, and users see no error.
     for _ in 0..9 {
         assert_eq!(read_repeatedly(&pool, DEVICES[0]), (23.5, 0));
         thread::sleep(ms(20));
     }
-    // Under load a request may cross it.
+    // Under load a request may cross the end.
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -288,7 +288,7 @@ fn a_device_that_half_closes_is_left_alone_and_another_connection_serves() {
     assert_eq!(stats.created, stats.disposed, "{stats}");
     assert_eq!(sockets_to(address), 0);
 
-    // 57 reads at three a connection: no read was answered twice, and no connection wasted.
+    // 57 reads at three a connection: every read was answered once, and every connection was used up.
     drop(TcpStream::connect(address).unwrap());
     let clients = device.join().unwrap();
     assert_eq!(clients, 19, "{stats}");
@@ -298,34 +298,34 @@ fn a_device_that_half_closes_is_left_alone_and_another_connection_serves() {
 #[test]
 fn a_reply_that_comes_after_the_clients_timeout_never_reaches_the_next_caller() {
     let bridge = bridge().reply_delay(ms(100)).start().unwrap();
-    // Nothing may expire before its late reply is there.
+    // Connections must not expire before the late reply has arrived.
     let pool = preset()
         .idle_timeout(None)
         .max_lifetime(None)
         .build(manager(bridge.addr()))
         .unwrap();
-    // Whether the connection goes (as it should) or comes back with a reply still under way.
+    // Whether the connection is discarded (correct) or returned with a reply still under way (wrong).
     for (round, discards) in (0..).zip([true, false, true, false]) {
         bridge.set_reply_delay(ms(100));
         bridge.set_temperature(DEVICES[0], 100 + round);
-        let mut line = pool.get_timeout(PATIENCE).unwrap();
-        let late = client::read_temperature(&mut line, DEVICES[0], ms(20)).unwrap_err();
+        let mut conn = pool.get_timeout(PATIENCE).unwrap();
+        let late = client::read_temperature(&mut conn, DEVICES[0], ms(20)).unwrap_err();
         assert!(matches!(late, ClientError::TimedOut(_)) && late.is_broken());
         if discards {
-            PooledConnection::discard(line);
+            PooledConnection::discard(conn);
         } else {
-            // A copy of the socket tells when the late reply is there.
-            let witness = line.try_clone().unwrap();
-            drop(line);
-            witness.set_read_timeout(Some(PATIENCE)).unwrap();
-            assert_eq!(witness.peek(&mut [0]).unwrap(), 1);
+            // A copy of the socket tells when the late reply has arrived.
+            let socket_copy = conn.try_clone().unwrap();
+            drop(conn);
+            socket_copy.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(socket_copy.peek(&mut [0]).unwrap(), 1);
         }
 
         bridge.set_reply_delay(Duration::ZERO);
         bridge.set_temperature(DEVICES[0], 200 + round);
-        let mut line = pool.get_timeout(PATIENCE).unwrap();
-        ask(&mut line, DEVICES[0]);
-        let reply = next_reply(&mut line);
+        let mut conn = pool.get_timeout(PATIENCE).unwrap();
+        ask(&mut conn, DEVICES[0]);
+        let reply = next_reply(&mut conn);
         assert_eq!(
             reply.value(),
             format!("+20,{round}§C"),
@@ -346,11 +346,11 @@ fn replies_to_others_that_reached_an_idle_connection_are_gone_at_its_checkout() 
     let mut first = pool.get_timeout(PATIENCE).unwrap();
     for round in 0..10 {
         let second = pool.get_timeout(PATIENCE).unwrap();
-        // A connect may be over before the bridge has let its client in.
+        // A connect may complete before the bridge has accepted its client.
         assert!(bridge.wait_for(|seen| seen.open == 2, PATIENCE));
         // A copy of the socket tells what has arrived there.
-        let witness = second.try_clone().unwrap();
-        witness.set_read_timeout(Some(PATIENCE)).unwrap();
+        let socket_copy = second.try_clone().unwrap();
+        socket_copy.set_read_timeout(Some(PATIENCE)).unwrap();
         drop(second);
         press_button(&bridge);
         ask(&mut first, DEVICES[round % 2]);
@@ -358,7 +358,7 @@ fn replies_to_others_that_reached_an_idle_connection_are_gone_at_its_checkout() 
         let mut seen = [0; 256];
         let start = Instant::now();
         loop {
-            let length = witness.peek(&mut seen).unwrap();
+            let length = socket_copy.peek(&mut seen).unwrap();
             if seen[..length].windows(reply.len()).any(|at| at == reply) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! The TCP manager by itself: how it opens, restores and closes a connection.
+//! The TCP manager alone: how it opens, restores and closes a connection.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{noise, now};
+use common::{SOON, noise, now};
 use conpool::{ConbusError, ConbusSocketManager, ConnectionManager, PoolBuilder, PooledConnection};
 use socket2::SockRef;
 use support::{
@@ -24,13 +24,11 @@ use support::{
     sockets::{BlackHole, ClosedPort, deliver, listener, reset},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A manager, a connection it made and the peer's end of it.
+/// A manager, its connection and the peer's end of it.
 fn connected() -> (ConbusSocketManager, TcpStream, TcpStream) {
     let listener = listener();
     let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
-        .close_wait(PATIENCE)
+        .close_wait(SOON)
         .build();
     let near = manager.create().unwrap();
     let far = listener.accept().unwrap().0;
@@ -159,7 +157,7 @@ fn ipv4_and_ipv6_and_names_work() {
         .create()
         .unwrap();
     assert!(near.peer_addr().unwrap().is_ipv4());
-    // Where the name also means ::1, that refuses and 127.0.0.1 is tried.
+    // Where the name also means ::1, that address refuses and 127.0.0.1 is tried next.
     let near = ConbusSocketManager::builder(format!("localhost:{v4_port}"))
         .bind(Ipv4Addr::LOCALHOST)
         .build()
@@ -251,7 +249,7 @@ fn a_local_address_is_used_and_a_bad_one_is_permanent() {
         .build();
     let near = manager.create().unwrap();
     assert_eq!(near.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
-    // 192.0.2.0/24 is for documentation: no machine has such an address.
+    // 192.0.2.0/24 is reserved for documentation: connects to it fail on every machine.
     for bad in ["192.0.2.1", "192.0.2.1:0", "nonsense", "::1", "[::1]:0"] {
         let manager = ConbusSocketManager::builder(address.clone())
             .bind(bad)
@@ -291,7 +289,7 @@ fn a_connection_shut_down_by_its_user_is_seen_at_check_in() {
 #[test]
 fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
     let (manager, near, mut far) = connected();
-    // Sent before the end and never read by anybody: must not turn the end into a reset.
+    // Sent before the end and never read: must not turn the end into a reset.
     deliver(&far, &near, b"late");
     let peer = thread::spawn(move || {
         let mut rest = Vec::new();
@@ -299,7 +297,7 @@ fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
         thread::sleep(Duration::from_millis(30));
         (seen, Instant::now())
     });
-    // The user may have left it in any mode.
+    // The user may have left the socket in any mode.
     near.set_nonblocking(true).unwrap();
     manager.dispose(near);
     let returned = Instant::now();
@@ -323,7 +321,7 @@ fn dispose_waits_at_most_close_wait_even_for_a_chatterbox() {
     drop(far);
 
     let (near, mut far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let chatterbox = thread::spawn(move || {
+    let talkative_peer = thread::spawn(move || {
         while far.write_all(b"bla").is_ok() {
             thread::sleep(Duration::from_millis(1));
         }
@@ -332,7 +330,7 @@ fn dispose_waits_at_most_close_wait_even_for_a_chatterbox() {
     manager.dispose(near);
     let took = start.elapsed();
     assert!(took >= wait && took < wait + noise(), "{took:?}");
-    chatterbox.join().unwrap();
+    talkative_peer.join().unwrap();
 }
 
 #[test]
@@ -367,7 +365,7 @@ fn a_single_client_device_never_sees_two_when_dispose_comes_before_create() {
     for _ in 0..100 {
         let mut connection = manager.create().unwrap();
         let reply =
-            support::client::read_temperature(&mut connection, 1_302_410_003, PATIENCE).unwrap();
+            support::client::read_temperature(&mut connection, 1_302_410_003, SOON).unwrap();
         assert!((reply - 23.5).abs() < 1e-9);
         manager.dispose(connection);
     }
@@ -378,8 +376,8 @@ fn a_single_client_device_never_sees_two_when_dispose_comes_before_create() {
     );
 }
 
-/// A bridge with room for one client, which is frozen for a second after its first request. Returns how
-/// many clients waited when it had come to the end of the first one, and the next client: it stays
+/// A bridge that accepts one client and freezes for a second after its first request. Returns the number of
+/// clients that waited when the bridge saw the end of the first one, and the next client, which stays
 /// connected until the caller has seen it.
 fn frozen_bridge(listener: TcpListener) -> thread::JoinHandle<(usize, TcpStream)> {
     thread::spawn(move || {
@@ -402,7 +400,7 @@ fn frozen_bridge(listener: TcpListener) -> thread::JoinHandle<(usize, TcpStream)
 fn the_preset_for_a_single_client_waits_for_a_bridge_that_is_frozen_for_a_second() {
     let listener = listener();
     let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
-        .read_timeout(PATIENCE)
+        .read_timeout(SOON)
         .single_client()
         .build();
     let bridge = frozen_bridge(listener);
@@ -451,7 +449,7 @@ fn the_preset_is_one_connection_for_six_hours() {
 #[test]
 fn errors_are_transient_exactly_when_the_peer_may_come_back() {
     let connect = |kind: ErrorKind| -> bool {
-        // The variants are open for reading only; an attempt is the way to one.
+        // The error's variants cannot be built outside the crate; an attempt returns one.
         let closed = ClosedPort::new().unwrap();
         let manager = ConbusSocketManager::new(closed.addr().to_string());
         match manager.create().unwrap_err() {

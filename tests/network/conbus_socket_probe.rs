@@ -1,4 +1,4 @@
-//! What the TCP manager says about a connection, each question asked more than once.
+//! The TCP manager's probes of a connection, each repeated.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,25 +15,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{noise, now};
+use common::{SOON, noise, now};
 use conpool::{ConbusError, ConbusSocketManager, ConnectionManager, Unread};
 use support::sockets::{deliver, listener, reset};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A manager, a connection it made and the peer's end of it.
+/// A manager, its connection and the peer's end of it.
 fn connected(unread: Unread) -> (ConbusSocketManager, TcpStream, TcpStream) {
     let listener = listener();
     let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
         .unread(unread)
-        .close_wait(PATIENCE)
+        .close_wait(SOON)
         .build();
     let near = manager.create().unwrap();
     let far = listener.accept().unwrap().0;
     (manager, near, far)
 }
 
-/// Both questions give this answer, each of them twice.
+/// Asserts that both probes succeed, each of them twice.
 fn stays_good(manager: &ConbusSocketManager, connection: &mut TcpStream) {
     for _ in 0..2 {
         manager.check_aliveness(connection).unwrap();
@@ -43,9 +41,9 @@ fn stays_good(manager: &ConbusSocketManager, connection: &mut TcpStream) {
     }
 }
 
-/// Waits until the connection is bad; then it stays bad in the same way.
+/// Waits until the connection is bad; then asserts that it stays bad in the same way.
 fn stays_bad(manager: &ConbusSocketManager, connection: &mut TcpStream) -> ConbusError {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + SOON;
     let first = loop {
         match manager.check_aliveness(connection) {
             Err(error) => break error,
@@ -169,7 +167,7 @@ fn a_close_behind_unread_bytes_is_seen() {
 }
 
 fn stays_bad_once(manager: &ConbusSocketManager, connection: &mut TcpStream) -> ConbusError {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + SOON;
     while Instant::now() < end {
         if let Err(error) = manager.check_aliveness(connection) {
             return error;

@@ -1,4 +1,4 @@
-//! What the network tests share: a bridge, a proxy before it and a pool of connections through both.
+//! Shared by the network tests: a bridge, a proxy in front of it and a pool of connections through both.
 
 #![allow(
     dead_code,
@@ -22,21 +22,21 @@ use std::{io::ErrorKind, net::TcpStream, time::Duration};
 
 pub(crate) type Guard = PooledConnection<ConbusSocketManager>;
 
-/// A pool's way to a bridge. What a test does to it is over when it calls [`Site::leave`].
-pub(crate) struct Site {
+/// A pool, its proxy and its bridge. [`Fixture::finish`] ends the faults and checks the pool.
+pub(crate) struct Fixture {
     pub(crate) bridge: Emulator,
     pub(crate) proxy: Proxy,
     pub(crate) pool: Pool<ConbusSocketManager>,
 }
 
-/// A bridge that answers only who asked, so that several connections can be told apart.
+/// A bridge that replies only to the requesting client, so that several connections can be told apart.
 pub(crate) fn bridge() -> EmulatorBuilder {
     Emulator::builder().broadcast(false)
 }
 
-/// Quick retries, and nothing opened before it is needed.
+/// A pool builder with quick retries and no initial connections.
 pub(crate) fn pool(name: &str, size: usize) -> PoolBuilder<ConbusSocketManager> {
-    // From here on it is measured.
+    // Starts the latency monitor.
     noise();
     Pool::builder()
         .name(name)
@@ -44,13 +44,13 @@ pub(crate) fn pool(name: &str, size: usize) -> PoolBuilder<ConbusSocketManager> 
         .backoff(common::quick_backoff())
 }
 
-/// The manager for what listens at this proxy.
+/// The manager for the server behind this proxy.
 pub(crate) fn manager(proxy: &Proxy) -> ConbusSocketManagerBuilder {
     // Long enough for a loaded machine, short enough for a peer that never answers.
     ConbusSocketManager::builder(proxy.addr().to_string()).close_wait(ms(150))
 }
 
-impl Site {
+impl Fixture {
     /// A bridge without limits and a pool of `size` connections, all open.
     pub(crate) fn open(name: &str, size: usize) -> Self {
         Self::with(bridge(), pool(name, size), |manager| manager)
@@ -64,29 +64,29 @@ impl Site {
         let bridge = bridge.start().unwrap();
         let proxy = Proxy::start(bridge.addr()).unwrap();
         let pool = pool.build_lazy(tune(manager(&proxy)).build()).unwrap();
-        let site = Self {
+        let fixture = Self {
             bridge,
             proxy,
             pool,
         };
-        drop(site.everybody());
-        site
+        drop(fixture.take_and_read_all());
+        fixture
     }
 
-    /// Every connection that the pool may have, held at the same time and each proven by a read.
+    /// Takes every connection that the pool may have at the same time and reads on each.
     #[track_caller]
-    pub(crate) fn everybody(&self) -> Vec<Guard> {
+    pub(crate) fn take_and_read_all(&self) -> Vec<Guard> {
         let size = self.pool.config().max_size;
         let mut held = Vec::new();
         let mut broken = 0;
         while held.len() < size {
-            let mut line = self.pool.get_timeout(SOON).expect("a connection");
-            match read(&mut line, SOON) {
-                Ok(_) => held.push(line),
-                // What the pool could not know costs its user a read.
+            let mut conn = self.pool.get_timeout(SOON).expect("a connection");
+            match read(&mut conn, SOON) {
+                Ok(_) => held.push(conn),
+                // A failure that the pool could not know of costs its user a read.
                 Err(ClientError::Io(_) | ClientError::Closed) if broken < size => {
                     broken += 1;
-                    PooledConnection::discard(line);
+                    PooledConnection::discard(conn);
                 }
                 Err(error) => panic!("{error}, {}", self.pool.stats()),
             }
@@ -96,20 +96,21 @@ impl Site {
         held
     }
 
-    /// Nobody who takes a connection now finds it dead.
+    /// Asserts that the next checkouts find no dead connection.
     #[track_caller]
-    pub(crate) fn nobody_meets_a_dead_one(&self) {
-        let mut lines = common::take(&self.pool, self.pool.config().max_size);
-        for line in &mut lines {
-            assert_eq!(read(line, SOON).unwrap(), MILD);
+    pub(crate) fn checkouts_find_no_dead_connection(&self) {
+        let mut conns = common::take(&self.pool, self.pool.config().max_size);
+        for conn in &mut conns {
+            assert_eq!(read(conn, SOON).unwrap(), DEFAULT_TEMPERATURE);
         }
     }
 
-    /// The fault is over: the pool is as big as ever, and when it is closed nothing is left of it.
-    pub(crate) fn leave(self) {
+    /// Ends the fault and asserts that the pool has its full size; closes it and asserts that nothing is
+    /// left.
+    pub(crate) fn finish(self) {
         self.proxy.heal();
         self.proxy.up().unwrap();
-        drop(self.everybody());
+        drop(self.take_and_read_all());
         self.pool.close_timeout(SOON).unwrap();
         let stats = self.pool.stats();
         assert_eq!(stats.created, stats.disposed, "{stats}");
@@ -123,24 +124,24 @@ impl Site {
     }
 }
 
-/// The device that all tests ask.
+/// The device of all tests.
 pub(crate) const DEVICE: u64 = 1_302_410_003;
 
-/// Its temperature, in tenths of a degree.
-pub(crate) fn read(line: &mut TcpStream, patience: Duration) -> Result<i32, ClientError> {
-    client::read_temperature(line, DEVICE, patience).map(|celsius| (celsius * 10.0).round() as i32)
+/// Reads the device's temperature, in tenths of a degree.
+pub(crate) fn read(conn: &mut TcpStream, patience: Duration) -> Result<i32, ClientError> {
+    client::read_temperature(conn, DEVICE, patience).map(|celsius| (celsius * 10.0).round() as i32)
 }
 
-/// How many connections were found dead at a checkout: by the probe where it was due, else by the
-/// look that every checkout takes.
+/// The number of connections found dead at a checkout: by the check where it was due, else by the probe of
+/// every checkout.
 pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
     stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
 }
 
-/// What a device says that was never told otherwise.
-pub(crate) const MILD: i32 = 235;
+/// The default temperature of a device, in tenths of a degree.
+pub(crate) const DEFAULT_TEMPERATURE: i32 = 235;
 
-/// The details of a timeout.
+/// Returns the details of a timeout error.
 #[track_caller]
 pub(crate) fn timeout(error: &GetError<ConbusError>) -> &Timeout<ConbusError> {
     match error {
@@ -149,11 +150,11 @@ pub(crate) fn timeout(error: &GetError<ConbusError>) -> &Timeout<ConbusError> {
     }
 }
 
-/// How much too early a read timeout of the system may be, which counts in ticks of its own.
+/// The system rounds read timeouts to its ticks, so a timeout may end this much early.
 pub(crate) const TICK: Duration = ms(10);
 
-/// Asserts that `took` lies between `least` and `least` plus what a busy machine adds. The thread that
-/// measures this may be the last to wake from a stall, so it gets a moment.
+/// Asserts that `took` lies between `least` and `least` plus noise. The latency monitor may be the last
+/// thread to wake from a stall, so it gets a moment.
 #[track_caller]
 pub(crate) fn assert_at(took: Duration, least: Duration) {
     assert!(took >= least, "gave up after {took:?}, before {least:?}");
@@ -166,10 +167,13 @@ pub(crate) fn assert_at(took: Duration, least: Duration) {
     );
 }
 
-/// Calls `get` until a caller is told a cause; each waits for its deadline and not longer. On a loaded
-/// machine a short one can pass before the first connect has failed.
+/// Calls `get` until a caller gets a cause; each waits exactly until its deadline. On a loaded machine a
+/// short deadline can pass before the first connect has failed.
 #[track_caller]
-pub(crate) fn told(pool: &Pool<ConbusSocketManager>, deadline: Duration) -> GetError<ConbusError> {
+pub(crate) fn timeout_with_cause(
+    pool: &Pool<ConbusSocketManager>,
+    deadline: Duration,
+) -> GetError<ConbusError> {
     for _ in 0..50 {
         let (got, took) = timed(|| pool.get_timeout(deadline));
         let error = got.unwrap_err();
@@ -181,7 +185,7 @@ pub(crate) fn told(pool: &Pool<ConbusSocketManager>, deadline: Duration) -> GetE
     panic!("nobody is told: {}", pool.stats());
 }
 
-/// How the last connect failed that this caller knows of.
+/// The error of the last connect that this caller knows of.
 #[track_caller]
 pub(crate) fn connect_error(error: &GetError<ConbusError>) -> ErrorKind {
     match timeout(error).last.as_ref() {
@@ -193,17 +197,17 @@ pub(crate) fn connect_error(error: &GetError<ConbusError>) -> ErrorKind {
     }
 }
 
-/// Waits until the other end of what this is a copy of has ended.
-pub(crate) fn sees_the_end(witness: &TcpStream) {
-    witness.set_read_timeout(Some(SOON)).unwrap();
-    match witness.peek(&mut [0]) {
+/// Waits until the peer of the copied socket has closed.
+pub(crate) fn wait_for_end(socket_copy: &TcpStream) {
+    socket_copy.set_read_timeout(Some(SOON)).unwrap();
+    match socket_copy.peek(&mut [0]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("no end: {other:?}"),
     }
 }
 
-/// Copies of the sockets that are lent out.
-pub(crate) fn copies(lines: &[Guard]) -> Vec<TcpStream> {
-    lines.iter().map(|line| line.try_clone().unwrap()).collect()
+/// Copies of the sockets of the checked-out connections.
+pub(crate) fn copies(conns: &[Guard]) -> Vec<TcpStream> {
+    conns.iter().map(|conn| conn.try_clone().unwrap()).collect()
 }

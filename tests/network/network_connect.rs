@@ -1,5 +1,4 @@
-//! Servers that cannot be reached, or are no use when they are: what callers of a pool see, by when,
-//! and that nothing of it stays.
+//! Servers that are unreachable or useless: the callers' errors, their deadlines, and no leak afterwards.
 
 #[allow(dead_code, reason = "only the counting of sockets is used")]
 use crate::bridge;
@@ -10,8 +9,8 @@ use crate::support;
 use common::{SOON, eventually, ms, noise, now, spawn, timed};
 use conpool::{Backoff, Cause, ConbusError, EvictReason, Phase, PooledConnection};
 use network::{
-    MILD, Site, TICK, assert_at, bridge, connect_error, copies, found_dead, pool, read,
-    sees_the_end, timeout, told,
+    DEFAULT_TEMPERATURE, Fixture, TICK, assert_at, bridge, connect_error, copies, found_dead, pool,
+    read, timeout, timeout_with_cause, wait_for_end,
 };
 use std::{
     io::{ErrorKind, Read},
@@ -23,7 +22,7 @@ use support::{
     proxy::{Direction::Downstream, Toxic},
 };
 
-/// Pauses of always the same length.
+/// A backoff with pauses of constant length.
 fn every(pause: Duration) -> Backoff {
     let mut backoff = common::quick_backoff();
     backoff.initial = pause;
@@ -34,22 +33,22 @@ fn every(pause: Duration) -> Backoff {
 #[test]
 fn while_connects_are_refused_each_caller_learns_it_at_its_own_deadline_and_the_server_has_peace() {
     let pause = ms(20);
-    let site = Site::with(
+    let fixture = Fixture::with(
         bridge(),
         pool("nc-refused", 4).backoff(every(pause)),
         |manager| manager,
     );
-    let lines = site.everybody();
-    let witnesses = copies(&lines);
-    drop(lines);
-    let before = site.pool.stats();
-    site.proxy.down().unwrap();
-    witnesses.iter().for_each(sees_the_end);
-    drop(witnesses);
+    let conns = fixture.take_and_read_all();
+    let socket_copies = copies(&conns);
+    drop(conns);
+    let before = fixture.pool.stats();
+    fixture.proxy.down().unwrap();
+    socket_copies.iter().for_each(wait_for_end);
+    drop(socket_copies);
     let start = now();
     let callers: Vec<_> = [60, 120, 180, 180]
         .map(|deadline| {
-            let pool = site.pool.clone();
+            let pool = fixture.pool.clone();
             spawn(move || {
                 let (got, took) = timed(|| pool.get_timeout(ms(deadline)));
                 (deadline, got.map(drop), took)
@@ -64,29 +63,29 @@ fn while_connects_are_refused_each_caller_learns_it_at_its_own_deadline_and_the_
             assert_eq!(connect_error(&error), ErrorKind::ConnectionRefused);
         }
     }
-    let error = told(&site.pool, ms(60));
+    let error = timeout_with_cause(&fixture.pool, ms(60));
     assert_eq!(connect_error(&error), ErrorKind::ConnectionRefused);
-    let stats = site.pool.stats();
+    let stats = fixture.pool.stats();
     assert!(stats.timeouts - before.timeouts > 4, "{stats}");
-    // Each may start one at first; from then on the pause is everybody's.
+    // At first each caller may start one create; from then on the pause applies to all.
     let most = 4 + start.elapsed().as_millis() / pause.as_millis();
     assert!(u128::from(stats.create_errors) <= most, "{stats}");
     assert_eq!(found_dead(&stats), 4, "{stats}");
-    site.leave();
+    fixture.finish();
 }
 
 #[test]
 fn a_connect_that_is_not_answered_costs_its_budget_and_its_caller_hears_of_it_at_the_deadline() {
     let budget = ms(50);
-    let site = Site::with(bridge(), pool("nc-hole", 2), |manager| {
+    let fixture = Fixture::with(bridge(), pool("nc-hole", 2), |manager| {
         manager.connect_timeout(budget)
     });
-    site.proxy.dig().unwrap();
-    let error = told(&site.pool, ms(200));
+    fixture.proxy.black_hole().unwrap();
+    let error = timeout_with_cause(&fixture.pool, ms(200));
     assert_eq!(connect_error(&error), ErrorKind::TimedOut);
     match error.last_create_error() {
         Some(ConbusError::Connect { after, peer, .. }) => {
-            assert_eq!(*peer, site.proxy.addr());
+            assert_eq!(*peer, fixture.proxy.addr());
             assert!(
                 *after >= budget - ms(5) && *after <= budget + noise(),
                 "{after:?}"
@@ -94,66 +93,66 @@ fn a_connect_that_is_not_answered_costs_its_budget_and_its_caller_hears_of_it_at
         }
         other => panic!("{other:?}"),
     }
-    site.leave();
+    fixture.finish();
 }
 
 #[test]
 fn a_connect_that_outlives_its_caller_goes_on_and_serves_the_next() {
-    let site = Site::open("nc-late", 1);
-    site.proxy.dig().unwrap();
-    site.pool.clear();
-    eventually(|| site.pool.stats().disposed == 1);
-    let before = site.pool.stats();
-    let (got, took) = timed(|| site.pool.get_timeout(ms(50)));
+    let fixture = Fixture::open("nc-late", 1);
+    fixture.proxy.black_hole().unwrap();
+    fixture.pool.clear();
+    eventually(|| fixture.pool.stats().disposed == 1);
+    let before = fixture.pool.stats();
+    let (got, took) = timed(|| fixture.pool.get_timeout(ms(50)));
     let error = got.unwrap_err();
     assert_at(took, ms(50));
     let details = timeout(&error);
     assert_eq!(details.phase, Phase::Creating, "{error}");
     assert_eq!(details.creating, 1, "{error}");
-    site.proxy.up().unwrap();
-    // The system knocks again by itself, a second after the first time.
-    let mut line = site.pool.get_timeout(SOON).unwrap();
-    assert_eq!(read(&mut line, SOON).unwrap(), MILD);
-    drop(line);
-    let stats = site.pool.stats();
+    fixture.proxy.up().unwrap();
+    // The system retransmits its SYN after a second.
+    let mut conn = fixture.pool.get_timeout(SOON).unwrap();
+    assert_eq!(read(&mut conn, SOON).unwrap(), DEFAULT_TEMPERATURE);
+    drop(conn);
+    let stats = fixture.pool.stats();
     assert_eq!(stats.created, before.created + 1, "{stats}");
     assert_eq!(stats.create_errors, before.create_errors, "{stats}");
-    site.leave();
+    fixture.finish();
 }
 
 #[test]
 fn connects_past_the_create_timeout_are_given_up_and_closed_when_they_come_through() {
     let limit = ms(60);
-    let site = Site::with(
+    let fixture = Fixture::with(
         bridge(),
         pool("nc-given", 2).create_timeout(limit),
         |manager| manager,
     );
-    site.proxy.dig().unwrap();
-    let error = told(&site.pool, ms(200));
+    fixture.proxy.black_hole().unwrap();
+    let error = timeout_with_cause(&fixture.pool, ms(200));
     match timeout(&error).last {
         Some(Cause::TimedOut { hook, after, .. }) => {
             assert_eq!((hook, after), ("create", limit));
         }
         ref other => panic!("{other:?}"),
     }
-    let stats = site.pool.stats();
+    let stats = fixture.pool.stats();
     assert!((1..=4).contains(&stats.abandoned), "{stats}");
-    site.proxy.up().unwrap();
-    eventually(|| site.pool.stats().abandoned == 0);
-    assert!(site.pool.stats().evicted(EvictReason::Late) > 0);
-    site.leave();
+    fixture.proxy.up().unwrap();
+    eventually(|| fixture.pool.stats().abandoned == 0);
+    assert!(fixture.pool.stats().evicted(EvictReason::Late) > 0);
+    fixture.finish();
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn closing_waits_no_longer_than_told_for_a_connect_that_is_not_answered() {
-    let Site {
+    let Fixture {
         bridge,
         proxy,
         pool,
-    } = Site::open("nc-close", 1);
-    proxy.dig().unwrap();
+    } = Fixture::open("nc-close", 1);
+    proxy.black_hole().unwrap();
     pool.clear();
     eventually(|| pool.stats().disposed == 1);
     let fillers = bridge::sockets_to(proxy.addr());
@@ -169,7 +168,7 @@ fn closing_waits_no_longer_than_told_for_a_connect_that_is_not_answered() {
     assert_eq!((left.in_use, left.hooks_running), (0, 1), "{left}");
     assert!(caller.join_soon().unwrap_err().is_closed());
     proxy.up().unwrap();
-    // The connection comes, finds the pool closed and is closed itself.
+    // The connect completes, finds the pool closed and is closed itself.
     pool.close_timeout(SOON).unwrap();
     let stats = pool.stats();
     assert_eq!(stats.created, stats.disposed, "{stats}");
@@ -177,25 +176,25 @@ fn closing_waits_no_longer_than_told_for_a_connect_that_is_not_answered() {
     drop(bridge);
 }
 
-/// Callers of a server that lets nobody in for good: nobody is served, nobody waits too long, and
-/// every one of them learns why.
+/// Asserts that all callers of a server that accepts no connection time out by their deadline and get the
+/// cause.
 #[track_caller]
-fn nobody_is_let_in(site: &Site) {
+fn all_callers_time_out(fixture: &Fixture) {
     let deadline = ms(40);
     for _ in 0..5 {
-        let (got, took) = timed(|| site.pool.get_timeout(deadline));
+        let (got, took) = timed(|| fixture.pool.get_timeout(deadline));
         assert_at(took.max(deadline), deadline);
         match got {
-            // The end has not come yet, and meets the user.
-            Ok(mut line) => {
-                let error = read(&mut line, SOON).unwrap_err();
+            // The end has not come yet, and the user sees it.
+            Ok(mut conn) => {
+                let error = read(&mut conn, SOON).unwrap_err();
                 assert!(
                     matches!(error, ClientError::Io(_) | ClientError::Closed),
                     "{error}"
                 );
-                PooledConnection::discard(line);
+                PooledConnection::discard(conn);
             }
-            // It had come when the new connection was looked at.
+            // The end had come when the new connection was checked.
             Err(error) => match error.last_create_error() {
                 Some(ConbusError::Closed { .. } | ConbusError::Reset { .. }) => {}
                 // A reset can be so fast that the connect itself fails.
@@ -212,50 +211,51 @@ fn nobody_is_let_in(site: &Site) {
 #[test]
 fn a_server_that_takes_clients_and_resets_them_serves_nobody_and_blocks_nobody() {
     for (name, after) in [("nc-rst0", 0), ("nc-rst5", 5)] {
-        let site = Site::open(name, 2);
+        let fixture = Fixture::open(name, 2);
         let after = ms(after);
-        site.proxy.add(Downstream, Toxic::ResetPeer { after });
-        site.proxy
+        fixture.proxy.add(Downstream, Toxic::ResetPeer { after });
+        fixture
+            .proxy
             .add(Downstream, Toxic::Timeout { close_after: None });
-        nobody_is_let_in(&site);
-        site.leave();
+        all_callers_time_out(&fixture);
+        fixture.finish();
     }
 }
 
 #[test]
 fn a_server_that_takes_clients_and_closes_them_serves_nobody_and_blocks_nobody() {
-    let site = Site::open("nc-shut", 2);
-    // The proxy still accepts, and finds nobody behind it.
-    site.bridge.stop();
-    nobody_is_let_in(&site);
-    assert!(site.proxy.counters().unreached > 0);
-    site.bridge.restart().unwrap();
-    site.leave();
+    let fixture = Fixture::open("nc-shut", 2);
+    // The proxy still accepts, but cannot reach the server.
+    fixture.bridge.stop();
+    all_callers_time_out(&fixture);
+    assert!(fixture.proxy.counters().unreached > 0);
+    fixture.bridge.restart().unwrap();
+    fixture.finish();
 }
 
 #[test]
 fn a_server_that_takes_clients_and_says_nothing_costs_each_user_the_read_timeout() {
     let patience = ms(40);
-    let site = Site::with(bridge(), pool("nc-silent", 2), |manager| {
+    let fixture = Fixture::with(bridge(), pool("nc-silent", 2), |manager| {
         manager.read_timeout(patience)
     });
-    site.proxy.cut(Ending::Fin);
-    site.proxy.add_both(Toxic::Timeout { close_after: None });
-    let before = site.pool.stats();
+    fixture.proxy.cut(Ending::Fin);
+    fixture.proxy.add_both(Toxic::Timeout { close_after: None });
+    let before = fixture.pool.stats();
     for _ in 0..3 {
-        let mut line = site.pool.get_timeout(SOON).unwrap();
-        let (answer, took) = timed(|| line.read(&mut [0]));
+        let mut conn = fixture.pool.get_timeout(SOON).unwrap();
+        let (answer, took) = timed(|| conn.read(&mut [0]));
         assert!(took >= patience - TICK, "{took:?}");
         let kind = answer.unwrap_err().kind();
         assert!(
             matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
             "{kind}"
         );
-        PooledConnection::discard(line);
+        PooledConnection::discard(conn);
     }
-    let stats = site.pool.stats();
+    let stats = fixture.pool.stats();
     assert_eq!(stats.created - before.created, 3, "{stats}");
     assert_eq!(stats.evicted(EvictReason::Discarded), 3, "{stats}");
     assert_eq!(stats.create_errors, 0, "{stats}");
-    site.leave();
+    fixture.finish();
 }

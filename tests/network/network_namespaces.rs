@@ -1,5 +1,5 @@
-//! Faults that no proxy can make: firewalls, lost packets, a peer that forgot. Between two network
-//! namespaces of their own; where those cannot be had, the tests say why and stop.
+//! Faults beyond a proxy: firewalls, lost packets, a peer that forgot. Run between two network namespaces of
+//! their own; where those are unavailable, the tests print why and stop.
 
 #[allow(dead_code, reason = "only the counting of sockets is used")]
 use crate::bridge;
@@ -13,7 +13,10 @@ use conpool::{
     ConbusError, ConbusSocketManager, ConbusSocketManagerBuilder, ConnectionManager, Pool,
     PooledConnection,
 };
-use network::{MILD, TICK, connect_error, copies, found_dead, pool, read, sees_the_end, told};
+use network::{
+    DEFAULT_TEMPERATURE, TICK, connect_error, copies, found_dead, pool, read, timeout_with_cause,
+    wait_for_end,
+};
 use std::{
     io::{ErrorKind, Read, Write},
     time::Duration,
@@ -32,25 +35,25 @@ fn over(
         .connect_timeout(ms(60))
         .close_wait(ms(60));
     let pool = pool(name, size).build_lazy(tune(manager).build()).unwrap();
-    drop(all_good(&pool));
+    drop(take_and_read_all(&pool));
     pool
 }
 
-/// Every connection that the pool may have, each proven by a read.
+/// Takes every connection that the pool may have and reads on each.
 #[track_caller]
-fn all_good(pool: &Pool<ConbusSocketManager>) -> Vec<network::Guard> {
-    let mut lines = take(pool, pool.config().max_size);
-    for line in &mut lines {
-        assert_eq!(read(line, SOON).unwrap(), MILD);
+fn take_and_read_all(pool: &Pool<ConbusSocketManager>) -> Vec<network::Guard> {
+    let mut conns = take(pool, pool.config().max_size);
+    for conn in &mut conns {
+        assert_eq!(read(conn, SOON).unwrap(), DEFAULT_TEMPERATURE);
     }
-    lines
+    conns
 }
 
-/// The fault is over: the pool is as big as ever, and when it is closed nothing is left of it.
+/// Ends the fault and asserts that the pool has its full size; closes it and asserts that nothing is left.
 #[track_caller]
-fn leave(wire: &Wire, pool: &Pool<ConbusSocketManager>) {
-    wire.mend();
-    drop(all_good(pool));
+fn finish(wire: &Wire, pool: &Pool<ConbusSocketManager>) {
+    wire.restore();
+    drop(take_and_read_all(pool));
     pool.close_timeout(SOON).unwrap();
     let stats = pool.stats();
     assert_eq!(stats.created, stats.disposed, "{stats}");
@@ -64,10 +67,10 @@ fn a_dropped_connect_costs_its_budget_and_the_caller_hears_of_it_at_the_deadline
         let pool = over(wire, "nn-drop", 2, |manager| manager);
         wire.packets("DROP");
         pool.clear();
-        let error = told(&pool, ms(200));
+        let error = timeout_with_cause(&pool, ms(200));
         assert_eq!(connect_error(&error), ErrorKind::TimedOut);
         assert!(pool.stats().create_errors > 0);
-        leave(wire, &pool);
+        finish(wire, &pool);
     });
 }
 
@@ -87,14 +90,14 @@ fn a_rejected_connect_is_told_long_before_its_budget_is_over_and_is_worth_repeat
         ] {
             wire.packets(&format!("REJECT --reject-with {how}"));
             pool.clear();
-            // The system loses an answer that comes while it is busy with the socket, and asks again
-            // a second later. So the first caller may hear nothing, but not every caller.
-            let error = told(&pool, ms(150));
+            // The system loses an answer that comes while it is busy with the socket, and retries a second
+            // later. So the first caller may get no cause, but a later one does.
+            let error = timeout_with_cause(&pool, ms(150));
             assert_eq!(connect_error(&error), kind, "{how}");
-            wire.mend();
-            drop(all_good(&pool));
+            wire.restore();
+            drop(take_and_read_all(&pool));
         }
-        leave(wire, &pool);
+        finish(wire, &pool);
     });
 }
 
@@ -104,18 +107,18 @@ fn a_line_that_loses_everything_in_use_costs_the_read_timeout_and_then_connects_
     at_the_near_end(test, |wire| {
         let patience = ms(50);
         let pool = over(wire, "nn-lost", 2, |manager| manager);
-        let mut lines = all_good(&pool);
+        let mut conns = take_and_read_all(&pool);
         wire.cut();
-        for line in &mut lines {
-            let (answer, took) = timed(|| read(line, patience));
+        for conn in &mut conns {
+            let (answer, took) = timed(|| read(conn, patience));
             let error = answer.unwrap_err();
             assert!(matches!(error, ClientError::TimedOut(_)), "{error}");
             assert!(took >= patience - TICK, "{took:?}");
         }
-        lines.into_iter().for_each(PooledConnection::discard);
-        let error = told(&pool, ms(200));
+        conns.into_iter().for_each(PooledConnection::discard);
+        let error = timeout_with_cause(&pool, ms(200));
         assert_eq!(connect_error(&error), ErrorKind::TimedOut);
-        leave(wire, &pool);
+        finish(wire, &pool);
     });
 }
 
@@ -125,25 +128,25 @@ fn a_user_without_a_read_timeout_is_freed_by_the_user_timeout() {
     at_the_near_end(test, |wire| {
         let limit = ms(200);
         let pool = over(wire, "nn-user", 1, |manager| manager.user_timeout(limit));
-        let mut line = pool.get_timeout(SOON).unwrap();
+        let mut conn = pool.get_timeout(SOON).unwrap();
         wire.cut();
-        line.set_read_timeout(None).unwrap();
+        conn.set_read_timeout(None).unwrap();
         let (answer, took) = timed(|| {
-            line.write_all(b"is anybody there?").unwrap();
-            line.read(&mut [0])
+            conn.write_all(b"is anybody there?").unwrap();
+            conn.read(&mut [0])
         });
-        // The system's own word, and not that of a read that was not allowed to wait.
+        // The system's own error, and not that of a read that was not allowed to wait.
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::TimedOut);
-        // It looks at its retransmissions only, each twice as late as the one before.
+        // The system checks the limit at its retransmissions only, each twice as late as the one before.
         assert!(took >= limit - TICK, "{took:?}");
         assert!(took <= limit * 4 + noise(), "{took:?}");
-        wire.mend();
-        // Given back by a user who did not care: the pool does.
-        drop(line);
-        drop(all_good(&pool));
+        wire.restore();
+        // Given back by a user who ignored the error: the pool finds it.
+        drop(conn);
+        drop(take_and_read_all(&pool));
         let stats = pool.stats();
         assert_eq!(found_dead(&stats), 1, "{stats}");
-        leave(wire, &pool);
+        finish(wire, &pool);
     });
 }
 
@@ -153,44 +156,44 @@ fn half_open_connections_look_good_until_used_or_until_keepalive_asks() {
     at_the_near_end(test, |wire| {
         let silent = over(wire, "nn-silent", 1, |manager| manager);
         let asking = over(wire, "nn-asking", 2, |manager| manager.keepalive(secs(1)));
-        let lines = all_good(&asking);
-        let witnesses = copies(&lines);
-        drop(lines);
-        // The bridge forgets its clients, and what it tells them is lost.
+        let conns = take_and_read_all(&asking);
+        let socket_copies = copies(&conns);
+        drop(conns);
+        // The bridge forgets its clients, and its resets are lost.
         wire.cut();
-        // An acknowledgement that this end still owes would be answered with a reset; lost, it is not.
+        // A pending acknowledgement of this end would be answered with a reset; it must be lost instead.
         std::thread::sleep(ms(100));
         wire.reset_clients();
-        wire.mend();
-        let mut line = silent.get_timeout(SOON).unwrap();
-        let known = silent.manager().check_aliveness(&mut line);
+        wire.restore();
+        let mut conn = silent.get_timeout(SOON).unwrap();
+        let known = silent.manager().check_aliveness(&mut conn);
         assert!(known.is_ok(), "nobody can know");
-        // One pays for it ...
-        match read(&mut line, SOON).unwrap_err() {
+        // Without keepalive probes one user gets the error ...
+        match read(&mut conn, SOON).unwrap_err() {
             ClientError::Io(error) if error.kind() == ErrorKind::ConnectionReset => {}
             other => panic!("{other}"),
         }
-        PooledConnection::discard(line);
-        // ... and nobody does where the system has asked by itself.
-        witnesses.iter().for_each(sees_the_end);
-        drop(witnesses);
-        drop(all_good(&asking));
+        PooledConnection::discard(conn);
+        // ... and with them no user does.
+        socket_copies.iter().for_each(wait_for_end);
+        drop(socket_copies);
+        drop(take_and_read_all(&asking));
         let stats = asking.stats();
         assert_eq!(found_dead(&stats), 2, "{stats}");
-        drop(all_good(&silent));
+        drop(take_and_read_all(&silent));
         silent.close_timeout(SOON).unwrap();
-        leave(wire, &asking);
+        finish(wire, &asking);
     });
 }
 
-/// An idle connection whose peer vanishes is known to be dead within this.
+/// Asserts that an idle connection whose peer vanishes is known to be dead within this time.
 #[track_caller]
-fn vanishes_unseen_for(wire: &Wire, pool: &Pool<ConbusSocketManager>, most: Duration) {
-    let mut line = pool.get_timeout(SOON).unwrap();
+fn vanished_peer_is_found_within(wire: &Wire, pool: &Pool<ConbusSocketManager>, most: Duration) {
+    let mut conn = pool.get_timeout(SOON).unwrap();
     wire.cut();
     let start = now();
     let error = loop {
-        match pool.manager().check_aliveness(&mut line) {
+        match pool.manager().check_aliveness(&mut conn) {
             Err(error) => break error,
             Ok(()) => assert!(
                 start.elapsed() <= most + noise(),
@@ -201,9 +204,9 @@ fn vanishes_unseen_for(wire: &Wire, pool: &Pool<ConbusSocketManager>, most: Dura
         std::thread::sleep(ms(5));
     };
     assert!(matches!(error, ConbusError::Reset { .. }), "{error}");
-    // Given back all the same, it serves nobody.
-    drop(line);
-    let error = told(pool, ms(150));
+    // Given back, it is not handed out again.
+    drop(conn);
+    let error = timeout_with_cause(pool, ms(150));
     assert_eq!(connect_error(&error), ErrorKind::TimedOut);
     assert_eq!(found_dead(&pool.stats()), 1);
 }
@@ -212,12 +215,12 @@ fn vanishes_unseen_for(wire: &Wire, pool: &Pool<ConbusSocketManager>, most: Dura
 fn a_peer_that_vanished_while_idle_is_noticed_by_keepalive_in_the_time_of_the_system() {
     let test = "a_peer_that_vanished_while_idle_is_noticed_by_keepalive_in_the_time_of_the_system";
     at_the_near_end(test, |wire| {
-        // One question, and a second to answer it.
+        // One probe, and a second to answer it.
         set("tcp_keepalive_probes", 1);
         set("tcp_keepalive_intvl", 1);
         let pool = over(wire, "nn-gone", 1, |manager| manager.keepalive(secs(1)));
-        vanishes_unseen_for(wire, &pool, secs(3));
-        leave(wire, &pool);
+        vanished_peer_is_found_within(wire, &pool, secs(3));
+        finish(wire, &pool);
     });
 }
 
@@ -225,12 +228,12 @@ fn a_peer_that_vanished_while_idle_is_noticed_by_keepalive_in_the_time_of_the_sy
 fn a_peer_that_vanished_while_idle_is_noticed_sooner_with_a_short_user_timeout() {
     let test = "a_peer_that_vanished_while_idle_is_noticed_sooner_with_a_short_user_timeout";
     at_the_near_end(test, |wire| {
-        // The system's nine questions, 75 s apart, are not for somebody with a user_timeout.
+        // The system's nine probes, 75 s apart, do not matter with a user_timeout.
         let pool = over(wire, "nn-sooner", 1, |manager| {
             manager.keepalive(secs(1)).user_timeout(secs(1))
         });
-        vanishes_unseen_for(wire, &pool, secs(4));
-        leave(wire, &pool);
+        vanished_peer_is_found_within(wire, &pool, secs(4));
+        finish(wire, &pool);
     });
 }
 
@@ -240,22 +243,22 @@ fn a_cable_that_is_pulled_and_plugged_in_again_costs_time_and_no_connection() {
     at_the_near_end(test, |wire| {
         let pool = over(wire, "nn-cable", 2, |manager| manager);
         wire.near("ip link set near down");
-        // Nobody can say of an open connection that it is lost, and it is not.
-        let mut line = pool.get_timeout(SOON).unwrap();
-        let error = read(&mut line, ms(30)).unwrap_err();
+        // The cut cannot be seen on an open connection, and the connection is not lost.
+        let mut conn = pool.get_timeout(SOON).unwrap();
+        let error = read(&mut conn, ms(30)).unwrap_err();
         assert!(matches!(error, ClientError::TimedOut(_)), "{error}");
-        PooledConnection::discard(line);
+        PooledConnection::discard(conn);
         let other = pool.get_timeout(SOON).unwrap();
         let id = PooledConnection::info(&other).id;
-        // A new one has nowhere to go, and says so.
-        let error = told(&pool, ms(150));
+        // A new connect fails and reports its cause.
+        let error = timeout_with_cause(&pool, ms(150));
         assert_eq!(connect_error(&error), ErrorKind::NetworkUnreachable);
         drop(other);
         wire.near("ip link set near up");
         let mut other = pool.get_timeout(SOON).unwrap();
         assert_eq!(PooledConnection::info(&other).id, id);
-        assert_eq!(read(&mut other, SOON).unwrap(), MILD);
+        assert_eq!(read(&mut other, SOON).unwrap(), DEFAULT_TEMPERATURE);
         drop(other);
-        leave(wire, &pool);
+        finish(wire, &pool);
     });
 }

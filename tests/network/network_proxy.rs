@@ -1,4 +1,4 @@
-//! The proxy of the network tests does to a line what its toxics say, and nothing else.
+//! The proxy of the network tests applies its toxics, and changes nothing else.
 
 use crate::common;
 use crate::support;
@@ -18,20 +18,20 @@ use support::{
     sockets::listener,
 };
 
-/// A proxy and the two ends of a line through it.
-struct Line {
+/// A proxy and the two ends of a link through it.
+struct Link {
     proxy: Proxy,
     near: TcpStream,
     far: TcpStream,
 }
 
-fn line() -> Line {
-    // From here on it is measured.
+fn link() -> Link {
+    // Starts the latency monitor.
     noise();
     let listener = listener();
     let proxy = Proxy::start(listener.local_addr().unwrap()).unwrap();
     let (near, far) = through(&proxy, &listener);
-    Line { proxy, near, far }
+    Link { proxy, near, far }
 }
 
 fn through(proxy: &Proxy, listener: &TcpListener) -> (TcpStream, TcpStream) {
@@ -49,7 +49,7 @@ fn receive(mut from: &TcpStream, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Nothing comes for a while.
+/// Asserts that nothing comes for a while.
 fn silent(mut from: &TcpStream) {
     from.set_read_timeout(Some(ms(30))).unwrap();
     let error = from.read(&mut [0]).unwrap_err();
@@ -62,24 +62,24 @@ fn silent(mut from: &TcpStream) {
 
 #[test]
 fn without_toxics_bytes_and_ends_pass_as_they_are() {
-    let mut line = line();
+    let mut link = link();
     let long: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
     let sender = {
-        let (mut near, long) = (line.near.try_clone().unwrap(), long.clone());
+        let (mut near, long) = (link.near.try_clone().unwrap(), long.clone());
         common::spawn(move || near.write_all(&long).unwrap())
     };
-    assert_eq!(receive(&line.far, long.len()), long);
+    assert_eq!(receive(&link.far, long.len()), long);
     sender.join_soon();
-    // Half a close is half a close.
-    line.near.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(line.far.read(&mut [0]).unwrap(), 0);
-    line.far.write_all(b"still here").unwrap();
-    assert_eq!(receive(&line.near, 10), b"still here");
-    drop(line.far);
-    assert_eq!(line.near.read(&mut [0]).unwrap(), 0);
+    // A half close is passed on as a half close.
+    link.near.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(link.far.read(&mut [0]).unwrap(), 0);
+    link.far.write_all(b"still here").unwrap();
+    assert_eq!(receive(&link.near, 10), b"still here");
+    drop(link.far);
+    assert_eq!(link.near.read(&mut [0]).unwrap(), 0);
     let ended = |seen: &support::proxy::Counters| seen.open == 0;
-    assert!(line.proxy.wait_for(ended, SOON));
-    let seen = line.proxy.counters();
+    assert!(link.proxy.wait_for(ended, SOON));
+    let seen = link.proxy.counters();
     assert_eq!(
         (seen.accepted, seen.reset, seen.upstream, seen.downstream),
         (1, 0, 200_000, 10)
@@ -88,85 +88,85 @@ fn without_toxics_bytes_and_ends_pass_as_they_are() {
 
 #[test]
 fn latency_delays_one_direction_within_its_jitter_and_keeps_the_order() {
-    let mut line = line();
+    let mut link = link();
     let (delay, jitter) = (ms(60), ms(20));
-    line.proxy.add(Downstream, Toxic::Latency { delay, jitter });
+    link.proxy.add(Downstream, Toxic::Latency { delay, jitter });
     let start = now();
     for letter in b"abc" {
-        line.far.write_all(&[*letter]).unwrap();
+        link.far.write_all(&[*letter]).unwrap();
     }
-    assert_eq!(receive(&line.near, 3), b"abc");
+    assert_eq!(receive(&link.near, 3), b"abc");
     let took = start.elapsed();
     // All three are under way at the same time.
     assert!(took >= delay - jitter, "{took:?}");
     assert!(took <= delay + jitter + noise(), "{took:?}");
     let ((), took) = timed(|| {
-        line.near.write_all(b"x").unwrap();
-        assert_eq!(receive(&line.far, 1), b"x");
+        link.near.write_all(b"x").unwrap();
+        assert_eq!(receive(&link.far, 1), b"x");
     });
     assert!(took < ms(40) + noise(), "{took:?}");
 }
 
 #[test]
 fn what_latency_holds_back_goes_on_when_it_is_taken_away() {
-    let mut line = line();
-    line.proxy.add_both(Toxic::Latency {
+    let mut link = link();
+    link.proxy.add_both(Toxic::Latency {
         delay: Duration::MAX,
         jitter: Duration::ZERO,
     });
-    line.near.write_all(b"up").unwrap();
-    line.near.shutdown(Shutdown::Write).unwrap();
-    silent(&line.far);
-    line.proxy.heal();
-    assert_eq!(receive(&line.far, 2), b"up");
-    assert_eq!(line.far.read(&mut [0]).unwrap(), 0);
+    link.near.write_all(b"up").unwrap();
+    link.near.shutdown(Shutdown::Write).unwrap();
+    silent(&link.far);
+    link.proxy.heal();
+    assert_eq!(receive(&link.far, 2), b"up");
+    assert_eq!(link.far.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
 fn a_timeout_swallows_bytes_for_good_and_an_end_until_it_is_taken_away() {
-    let mut line = line();
-    line.proxy
+    let mut link = link();
+    link.proxy
         .add(Upstream, Toxic::Timeout { close_after: None });
-    line.near.write_all(b"lost").unwrap();
-    line.near.shutdown(Shutdown::Write).unwrap();
-    silent(&line.far);
-    // The other direction is well.
-    line.far.write_all(b"down").unwrap();
-    assert_eq!(receive(&line.near, 4), b"down");
-    line.proxy.heal();
-    assert_eq!(line.far.read(&mut [0]).unwrap(), 0);
+    link.near.write_all(b"lost").unwrap();
+    link.near.shutdown(Shutdown::Write).unwrap();
+    silent(&link.far);
+    // The other direction is not affected.
+    link.far.write_all(b"down").unwrap();
+    assert_eq!(receive(&link.near, 4), b"down");
+    link.proxy.heal();
+    assert_eq!(link.far.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
 fn a_timeout_may_close_the_link_in_order() {
-    let mut line = line();
+    let mut link = link();
     let (after, start) = (ms(40), now());
     let close_after = Some(after);
-    line.proxy.add(Upstream, Toxic::Timeout { close_after });
-    assert_eq!(line.near.read(&mut [0]).unwrap(), 0);
-    assert_eq!(line.far.read(&mut [0]).unwrap(), 0);
+    link.proxy.add(Upstream, Toxic::Timeout { close_after });
+    assert_eq!(link.near.read(&mut [0]).unwrap(), 0);
+    assert_eq!(link.far.read(&mut [0]).unwrap(), 0);
     assert_at(start.elapsed(), after);
 }
 
 #[test]
 fn bandwidth_makes_bytes_trickle_and_the_sender_wait() {
-    let mut line = line();
-    line.proxy.add(
+    let mut link = link();
+    link.proxy.add(
         Upstream,
         Toxic::Bandwidth {
             bytes_per_second: 2000,
         },
     );
     let (bytes, took) = timed(|| {
-        line.near.write_all(&[7; 200]).unwrap();
-        receive(&line.far, 200)
+        link.near.write_all(&[7; 200]).unwrap();
+        receive(&link.far, 200)
     });
     assert_eq!(bytes, [7; 200]);
-    // The last piece is there before its own time is over.
+    // The last piece arrives before its own pause is over.
     assert_at(took, ms(80));
-    line.near.set_write_timeout(Some(ms(20))).unwrap();
+    link.near.set_write_timeout(Some(ms(20))).unwrap();
     let error = loop {
-        if let Err(error) = line.near.write_all(&[7; 10_000]) {
+        if let Err(error) = link.near.write_all(&[7; 10_000]) {
             break error;
         }
     };
@@ -178,18 +178,18 @@ fn bandwidth_makes_bytes_trickle_and_the_sender_wait() {
 
 #[test]
 fn a_slicer_cuts_into_pieces_with_pauses() {
-    let mut line = line();
+    let mut link = link();
     let slicer = Toxic::Slicer {
         size: 4,
         variation: 2,
         pause: ms(2),
     };
-    line.proxy.add(Upstream, slicer);
+    link.proxy.add(Upstream, slicer);
     let (bytes, took) = timed(|| {
-        line.near
+        link.near
             .write_all(b"0123456789012345678901234567")
             .unwrap();
-        receive(&line.far, 28)
+        receive(&link.far, 28)
     });
     assert_eq!(bytes, b"0123456789012345678901234567");
     // 28 bytes in pieces of at most six are five pieces, with four pauses between them.
@@ -199,35 +199,35 @@ fn a_slicer_cuts_into_pieces_with_pauses() {
 #[test]
 fn a_limit_closes_the_link_behind_so_many_bytes() {
     for limit in [0, 3, 5] {
-        let mut line = line();
-        line.far.write_all(b"before").unwrap();
-        assert_eq!(receive(&line.near, 6), b"before");
-        line.proxy
+        let mut link = link();
+        link.far.write_all(b"before").unwrap();
+        assert_eq!(receive(&link.near, 6), b"before");
+        link.proxy
             .add(Downstream, Toxic::LimitData { bytes: limit });
-        line.far.write_all(b"12345").unwrap();
+        link.far.write_all(b"12345").unwrap();
         let mut seen = Vec::new();
-        line.near.read_to_end(&mut seen).unwrap();
+        link.near.read_to_end(&mut seen).unwrap();
         assert_eq!(seen, b"12345"[..limit as usize]);
-        assert_eq!(line.far.read(&mut [0]).unwrap(), 0);
+        assert_eq!(link.far.read(&mut [0]).unwrap(), 0);
     }
 }
 
 #[test]
 fn reset_peer_resets_both_ends_in_its_time() {
-    let mut line = line();
+    let mut link = link();
     let (after, start) = (ms(40), now());
-    line.proxy.add(Downstream, Toxic::ResetPeer { after });
-    for end in [&mut line.near, &mut line.far] {
+    link.proxy.add(Downstream, Toxic::ResetPeer { after });
+    for end in [&mut link.near, &mut link.far] {
         let error = end.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
     }
     assert_at(start.elapsed(), after);
-    assert_eq!(line.proxy.counters().reset, 1);
+    assert_eq!(link.proxy.counters().reset, 1);
 }
 
 #[test]
 fn a_reset_of_one_end_is_passed_on_to_the_other() {
-    let Line { proxy, near, far } = line();
+    let Link { proxy, near, far } = link();
     support::sockets::reset(near);
     let mut far = far;
     let error = far.read(&mut [0]).unwrap_err();
@@ -237,22 +237,22 @@ fn a_reset_of_one_end_is_passed_on_to_the_other() {
 
 #[test]
 fn slow_close_delays_the_end_and_not_the_bytes_before_it() {
-    let mut line = line();
+    let mut link = link();
     let delay = Duration::MAX;
-    line.proxy.add(Downstream, Toxic::SlowClose { delay });
-    line.far.write_all(b"bye").unwrap();
-    drop(line.far);
-    assert_eq!(receive(&line.near, 3), b"bye");
-    silent(&line.near);
-    line.proxy.heal();
-    assert_eq!(line.near.read(&mut [0]).unwrap(), 0);
+    link.proxy.add(Downstream, Toxic::SlowClose { delay });
+    link.far.write_all(b"bye").unwrap();
+    drop(link.far);
+    assert_eq!(receive(&link.near, 3), b"bye");
+    silent(&link.near);
+    link.proxy.heal();
+    assert_eq!(link.near.read(&mut [0]).unwrap(), 0);
 
-    let mut line = self::line();
+    let mut link = self::link();
     let delay = ms(40);
-    line.proxy.add(Downstream, Toxic::SlowClose { delay });
+    link.proxy.add(Downstream, Toxic::SlowClose { delay });
     let start = now();
-    drop(line.far);
-    assert_eq!(line.near.read(&mut [0]).unwrap(), 0);
+    drop(link.far);
+    assert_eq!(link.near.read(&mut [0]).unwrap(), 0);
     assert_at(start.elapsed(), delay);
 }
 
@@ -267,7 +267,7 @@ fn its_port_refuses_when_down_does_not_answer_as_a_hole_and_is_the_same_when_up(
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
         let refused = TcpStream::connect(proxy.addr()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        proxy.dig().unwrap();
+        proxy.black_hole().unwrap();
         let unanswered = TcpStream::connect_timeout(&proxy.addr(), ms(30)).unwrap_err();
         assert_eq!(unanswered.kind(), ErrorKind::TimedOut);
         proxy.up().unwrap();
@@ -280,7 +280,7 @@ fn its_port_refuses_when_down_does_not_answer_as_a_hole_and_is_the_same_when_up(
             ErrorKind::ConnectionReset
         );
     }
-    // The clients that filled the hole are nobody's.
+    // The clients that filled the queue are not counted.
     let seen = proxy.counters();
     assert_eq!((seen.accepted, seen.open, seen.unreached), (4, 0, 0));
 }
@@ -297,7 +297,7 @@ fn a_client_is_closed_when_the_server_behind_cannot_be_reached() {
 
 #[test]
 fn it_ends_at_once_though_links_hold_bytes_that_nobody_reads() {
-    let Line { proxy, near, far } = line();
+    let Link { proxy, near, far } = link();
     near.set_write_timeout(Some(ms(20))).unwrap();
     while (&near).write_all(&[7; 10_000]).is_ok() {}
     proxy.add(Downstream, Toxic::Timeout { close_after: None });

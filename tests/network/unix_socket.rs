@@ -27,9 +27,7 @@ use common::{SOON, eventually, ms, noise, now, spawn};
 use conpool::{ConnectionManager, EvictReason, Pool, UnixSocketError, UnixSocketManager, Unread};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A folder for the sockets of one test, removed with all that is in it.
+/// A folder for the sockets of one test, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -52,13 +50,13 @@ impl Drop for Folder {
     }
 }
 
-/// A manager, a connection it made and the peer's end of it.
+/// A manager, its connection and the peer's end of it.
 fn connected(unread: Unread) -> (UnixSocketManager, UnixStream, UnixStream) {
     let folder = Folder::new();
     let listener = UnixListener::bind(folder.path()).unwrap();
     let manager = UnixSocketManager::builder(folder.path())
         .unread(unread)
-        .close_wait(PATIENCE)
+        .close_wait(SOON)
         .build();
     let near = manager.create().unwrap();
     let far = listener.accept().unwrap().0;
@@ -72,7 +70,7 @@ fn deliver(mut from: &UnixStream, to: &UnixStream, bytes: &[u8]) {
     eventually(|| SockRef::from(to).peek(&mut seen).unwrap() == bytes.len());
 }
 
-/// A listener that accepts nothing and has no place left for one more connection.
+/// A listener with a full queue that accepts nothing.
 #[cfg(target_os = "linux")]
 fn full_listener(path: &Path) -> (UnixListener, Vec<Socket>) {
     let address = SockAddr::unix(path).unwrap();
@@ -93,7 +91,7 @@ fn full_listener(path: &Path) -> (UnixListener, Vec<Socket>) {
     (listener.into(), queue)
 }
 
-/// Both questions give this answer, each of them twice.
+/// Asserts that both probes succeed, each of them twice.
 fn stays_good(manager: &UnixSocketManager, connection: &mut UnixStream) {
     for _ in 0..2 {
         manager.check_aliveness(connection).unwrap();
@@ -101,7 +99,7 @@ fn stays_good(manager: &UnixSocketManager, connection: &mut UnixStream) {
     }
 }
 
-/// The connection is bad, and stays bad in the same way.
+/// Asserts that the connection is bad and stays bad in the same way.
 fn stays_bad(manager: &UnixSocketManager, connection: &mut UnixStream) -> UnixSocketError {
     let first = manager.check_aliveness(connection).unwrap_err();
     for _ in 0..2 {
@@ -135,7 +133,7 @@ fn a_path_that_does_not_exist_is_transient_because_a_server_may_be_restarting() 
 #[test]
 fn a_refusal_is_transient() {
     let folder = Folder::new();
-    // The file of a server that was killed stays behind.
+    // The file of a killed server stays behind.
     drop(UnixListener::bind(folder.path()).unwrap());
     let manager = UnixSocketManager::new(folder.path());
     let error = manager.create().unwrap_err();
@@ -162,7 +160,7 @@ fn a_path_that_cannot_be_one_is_permanent() {
 #[test]
 fn errors_are_transient_exactly_when_the_server_may_come_back() {
     let connect = |kind: ErrorKind| -> bool {
-        // The variants are open for reading only; an attempt is the way to one.
+        // The error's variants cannot be built outside the crate; an attempt returns one.
         let folder = Folder::new();
         match UnixSocketManager::new(folder.path()).create().unwrap_err() {
             UnixSocketError::Connect { path, after, .. } => UnixSocketError::Connect {
@@ -219,7 +217,7 @@ fn a_connect_waits_for_a_place_in_the_queue_and_the_stream_then_blocks() {
     let folder = Folder::new();
     let (listener, queue) = full_listener(&folder.path());
     let manager = UnixSocketManager::builder(folder.path())
-        .connect_timeout(PATIENCE)
+        .connect_timeout(SOON)
         .read_timeout(ms(20))
         .build();
     let create = spawn(move || manager.create());
@@ -353,7 +351,7 @@ fn a_reset_connection_is_seen() {
         let error = stays_bad(&manager, &mut near);
         assert!(matches!(error, UnixSocketError::Reset { .. }), "{error}");
         assert!(error.is_transient());
-        // The user who reads the error takes it away; the connection stays bad.
+        // The read consumes the error; the connection stays bad.
         near.read(&mut [0]).unwrap_err();
         stays_bad(&manager, &mut near);
     }
@@ -444,7 +442,7 @@ fn a_connection_closed_by_the_server_is_called_so_at_check_in() {
 #[test]
 fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
     let (manager, near, mut far) = connected(Unread::default());
-    // Sent before the end and never read by anybody: must not turn the end into a reset.
+    // Sent before the end and never read: must not turn the end into a reset.
     deliver(&far, &near, b"late");
     let peer = thread::spawn(move || {
         let mut rest = Vec::new();
@@ -452,7 +450,7 @@ fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
         thread::sleep(ms(30));
         (seen, Instant::now())
     });
-    // The user may have left it in any mode.
+    // The user may have left the socket in any mode.
     near.set_nonblocking(true).unwrap();
     manager.dispose(near);
     let returned = Instant::now();
@@ -495,7 +493,7 @@ fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
         let folder = Folder::new();
         let listener = UnixListener::bind(folder.path()).unwrap();
         let manager = UnixSocketManager::builder(folder.path())
-            .close_wait(if gone { PATIENCE } else { Duration::ZERO })
+            .close_wait(if gone { SOON } else { Duration::ZERO })
             .build();
         let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
         let far = if gone {
@@ -516,7 +514,7 @@ fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
 #[test]
 fn a_pool_waits_for_a_server_that_restarts_and_replaces_what_it_closed() {
     let folder = Folder::new();
-    // The greeting may come before the first checkout, which must not throw it away.
+    // The greeting may come before the first checkout, which must keep it.
     let manager = UnixSocketManager::builder(folder.path())
         .unread(Unread::Keep)
         .read_timeout(SOON)

@@ -1,9 +1,8 @@
-//! A wire between two network namespaces, with a bridge at its far end.
+//! A link between two network namespaces, with a bridge at its far end.
 //!
-//! A test runs itself again in a namespace of its own (the near end), and from there once more in
-//! another (the far end), with a pair of virtual interfaces between the two. The namespaces have no
-//! names: they are gone with the processes in them, however those end, and nothing outside of them is
-//! touched.
+//! A test runs itself again in a namespace of its own (the near end), and from there once more in another
+//! (the far end), with a pair of virtual interfaces between the two. The namespaces have no names: they end
+//! with their processes in every case, and the rest of the system is not touched.
 
 use crate::{
     common::secs,
@@ -19,32 +18,32 @@ use std::{
     time::Duration,
 };
 
-/// Tells a process which end it is.
+/// The environment variable that tells a process which end it is.
 const ROLE: &str = "CONPOOL_TEST_WIRE";
-/// What the far end says begins like this; the test harness says other things.
-const WORD: &str = "wire: ";
-/// These addresses are for documentation, so nobody misses them.
+/// The prefix of the far end's output; the test harness prints other lines.
+const PREFIX: &str = "wire: ";
+/// Addresses reserved for documentation.
 const NEAR: &str = "192.0.2.1/24";
 const FAR: &str = "192.0.2.2/24";
 const BRIDGE: ([u8; 4], u16) = ([192, 0, 2, 2], 10001);
 /// A near end that takes longer is stuck.
 const LIMIT: Duration = secs(30);
-/// What has to work, and in a namespace of its own can do no harm.
+/// A trial of the needed commands; in a namespace of its own it can do no harm.
 const TRIAL: &str = "ip link add near type veth peer name far \
      && iptables -w -A INPUT -p tcp -j DROP \
      && iptables -w -A INPUT -p tcp -j REJECT --reject-with tcp-reset \
      && echo 0 > /proc/sys/net/ipv4/icmp_ratelimit \
      && nsenter --net=/proc/self/ns/net true";
 
-/// The wire, as its near end sees it.
+/// The link, as its near end sees it.
 pub(crate) struct Wire {
     far: Child,
     orders: Option<ChildStdin>,
     words: BufReader<ChildStdout>,
 }
 
-/// Runs `body` at the near end of a wire, in a process of its own. `test` is the name of the test
-/// that calls this. Where there can be no namespaces it prints why, and that is all.
+/// Runs `body` at the near end of a link, in a process of its own. `test` is the name of the calling test.
+/// Where namespaces are unavailable it prints why and returns.
 #[track_caller]
 pub(crate) fn at_the_near_end(test: &str, body: impl FnOnce(&mut Wire)) {
     match env::var(ROLE).as_deref() {
@@ -54,11 +53,11 @@ pub(crate) fn at_the_near_end(test: &str, body: impl FnOnce(&mut Wire)) {
                 eprintln!("still running after {LIMIT:?}");
                 process::exit(3);
             });
-            body(&mut Wire::lay(test));
+            body(&mut Wire::create(test));
         }
         Ok(_) => be_the_far_end(),
         Err(_) => match isolation() {
-            // Past the harness, which shows what a test prints only when it fails.
+            // Written directly, because the harness shows captured output only when a test fails.
             Err(reason) => {
                 let _ = writeln!(io::stderr(), "{test} skipped: {reason}");
             }
@@ -71,7 +70,7 @@ pub(crate) fn at_the_near_end(test: &str, body: impl FnOnce(&mut Wire)) {
     }
 }
 
-/// How this user gets a network namespace, or why not at all.
+/// The command that gives this user a network namespace, or the reason why there is none.
 fn isolation() -> Result<&'static [&'static str], &'static str> {
     static FOUND: OnceLock<Result<&[&str], String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -92,7 +91,7 @@ fn try_isolation(way: &'static [&'static str]) -> Result<&'static [&'static str]
     }
 }
 
-/// This test, in another namespace and another role.
+/// The command that runs this test in another namespace and role.
 fn again(isolation: &[&str], test: &str, role: &str) -> Command {
     let mut command = Command::new("unshare");
     command
@@ -119,7 +118,7 @@ fn run(words: &str) {
     assert!(output.status.success(), "{}", everything(&output));
 }
 
-/// Changes a setting of the namespace that this process is in.
+/// Changes a setting of this process's namespace.
 #[track_caller]
 pub(crate) fn set(name: &str, value: u32) {
     fs::write(format!("/proc/sys/net/ipv4/{name}"), value.to_string())
@@ -127,7 +126,7 @@ pub(crate) fn set(name: &str, value: u32) {
 }
 
 impl Wire {
-    fn lay(test: &str) -> Self {
+    fn create(test: &str) -> Self {
         let mut far = again(&["--net"], test, "far")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -138,7 +137,7 @@ impl Wire {
             words: BufReader::new(far.stdout.take().expect("a pipe")),
             far,
         };
-        wire.hear("here");
+        wire.expect("here");
         let far = wire.far.id();
         run(&format!(
             "ip link add near type veth peer name far netns {far}"
@@ -153,7 +152,7 @@ impl Wire {
         wire
     }
 
-    /// Where the bridge listens.
+    /// The address of the bridge.
     pub(crate) fn bridge(&self) -> SocketAddr {
         SocketAddr::from(BRIDGE)
     }
@@ -171,7 +170,7 @@ impl Wire {
         run(&format!("nsenter --net=/proc/{far}/ns/net {words}"));
     }
 
-    /// What happens to packets for the bridge from now on, as the end of an iptables rule.
+    /// Sets the fate of packets to the bridge from now on, as the end of an iptables rule.
     #[track_caller]
     pub(crate) fn packets(&self, fate: &str) {
         self.far(&format!(
@@ -179,20 +178,20 @@ impl Wire {
         ));
     }
 
-    /// From now on nothing passes, either way and not even an answer that is under way.
+    /// Drops all packets from now on, in both directions and including those under way.
     #[track_caller]
     pub(crate) fn cut(&self) {
         self.far("iptables -w -A INPUT -j DROP");
         self.far("iptables -w -A OUTPUT -j DROP");
     }
 
-    /// Everything passes again.
+    /// Lets all packets pass again.
     #[track_caller]
-    pub(crate) fn mend(&self) {
+    pub(crate) fn restore(&self) {
         self.far("iptables -w -F");
     }
 
-    /// Lets the bridge reset its clients. The resets go out like all other packets, or not.
+    /// Makes the bridge reset its clients. The resets follow the packet rules.
     pub(crate) fn reset_clients(&mut self) {
         self.order("reset");
     }
@@ -200,11 +199,11 @@ impl Wire {
     fn order(&mut self, order: &str) {
         let orders = self.orders.as_mut().expect("a pipe that is open");
         writeln!(orders, "{order}").expect("a far end that listens");
-        self.hear("done");
+        self.expect("done");
     }
 
-    fn hear(&mut self, word: &str) {
-        let expected = format!("{WORD}{word}");
+    fn expect(&mut self, word: &str) {
+        let expected = format!("{PREFIX}{word}");
         let mut line = String::new();
         while !line.contains(&expected) {
             line.clear();
@@ -216,15 +215,15 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        // It ends when it hears no more.
+        // The far end stops when its input closes.
         self.orders = None;
         let _ = self.far.wait();
     }
 }
 
 fn be_the_far_end() {
-    println!("{WORD}here");
-    // Every refusal is answered, not the first few only.
+    println!("{PREFIX}here");
+    // Every refusal is answered, and not the first few only.
     set("icmp_ratelimit", 0);
     let mut bridge = None;
     for order in io::stdin().lines() {
@@ -239,6 +238,6 @@ fn be_the_far_end() {
             }
             other => panic!("unknown order {other:?}"),
         }
-        println!("{WORD}done");
+        println!("{PREFIX}done");
     }
 }

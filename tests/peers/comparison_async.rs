@@ -1,5 +1,5 @@
-//! What `src/docs/comparison.md` says of bb8 0.9 and deadpool 0.12 and their own pages do not, seen in
-//! them.
+//! The statements of `src/docs/comparison.md` about bb8 0.9 and deadpool 0.12 that their own pages do not
+//! make, tested on them.
 
 use crate::common;
 
@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// What a get of bb8 may take here. Where it must succeed, it is tried again.
+/// The get timeout for bb8 here. Where a get must succeed, it is tried again.
 const SHORT: Duration = ms(40);
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -40,7 +40,7 @@ enum Hook {
     HasBroken,
 }
 
-/// A backend for both, whose connections are their numbers.
+/// A backend for both pools, whose connections are their numbers.
 #[derive(Clone, Debug, Default)]
 struct Peer(Arc<State>);
 
@@ -54,7 +54,7 @@ struct State {
 }
 
 impl Peer {
-    /// The next call of `hook` panics.
+    /// Makes the next call of `hook` panic.
     fn panic(&self, hook: Hook) {
         *self.0.panics.lock().unwrap() = Some(hook);
     }
@@ -63,7 +63,7 @@ impl Peer {
         self.0.panics.lock().unwrap().is_none()
     }
 
-    /// Calls of `hook` hang until another one does, or none.
+    /// Makes calls of `hook` hang until another hook is set, or none.
     fn hang(&self, hook: impl Into<Option<Hook>>) {
         *self.0.hangs.lock().unwrap() = hook.into();
     }
@@ -144,7 +144,7 @@ impl ErrorSink<&'static str> for Log {
     }
 }
 
-/// Settings of bb8 for one connection, opened when somebody asks for it.
+/// Settings of bb8 for one connection, opened on demand.
 fn single() -> bb8::Builder<Peer> {
     bb8::Pool::builder().max_size(1).connection_timeout(SHORT)
 }
@@ -175,7 +175,7 @@ fn one(peer: &Peer) -> managed::Pool<Peer> {
         .unwrap()
 }
 
-/// No timeout of bb8 covers `connect`, and nobody takes its place.
+/// The timeouts of bb8 do not cover `connect`, and its slot is not replaced.
 #[test]
 fn bb8_keeps_the_slot_of_a_connect_that_hangs() {
     run(async {
@@ -189,7 +189,7 @@ fn bb8_keeps_the_slot_of_a_connect_that_hangs() {
     });
 }
 
-/// The caller of bb8 keeps its deadline, and what it was about to get goes back as if it were well.
+/// The caller of bb8 keeps its deadline, and the connection of its unfinished check goes back as a good one.
 #[test]
 fn bb8_lends_again_a_connection_whose_check_hung() {
     run(async {
@@ -216,7 +216,7 @@ fn bb8_loses_a_slot_to_a_panic_in_connect_or_has_broken_and_none_to_one_in_is_va
                 served(&pool).await;
             }
             peer.panic(hook);
-            // What is not in a task of bb8 panics in that of its caller.
+            // Hooks outside of bb8's tasks panic in the caller's task.
             while !peer.panicked() {
                 let pool = pool.clone();
                 let _ = tokio::spawn(async move { pool.get().await.map(drop) }).await;
@@ -227,7 +227,7 @@ fn bb8_loses_a_slot_to_a_panic_in_connect_or_has_broken_and_none_to_one_in_is_va
             }
             refused(&pool).await;
             let state = pool.state();
-            // A slot that was lost while connecting is not even counted.
+            // A slot that was lost while connecting is not counted either.
             assert_eq!(state.connections, u32::from(hook == Hook::HasBroken));
             assert_eq!(state.idle_connections, 0, "{hook:?}");
         }
@@ -251,7 +251,7 @@ fn bb8_tells_its_sink_why_there_is_no_connection_and_its_caller_that_time_is_up(
     });
 }
 
-/// A connection that takes its time to close.
+/// A connection whose close takes a while.
 #[derive(Debug)]
 struct Slow(Gate);
 
@@ -262,9 +262,9 @@ impl Drop for Slow {
 }
 
 #[derive(Debug)]
-struct Slowly(Gate);
+struct SlowDrop(Gate);
 
-impl bb8::ManageConnection for Slowly {
+impl bb8::ManageConnection for SlowDrop {
     type Connection = Slow;
     type Error = Infallible;
 
@@ -281,7 +281,7 @@ impl bb8::ManageConnection for Slowly {
     }
 }
 
-/// The reaper drops what has been idle too long while it holds the lock of the pool.
+/// The reaper drops expired idle connections while it holds the lock of the pool.
 #[test]
 fn bb8_stands_still_while_a_connection_that_was_idle_too_long_closes() {
     let gate = Gate::default();
@@ -293,17 +293,17 @@ fn bb8_stands_still_while_a_connection_that_was_idle_too_long_closes() {
                 let pool = bb8::Pool::builder()
                     .idle_timeout(ms(1))
                     .reaper_rate(ms(10))
-                    .build_unchecked(Slowly(gate.clone()));
+                    .build_unchecked(SlowDrop(gate.clone()));
                 drop(pool.get().await.unwrap());
                 send.send(pool).unwrap();
-                while gate.came() == 0 {
+                while gate.arrivals() == 0 {
                     sleep(ms(1)).await;
                 }
             });
         }
     });
     let pool = receive.recv_timeout(SOON).unwrap();
-    eventually(|| gate.came() == 1);
+    eventually(|| gate.arrivals() == 1);
     let asker = spawn(move || pool.state().connections);
     thread::sleep(ms(50));
     assert!(!asker.is_finished());

@@ -1,4 +1,4 @@
-//! What the pages say of other pools, seen in those pools.
+//! The statements of the pages about other pools, tested on those pools.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,4 @@
-//! What is said of r2d2 0.8 in `src/docs/peers.md`, seen in r2d2 itself, and beside it what this crate
-//! does in the same place.
+//! The statements of `src/docs/peers.md` about r2d2 0.8, tested on r2d2 itself and compared with this crate.
 
 use crate::common;
 
@@ -41,7 +40,7 @@ struct State {
 }
 
 impl Peer {
-    /// The next call of `hook` panics.
+    /// Makes the next call of `hook` panic.
     fn panic(&self, hook: Hook) {
         *self.0.panics.lock().unwrap() = Some(hook);
     }
@@ -92,7 +91,7 @@ impl CustomizeConnection<u32, Infallible> for Peer {
     }
 }
 
-/// A pool of r2d2 for one connection, opened when somebody asks for it.
+/// A pool of r2d2 for one connection, opened on demand.
 fn single(peer: &Peer) -> r2d2::Pool<Peer> {
     r2d2::Pool::builder()
         .max_size(1)
@@ -102,22 +101,21 @@ fn single(peer: &Peer) -> r2d2::Pool<Peer> {
         .build_unchecked(peer.clone())
 }
 
-/// Sends the connection of `pool` through its whole life while `hook` panics once.
+/// Takes the connection of `pool` through its whole life while `hook` panics once.
 fn live(pool: &r2d2::Pool<Peer>, peer: &Peer, hook: Hook) {
     if matches!(hook, Hook::IsValid | Hook::HasBroken | Hook::OnRelease) {
         drop(pool.get().unwrap());
     }
     peer.panic(hook);
     *peer.0.broken.lock().unwrap() = hook == Hook::OnRelease;
-    // Not in the thread pool of r2d2: these panics come out of get and drop.
+    // Outside of r2d2's thread pool: these panics come out of get and drop.
     let _ = catch_unwind(AssertUnwindSafe(|| pool.get_timeout(ms(100)).map(drop)));
     *peer.0.broken.lock().unwrap() = false;
-    // A busy machine may take its time to connect.
+    // A busy machine may take a while to connect.
     eventually(|| peer.panicked());
 }
 
-/// r2d2 0.8: the count of connections, or of those under way, is corrected after the hook, which a panic
-/// skips.
+/// r2d2 0.8: the counts of connections and of pending ones are corrected after the hook, which a panic skips.
 #[test]
 fn r2d2_loses_a_slot_to_a_panic_in_any_hook_but_on_release_and_this_pool_to_none() {
     for hook in [
@@ -130,12 +128,12 @@ fn r2d2_loses_a_slot_to_a_panic_in_any_hook_but_on_release_and_this_pool_to_none
         let peer = Peer::default();
         let pool = single(&peer);
         live(&pool, &peer, hook);
-        // Nothing is out and nothing panics any more.
+        // All connections are idle and the panics are over.
         if hook == Hook::OnRelease {
             assert_eq!(*pool.get().unwrap(), 2, "{hook:?}");
         } else {
             assert!(pool.get_timeout(ms(100)).is_err(), "{hook:?}");
-            // A slot that was lost while connecting is not even counted.
+            // A slot that was lost while connecting is not counted either.
             let connecting = matches!(hook, Hook::Connect | Hook::OnAcquire);
             let state = pool.state();
             assert_eq!(state.connections, u32::from(!connecting), "{hook:?}");
@@ -154,7 +152,7 @@ fn r2d2_loses_a_slot_to_a_panic_in_any_hook_but_on_release_and_this_pool_to_none
     }
 }
 
-/// Takes a pool of this crate through a panic in `hook`, and its one connection once more after that.
+/// Runs a pool of this crate through a panic in `hook`, then uses its one connection once more.
 fn survive(hook: conpool::Hook) {
     let backend = MemoryManager::new();
     let pool = quick("slots")
@@ -175,12 +173,11 @@ fn survive(hook: conpool::Hook) {
     assert!(again.is_ok(), "{hook}: {again:?}");
 }
 
-/// r2d2 0.8: a connection that comes back broken frees its slot without waking anybody; without idle
-/// connections to keep, nothing opens another.
+/// r2d2 0.8: a connection that comes back broken frees its slot without waking a waiter; without min_idle no
+/// replacement is opened.
 #[test]
 fn r2d2_strands_a_waiter_when_the_connection_comes_back_broken_and_this_pool_serves_it() {
-    // Nothing tells whether a caller of r2d2 already sleeps, so one that came late and was served is
-    // asked to try again.
+    // r2d2 does not tell whether a caller is asleep, so a late caller that was served is tried again.
     let stranded = (0..10).any(|_| {
         let peer = Peer::default();
         let pool = single(&peer);
@@ -224,7 +221,7 @@ fn r2d2_strands_a_waiter_when_the_connection_comes_back_broken_and_this_pool_ser
     assert_eq!(waiter.join_soon().unwrap(), 2);
 }
 
-/// sfackler/r2d2 #116: a checkout waits for `is_valid` as long as that takes.
+/// sfackler/r2d2 #116: a checkout waits for `is_valid` without a bound.
 #[test]
 fn r2d2_overruns_a_timeout_while_is_valid_hangs_and_this_pool_does_not() {
     let peer = Peer::default();
@@ -271,8 +268,8 @@ fn r2d2_panics_at_a_timeout_without_end_and_this_pool_waits() {
     drop(pool.get_timeout(Duration::MAX).unwrap());
 }
 
-/// sfackler/r2d2 #53, a change that was offered and not taken: do not keep what a panic may have left
-/// in the middle of something.
+/// sfackler/r2d2 #53, a rejected change: do not keep a connection that a panic may have left in the middle of
+/// an operation.
 #[test]
 fn r2d2_lends_again_what_a_panic_dropped_and_this_pool_does_not() {
     let peer = Peer::default();

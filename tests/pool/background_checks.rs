@@ -1,5 +1,5 @@
-//! Checks that no caller asked for, by `keepalive_interval` and by `check_health`: a few at a time, and never
-//! in a caller's way. And idle connections that nobody needs, which time out.
+//! Background checks, by `keepalive_interval` and by `check_health`: a few at a time, without delaying
+//! callers. And surplus idle connections, which time out.
 
 use crate::common;
 
@@ -202,7 +202,7 @@ fn connections_that_are_in_use_at_once_now_and_then_stay_open() {
         .build(backend.clone())
         .unwrap();
     for _ in 0..10 {
-        // A burst, and a single user most of the time.
+        // A burst, then a single user.
         drop(take(&pool, 6));
         for _ in 0..8 {
             clock.advance(secs(60));

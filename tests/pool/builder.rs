@@ -7,7 +7,7 @@ use conpool::{BuildError, Hook, MemoryManager, Pool, PoolBuilder, PoolConfig};
 use std::{error::Error, thread, time::Duration};
 
 type Builder = PoolBuilder<MemoryManager>;
-type Spoil = fn(Builder) -> Builder;
+type BadSetting = fn(Builder) -> Builder;
 
 #[test]
 fn the_defaults_are_the_documented_ones() {
@@ -42,7 +42,7 @@ fn the_defaults_are_the_documented_ones() {
 
 #[test]
 fn every_bad_value_is_refused_with_its_field_named() {
-    let bad: Vec<(&str, Spoil)> = vec![
+    let bad: Vec<(&str, BadSetting)> = vec![
         ("max_size", |builder| builder.max_size(0)),
         ("min_idle", |builder| builder.max_size(2).min_idle(3)),
         ("idle_timeout", |builder| {
@@ -125,7 +125,7 @@ fn build_waits_for_min_idle_and_for_one_at_least() {
     }
 }
 
-/// A create that is slow once, behind one that is quick.
+/// A backend whose create is slow once, followed by a fast one.
 fn slow_first(backend: &MemoryManager, slow: impl Fn() + Send + Sync + 'static) -> Custom {
     Custom::new(backend, move |hook, n| {
         if (hook, n) == (Hook::Create, 1) {
@@ -134,7 +134,7 @@ fn slow_first(backend: &MemoryManager, slow: impl Fn() + Send + Sync + 'static) 
     })
 }
 
-/// A thread that gets no core for a while is no reason to open a connection more than was asked for.
+/// A thread that gets no core for a while must not cause more creates than were requested.
 #[test]
 fn build_waits_for_a_create_that_another_one_overtook() {
     let backend = MemoryManager::new();
@@ -148,8 +148,8 @@ fn build_waits_for_a_create_that_another_one_overtook() {
     assert_eq!(backend.counters().created, 2);
 }
 
-/// With a small budget it does not wait for so long that the other one would come too late. (Tried again
-/// where a busy machine has used up the budget.)
+/// With a small timeout the caller does not wait so long that the other create would come too late. (Tried
+/// again where a busy machine has used up the timeout.)
 #[test]
 fn build_opens_another_connection_in_place_of_one_whose_create_hangs() {
     for budget in [secs(30), ms(400)] {

@@ -118,7 +118,7 @@ fn a_closure_of_retain_that_panics_loses_nothing() {
         .unwrap();
     fill(&pool, 4);
     let mut calls = 0;
-    // Whether the panic comes out is the pool's choice; that nothing is lost is not.
+    // The pool may let the panic out or not; it must not lose a connection.
     drop(catch_unwind(AssertUnwindSafe(|| {
         pool.retain(|_, _| {
             calls += 1;
@@ -149,7 +149,7 @@ fn an_added_connection_goes_idle_or_serves_a_waiter() {
         move || pool.get_timeout(SOON).map(|guard| guard.id())
     });
     queued(&pool, 1);
-    // Made elsewhere, while the pool's own create hangs.
+    // Made outside the pool, while the pool's own create hangs.
     let other = MemoryManager::new();
     pool.add(other.create().unwrap()).unwrap();
     assert_eq!(waiter.join_soon().unwrap(), 1);
@@ -200,7 +200,7 @@ fn the_events_of_clear_are_one_per_call_and_one_per_connection() {
     stays(|| log.count("Evicted") == 3);
 }
 
-/// The caller that began it would wait for the old server beside free slots.
+/// The caller that began the create would otherwise wait for the old server beside free slots.
 #[test]
 fn a_caller_whose_create_hangs_gets_another_one_after_a_clear() {
     let backend = MemoryManager::new();
@@ -256,7 +256,7 @@ fn idle_connections_whose_disposes_hang_after_a_clear_leave_free_slots_to_a_wait
     close_clean(&pool, &backend);
 }
 
-/// MongoDB's CMAP: a clear of an earlier generation clears nothing.
+/// MongoDB's CMAP: a clear of an older generation has no effect.
 #[test]
 fn late_reports_of_one_failover_clear_once() {
     let backend = MemoryManager::new();

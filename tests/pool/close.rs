@@ -1,4 +1,4 @@
-//! Closing: waiters are told, guards stay usable, nothing is left behind.
+//! Closing: waiters get an error, guards stay usable, and everything is released.
 
 use crate::common;
 
@@ -116,7 +116,7 @@ fn close_timeout_waits_for_check_ins_disposals_and_threads() {
         1,
         "returned before the disposal had finished"
     );
-    // They have ended; the system may list them for some microseconds more.
+    // The system may list ended threads for some microseconds more.
     eventually(|| threads("cwait-") == 0);
 }
 

@@ -1,4 +1,4 @@
-//! What a user sees with `{:?}` in a log: short, and with the names that matter.
+//! The `{:?}` output for logs: short, with the important names.
 
 use crate::common;
 

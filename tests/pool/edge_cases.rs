@@ -1,4 +1,4 @@
-//! Corners: what is counted, destructors of threads, observers and hooks that call back, extremes.
+//! Edge cases: counting, destructors of threads, observers and hooks that call back, extremes.
 
 use crate::common;
 
@@ -29,10 +29,10 @@ fn waiting_beside_idle_connections_does_not_count_them_as_in_use() {
     assert_eq!(pool.stats().peak_in_use, before);
 }
 
-/// A manager that panics when it is asked whether its check may block.
-struct Undecided(MemoryManager);
+/// A manager whose `check_may_block` panics.
+struct PanickingManager(MemoryManager);
 
-impl ConnectionManager for Undecided {
+impl ConnectionManager for PanickingManager {
     type Connection = MemoryConnection;
     type Error = MemoryError;
 
@@ -58,13 +58,13 @@ fn a_panic_in_check_may_block_is_counted_and_reported_like_any_other() {
     let log = Log::default();
     let pool = Pool::builder()
         .observer(log.clone())
-        .build_lazy(Undecided(MemoryManager::new()))
+        .build_lazy(PanickingManager(MemoryManager::new()))
         .unwrap();
     assert_eq!(pool.stats().panics, 1);
     assert_eq!(log.count("Panicked"), 1);
 }
 
-/// Something a thread keeps until its thread-local destructors run.
+/// A value that a thread keeps until its thread-local destructors run.
 struct AtThreadEnd(RefCell<Option<Box<dyn FnOnce()>>>);
 
 impl Drop for AtThreadEnd {
@@ -95,7 +95,7 @@ fn guards_and_handles_may_be_used_and_dropped_by_the_destructors_of_a_thread() {
             .unwrap();
         let theirs = pool.clone();
         spawn(move || {
-            // Registered before the pool is used: it runs after whatever the pool may have registered.
+            // Registered before the pool is used: it runs after any destructor of the pool.
             at_thread_end(|| ());
             let guard = theirs.get().unwrap();
             at_thread_end(move || {
@@ -115,7 +115,7 @@ fn guards_and_handles_may_be_used_and_dropped_by_the_destructors_of_a_thread() {
     }
 }
 
-/// Calls its pool from every event, once deep.
+/// Calls its pool from every event, one level deep.
 #[derive(Clone, Default)]
 struct Caller(Arc<Mutex<Option<Pool<MemoryManager>>>>);
 
@@ -184,7 +184,7 @@ fn an_observer_may_call_its_pool_from_every_event() {
         worker.join_soon();
         pool.close_timeout(SOON).unwrap();
         eventually(|| backend.counters().open == 0);
-        // Else the pool would hold the observer, and the observer the pool.
+        // Otherwise the pool would hold the observer, and the observer the pool.
         let last = caller.0.lock().unwrap().take();
         drop(last);
     }
@@ -233,7 +233,7 @@ fn with_strict_fairness_waiters_that_give_up_in_between_disturb_no_order() {
                 }
             }
         }));
-        // On a busy machine some have given up before the last has come.
+        // On a busy machine some have timed out before the last has come.
         let gone = || users.iter().filter(|user| user.is_finished()).count();
         eventually(|| pool.stats().waiters + gone() == n + 1);
     }

@@ -1,4 +1,4 @@
-//! Events: what the observer is told, on nobody's lock, and what its own faults cost.
+//! Events: what the observer gets, outside of all locks, and the effect of its faults.
 
 use crate::common;
 
@@ -65,10 +65,10 @@ fn a_panic_in_a_hook_is_an_event_and_a_number() {
     assert_eq!(pool.stats().panics, 1);
 }
 
-/// Panics at the first check-in, and hears of it.
-struct Startled(Log);
+/// Panics at the first check-in, and records the events.
+struct PanicsOnce(Log);
 
-impl PoolObserver for Startled {
+impl PoolObserver for PanicsOnce {
     fn on_event(&self, event: &PoolEvent) {
         self.0.on_event(event);
         let first = matches!(event, PoolEvent::CheckedIn { .. }) && self.0.count("CheckedIn") == 1;
@@ -80,7 +80,7 @@ impl PoolObserver for Startled {
 fn a_panic_of_the_observer_is_an_event_and_a_number_like_that_of_a_hook() {
     let log = Log::default();
     let pool = quick("startled")
-        .observer(Startled(log.clone()))
+        .observer(PanicsOnce(log.clone()))
         .build(MemoryManager::new())
         .unwrap();
     drop(pool.get().unwrap());
@@ -96,9 +96,9 @@ fn a_panic_of_the_observer_is_an_event_and_a_number_like_that_of_a_hook() {
 }
 
 /// Panics at every event.
-struct Grenade;
+struct AlwaysPanics;
 
-impl PoolObserver for Grenade {
+impl PoolObserver for AlwaysPanics {
     fn on_event(&self, event: &PoolEvent) {
         panic!("no thanks: {event:?}");
     }
@@ -111,7 +111,7 @@ fn an_observer_that_always_panics_changes_nothing_else() {
         let pool = quick("grenade")
             .max_size(2)
             .background_collector(collector)
-            .observer(Grenade)
+            .observer(AlwaysPanics)
             .build(backend.clone())
             .unwrap();
         fill(&pool, 2);
@@ -134,9 +134,9 @@ fn an_observer_that_always_panics_changes_nothing_else() {
 
 /// Calls the pool from inside the observer.
 #[derive(Clone, Default)]
-struct Nosy(Arc<Mutex<Option<Pool<MemoryManager>>>>);
+struct CallsPool(Arc<Mutex<Option<Pool<MemoryManager>>>>);
 
-impl PoolObserver for Nosy {
+impl PoolObserver for CallsPool {
     fn on_event(&self, event: &PoolEvent) {
         let pool = self.0.lock().unwrap().clone();
         let ours = matches!(
@@ -148,7 +148,7 @@ impl PoolObserver for Nosy {
             assert_eq!(stats.size, stats.idle + stats.in_use + stats.creating);
             drop(pool.holders());
             if !ours {
-                // Would report itself for ever otherwise.
+                // Otherwise it would report itself forever.
                 drop(pool.try_get());
             }
         }
@@ -157,13 +157,13 @@ impl PoolObserver for Nosy {
 
 #[test]
 fn an_observer_may_call_the_pool() {
-    let (nosy, backend) = (Nosy::default(), MemoryManager::new());
+    let (observer, backend) = (CallsPool::default(), MemoryManager::new());
     let pool = quick("nosy")
         .max_size(3)
-        .observer(nosy.clone())
+        .observer(observer.clone())
         .build(backend.clone())
         .unwrap();
-    *nosy.0.lock().unwrap() = Some(pool.clone());
+    *observer.0.lock().unwrap() = Some(pool.clone());
     fill(&pool, 3);
     PooledConnection::discard(pool.get().unwrap());
     pool.suspend();
@@ -171,7 +171,7 @@ fn an_observer_may_call_the_pool() {
     pool.set_max_size(1).unwrap();
     pool.clear();
     drop(pool.get_timeout(SOON).unwrap());
-    nosy.0.lock().unwrap().take();
+    observer.0.lock().unwrap().take();
     assert_eq!(pool.stats().panics, 0);
     close_clean(&pool, &backend);
 }

@@ -11,7 +11,7 @@ fn logged(name: &str, log: &Log) -> PoolBuilder<MemoryManager> {
         .observer(log.clone())
 }
 
-/// Each of these lines comes before the next.
+/// Asserts that each of these lines comes before the next.
 #[track_caller]
 fn in_order(log: &Log, starts: &[&str]) {
     let lines = log.lines();
@@ -24,7 +24,7 @@ fn in_order(log: &Log, starts: &[&str]) {
     }
 }
 
-/// And the first such line comes before every one of the others.
+/// Asserts that the first such line comes before all of the others.
 #[track_caller]
 fn none_before(log: &Log, first: &str, other: &str) {
     let lines = log.lines();

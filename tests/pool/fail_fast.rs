@@ -1,27 +1,30 @@
-//! Callers that need not wait for a backend that is down.
+//! Callers that must not wait for a backend that is down.
 
 use crate::common;
+use crate::log_lines;
 
 use common::{
-    Custom, Gate, all_disposed, assert_at, close_clean, eventually, ms, noise, queued, quick, secs,
-    spawn, timed,
+    Custom, Gate, SOON, all_disposed, assert_at, close_clean, eventually, ms, noise, queued, quick,
+    secs, spawn, timed,
 };
 use conpool::{
     Backoff, BuildError, Cause, ConnectionManager, GetError, HealthCheck, Hook, MemoryManager,
     Pool, PoolBuilder, PooledConnection,
 };
+use log_lines::{Line, Lines};
 use std::{
     error::Error,
-    fmt::{self, Write},
+    fmt,
     sync::{
-        Arc, Mutex, Once,
+        Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread,
     time::{Duration, Instant},
 };
+use tracing::Level;
 
-/// One attempt, and no other for a long time.
+/// One attempt, and the next one after a long time.
 fn patient() -> Backoff {
     Backoff::default().with_initial(secs(60)).with_max(secs(60))
 }
@@ -85,7 +88,7 @@ fn while_one_tries_again_the_others_need_not_wait_for_it() {
     let pool = fast("probe").build_lazy(backend.clone()).unwrap();
     fails_at_once(&pool);
     backend.hang(Hook::Create);
-    // After the pause the next caller is the one who tries.
+    // After the pause the next caller makes the attempt.
     let prober = loop {
         let prober = pool.clone();
         let prober = spawn(move || prober.get().map(drop));
@@ -180,7 +183,7 @@ fn by_default_callers_wait_for_the_recovery_and_all_are_served() {
     assert_eq!(pool.stats().in_use, 4);
 }
 
-/// Between the look at the pause and the look at its cause the backend may come back.
+/// The backend may recover between the reading of the pause and the reading of its cause.
 #[test]
 fn who_comes_at_the_moment_of_recovery_is_not_told_of_a_timeout_that_never_was() {
     let backend = MemoryManager::new();
@@ -226,7 +229,7 @@ fn what_a_check_said_is_not_told_as_what_create_said() {
         .build_lazy(backend.clone())
         .unwrap();
     fails_at_once(&pool);
-    // Nothing is open again after this one, and what failed last is a check.
+    // All connections are gone again after this one, and the last failure is a check's.
     pool.add(pool.manager().create().unwrap()).unwrap();
     backend.fail(Hook::Check, 1);
     for _ in 0..2 {
@@ -235,6 +238,30 @@ fn what_a_check_said_is_not_told_as_what_create_said() {
         assert!(told.contains("create"), "{told}");
     }
     assert_eq!(pool.stats().check_failures, 1);
+}
+
+#[test]
+fn who_waits_beside_a_check_that_hangs_hears_of_the_outage_when_the_check_is_given_up_on() {
+    let backend = MemoryManager::new();
+    let pool = fast("hung").backoff(patient()).max_size(2);
+    let pool = pool
+        .health_check(HealthCheck::OnCheckout)
+        .check_timeout(ms(150))
+        .build(backend.clone())
+        .unwrap();
+    backend.hang(Hook::Check);
+    backend.fail_transient(Hook::Create, u64::MAX);
+    // The caller's soft deadline for the check is 100 ms. Then a create is tried, and fails beside the
+    // connection in the check.
+    let got = pool.get_timeout(SOON).map(drop);
+    assert!(matches!(got, Err(GetError::Create { .. })), "{got:?}");
+    assert_eq!(
+        backend.calls(Hook::Create),
+        2,
+        "another attempt was waited for"
+    );
+    backend.release();
+    close_clean(&pool, &backend);
 }
 
 #[test]
@@ -249,7 +276,7 @@ fn who_waits_for_the_last_connection_hears_of_the_outage_when_it_is_gone() {
             let pool = pool.clone();
             move || pool.get().map(drop)
         });
-        // Its create has failed and left its slot, and it waits for the one connection.
+        // Its create has failed and freed its slot, and it waits for the one connection.
         eventually(|| {
             let stats = pool.stats();
             stats.create_errors == 1 + u64::from(detached) && stats.creating == 0
@@ -261,7 +288,7 @@ fn who_waits_for_the_last_connection_hears_of_the_outage_when_it_is_gone() {
         }
         let got = caller.join_soon();
         assert!(matches!(got, Err(GetError::Create { .. })), "{got:?}");
-        // Something is open again for the second round, as after a recovery.
+        // One connection is open again for the second round, as after a recovery.
         pool.add(pool.manager().create().unwrap()).unwrap();
     }
 }
@@ -382,63 +409,14 @@ fn a_build_without_fail_fast_repeats_what_is_transient_until_its_deadline() {
     all_disposed(&backend);
 }
 
-/// Keeps the text of every event at WARN or above: `pool`, `message` and all fields as `name=value`.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<(Instant, String)>>>);
-
-struct Text(String);
-
-impl tracing::field::Visit for Text {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
+/// The warnings of a build of this pool that continues after a failure.
+fn build_warnings(warnings: &Lines, pool: &str) -> Vec<Line> {
+    let mut lines = warnings.of(pool);
+    lines.retain(|line| line.message().contains("build waits"));
+    lines
 }
 
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN && metadata.target() == "conpool"
-    }
-    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(tracing::level_filters::LevelFilter::WARN)
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push((Instant::now(), text.0));
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-impl Warnings {
-    /// One for the process: the lines of a pool come from its own threads.
-    fn global() -> Self {
-        static START: Once = Once::new();
-        static WARNINGS: Mutex<Option<Warnings>> = Mutex::new(None);
-        START.call_once(|| {
-            let warnings = Self::default();
-            *WARNINGS.lock().unwrap() = Some(warnings.clone());
-            tracing::subscriber::set_global_default(warnings).unwrap();
-        });
-        WARNINGS.lock().unwrap().clone().unwrap()
-    }
-
-    /// The lines of a build of this pool that goes on after a failure.
-    fn of_build(&self, pool: &str) -> Vec<(Instant, String)> {
-        let pool = format!("pool={pool:?} ");
-        let lines = self.0.lock().unwrap();
-        let lines = lines.iter().filter(|(_, line)| line.contains(&pool));
-        let lines = lines.filter(|(_, line)| line.contains("build waits"));
-        lines.cloned().collect()
-    }
-}
-
-/// A refusal with a cause behind it.
+/// A refusal with a cause.
 #[derive(Debug)]
 struct Refused(std::io::Error);
 
@@ -475,7 +453,7 @@ impl ConnectionManager for Refuses {
 
 #[test]
 fn a_build_that_waits_after_failures_warns_at_once_and_then_once_a_second() {
-    let warnings = Warnings::global();
+    let warnings = Lines::global(Level::WARN);
     let begun = Instant::now();
     let builder = Pool::builder()
         .name("blog")
@@ -483,28 +461,28 @@ fn a_build_that_waits_after_failures_warns_at_once_and_then_once_a_second() {
         .get_timeout(ms(2500));
     let (built, took) = timed(|| builder.build(Refuses));
     assert!(built.unwrap_err().is_timeout());
-    let lines = warnings.of_build("blog");
-    let (first, text) = &lines[0];
-    assert!(*first <= begun + noise(), "{:?}", *first - begun);
+    let lines = build_warnings(&warnings, "blog");
+    let first = &lines[0];
+    assert!(first.at <= begun + noise(), "{:?}", first.at - begun);
     assert!(
-        text.contains("db error: the password is wrong"),
-        "no chain of causes in {text}"
+        first.fields["error"].contains("db error: the password is wrong"),
+        "no chain of causes in {first:?}"
     );
     assert!(
         (2..=1 + took.as_secs() as usize).contains(&lines.len()),
         "{lines:?}"
     );
     for pair in lines.windows(2) {
-        let apart = pair[1].0 - pair[0].0;
+        let apart = pair[1].at - pair[0].at;
         assert!(apart + noise() >= secs(1), "{apart:?}");
     }
 }
 
 #[test]
 fn a_build_that_ends_with_its_first_failure_does_not_warn_that_it_waits() {
-    let warnings = Warnings::global();
+    let warnings = Lines::global(Level::WARN);
     let builder = Pool::builder().name("bnolog").fail_fast(true);
     let error = builder.build(Refuses).unwrap_err();
     assert!(matches!(error, BuildError::Create { .. }), "{error:?}");
-    assert!(warnings.of_build("bnolog").is_empty());
+    assert!(build_warnings(&warnings, "bnolog").is_empty());
 }

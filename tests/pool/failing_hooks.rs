@@ -1,4 +1,4 @@
-//! Failing creates and hooks past their timeouts, pressed: backoff, hangs, who is woken.
+//! Failing creates and hooks past their timeouts, under load: backoff, hangs, wake-ups.
 
 use crate::common;
 
@@ -29,7 +29,7 @@ fn the_backoff_grows_when_on_checkout_fails_on_every_new_connection() {
         .unwrap();
     backend.fail_transient(Hook::Checkout, u64::MAX);
     assert!(pool.get_timeout(ms(600)).unwrap_err().is_timeout());
-    // At 0, 20 and 220 ms; the next would come at 720, since somebody waits.
+    // Attempts at 0, 20 and 220 ms; the next would come at 720 ms, since a caller waits.
     assert!(
         backend.calls(Hook::Create) <= 3,
         "{}",
@@ -87,9 +87,9 @@ fn a_waiter_whose_connection_was_cleared_on_arrival_takes_another_free_slot() {
         let pool = pool.clone();
         move || timed(|| pool.get_timeout(secs(2)).map(drop))
     });
-    eventually(|| gate.came() == 1);
+    eventually(|| gate.arrivals() == 1);
     pool.clear();
-    // Whatever clearing set going is over.
+    // The work that `clear` started is over.
     std::thread::sleep(ms(50));
     gate.open();
     let (result, took) = user.join_soon();
@@ -103,7 +103,7 @@ fn a_dispose_is_not_queued_behind_a_create_that_hangs() {
         let backend = MemoryManager::new();
         let pool = quick("behind").max_size(2).build(backend.clone()).unwrap();
         drop(pool.get_timeout(SOON).unwrap());
-        // The worker that created it is still about and just asleep.
+        // The worker that created it still lingers, asleep.
         let start = common::now();
         while start.elapsed() < std::time::Duration::from_micros(150) {
             std::hint::spin_loop();
@@ -168,11 +168,11 @@ fn a_hook_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns() 
         let pool = pool.clone();
         move || pool.get_timeout(SOON).map(drop)
     });
-    // Four are given up on, the fifth keeps the only slot.
+    // Four are abandoned, the fifth keeps the only slot.
     eventually(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
     common::stays(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
     gates[0].open();
-    // The fifth is given up on, and the sixth keeps the slot.
+    // The fifth is abandoned, and the sixth keeps the slot.
     eventually(|| backend.counters().disposed == 1);
     eventually(|| pool.stats().abandoned == 4 && pool.stats().creating == 1);
     gates[5].open();
@@ -204,7 +204,7 @@ fn a_dispose_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns
     for _ in &gates {
         PooledConnection::discard(pool.get_timeout(SOON).unwrap());
     }
-    // Four are given up on, the fifth keeps the only slot.
+    // Four are abandoned, the fifth keeps the only slot.
     eventually(|| pool.stats().abandoned == 4 && pool.stats().disposing == 1);
     common::stays(|| pool.stats().abandoned == 4 && pool.stats().disposing == 1);
     gates[2].open();
@@ -218,7 +218,7 @@ fn a_dispose_that_kept_its_slot_at_the_bound_is_given_up_on_when_another_returns
 #[test]
 fn with_permanent_errors_waiters_are_told_one_after_the_other_in_their_order() {
     let backend = MemoryManager::new();
-    // Pauses long enough for each to write itself down before the next is told.
+    // The pauses are long enough for each error to be recorded before the next is reported.
     let pool = quick("inorder")
         .backoff(
             Backoff::default()
@@ -263,7 +263,7 @@ fn during_an_outage_creates_are_tried_one_at_a_time_and_then_side_by_side() {
         .unwrap();
     backend.fail_transient(Hook::Create, 1);
     drop(pool.get_timeout(SOON).unwrap());
-    // It is over: four callers, four creates at once, the idle one aside.
+    // The state is restored: four callers, four creates at once, besides the idle one.
     let held = take(&pool, 1);
     backend.hang(Hook::Create);
     let users: Vec<_> = (0..3)
@@ -286,7 +286,7 @@ fn a_long_line_of_quick_disposes_starts_few_threads() {
     fill(&pool, 1000);
     backend.delay(Hook::Dispose, ms(1));
     close_clean(&pool, &backend);
-    // Four that get on with it, and a few more for the moments in which the machine held them all up.
+    // Four that run, and a few more in case the machine held all of them up for a moment.
     let peak = backend.peak_running(Hook::Dispose);
     assert!(peak <= 64, "{peak} at once");
 }
@@ -321,7 +321,7 @@ fn three_hundred_slow_disposes_share_a_few_threads() {
     assert!(all, "{:?}", pool.stats());
     // 16 at a time take 0.95 s.
     assert!(took <= secs(2) + noise() * 4, "{took:?}");
-    // And a few more, should the machine have held them all up for 100 ms.
+    // A few more in case the machine held all of them up for 100 ms.
     let peak = backend.peak_running(Hook::Dispose);
     assert!((8..=32).contains(&peak), "{peak} at once");
     assert!(most <= 40, "{most} threads");
@@ -345,11 +345,11 @@ fn many_disposes_that_hang_do_not_block_the_rest() {
         pool.clear();
         backend.wait_for(|seen| seen.disposed == 260, SOON)
     });
-    let came = gate.came();
+    let came = gate.arrivals();
     gate.open();
     assert!(rest, "{:?}", pool.stats());
     assert_eq!(came, 40);
-    // 40 that hang are 24 more than the threads at first: six times four of them.
+    // 40 hanging ones are 24 more than the initial threads: six times four of them.
     assert!(took <= secs(2) + noise() * 4, "{took:?}");
     close_clean(&pool, &backend);
 }

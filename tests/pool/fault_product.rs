@@ -1,17 +1,16 @@
-//! The fault product: every pair of hooks in every combination of their faults, each cell a pool of
-//! three connections under eight threads.
+//! The fault product: every pair of hooks in every combination of their faults, each cell a pool of three
+//! connections under eight threads.
 //!
-//! In every cell, whatever the two hooks do: the backend never sees more than `max_size` connections,
-//! abandoned hooks apart, and never more than their cap allows; no get comes back later than 50 ms
-//! after its deadline, or before it; nobody is handed a connection that a hook has turned down; no
-//! error comes that the faults do not explain. When the faults end, under load, everybody in line is
-//! served, the same pool lends `max_size` connections at once, and closing leaves no connection
-//! undisposed and no thread.
+//! In every cell, for all faults of the two hooks: the backend never sees more than `max_size` connections,
+//! besides those of abandoned hooks, and never more of those than their cap; a get returns at its deadline at
+//! the earliest and 50 ms after it at the latest; callers never get a connection that a hook has rejected;
+//! every error is explained by the faults. When the faults end, under load, all waiters are served, the same
+//! pool lends `max_size` connections at once, and closing disposes every connection and ends every thread.
 //!
-//! A fault strikes one call in three in one half of the cells and every call in the other, and checks
-//! run on the pool's threads, on the caller's, or, where they are not in question, not at all.
-//! `CONPOOL_FAULT_ROUNDS` plays everything so many times, `CONPOOL_FAULT_SEED` repeats the dice of a
-//! cell that failed.
+//! A fault occurs at one call in three in one half of the cells and at every call in the other. Checks run on
+//! the pool's threads, on the caller's, or, where the cell does not test them, not at all.
+//! `CONPOOL_FAULT_ROUNDS` sets the number of repetitions, `CONPOOL_FAULT_SEED` repeats the random numbers of
+//! a cell that failed.
 
 use crate::faults;
 

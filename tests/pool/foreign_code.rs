@@ -1,6 +1,6 @@
-//! Code of the user's that the pool runs without being asked to: the Drop and the Display of errors, the Drop of
-//! connections, managers, observers, clocks and closures, and all that a key can do. A panic in it reaches
-//! no caller and costs no slot, no waiter and no thread, wherever it happens.
+//! User code that the pool runs implicitly: the Drop and the Display of errors, the Drop of connections,
+//! managers, observers, clocks and closures, and the traits of a key. A panic in it reaches no caller and
+//! costs no slot, no waiter and no thread.
 
 use crate::common;
 
@@ -22,20 +22,20 @@ use std::{
     time::Instant,
 };
 
-/// Panics so many times, each in the place that it is armed for, and remembers on which thread.
+/// Panics a set number of times where it is called, and records the thread.
 #[derive(Clone, Default)]
-struct Fuse {
+struct PanicTrigger {
     left: Arc<AtomicUsize>,
     threads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Fuse {
+impl PanicTrigger {
     fn arm(&self, times: usize) {
         self.left.store(times, SeqCst);
     }
 
-    fn burn(&self) {
-        // A second panic in a Drop that unwinding runs would end the process, whoever catches.
+    fn fire(&self) {
+        // A second panic in a Drop that unwinding runs would abort the process.
         if thread::panicking() {
             return;
         }
@@ -47,12 +47,12 @@ impl Fuse {
         }
     }
 
-    fn is_spent(&self) -> bool {
+    fn is_used_up(&self) -> bool {
         self.left.load(SeqCst) == 0 && !self.threads.lock().unwrap().is_empty()
     }
 
     #[track_caller]
-    fn burnt_on(&self, thread: &str) {
+    fn fired_on(&self, thread: &str) {
         let threads = self.threads.lock().unwrap();
         assert!(
             threads.iter().any(|name| name.ends_with(thread)),
@@ -62,37 +62,37 @@ impl Fuse {
 }
 
 /// Panics when it is dropped.
-struct Drops(Fuse);
+struct PanicsOnDrop(PanicTrigger);
 
-impl Drop for Drops {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
-        self.0.burn();
+        self.0.fire();
     }
 }
 
 /// An error that panics when it is dropped, or when it is printed.
 struct Bad {
-    printed: Fuse,
-    _dropped: Drops,
+    printed: PanicTrigger,
+    _dropped: PanicsOnDrop,
 }
 
 impl fmt::Debug for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.printed.burn();
+        self.printed.fire();
         f.write_str("bad")
     }
 }
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.printed.burn();
+        self.printed.fire();
         f.write_str("bad")
     }
 }
 
 impl Error for Bad {}
 
-/// How often each hook fails.
+/// The number of failures of each hook.
 #[derive(Default)]
 struct Failing {
     create: AtomicUsize,
@@ -101,28 +101,28 @@ struct Failing {
     checkin: AtomicUsize,
 }
 
-/// What of a manager may panic where nobody asked for it.
+/// The parts of a manager that may panic implicitly.
 #[derive(Clone, Default)]
-struct Fuses {
+struct PanicTriggers {
     failing: Arc<Failing>,
-    error_dropped: Fuse,
-    error_printed: Fuse,
-    connection_dropped: Fuse,
-    manager_dropped: Fuse,
+    error_dropped: PanicTrigger,
+    error_printed: PanicTrigger,
+    connection_dropped: PanicTrigger,
+    manager_dropped: PanicTrigger,
 }
 
-impl Fuses {
+impl PanicTriggers {
     fn manager(&self) -> Manager {
         Manager {
-            _dropped: Drops(self.manager_dropped.clone()),
-            fuses: self.clone(),
+            _dropped: PanicsOnDrop(self.manager_dropped.clone()),
+            triggers: self.clone(),
         }
     }
 
     fn error(&self) -> Bad {
         Bad {
             printed: self.error_printed.clone(),
-            _dropped: Drops(self.error_dropped.clone()),
+            _dropped: PanicsOnDrop(self.error_dropped.clone()),
         }
     }
 
@@ -136,29 +136,29 @@ impl Fuses {
 }
 
 struct Manager {
-    fuses: Fuses,
-    _dropped: Drops,
+    triggers: PanicTriggers,
+    _dropped: PanicsOnDrop,
 }
 
 impl ConnectionManager for Manager {
-    type Connection = Drops;
+    type Connection = PanicsOnDrop;
     type Error = Bad;
 
-    fn create(&self) -> Result<Drops, Bad> {
-        self.fuses.fails(&self.fuses.failing.create)?;
-        Ok(Drops(self.fuses.connection_dropped.clone()))
+    fn create(&self) -> Result<PanicsOnDrop, Bad> {
+        self.triggers.fails(&self.triggers.failing.create)?;
+        Ok(PanicsOnDrop(self.triggers.connection_dropped.clone()))
     }
 
-    fn check_aliveness(&self, _: &mut Drops) -> Result<(), Bad> {
-        self.fuses.fails(&self.fuses.failing.check)
+    fn check_aliveness(&self, _: &mut PanicsOnDrop) -> Result<(), Bad> {
+        self.triggers.fails(&self.triggers.failing.check)
     }
 
-    fn on_checkout(&self, _: &mut Drops) -> Result<(), Bad> {
-        self.fuses.fails(&self.fuses.failing.checkout)
+    fn on_checkout(&self, _: &mut PanicsOnDrop) -> Result<(), Bad> {
+        self.triggers.fails(&self.triggers.failing.checkout)
     }
 
-    fn on_checkin(&self, _: &mut Drops) -> Result<(), Bad> {
-        self.fuses.fails(&self.fuses.failing.checkin)
+    fn on_checkin(&self, _: &mut PanicsOnDrop) -> Result<(), Bad> {
+        self.triggers.fails(&self.triggers.failing.checkin)
     }
 
     fn is_transient(&self, _: &Bad) -> bool {
@@ -175,9 +175,9 @@ fn builder(threads: bool) -> PoolBuilder<Manager> {
         .health_check(HealthCheck::OnCheckout)
 }
 
-/// It serves as many as it may, and ends.
+/// Asserts that the pool serves at full size, and closes.
 #[track_caller]
-fn is_whole(pool: &Pool<Manager>) {
+fn serves_at_full_size(pool: &Pool<Manager>) {
     for _ in 0..3 {
         let both = [(); 2].map(|()| pool.get_timeout(SOON).expect("whole"));
         assert_eq!(pool.stats().in_use, 2);
@@ -189,30 +189,30 @@ fn is_whole(pool: &Pool<Manager>) {
     pool.close_timeout(SOON).expect("nothing is left");
 }
 
-/// Two failures of a hook: the second replaces the error of the first, which is dropped then.
+/// Lets a hook fail twice: the second error replaces the first, which is dropped then.
 fn a_failing_hook_whose_errors_panic(
     threads: bool,
     hook: fn(&Failing) -> &AtomicUsize,
-    fuse: fn(&Fuses) -> &Fuse,
-) -> Fuses {
-    let fuses = Fuses::default();
-    let pool = builder(threads).build(fuses.manager()).unwrap();
-    fuse(&fuses).arm(1);
-    hook(&fuses.failing).store(3, SeqCst);
+    trigger: fn(&PanicTriggers) -> &PanicTrigger,
+) -> PanicTriggers {
+    let triggers = PanicTriggers::default();
+    let pool = builder(threads).build(triggers.manager()).unwrap();
+    trigger(&triggers).arm(1);
+    hook(&triggers.failing).store(3, SeqCst);
     let mut turn = 0;
     eventually(|| {
         turn += 1;
         match pool.get_timeout(SOON) {
-            // A create follows only a discard, a check only a return.
+            // A create follows only a discard, and a check only a return.
             Ok(guard) if turn % 2 == 0 => PooledConnection::discard(guard),
             Ok(guard) => drop(guard),
-            // The caller's own errors are the caller's to drop.
+            // The caller owns its errors and would drop them.
             Err(error) => std::mem::forget(error),
         }
-        hook(&fuses.failing).load(SeqCst) == 0
+        hook(&triggers.failing).load(SeqCst) == 0
     });
-    is_whole(&pool);
-    fuses
+    serves_at_full_size(&pool);
+    triggers
 }
 
 #[test]
@@ -225,9 +225,10 @@ fn an_error_that_panics_when_it_is_dropped_costs_nothing_else() {
     ];
     for threads in [true, false] {
         for hook in hooks {
-            let fuses =
-                a_failing_hook_whose_errors_panic(threads, hook, |fuses| &fuses.error_dropped);
-            eventually(|| fuses.error_dropped.is_spent());
+            let triggers = a_failing_hook_whose_errors_panic(threads, hook, |triggers| {
+                &triggers.error_dropped
+            });
+            eventually(|| triggers.error_dropped.is_used_up());
         }
     }
 }
@@ -240,9 +241,10 @@ fn an_error_that_panics_when_it_is_printed_costs_nothing_else() {
             |failing: &Failing| &failing.check,
         ] as [fn(&Failing) -> &AtomicUsize; 2]
         {
-            let fuses =
-                a_failing_hook_whose_errors_panic(threads, hook, |fuses| &fuses.error_printed);
-            assert!(fuses.error_printed.is_spent(), "stats print it");
+            let triggers = a_failing_hook_whose_errors_panic(threads, hook, |triggers| {
+                &triggers.error_printed
+            });
+            assert!(triggers.error_printed.is_used_up(), "stats print it");
         }
     }
 }
@@ -250,27 +252,27 @@ fn an_error_that_panics_when_it_is_printed_costs_nothing_else() {
 #[test]
 fn a_connection_that_panics_when_it_is_dropped_costs_itself_on_a_worker_and_on_a_caller() {
     for threads in [true, false] {
-        let fuses = Fuses::default();
-        let pool = builder(threads).build(fuses.manager()).unwrap();
-        fuses.connection_dropped.arm(1);
+        let triggers = PanicTriggers::default();
+        let pool = builder(threads).build(triggers.manager()).unwrap();
+        triggers.connection_dropped.arm(1);
         PooledConnection::discard(pool.get_timeout(SOON).unwrap());
-        eventually(|| fuses.connection_dropped.is_spent());
+        eventually(|| triggers.connection_dropped.is_used_up());
         if threads {
-            fuses.connection_dropped.burnt_on("worker");
+            triggers.connection_dropped.fired_on("worker");
         }
         eventually(|| pool.stats().panics == 1);
-        is_whole(&pool);
+        serves_at_full_size(&pool);
     }
 }
 
 #[test]
 fn a_manager_that_panics_when_it_is_dropped_reaches_no_thread_that_ends_the_pool() {
-    // By the last handle, by the last guard, and by a thread of the pool.
+    // The drop by the last handle, by the last guard, and by a thread of the pool.
     for threads in [true, false] {
         for guard_is_last in [true, false] {
-            let fuses = Fuses::default();
-            let pool = builder(threads).build(fuses.manager()).unwrap();
-            fuses.manager_dropped.arm(1);
+            let triggers = PanicTriggers::default();
+            let pool = builder(threads).build(triggers.manager()).unwrap();
+            triggers.manager_dropped.arm(1);
             let guard = pool.get_timeout(SOON).unwrap();
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 if guard_is_last {
@@ -282,55 +284,59 @@ fn a_manager_that_panics_when_it_is_dropped_reaches_no_thread_that_ends_the_pool
                 }
             }));
             assert!(ended.is_ok(), "the panic reached the caller");
-            eventually(|| fuses.manager_dropped.is_spent());
-            // The slots that it leaves serve the next pool of this type.
-            is_whole(&builder(threads).build(Fuses::default().manager()).unwrap());
+            eventually(|| triggers.manager_dropped.is_used_up());
+            // Its thread-local cache entries serve the next pool of this type.
+            serves_at_full_size(
+                &builder(threads)
+                    .build(PanicTriggers::default().manager())
+                    .unwrap(),
+            );
         }
     }
 }
 
 struct Observing {
-    called: Fuse,
-    _dropped: Drops,
+    called: PanicTrigger,
+    _dropped: PanicsOnDrop,
 }
 
 impl PoolObserver for Observing {
     fn on_event(&self, _: &PoolEvent) {
-        self.called.burn();
+        self.called.fire();
     }
 }
 
 #[test]
 fn an_observer_that_panics_at_an_event_or_when_it_is_dropped_costs_nothing() {
     for threads in [true, false] {
-        let (dropped, called) = (Fuse::default(), Fuse::default());
+        let (dropped, called) = (PanicTrigger::default(), PanicTrigger::default());
         let observer = Observing {
             called: called.clone(),
-            _dropped: Drops(dropped.clone()),
+            _dropped: PanicsOnDrop(dropped.clone()),
         };
         let pool = builder(threads)
             .observer(observer)
-            .build(Fuses::default().manager());
+            .build(PanicTriggers::default().manager());
         let pool = pool.unwrap();
         called.arm(3);
         drop(pool.get_timeout(SOON).unwrap());
         drop(pool.get_timeout(SOON).unwrap());
-        is_whole(&pool);
+        serves_at_full_size(&pool);
         dropped.arm(1);
         assert!(catch_unwind(AssertUnwindSafe(|| drop(pool))).is_ok());
-        eventually(|| dropped.is_spent());
-        assert!(called.is_spent());
+        eventually(|| dropped.is_used_up());
+        assert!(called.is_used_up());
     }
 }
 
 struct Watch {
-    read: Fuse,
-    _dropped: Drops,
+    read: PanicTrigger,
+    _dropped: PanicsOnDrop,
 }
 
 impl Clock for Watch {
     fn now(&self) -> Instant {
-        self.read.burn();
+        self.read.fire();
         Instant::now()
     }
 }
@@ -338,62 +344,64 @@ impl Clock for Watch {
 #[test]
 fn a_clock_that_panics_when_it_is_read_or_dropped_costs_nothing() {
     for threads in [true, false] {
-        let (dropped, read) = (Fuse::default(), Fuse::default());
+        let (dropped, read) = (PanicTrigger::default(), PanicTrigger::default());
         let watch = Watch {
             read: read.clone(),
-            _dropped: Drops(dropped.clone()),
+            _dropped: PanicsOnDrop(dropped.clone()),
         };
         let pool = builder(threads)
             .clock(watch)
-            .build(Fuses::default().manager());
+            .build(PanicTriggers::default().manager());
         let pool = pool.unwrap();
         read.arm(10);
         drop(pool.get_timeout(SOON).unwrap());
         let _ = pool.sweep();
         eventually(|| {
             drop(pool.get_timeout(SOON).unwrap());
-            read.is_spent()
+            read.is_used_up()
         });
-        is_whole(&pool);
+        serves_at_full_size(&pool);
         dropped.arm(1);
         assert!(catch_unwind(AssertUnwindSafe(|| drop(pool))).is_ok());
-        eventually(|| dropped.is_spent());
+        eventually(|| dropped.is_used_up());
     }
 }
 
 #[test]
 fn a_closure_that_panics_in_retain_costs_one_connection() {
-    let pool = builder(true).build(Fuses::default().manager()).unwrap();
+    let pool = builder(true)
+        .build(PanicTriggers::default().manager())
+        .unwrap();
     let caught = catch_unwind(AssertUnwindSafe(|| {
         pool.retain(|_, _| panic!("the caller's own"))
     }));
     assert!(caught.is_err(), "it is the caller's panic");
     assert_eq!(pool.stats().evicted(EvictReason::Panicked), 1);
-    is_whole(&pool);
+    serves_at_full_size(&pool);
 }
 
 // ---- keys --------------------------------------------------------------------------------------------
 
 #[derive(Clone, Default)]
-struct KeyFuses {
-    hash: Fuse,
-    eq: Fuse,
-    clone: Fuse,
-    drop: Fuse,
+struct KeyTriggers {
+    hash: PanicTrigger,
+    eq: PanicTrigger,
+    clone: PanicTrigger,
+    drop: PanicTrigger,
 }
 
-struct Key(u32, KeyFuses);
+struct Key(u32, KeyTriggers);
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.1.hash.burn();
+        self.1.hash.fire();
         self.0.hash(state);
     }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.1.eq.burn();
+        self.1.eq.fire();
         self.0 == other.0
     }
 }
@@ -402,52 +410,52 @@ impl Eq for Key {}
 
 impl Clone for Key {
     fn clone(&self) -> Self {
-        self.1.clone.burn();
+        self.1.clone.fire();
         Self(self.0, self.1.clone())
     }
 }
 
 impl Drop for Key {
     fn drop(&mut self) {
-        self.1.drop.burn();
+        self.1.drop.fire();
     }
 }
 
-fn keyed(fuses: &Fuses) -> KeyedPool<Key, Manager> {
-    let fuses = fuses.clone();
+fn keyed(triggers: &PanicTriggers) -> KeyedPool<Key, Manager> {
+    let triggers = triggers.clone();
     KeyedPool::builder()
         .name("keys")
         .idle_timeout(ms(20))
         .health_check(HealthCheck::Never)
         .backoff(quick_backoff())
-        .build(move |_: &Key| fuses.manager())
+        .build(move |_: &Key| triggers.manager())
         .unwrap()
 }
 
-/// A key panics on its caller's thread, which is the caller's affair; nobody else is kept waiting by it.
+/// A key panics on its caller's thread and the caller gets the panic; other callers are not delayed.
 #[test]
 fn a_key_that_panics_in_a_callers_hand_keeps_no_other_caller_out() {
-    for fuse in [
-        |key: &KeyFuses| &key.hash,
-        |key: &KeyFuses| &key.eq,
-        |key: &KeyFuses| &key.clone,
-    ] as [fn(&KeyFuses) -> &Fuse; 3]
+    for trigger in [
+        |key: &KeyTriggers| &key.hash,
+        |key: &KeyTriggers| &key.eq,
+        |key: &KeyTriggers| &key.clone,
+    ] as [fn(&KeyTriggers) -> &PanicTrigger; 3]
     {
         for nth in 1..6 {
-            let (of_key, pool) = (KeyFuses::default(), keyed(&Fuses::default()));
+            let (of_key, pool) = (KeyTriggers::default(), keyed(&PanicTriggers::default()));
             drop(pool.get(&Key(1, of_key.clone())).unwrap());
-            // The key's code runs some times in a get of a new key; each of them is tried.
-            let burning = Key(2, of_key.clone());
+            // A get of a new key runs the key's code several times; each of them is tried.
+            let panicking_key = Key(2, of_key.clone());
             for _ in 0..nth {
-                fuse(&of_key).arm(1);
+                trigger(&of_key).arm(1);
                 let got = catch_unwind(AssertUnwindSafe(|| {
-                    pool.get_timeout(&burning, SOON).map(drop)
+                    pool.get_timeout(&panicking_key, SOON).map(drop)
                 }));
                 if let Ok(got) = got {
                     got.unwrap();
                 }
             }
-            fuse(&of_key).arm(0);
+            trigger(&of_key).arm(0);
             let other = spawn({
                 let (pool, key) = (pool.clone(), Key(2, of_key.clone()));
                 move || drop(pool.get_timeout(&key, SOON).unwrap())
@@ -461,28 +469,28 @@ fn a_key_that_panics_in_a_callers_hand_keeps_no_other_caller_out() {
 
 #[test]
 fn a_key_that_panics_on_the_collectors_thread_does_not_wedge_the_pool() {
-    for fuse in [
-        |key: &KeyFuses| &key.hash,
-        |key: &KeyFuses| &key.eq,
-        |key: &KeyFuses| &key.drop,
-    ] as [fn(&KeyFuses) -> &Fuse; 3]
+    for trigger in [
+        |key: &KeyTriggers| &key.hash,
+        |key: &KeyTriggers| &key.eq,
+        |key: &KeyTriggers| &key.drop,
+    ] as [fn(&KeyTriggers) -> &PanicTrigger; 3]
     {
-        let (of_key, pool) = (KeyFuses::default(), keyed(&Fuses::default()));
+        let (of_key, pool) = (KeyTriggers::default(), keyed(&PanicTriggers::default()));
         for number in 0..3 {
             drop(
                 pool.get_timeout(&Key(number, of_key.clone()), SOON)
                     .unwrap(),
             );
         }
-        // Idle for long, and let go by the collector, which asks the key or drops it.
-        fuse(&of_key).arm(usize::MAX);
+        // Idle for long, and removed by the collector, which calls the key's code or drops it.
+        trigger(&of_key).arm(usize::MAX);
         eventually(|| pool.stats().size == 0);
         stays(|| pool.stats().size == 0);
         let patience = Instant::now() + secs(1);
-        while fuse(&of_key).threads.lock().unwrap().is_empty() && Instant::now() < patience {
+        while trigger(&of_key).threads.lock().unwrap().is_empty() && Instant::now() < patience {
             thread::sleep(ms(5));
         }
-        fuse(&of_key).arm(0);
+        trigger(&of_key).arm(0);
         for number in 0..3 {
             drop(
                 pool.get_timeout(&Key(number, of_key.clone()), SOON)
@@ -495,18 +503,18 @@ fn a_key_that_panics_on_the_collectors_thread_does_not_wedge_the_pool() {
 
 #[test]
 fn a_factory_that_panics_when_it_is_dropped_reaches_nobody() {
-    let fuse = Fuse::default();
-    let drops = Drops(fuse.clone());
-    let fuses = Fuses::default();
+    let trigger = PanicTrigger::default();
+    let drops = PanicsOnDrop(trigger.clone());
+    let triggers = PanicTriggers::default();
     let pool = KeyedPool::<u32, Manager>::builder()
         .build(move |_: &u32| {
             let _kept = &drops;
-            fuses.manager()
+            triggers.manager()
         })
         .unwrap();
     drop(pool.get(&1).unwrap());
-    fuse.arm(1);
+    trigger.arm(1);
     pool.close_timeout(SOON).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| drop(pool))).is_ok());
-    eventually(|| fuse.is_spent());
+    eventually(|| trigger.is_used_up());
 }

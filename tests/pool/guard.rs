@@ -1,4 +1,4 @@
-//! The guard: deref, information, discard, detach, and where it may go.
+//! The guard: deref, information, discard, detach, and the threads it may move to.
 
 use crate::common;
 

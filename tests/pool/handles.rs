@@ -1,4 +1,4 @@
-//! Handles: what happens when the last one goes, wherever that is.
+//! Handles: the drop of the last one, at every place.
 
 use crate::common;
 
@@ -8,10 +8,10 @@ use common::{
 use conpool::{HealthCheck, Hook, MemoryManager, Pool, PooledConnection};
 use std::sync::{Arc, Mutex};
 
-/// Where a test leaves the only handle for a hook to drop.
+/// The only handle, which a hook drops.
 type Slot = Arc<Mutex<Option<Pool<Custom>>>>;
 
-/// A manager whose `hook` drops the handle it finds in the slot, once `gate` is open.
+/// A manager whose `hook` drops the handle in the slot, once `gate` is open.
 fn dropping(backend: &MemoryManager, hook: Hook, slot: &Slot, gate: &Gate) -> Custom {
     let (slot, gate) = (Arc::clone(slot), gate.clone());
     Custom::new(backend, move |now, _| {

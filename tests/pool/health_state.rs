@@ -1,4 +1,4 @@
-//! The state of health that a pool keeps by itself, and the interval of its checks.
+//! The health state that a pool keeps by itself, and the interval of its checks.
 
 use crate::common;
 use crate::keyed;
@@ -8,7 +8,7 @@ use conpool::{
     Backoff, ConfigError, GetError, HealthCheck, HealthState, Hook, ManualClock, MemoryManager,
     Pool, PooledConnection,
 };
-use keyed::{Fleet, close_all, quick_keyed};
+use keyed::{Backends, close_all, quick_keyed};
 use std::thread;
 use std::time::Duration;
 
@@ -43,13 +43,13 @@ fn failed_checks_count_in_a_row_until_one_succeeds() {
     fill(&pool, 5);
     backend.fail(Hook::Check, 1);
     let _ = pool.check_health();
-    // The checks run side by side: whichever came last decides between these two.
+    // The checks run concurrently: the last result decides between these two.
     assert!(pool.health() <= HealthState::Degraded);
 
     fill(&pool, 4);
     backend.fail(Hook::Check, u64::MAX);
     let _ = pool.check_health();
-    // However many fail: creates work, so a get would be served.
+    // The failures do not matter: creates work, so a get would be served.
     assert_eq!(
         states(&pool),
         (HealthState::Degraded, HealthState::Degraded)
@@ -61,7 +61,7 @@ fn failed_checks_count_in_a_row_until_one_succeeds() {
     close_clean(&pool, &backend);
 }
 
-/// A server at its limit, say: whoever calls is served by what is open.
+/// For example a server at its limit: open connections serve all callers.
 #[test]
 fn failing_creates_beside_an_open_connection_degrade_only() {
     let backend = MemoryManager::new();
@@ -75,14 +75,14 @@ fn failing_creates_beside_an_open_connection_degrade_only() {
         states(&pool),
         (HealthState::Degraded, HealthState::Degraded)
     );
-    // The last open one goes, and nothing else has happened.
+    // The last open connection goes, and there was no other event.
     PooledConnection::discard(held);
     assert_eq!(pool.stats().health, HealthState::Unhealthy);
     close_clean(&pool, &backend);
 }
 
-/// What a readiness probe brings about: an instance that is not ready gets no calls, and without calls it
-/// would never learn that its server is back.
+/// A readiness probe's problem: an instance that is not ready gets no calls, and without calls it would never
+/// learn that its server is back.
 #[test]
 fn a_pool_that_nobody_calls_becomes_healthy_again_while_its_health_is_asked_for() {
     let backend = MemoryManager::new();
@@ -95,11 +95,11 @@ fn a_pool_that_nobody_calls_becomes_healthy_again_while_its_health_is_asked_for(
     while pool.stats().health != HealthState::Unhealthy {
         let _ = pool.get_timeout(ms(100));
     }
-    // Nobody asks and nobody calls: the server has peace.
+    // Without probes and calls the server gets no connects.
     thread::sleep(ms(250));
     let calls = backend.calls(Hook::Create);
     stays(|| backend.calls(Hook::Create) == calls && pool.stats().health == HealthState::Unhealthy);
-    // Asked without end, it asks the server as often as the backoff permits.
+    // Probed without a pause, the pool connects as often as the backoff permits.
     let start = now();
     while start.elapsed() < ms(1000) {
         let (health, took) = timed(|| pool.health());
@@ -168,10 +168,10 @@ fn without_a_collector_the_next_sweep_probes() {
 
 #[test]
 fn a_key_is_probed_as_a_pool_is() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("keys").max_total(4));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("keys").max_total(4));
     drop(pool.get(&1).unwrap());
-    fleet.of(2).fail(Hook::Create, 3);
+    backends.of(2).fail(Hook::Create, 3);
     for _ in 0..3 {
         assert!(pool.get(&2).is_err());
     }
@@ -181,7 +181,7 @@ fn a_key_is_probed_as_a_pool_is() {
     assert_eq!(pool.health(), HealthState::Unhealthy);
     eventually(|| pool.health() == HealthState::Healthy);
     assert_eq!(pool.stats_for(&2).unwrap().idle, 1);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]

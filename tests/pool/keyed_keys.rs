@@ -1,15 +1,15 @@
-//! Keyed pools: how keys come, by the factory, and how they go.
+//! Keyed pools: how the factory adds keys, and how keys are removed.
 
 use crate::common;
 use crate::keyed;
 
-use common::{Dice, Gate, SOON, assert_at, eventually, ms, noise, now, secs, spawn, stays, timed};
+use common::{Gate, Rng, SOON, assert_at, eventually, ms, noise, now, secs, spawn, stays, timed};
 use conpool::{
     ConnectionManager, EvictReason, GetError, KeyedPool, ManualClock, MemoryConnection,
     MemoryError, MemoryManager, PooledConnection,
 };
 use keyed::{
-    Fleet, Keyed, audit, close_all, crowd, in_line, quick_keyed, sorted_keys, take_each, wait_as,
+    Backends, Keyed, audit, close_all, crowd, in_line, quick_keyed, sorted_keys, take_each, wait_as,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -45,17 +45,17 @@ fn eight_threads_that_ask_for_a_new_key_at_once_call_the_factory_once() {
 
 #[test]
 fn a_factory_that_panics_is_told_to_its_caller_and_the_next_one_tries_again() {
-    let (fleet, gate, calls) = (Fleet::new(), Gate::default(), AtomicUsize::new(0));
+    let (backends, gate, calls) = (Backends::new(), Gate::default(), AtomicUsize::new(0));
     let inside = Arc::new(Barrier::new(2));
     let pool = quick_keyed("kpanic").build({
-        let (fleet, gate, inside) = (fleet.clone(), gate.clone(), Arc::clone(&inside));
+        let (backends, gate, inside) = (backends.clone(), gate.clone(), Arc::clone(&inside));
         move |key: &u32| {
             if calls.fetch_add(1, SeqCst) == 0 {
                 inside.wait();
                 gate.pass();
                 panic!("no such host");
             }
-            fleet.member(*key)
+            backends.member(*key)
         }
     });
     let pool = pool.unwrap();
@@ -77,22 +77,22 @@ fn a_factory_that_panics_is_told_to_its_caller_and_the_next_one_tries_again() {
     assert_eq!(message, "no such host");
     assert!(error.to_string().contains("kpanic"), "{error}");
     second.join_soon().unwrap();
-    assert_eq!(fleet.made(1), 1);
-    close_all(&pool, &fleet);
+    assert_eq!(backends.made(1), 1);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_slow_factory_holds_up_no_other_key_and_not_the_deadline_of_its_own() {
-    let (fleet, gate) = (Fleet::new(), Gate::default());
+    let (backends, gate) = (Backends::new(), Gate::default());
     let inside = Arc::new(Barrier::new(2));
     let pool = quick_keyed("kslow").build({
-        let (fleet, gate, inside) = (fleet.clone(), gate.clone(), Arc::clone(&inside));
+        let (backends, gate, inside) = (backends.clone(), gate.clone(), Arc::clone(&inside));
         move |key: &u32| {
             if *key == 1 {
                 inside.wait();
                 gate.pass();
             }
-            fleet.member(*key)
+            backends.member(*key)
         }
     });
     let pool = pool.unwrap();
@@ -101,7 +101,7 @@ fn a_slow_factory_holds_up_no_other_key_and_not_the_deadline_of_its_own() {
         move || pool.get_timeout(&1, SOON).map(drop)
     });
     inside.wait();
-    // Keys that would meet the slow one in any table.
+    // Enough keys to collide with the slow one in any hash table.
     drop(take_each(&pool, &(2..80).collect::<Vec<_>>()));
     assert!(pool.try_get(&1).is_none());
     let (result, took) = timed(|| pool.get_timeout(&1, ms(40)));
@@ -111,20 +111,20 @@ fn a_slow_factory_holds_up_no_other_key_and_not_the_deadline_of_its_own() {
     pool.sweep();
     gate.open();
     slow.join_soon().unwrap();
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_factory_may_use_the_pool_for_another_key() {
-    let (fleet, inner) = (Fleet::new(), Arc::new(Mutex::new(None::<Keyed>)));
+    let (backends, inner) = (Backends::new(), Arc::new(Mutex::new(None::<Keyed>)));
     let pool = quick_keyed("finner").build({
-        let (fleet, inner) = (fleet.clone(), Arc::clone(&inner));
+        let (backends, inner) = (backends.clone(), Arc::clone(&inner));
         move |key: &u32| {
             let handle = inner.lock().unwrap().clone();
             if let Some(pool) = handle.filter(|_| *key < 5) {
                 assert_eq!(pool.get(&(key + 1)).unwrap().id(), 1);
             }
-            fleet.member(*key)
+            backends.member(*key)
         }
     });
     let pool = pool.unwrap();
@@ -132,19 +132,19 @@ fn a_factory_may_use_the_pool_for_another_key() {
     drop(pool.get_timeout(&1, SOON).unwrap());
     assert_eq!(sorted_keys(&pool), [1, 2, 3, 4, 5]);
     inner.lock().unwrap().take();
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn close_tells_callers_who_wait_for_a_factory_at_once() {
-    let (fleet, gate) = (Fleet::new(), Gate::default());
+    let (backends, gate) = (Backends::new(), Gate::default());
     let inside = Arc::new(Barrier::new(2));
     let pool = quick_keyed("ffactory").build({
-        let (fleet, gate, inside) = (fleet.clone(), gate.clone(), Arc::clone(&inside));
+        let (backends, gate, inside) = (backends.clone(), gate.clone(), Arc::clone(&inside));
         move |key: &u32| {
             inside.wait();
             gate.pass();
-            fleet.member(*key)
+            backends.member(*key)
         }
     });
     let pool = pool.unwrap();
@@ -165,18 +165,18 @@ fn close_tells_callers_who_wait_for_a_factory_at_once() {
     gate.open();
     assert!(first.join_soon().unwrap_err().is_closed());
     assert!(second.join_soon().unwrap_err().is_closed());
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
     assert!(told_at_once, "it waited for the factory of a closed pool");
 }
 
 #[test]
 fn a_sweep_removes_a_key_only_if_nothing_is_open_and_nobody_waits() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("ksweep").max_total(3));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("ksweep").max_total(3));
     drop(pool.get(&1).unwrap());
     drop(pool.get(&2).unwrap());
     pool.clear_key(&1);
-    // As the pool counts: its slot is free a moment after the hook.
+    // By the pool's count: its slot is free a moment after the hook.
     eventually(|| pool.stats().disposed == 1);
     pool.sweep();
     assert_eq!(sorted_keys(&pool), [2]);
@@ -186,20 +186,20 @@ fn a_sweep_removes_a_key_only_if_nothing_is_open_and_nobody_waits() {
     assert_eq!(sorted_keys(&pool), [3, 4]);
     drop(held);
     drop(waiter.join_soon().unwrap());
-    // What the keys that are gone have counted is still there.
+    // The counts of removed keys are still included.
     let stats = pool.stats();
     assert_eq!((stats.gets, stats.created), (6, 6));
     drop(pool.get(&1).unwrap());
-    assert_eq!((fleet.made(1), pool.stats().gets), (2, 7));
-    close_all(&pool, &fleet);
+    assert_eq!((backends.made(1), pool.stats().gets), (2, 7));
+    close_all(&pool, &backends);
     assert_eq!(pool.stats().disposed, 7);
 }
 
 #[test]
 fn a_key_that_is_not_used_any_more_goes_by_itself_and_its_counts_stay() {
-    let (fleet, clock) = (Fleet::new(), ManualClock::new());
+    let (backends, clock) = (Backends::new(), ManualClock::new());
     let builder = quick_keyed("kidle").clock(clock.clone());
-    let pool = fleet.build(builder.idle_timeout(secs(60)));
+    let pool = backends.build(builder.idle_timeout(secs(60)));
     let held = pool.get(&1).unwrap();
     drop(take_each(&pool, &[2, 3]));
     clock.advance(secs(61));
@@ -211,14 +211,14 @@ fn a_key_that_is_not_used_any_more_goes_by_itself_and_its_counts_stay() {
     assert_eq!(stats.evicted(EvictReason::IdleTimeout), 2);
     drop(held);
     stays(|| sorted_keys(&pool) == [1]);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_key_goes_one_idle_timeout_after_its_last_use_and_not_two() {
-    let (fleet, clock) = (Fleet::new(), ManualClock::new());
+    let (backends, clock) = (Backends::new(), ManualClock::new());
     let builder = quick_keyed("kgoes").clock(clock.clone());
-    let pool = fleet.build(builder.idle_timeout(secs(60)));
+    let pool = backends.build(builder.idle_timeout(secs(60)));
     drop(pool.get(&1).unwrap());
     clock.advance(secs(61));
     eventually(|| pool.stats().disposed == 1);
@@ -228,16 +228,16 @@ fn a_key_goes_one_idle_timeout_after_its_last_use_and_not_two() {
 #[test]
 fn keys_that_are_swept_and_cleared_while_callers_use_them_lose_nothing() {
     for collector in [true, false] {
-        let fleet = Fleet::new();
+        let backends = Backends::new();
         let builder = quick_keyed("fsweep").max_total(4).max_uses(5);
-        let pool = fleet.build(builder.background_collector(collector));
+        let pool = backends.build(builder.background_collector(collector));
         let stop = Arc::new(AtomicBool::new(false));
         let sweepers = [0, 1].map(|n| {
             let (pool, stop) = (pool.clone(), Arc::clone(&stop));
             spawn(move || {
-                let mut dice = Dice::new(n);
+                let mut rng = Rng::new(n);
                 while !stop.load(SeqCst) {
-                    pool.clear_key(&(dice.roll(12) as u32));
+                    pool.clear_key(&(rng.below(12) as u32));
                     pool.sweep();
                     audit(&pool, 4);
                 }
@@ -245,11 +245,11 @@ fn keys_that_are_swept_and_cleared_while_callers_use_them_lose_nothing() {
         });
         let user = pool.clone();
         crowd(6, move |seed| {
-            let (mut dice, until) = (Dice::new(seed + 7), now() + ms(400));
+            let (mut rng, until) = (Rng::new(seed + 7), now() + ms(400));
             while now() < until {
-                let key = dice.roll(12) as u32;
-                match user.get_timeout(&key, ms(dice.roll(20))) {
-                    Ok(guard) if dice.roll(3) == 0 => PooledConnection::discard(guard),
+                let key = rng.below(12) as u32;
+                match user.get_timeout(&key, ms(rng.below(20))) {
+                    Ok(guard) if rng.below(3) == 0 => PooledConnection::discard(guard),
                     Ok(mut guard) => drop(guard.execute("PING").unwrap()),
                     Err(error) => assert!(error.is_timeout(), "{error:?}"),
                 }
@@ -259,17 +259,17 @@ fn keys_that_are_swept_and_cleared_while_callers_use_them_lose_nothing() {
         stop.store(true, SeqCst);
         sweepers.into_iter().for_each(|sweeper| sweeper.join_soon());
         in_line(&pool, 0);
-        let made: usize = (0..12).map(|key| fleet.made(key)).sum();
+        let made: usize = (0..12).map(|key| backends.made(key)).sum();
         assert!(made > 12, "no key was ever removed");
-        close_all(&pool, &fleet);
-        assert!(fleet.peak() <= 4, "{}", fleet.peak());
+        close_all(&pool, &backends);
+        assert!(backends.peak() <= 4, "{}", backends.peak());
     }
 }
 
 #[test]
 fn a_get_that_meets_a_key_on_its_way_out_is_counted_once() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("fcount"));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("fcount"));
     let stop = Arc::new(AtomicBool::new(false));
     let sweepers = [(); 2].map(|()| {
         let (pool, stop) = (pool.clone(), Arc::clone(&stop));
@@ -288,21 +288,21 @@ fn a_get_that_meets_a_key_on_its_way_out_is_counted_once() {
     });
     stop.store(true, SeqCst);
     sweepers.into_iter().for_each(|sweeper| sweeper.join_soon());
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
     let stats = pool.stats();
     assert_eq!((stats.gets, stats.error_rate()), (1200, 0.0), "{stats:?}");
 }
 
-/// A manager whose own drop panics where the key says so.
-struct Brittle(MemoryManager, bool);
+/// A manager whose drop panics for some keys.
+struct PanicsOnDrop(MemoryManager, bool);
 
-impl Drop for Brittle {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         assert!(!self.1, "dropped");
     }
 }
 
-impl ConnectionManager for Brittle {
+impl ConnectionManager for PanicsOnDrop {
     type Connection = MemoryConnection;
     type Error = MemoryError;
     fn create(&self) -> Result<MemoryConnection, MemoryError> {
@@ -315,9 +315,9 @@ impl ConnectionManager for Brittle {
 
 #[test]
 fn a_manager_whose_drop_panics_harms_no_other_key() {
-    let pool = KeyedPool::<u32, Brittle>::builder()
+    let pool = KeyedPool::<u32, PanicsOnDrop>::builder()
         .max_total(1)
-        .build(|key| Brittle(MemoryManager::new(), *key == 3))
+        .build(|key| PanicsOnDrop(MemoryManager::new(), *key == 3))
         .unwrap();
     let get = |key: u32| {
         let got = catch_unwind(AssertUnwindSafe(|| {
@@ -325,12 +325,12 @@ fn a_manager_whose_drop_panics_harms_no_other_key() {
         }));
         got.expect("a panic that is not this caller's").unwrap();
     };
-    // More keys than are kept, so that some are removed on the way.
+    // More keys than are kept, so that some are removed meanwhile.
     let panicked = (0..200).find(|key| catch_unwind(AssertUnwindSafe(|| get(*key))).is_err());
     pool.clear();
     eventually(|| pool.stats().disposing + pool.stats().size == 0);
     drop(catch_unwind(AssertUnwindSafe(|| pool.sweep())));
-    // That of which the caller was told is over.
+    // The caller got the panic, and it is over.
     panicked.into_iter().for_each(get);
     assert_eq!(panicked, None);
 }

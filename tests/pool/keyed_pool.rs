@@ -1,11 +1,11 @@
-//! Keyed pools: what users do with them every day.
+//! Keyed pools: everyday use.
 
 use crate::common;
 use crate::keyed;
 
 use common::{SOON, assert_at, eventually, ms, noise, now, secs, threads, timed};
 use conpool::{EvictReason, GetError, Hook, KeyedPool, ManualClock, PooledConnection};
-use keyed::{Fleet, Keyed, close_all, in_line, quick_keyed, sorted_keys, take_each, wait_as};
+use keyed::{Backends, Keyed, close_all, in_line, quick_keyed, sorted_keys, take_each, wait_as};
 use std::{
     panic::{RefUnwindSafe, UnwindSafe},
     sync::{
@@ -18,32 +18,32 @@ use std::{
 
 #[test]
 fn each_key_has_a_pool_of_its_own_that_is_made_on_first_use() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("kown"));
-    assert_eq!((pool.keys().len(), fleet.made(1)), (0, 0));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("kown"));
+    assert_eq!((pool.keys().len(), backends.made(1)), (0, 0));
     for _ in 0..3 {
         let mut guards = take_each(&pool, &[1, 2]);
         guards[0].execute("SET who one").unwrap();
         assert_eq!(guards[1].execute("GET who").unwrap(), "");
     }
     assert_eq!(sorted_keys(&pool), [1, 2]);
-    assert_eq!((fleet.made(1), fleet.made(2)), (1, 1));
-    assert_eq!(fleet.of(1).counters().created, 1);
+    assert_eq!((backends.made(1), backends.made(2)), (1, 1));
+    assert_eq!(backends.of(1).counters().created, 1);
     assert!(pool.stats_for(&3).is_none());
     assert!(pool.get_deadline(&1, now() + SOON).is_ok());
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn the_number_of_a_connection_is_never_that_of_another_whatever_their_keys() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("kids"));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("kids"));
     let mut seen = Vec::new();
     for _ in 0..2 {
         let guards = take_each(&pool, &[1, 2]);
         seen.extend(guards.iter().map(|guard| PooledConnection::info(guard).id));
         drop(guards);
-        // The keys go, and come again.
+        // The keys are removed, and added again.
         pool.clear();
         eventually(|| {
             pool.sweep();
@@ -57,10 +57,10 @@ fn the_number_of_a_connection_is_never_that_of_another_whatever_their_keys() {
 
 #[test]
 fn try_get_calls_no_factory_and_creates_nothing_and_neither_waits() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("ktry"));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("ktry"));
     assert!(pool.try_get(&1).is_none());
-    assert_eq!((fleet.made(1), pool.keys().len()), (0, 0));
+    assert_eq!((backends.made(1), pool.keys().len()), (0, 0));
     let held = pool.get(&1).unwrap();
     assert!(pool.try_get(&1).is_none());
     let (result, took) = timed(|| pool.get_timeout(&1, Duration::ZERO));
@@ -74,16 +74,16 @@ fn try_get_calls_no_factory_and_creates_nothing_and_neither_waits() {
     drop(held);
     assert_eq!(pool.try_get(&1).unwrap().id(), 1);
     assert_eq!(pool.get_timeout(&1, Duration::ZERO).unwrap().id(), 1);
-    assert_eq!(fleet.of(1).calls(Hook::Create), 1);
+    assert_eq!(backends.of(1).calls(Hook::Create), 1);
 }
 
 #[test]
 fn stats_are_the_sum_over_all_keys_and_stats_for_those_of_one() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("ksum").max_total(6).max_per_key(3));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("ksum").max_total(6).max_per_key(3));
     let held = take_each(&pool, &[1, 1, 2]);
     drop(take_each(&pool, &[2, 3]));
-    fleet.of(4).fail(Hook::Create, 1);
+    backends.of(4).fail(Hook::Create, 1);
     assert!(matches!(pool.get(&4), Err(GetError::Create { .. })));
     let (all, one) = (pool.stats(), pool.stats_for(&2).unwrap());
     assert_eq!((all.max_size, all.size, all.idle, all.in_use), (6, 5, 2, 3));
@@ -93,34 +93,37 @@ fn stats_are_the_sum_over_all_keys_and_stats_for_those_of_one() {
     assert_eq!(sorted_keys(&pool), [1, 2, 3, 4]);
     assert!(format!("{pool:?}").contains("ksum"));
     drop(held);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn clear_ends_all_connections_of_today_and_clear_key_those_of_one() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("kclear"));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("kclear"));
     drop(take_each(&pool, &[1, 1, 2, 3]));
     let held = pool.get(&1).unwrap();
     pool.clear_key(&1);
     pool.clear_key(&99);
-    eventually(|| fleet.of(1).counters().disposed == 1);
+    eventually(|| backends.of(1).counters().disposed == 1);
     drop(held);
-    eventually(|| fleet.of(1).counters().disposed == 2);
-    assert_eq!((fleet.of(2).counters().disposed, fleet.made(99)), (0, 0));
+    eventually(|| backends.of(1).counters().disposed == 2);
+    assert_eq!(
+        (backends.of(2).counters().disposed, backends.made(99)),
+        (0, 0)
+    );
     assert_eq!(pool.get(&2).unwrap().id(), 1);
     pool.clear();
     eventually(|| pool.stats().disposed == 4);
     assert_eq!(pool.stats().evicted(EvictReason::Cleared), 4);
     assert_eq!(pool.get(&3).unwrap().id(), 2);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn clones_are_handles_and_the_last_one_dropped_closes() {
     let here = thread::current().id();
     let on_this_thread = Arc::new(AtomicUsize::new(0));
-    let fleet = Fleet::with({
+    let backends = Backends::with({
         let seen = Arc::clone(&on_this_thread);
         move |_, hook| {
             if hook == Hook::Dispose && thread::current().id() == here {
@@ -128,7 +131,7 @@ fn clones_are_handles_and_the_last_one_dropped_closes() {
             }
         }
     });
-    let pool = fleet.build(quick_keyed("kclone"));
+    let pool = backends.build(quick_keyed("kclone"));
     let other = pool.clone();
     drop(take_each(&pool, &[1, 2]));
     let mut held = other.get(&1).unwrap();
@@ -136,18 +139,18 @@ fn clones_are_handles_and_the_last_one_dropped_closes() {
     assert_eq!(other.stats().size, 2);
     drop(other.get(&2).unwrap());
     drop(other);
-    eventually(|| fleet.of(2).counters().open == 0);
+    eventually(|| backends.of(2).counters().open == 0);
     assert_eq!(held.execute("PING").unwrap(), "PONG");
     drop(held);
-    fleet.all_disposed();
+    backends.all_disposed();
     eventually(|| threads("kclone-") == 0);
     assert_eq!(on_this_thread.load(SeqCst), 0);
 }
 
 #[test]
 fn a_closed_pool_says_so_for_every_key_and_calls_no_factory() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("kshut"));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("kshut"));
     drop(pool.get(&1).unwrap());
     pool.close();
     pool.close();
@@ -160,14 +163,14 @@ fn a_closed_pool_says_so_for_every_key_and_calls_no_factory() {
         );
         assert!(pool.try_get(&key).is_none());
     }
-    assert_eq!(fleet.made(2), 0);
-    close_all(&pool, &fleet);
+    assert_eq!(backends.made(2), 0);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn close_timeout_tells_who_still_holds_connections_of_which_keys() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("kheld").leak_threshold(secs(60)));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("kheld").leak_threshold(secs(60)));
     let held = take_each(&pool, &[1, 1]);
     let line = line!() + 1;
     let direct = pool.get(&2).unwrap();
@@ -183,25 +186,25 @@ fn close_timeout_tells_who_still_holds_connections_of_which_keys() {
     assert!(named.any(|holder| holder.file == file!()), "{left:?}");
     assert!(left.to_string().contains("kheld"), "{left}");
     drop((held, direct));
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn one_collector_serves_all_keys_and_bears_the_name_of_the_pool() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("kone").min_idle(1));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("kone").min_idle(1));
     drop(take_each(&pool, &(0..40).collect::<Vec<_>>()));
-    // A thread that has just begun still bears the name of the one that started it.
+    // A new thread has the name of its parent for a moment.
     eventually(|| threads("kone-collector") == 1);
     eventually(|| threads("kone-") == 1);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn without_a_collector_no_thread_is_started_and_everything_else_works() {
-    let fleet = Fleet::new();
+    let backends = Backends::new();
     let clock = ManualClock::new();
-    let pool = fleet.build(
+    let pool = backends.build(
         quick_keyed("kalone")
             .background_collector(false)
             .clock(clock.clone())
@@ -215,7 +218,7 @@ fn without_a_collector_no_thread_is_started_and_everything_else_works() {
             PooledConnection::discard(guard);
         }
     }
-    assert!(fleet.peak() <= 2, "{}", fleet.peak());
+    assert!(backends.peak() <= 2, "{}", backends.peak());
     let held = take_each(&pool, &[1, 1]);
     let waiter = wait_as(&pool, 1, 2, SOON);
     assert!(pool.get_timeout(&3, ms(20)).unwrap_err().is_timeout());
@@ -226,7 +229,7 @@ fn without_a_collector_no_thread_is_started_and_everything_else_works() {
     pool.sweep();
     assert_eq!((pool.keys().len(), pool.stats().size), (0, 0));
     assert_eq!(threads("kalone"), 0);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]

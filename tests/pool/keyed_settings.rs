@@ -1,4 +1,4 @@
-//! Keyed pools: their settings, the limits of those, and what each key gets of them.
+//! Keyed pools: settings, their limits, and each key's share.
 
 use crate::common;
 use crate::keyed;
@@ -8,15 +8,15 @@ use conpool::{
     BuildError, EvictReason, HealthCheck, KeyedPool, KeyedPoolBuilder, MemoryManager, PoolConfig,
     PoolEvent, PoolObserver,
 };
-use keyed::{Builder, Fleet, quick_keyed, take_each};
+use keyed::{Backends, Builder, quick_keyed, take_each};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 #[test]
 fn every_setting_holds_for_each_key() {
-    let (fleet, log) = (Fleet::new(), Log::default());
-    let pool = fleet.build(
+    let (backends, log) = (Backends::new(), Log::default());
+    let pool = backends.build(
         quick_keyed("kset")
             .max_per_key(2)
             .max_waiters(0)
@@ -33,10 +33,10 @@ fn every_setting_holds_for_each_key() {
         for _ in 0..2 {
             drop(take_each(&pool, &[key, key]));
         }
-        eventually(|| fleet.of(key).counters().disposed == 2);
-        // Each at its second and third checkout, and once more where a check took so long that its caller
-        // had the other one checked too.
-        assert!(fleet.of(key).counters().checked >= 4);
+        eventually(|| backends.of(key).counters().disposed == 2);
+        // Each at its second and third checkout, and once more where a check took so long that its caller had
+        // the other one checked too.
+        assert!(backends.of(key).counters().checked >= 4);
         let stats = pool.stats_for(&key).unwrap();
         assert_eq!((stats.max_size, stats.saturated), (2, 1));
         assert_eq!(stats.evicted(EvictReason::MaxUses), 2);
@@ -50,8 +50,8 @@ fn every_setting_holds_for_each_key() {
 #[test]
 fn a_bad_setting_is_named_with_its_value_and_its_rule() {
     let refused = |spoil: fn(Builder) -> Builder| {
-        let fleet = Fleet::new();
-        let made = fleet.clone();
+        let backends = Backends::new();
+        let made = backends.clone();
         let built = spoil(KeyedPool::builder()).build(move |key| made.member(*key));
         match built.unwrap_err() {
             BuildError::Config(error) => {
@@ -93,7 +93,7 @@ fn a_bad_setting_is_named_with_its_value_and_its_rule() {
 #[test]
 fn the_limits_themselves_are_legal_and_the_defaults_are_the_documented_ones() {
     let per_key = |builder: Builder| {
-        let pool = Fleet::new().build(builder);
+        let pool = Backends::new().build(builder);
         (pool.stats().max_size, pool.config().max_size)
     };
     assert_eq!(per_key(KeyedPool::builder()), (100, 10));
@@ -108,7 +108,7 @@ fn the_limits_themselves_are_legal_and_the_defaults_are_the_documented_ones() {
     let mut config = PoolConfig::new();
     config.max_size = 7;
     assert_eq!(per_key(Builder::from(config)), (100, 7));
-    assert_eq!(Fleet::new().build(Builder::new()).name(), "pool");
+    assert_eq!(Backends::new().build(Builder::new()).name(), "pool");
 }
 
 #[test]

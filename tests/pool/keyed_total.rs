@@ -1,12 +1,12 @@
-//! Keyed pools: the total that all keys share, and who gets a slot that comes free.
+//! Keyed pools: the total that all keys share, and the receiver of a slot that becomes free.
 
 use crate::common;
 use crate::keyed;
 
-use common::{Dice, Gate, Log, SOON, eventually, ms, noise, secs, spawn, stays, timed};
+use common::{Gate, Log, Rng, SOON, eventually, ms, noise, secs, spawn, stays, timed};
 use conpool::{EvictReason, Fairness, GetError, HealthCheck, Hook, ManualClock, PooledConnection};
 use keyed::{
-    Fleet, Guard, Keyed, audit, close_all, crowd, in_line, quick_keyed, take_each, wait_as,
+    Backends, Guard, Keyed, audit, close_all, crowd, in_line, quick_keyed, take_each, wait_as,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,10 +22,10 @@ fn made_room(pool: &Keyed) -> u64 {
     pool.stats().evicted(EvictReason::MadeRoom)
 }
 
-/// No dispose ends before the gate is open.
-fn fleet_whose_disposes_wait() -> (Fleet, Gate) {
+/// Backends whose disposes block until the gate is open.
+fn with_blocking_disposes() -> (Backends, Gate) {
     let gate = Gate::default();
-    let fleet = Fleet::with({
+    let backends = Backends::with({
         let gate = gate.clone();
         move |_, hook| {
             if hook == Hook::Dispose {
@@ -33,14 +33,14 @@ fn fleet_whose_disposes_wait() -> (Fleet, Gate) {
             }
         }
     });
-    (fleet, gate)
+    (backends, gate)
 }
 
 #[test]
 fn no_mix_of_keys_faults_and_clears_exceeds_the_total() {
     const TOTAL: usize = 3;
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("tmix").max_total(TOTAL).max_uses(9));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("tmix").max_total(TOTAL).max_uses(9));
     let (stop, looked) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
@@ -56,29 +56,29 @@ fn no_mix_of_keys_faults_and_clears_exceeds_the_total() {
             }
         }
     });
-    let (user, backends) = (pool.clone(), fleet.clone());
+    let (user, backends_of_thread) = (pool.clone(), backends.clone());
     crowd(8, move |seed| {
-        let mut dice = Dice::new(seed + 1);
+        let mut rng = Rng::new(seed + 1);
         for _ in 0..60 {
-            abuse(&user, &backends, &mut dice);
+            random_operation(&user, &backends_of_thread, &mut rng);
         }
     });
     stop.store(true, SeqCst);
     watcher.join_soon();
     assert!(
-        looked.load(SeqCst) > 0 && fleet.peak() <= TOTAL,
+        looked.load(SeqCst) > 0 && backends.peak() <= TOTAL,
         "{}",
-        fleet.peak()
+        backends.peak()
     );
     assert!(made_room(&pool) > 0, "the total was never reached");
-    fleet.heal();
+    backends.heal();
     drop(pool.get_timeout(&7, SOON).unwrap());
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
-/// One random thing that a user, an operator or a failing backend might do.
-fn abuse(pool: &Keyed, fleet: &Fleet, dice: &mut Dice) {
-    let key = dice.roll(6) as u32;
+/// One random operation of a user, an operator or a failing backend.
+fn random_operation(pool: &Keyed, backends: &Backends, rng: &mut Rng) {
+    let key = rng.below(6) as u32;
     let hooks = [
         Hook::Create,
         Hook::Dispose,
@@ -86,11 +86,11 @@ fn abuse(pool: &Keyed, fleet: &Fleet, dice: &mut Dice) {
         Hook::Checkout,
         Hook::Checkin,
     ];
-    let hook = hooks[dice.roll(5) as usize];
-    match dice.roll(12) {
-        0 => fleet.of(key).fail(hook, 1),
-        1 => fleet.of(key).fail_transient(hook, 2),
-        2 => fleet.of(key).panic(hook, 1),
+    let hook = hooks[rng.below(5) as usize];
+    match rng.below(12) {
+        0 => backends.of(key).fail(hook, 1),
+        1 => backends.of(key).fail_transient(hook, 2),
+        2 => backends.of(key).panic(hook, 1),
         3 => pool.clear_key(&key),
         4 => drop(pool.sweep()),
         _ => {}
@@ -98,7 +98,7 @@ fn abuse(pool: &Keyed, fleet: &Fleet, dice: &mut Dice) {
     let Ok(mut guard) = pool.get_timeout(&key, ms(20)) else {
         return;
     };
-    match dice.roll(4) {
+    match rng.below(4) {
         0 => PooledConnection::discard(guard),
         1 => panic_with(guard),
         _ => drop(guard.execute("PING")),
@@ -114,8 +114,8 @@ fn panic_with(guard: Guard) {
 
 #[test]
 fn the_connection_of_another_key_that_was_idle_longest_makes_room() {
-    let (fleet, clock, log) = (Fleet::new(), ManualClock::new(), Log::default());
-    let pool = fleet.build(
+    let (backends, clock, log) = (Backends::new(), ManualClock::new(), Log::default());
+    let pool = backends.build(
         quick_keyed("tlong")
             .clock(clock.clone())
             .observer(log.clone())
@@ -135,11 +135,14 @@ fn the_connection_of_another_key_that_was_idle_longest_makes_room() {
         let asking = 10 + n as u32;
         let (got, took) = timed(|| pool.get_timeout(&asking, SOON).unwrap());
         kept.push(got);
-        // A dispose that takes 100 ms is not counted on, and the next connection goes too.
+        // A dispose that takes 100 ms is no longer waited for, and the next connection is evicted too.
         slow |= took >= ms(100);
         let (made, due) = (made_room(&pool), n as u64 + 1);
         assert!(made == due || slow && made > due, "{made}, not {due}");
-        assert!(!fleet.of(key).kill(ids[n]), "{key} is to go as number {n}");
+        assert!(
+            !backends.of(key).kill(ids[n]),
+            "{key} is to go as number {n}"
+        );
     }
     assert_eq!(pool.stats().created, 8);
     let told = || {
@@ -149,13 +152,13 @@ fn the_connection_of_another_key_that_was_idle_longest_makes_room() {
     };
     eventually(|| told() == 4);
     drop(kept);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_key_is_served_by_its_own_connection_however_long_others_are_idle() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("tserve").max_total(2));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("tserve").max_total(2));
     drop(take_each(&pool, &[1, 2]));
     for key in [2, 1, 1, 2] {
         assert_eq!(pool.get(&key).unwrap().id(), 1);
@@ -165,8 +168,8 @@ fn a_key_is_served_by_its_own_connection_however_long_others_are_idle() {
 
 #[test]
 fn nothing_is_evicted_before_the_total_is_reached_nor_for_a_key_at_its_own_cap() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("tcap").max_total(3).max_per_key(1));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("tcap").max_total(3).max_per_key(1));
     drop(take_each(&pool, &[1, 2, 3]));
     let _held = pool.get(&1).unwrap();
     assert!(pool.get_timeout(&1, ms(40)).unwrap_err().is_timeout());
@@ -176,11 +179,11 @@ fn nothing_is_evicted_before_the_total_is_reached_nor_for_a_key_at_its_own_cap()
 
 #[test]
 fn the_dispose_of_one_key_ends_before_the_create_of_the_next_begins() {
-    let (fleet, gate) = fleet_whose_disposes_wait();
-    let pool = fleet.build(quick_keyed("torder").max_total(1));
+    let (backends, gate) = with_blocking_disposes();
+    let pool = backends.build(quick_keyed("torder").max_total(1));
     drop(pool.get(&0).unwrap());
     let waiter = wait_as(&pool, 1, 1, SOON);
-    stays(|| fleet.of(1).calls(Hook::Create) == 0);
+    stays(|| backends.of(1).calls(Hook::Create) == 0);
     let stats = audit(&pool, 1);
     assert_eq!((stats.size, stats.disposing, stats.waiters), (0, 1, 1));
     gate.open();
@@ -193,15 +196,15 @@ fn the_dispose_of_one_key_ends_before_the_create_of_the_next_begins() {
             ["create", "created", "dispose", "disposed"].map(|what| format!("{what} {key}."))
         })
         .collect();
-    assert_eq!(fleet.log().lines(), expected[..30]);
-    assert_eq!(fleet.peak(), 1);
-    close_all(&pool, &fleet);
+    assert_eq!(backends.log().lines(), expected[..30]);
+    assert_eq!(backends.peak(), 1);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_check_in_goes_to_the_caller_of_another_key_if_that_one_waits_longer() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(
+    let backends = Backends::new();
+    let pool = backends.build(
         quick_keyed("tquiet")
             .max_total(1)
             .fairness(Fairness::Strict),
@@ -215,13 +218,13 @@ fn a_check_in_goes_to_the_caller_of_another_key_if_that_one_waits_longer() {
     assert!(!next.is_finished());
     drop(guard);
     assert_eq!(next.join_soon().unwrap().id(), 2, "the first one made room");
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_check_in_goes_to_the_caller_of_its_own_key_if_that_one_waits_longer() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("town").max_total(1).fairness(Fairness::Strict));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("town").max_total(1).fairness(Fairness::Strict));
     let hot = pool.get(&1).unwrap();
     let next = wait_as(&pool, 1, 1, SOON);
     let quiet = wait_as(&pool, 2, 2, SOON);
@@ -231,13 +234,13 @@ fn a_check_in_goes_to_the_caller_of_its_own_key_if_that_one_waits_longer() {
     assert!(!quiet.is_finished());
     drop(guard);
     drop(quiet.join_soon().unwrap());
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn callers_of_several_keys_are_served_in_the_order_they_came() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("tfifo").max_total(2).fairness(Fairness::Strict));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("tfifo").max_total(2).fairness(Fairness::Strict));
     let mut held = take_each(&pool, &[0, 0]);
     let log = Log::default();
     let keys = [1, 2, 0, 0, 3, 1, 1, 2, 0, 3, 3, 1];
@@ -252,24 +255,24 @@ fn callers_of_several_keys_are_served_in_the_order_they_came() {
             task
         })
         .collect();
-    // The other one stays out, so that one slot goes from hand to hand.
+    // The other connection stays in use, so that one slot is handed on.
     drop(held.pop());
     waiters.into_iter().for_each(|waiter| waiter.join_soon());
     let expected: Vec<_> = (0..keys.len()).map(|n| n.to_string()).collect();
     assert_eq!(log.lines(), expected);
     drop(held);
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_quiet_key_is_not_starved_by_a_hot_one_nor_the_hot_one_by_it() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("thot").max_total(2));
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("thot").max_total(2));
     let (stop, served) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
     );
-    let hogs = [(); 4].map(|()| {
+    let busy_threads = [(); 4].map(|()| {
         let (pool, stop, served) = (pool.clone(), Arc::clone(&stop), Arc::clone(&served));
         spawn(move || {
             while !stop.load(SeqCst) {
@@ -286,14 +289,14 @@ fn a_quiet_key_is_not_starved_by_a_hot_one_nor_the_hot_one_by_it() {
         eventually(|| served.load(SeqCst) > before);
     }
     stop.store(true, SeqCst);
-    hogs.into_iter().for_each(|hog| hog.join_soon());
-    close_all(&pool, &fleet);
+    busy_threads.into_iter().for_each(|hog| hog.join_soon());
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn what_is_on_its_way_to_a_waiter_that_gives_up_goes_to_the_next_of_any_key() {
-    let (fleet, gate) = fleet_whose_disposes_wait();
-    let pool = fleet.build(quick_keyed("tgrant").max_total(1));
+    let (backends, gate) = with_blocking_disposes();
+    let pool = backends.build(quick_keyed("tgrant").max_total(1));
     let held = pool.get(&1).unwrap();
     let first = wait_as(&pool, 1, 2, ms(100));
     let second = spawn({
@@ -301,23 +304,23 @@ fn what_is_on_its_way_to_a_waiter_that_gives_up_goes_to_the_next_of_any_key() {
         move || pool.get_timeout(&3, SOON)
     });
     drop(held);
-    // The slot of the victim is meant for the first, who does not live to see it free.
+    // The victim's slot is reserved for the first caller, which times out before it is free.
     assert!(first.join_soon().unwrap_err().is_timeout());
     gate.open();
     drop(second.join_soon().unwrap());
     assert_eq!(
-        fleet.of(2).calls(Hook::Create),
+        backends.of(2).calls(Hook::Create),
         0,
         "nobody wanted it any more"
     );
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }
 
 #[test]
 fn a_slot_that_races_a_timeout_is_never_lost() {
     for fairness in [Fairness::Strict, Fairness::Eventual(Duration::ZERO)] {
-        let fleet = Fleet::new();
-        let pool = fleet.build(quick_keyed("trace").max_total(1).fairness(fairness));
+        let backends = Backends::new();
+        let pool = backends.build(quick_keyed("trace").max_total(1).fairness(fairness));
         for round in 0..100 {
             let held = pool
                 .get_timeout(&(round % 3), SOON)
@@ -329,42 +332,42 @@ fn a_slot_that_races_a_timeout_is_never_lost() {
                     .map(drop)
                     .is_ok()
             });
-            // Sweeps across the waiter's deadline.
+            // Covers the time around the waiter's deadline.
             thread::sleep(ms(1) / 100 * (60 + round % 80));
             drop(held);
             waiter.join_soon();
         }
         eventually(|| pool.stats().waiters == 0);
-        assert!(fleet.peak() == 1);
-        close_all(&pool, &fleet);
+        assert!(backends.peak() == 1);
+        close_all(&pool, &backends);
     }
 }
 
 #[test]
 fn every_way_a_connection_ends_frees_its_slot_for_another_key() {
-    let ways: [(&str, fn(Guard, &Fleet)); 6] = [
+    let ways: [(&str, fn(Guard, &Backends)); 6] = [
         ("detach", |guard, _| drop(PooledConnection::detach(guard))),
         ("discard", |guard, _| PooledConnection::discard(guard)),
         ("panic", |guard, _| panic_with(guard)),
-        ("broken", |guard, fleet| {
-            fleet.of(1).fail(Hook::HasBroken, 1);
+        ("broken", |guard, backends| {
+            backends.of(1).fail(Hook::HasBroken, 1);
             drop(guard);
         }),
-        ("check-in fails", |guard, fleet| {
-            fleet.of(1).panic(Hook::Checkin, 1);
+        ("check-in fails", |guard, backends| {
+            backends.of(1).panic(Hook::Checkin, 1);
             drop(guard);
         }),
-        ("dispose panics", |guard, fleet| {
-            fleet.of(1).panic(Hook::Dispose, 1);
+        ("dispose panics", |guard, backends| {
+            backends.of(1).panic(Hook::Dispose, 1);
             PooledConnection::discard(guard);
         }),
     ];
     for (way, end) in ways {
-        let fleet = Fleet::new();
-        let pool = fleet.build(quick_keyed("tends").max_total(1));
+        let backends = Backends::new();
+        let pool = backends.build(quick_keyed("tends").max_total(1));
         let held = pool.get(&1).unwrap();
         let waiter = wait_as(&pool, 1, 2, SOON);
-        end(held, &fleet);
+        end(held, &backends);
         let served = waiter.join_soon();
         assert!(served.is_ok(), "{way}: {served:?}");
         assert_eq!(made_room(&pool), 0, "{way}");
@@ -375,7 +378,7 @@ fn every_way_a_connection_ends_frees_its_slot_for_another_key() {
 fn a_create_that_fails_frees_its_slot_for_another_key() {
     for panics in [false, true] {
         let gate = Gate::default();
-        let fleet = Fleet::with({
+        let backends = Backends::with({
             let gate = gate.clone();
             move |key, hook| {
                 if (key, hook) == (1, Hook::Create) {
@@ -383,36 +386,36 @@ fn a_create_that_fails_frees_its_slot_for_another_key() {
                 }
             }
         });
-        let pool = fleet.build(quick_keyed("tfail").max_total(1));
+        let pool = backends.build(quick_keyed("tfail").max_total(1));
         let first = wait_as(&pool, 1, 1, SOON);
         let second = wait_as(&pool, 2, 2, SOON);
-        stays(|| fleet.of(2).calls(Hook::Create) == 0);
+        stays(|| backends.of(2).calls(Hook::Create) == 0);
         if panics {
-            fleet.of(1).panic(Hook::Create, 1);
+            backends.of(1).panic(Hook::Create, 1);
         } else {
-            fleet.of(1).fail(Hook::Create, 1);
+            backends.of(1).fail(Hook::Create, 1);
         }
         gate.open();
         let told = first.join_soon().unwrap_err();
         let expected = matches!(told, GetError::Create { .. }) != panics;
         assert!(expected, "{told:?}");
         drop(second.join_soon().unwrap());
-        close_all(&pool, &fleet);
+        close_all(&pool, &backends);
     }
 }
 
 #[test]
 fn a_key_that_waits_for_its_backoff_keeps_no_slot_from_others() {
-    let fleet = Fleet::new();
-    let pool = fleet.build(quick_keyed("tdown").max_total(1));
-    fleet.of(1).fail_transient(Hook::Create, u64::MAX);
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("tdown").max_total(1));
+    backends.of(1).fail_transient(Hook::Create, u64::MAX);
     let down = wait_as(&pool, 1, 1, SOON);
     for key in 2..10 {
         let (result, took) = timed(|| pool.get_timeout(&key, SOON).map(drop));
         result.unwrap();
         assert!(took <= noise(), "{key} waited for {took:?}");
     }
-    fleet.of(1).heal();
+    backends.of(1).heal();
     drop(down.join_soon().unwrap());
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }

@@ -1,4 +1,4 @@
-//! Leaks: who holds what, since when, and from where.
+//! Leaks: the holder of a connection, since when, and from where.
 
 use crate::common;
 

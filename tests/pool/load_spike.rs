@@ -1,5 +1,5 @@
-//! A spike of callers, fewer connections than callers, and a backend that takes long to connect: the
-//! callers are served by what comes back, and the pool does not grow for those who are gone.
+//! A spike: more callers than connections, and a slow connect. Returned connections serve the callers, and
+//! the pool does not grow for callers that are gone.
 
 use crate::common;
 
@@ -7,7 +7,7 @@ use common::{Gate, close_clean, eventually, queued, quick, spawn, stays};
 use conpool::{ConnectionManager, HealthCheck, Hook, MemoryManager};
 use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 
-/// 50 requests come at once on 5 idle connections. No connect ends before the last of them is served.
+/// 50 requests come at once on 5 idle connections. The last of them is served before any connect ends.
 #[test]
 fn a_spike_is_served_by_what_comes_back_and_leaves_few_connections_behind() {
     for min_idle in [0, 5] {
@@ -38,7 +38,7 @@ fn a_spike_is_served_by_what_comes_back_and_leaves_few_connections_behind() {
             .collect();
         eventually(|| holding.load(SeqCst) == 5);
         queued(&pool, 45);
-        // The pool has begun to grow, and not by one for each that waits.
+        // The pool has begun to grow, but not by one for each waiter.
         eventually(|| backend.running(Hook::Create) == 4);
         work.open();
         for caller in callers {

@@ -6,6 +6,8 @@ mod common;
 mod faults;
 #[path = "../keyed/mod.rs"]
 mod keyed;
+#[path = "../common/log_lines.rs"]
+mod log_lines;
 mod model;
 
 mod background_checks;

@@ -1,4 +1,4 @@
-//! `ManualClock`: one time for all clones, ages by it, waits by real time.
+//! `ManualClock`: one time for all clones; ages follow it, waits follow real time.
 
 use crate::common;
 
@@ -45,7 +45,7 @@ fn hook_timeouts_and_backoff_keep_real_time() {
         .unwrap();
     backend.hang(Hook::Create);
     assert!(pool.get_timeout(ms(200)).unwrap_err().is_timeout());
-    // It does not stand still with the clock.
+    // The backoff follows real time.
     eventually(|| pool.stats().create_errors >= 1);
     backend.release();
     backend.fail_transient(Hook::Create, 3);

@@ -1,5 +1,5 @@
-//! Runs in which the pool and its reference once disagreed, each with what was wrong: the pool, or the
-//! reference, where the contract was subtler than it seemed.
+//! Runs in which the pool and its reference once disagreed. The name tells the error: of the pool, or of the
+//! reference, where the contract was subtler than expected.
 
 use crate::common;
 use crate::model;
@@ -120,7 +120,7 @@ fn without_a_collector_a_sweep_reports_also_what_it_replaced_first() {
 
 // ---- the reference was wrong -------------------------------------------------------------------
 
-/// It asked for a check of the second connection too, which waits for its replacement and is never
+/// The reference expected a check of the second connection too, which waits for its replacement and is never
 /// handed out.
 #[test]
 fn an_expired_connection_that_waits_for_its_replacement_is_not_kept_alive() {
@@ -135,8 +135,8 @@ fn an_expired_connection_that_waits_for_its_replacement_is_not_kept_alive() {
     agrees(&settings, &[Sweep, Advance(50), Sweep, Sweep, Get]);
 }
 
-/// It evicted the connection for its idle time. But that is the one that `min_idle` keeps, and once
-/// it is taken another is created in its place.
+/// The reference evicted the connection for its idle time. But `min_idle` keeps it, and once it is taken
+/// another is created in its place.
 #[test]
 fn the_connection_that_min_idle_keeps_is_handed_out_however_long_it_was_idle() {
     let settings = Settings {
@@ -151,8 +151,8 @@ fn the_connection_that_min_idle_keeps_is_handed_out_however_long_it_was_idle() {
     agrees(&settings, &[Advance(100), Get, GiveBack(0), Advance(100)]);
 }
 
-/// It wanted a connection for the caller. But both slots are held by connections on their way out,
-/// and `max_waiters(0)` means that nobody may wait for a slot.
+/// The reference expected a connection for the caller. But both slots are held by connections under disposal,
+/// and `max_waiters(0)` forbids waiting for a slot.
 #[test]
 fn a_caller_that_may_not_queue_is_refused_while_disposals_hold_the_slots() {
     let settings = Settings {
@@ -167,8 +167,8 @@ fn a_caller_that_may_not_queue_is_refused_while_disposals_hold_the_slots() {
     );
 }
 
-/// It knew only the connections that were there before. But the one in the closure's hands counts as
-/// in use, so the collector may create one more, which `retain` meets on its way.
+/// The reference knew only the older connections. But the one that the closure holds counts as in use, so the
+/// collector may create one more, which `retain` then meets.
 #[test]
 fn retain_may_meet_a_connection_that_was_created_while_it_ran() {
     let settings = Settings {
@@ -181,8 +181,8 @@ fn retain_may_meet_a_connection_that_was_created_while_it_ran() {
     agrees(&settings, &[RetainEven(false), RetainEven(true), Sweep]);
 }
 
-/// Not once wrong, but the run that most rules of the reference meet in: a cleared connection comes
-/// back to a shrunken, suspended pool.
+/// A correct run in which most rules of the reference meet: a cleared connection comes back to a shrunken,
+/// suspended pool.
 #[test]
 fn a_cleared_connection_comes_back_to_a_smaller_and_suspended_pool() {
     for collector in [false, true] {

@@ -1,4 +1,4 @@
-//! `background_collector(false)`: no thread at all; callers do the work.
+//! `background_collector(false)`: no threads; callers do the work.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! `background_collector(false)`, pressed: creates in turn, pauses, closing and clearing meanwhile.
+//! `background_collector(false)` under load: creates in turn, pauses, closing and clearing meanwhile.
 
 use crate::common;
 
@@ -15,7 +15,7 @@ fn alone(name: &str) -> PoolBuilder<MemoryManager> {
     quick(name).background_collector(false)
 }
 
-/// A pool without threads whose creates first pass this function.
+/// A pool without threads whose creates first call this function.
 fn gated(
     backend: &MemoryManager,
     max_size: usize,
@@ -117,7 +117,7 @@ fn a_connection_created_while_the_pool_closes_is_not_handed_out() {
         let pool = pool.clone();
         move || pool.get().map(drop)
     });
-    common::eventually(|| gate.came() == 1);
+    common::eventually(|| gate.arrivals() == 1);
     pool.close();
     gate.open();
     let error = user.join_soon().expect_err("the pool is closed");
@@ -143,7 +143,7 @@ fn a_connection_created_while_the_pool_is_cleared_is_not_handed_out() {
             PooledConnection::info(&guard).generation
         }
     });
-    common::eventually(|| gate.came() == 1);
+    common::eventually(|| gate.arrivals() == 1);
     pool.clear();
     gate.open();
     assert_eq!(user.join_soon(), 1, "of a generation that was cleared");
@@ -177,7 +177,7 @@ fn slow_disposes_of_expired_connections_end_with_the_hook_during_which_the_deadl
     clock.advance(secs(61));
     backend.delay(Hook::Dispose, ms(150));
     let (result, took) = timed(|| pool.get_timeout(ms(200)));
-    // And what is due beside it: a bounded number.
+    // Plus the due work, which is bounded.
     assert!(took <= ms(200) + ms(150) * 3 + noise(), "took {took:?}");
     drop(result);
 }
@@ -192,7 +192,7 @@ fn check_in_disposes_what_is_due() {
         .health_check(HealthCheck::Never)
         .build(backend.clone())
         .unwrap();
-    // Twice, so that no slot is fresh.
+    // Twice, so that every slot was used before.
     fill(&pool, 2);
     fill(&pool, 2);
     let mut held = take(&pool, 2);

@@ -1,4 +1,4 @@
-//! Bugs of other pools in how they ended. The whole list, with links, is `src/docs/peers.md`.
+//! Bugs of other pools in closing. The whole list, with links, is `src/docs/peers.md`.
 
 use crate::common;
 
@@ -136,8 +136,7 @@ fn a_pool_closed_during_an_outage_stops_trying() {
     eventually(|| threads("outage-") == 0);
 }
 
-/// POOL-263: objects that came back at the moment of closing were neither destroyed by the one who
-/// closed nor by the one who gave them back.
+/// POOL-263: objects returned at the moment of closing were destroyed neither by the close nor by the return.
 #[test]
 fn guards_that_come_back_at_the_moment_of_closing_are_disposed() {
     for _ in 0..100 {

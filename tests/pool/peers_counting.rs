@@ -1,5 +1,4 @@
-//! Bugs of other pools in how many connections they believed to have. The whole list, with links, is
-//! `src/docs/peers.md`.
+//! Bugs of other pools in counting their connections. The whole list, with links, is `src/docs/peers.md`.
 
 use crate::common;
 
@@ -10,7 +9,7 @@ use conpool::{ConnectionManager, EvictReason, HealthCheck, Hook, MemoryManager, 
 #[test]
 fn four_evictions_in_one_get_are_counted_four_times() {
     let backend = MemoryManager::new();
-    // Without one, nobody is served by a create because a check takes long on a busy machine.
+    // Without it, a create would serve a caller whose check takes long on a busy machine.
     let pool = quick("d92")
         .background_collector(false)
         .max_size(4)
@@ -51,8 +50,8 @@ fn a_create_under_way_counts_when_a_connection_is_added() {
     assert_eq!(pool.stats().size, 3);
 }
 
-/// pgx 5.4.3: the background check of `pgxpool` opened connections for its minimum beside those that
-/// callers were opening, and the pool outgrew its maximum.
+/// pgx 5.4.3: the background check of `pgxpool` opened connections for its minimum besides those of callers,
+/// and the pool exceeded its maximum.
 #[test]
 fn refill_and_callers_together_never_exceed_max_size() {
     let backend = MemoryManager::new();
@@ -142,9 +141,9 @@ fn clearing_again_and_again_gives_every_slot_back() {
     close_clean(&pool, &backend);
 }
 
-/// POOL-248 and SQLAlchemy #4252: a connection given back twice was counted twice, and could be lent to
-/// two at once. A guard can be used up once only; the one way to give a connection twice is to detach
-/// and add it.
+/// POOL-248 and SQLAlchemy #4252: a connection given back twice was counted twice, and could be handed to two
+/// callers at once. A guard can be given back only once; the only second way is to detach and add the
+/// connection.
 #[test]
 fn a_connection_that_is_detached_and_added_again_is_there_once() {
     let backend = MemoryManager::new();

@@ -1,4 +1,4 @@
-//! Bugs of other pools in what one failure did to the rest. The whole list, with links, is
+//! Bugs of other pools in which one failure affected the rest. The whole list, with links, is
 //! `src/docs/peers.md`.
 
 use crate::common;
@@ -16,22 +16,22 @@ use std::{
     },
 };
 
-struct Hysteric;
+struct PanickingObserver;
 
-impl PoolObserver for Hysteric {
+impl PoolObserver for PanickingObserver {
     fn on_event(&self, event: &PoolEvent) {
         panic!("cannot bear {event:?}");
     }
 }
 
-/// POOL-122 and HikariCP #606: one exception in a pass of the evictor or housekeeper was the end of
-/// it, and nothing idle was ever closed again.
+/// POOL-122 and HikariCP #606: one exception in a pass of the evictor or housekeeper ended it, and idle
+/// connections were never closed again.
 #[test]
 fn the_collector_outlives_every_panic_in_its_passes() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
     let pool = quick("p122")
         .clock(clock.clone())
-        .observer(Hysteric)
+        .observer(PanickingObserver)
         .keepalive_interval(secs(10))
         .idle_timeout(secs(60))
         .build(backend.clone())
@@ -60,7 +60,7 @@ fn sweeping_and_checking_without_pause_starve_no_caller() {
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU64::new(0)),
     );
-    let janitor = spawn({
+    let sweeper = spawn({
         let (pool, over, passes) = (pool.clone(), Arc::clone(&over), Arc::clone(&passes));
         move || {
             while !over.load(Ordering::Relaxed) {
@@ -77,13 +77,13 @@ fn sweeping_and_checking_without_pause_starve_no_caller() {
         gets += 1;
     }
     over.store(true, Ordering::Relaxed);
-    janitor.join_soon();
+    sweeper.join_soon();
     assert_eq!(backend.counters().created, 1);
     close_clean(&pool, &backend);
 }
 
-/// POOL-93 and DBCP-212: objects were made and checked under the pool's lock, so that one slow check
-/// held up everybody.
+/// POOL-93 and DBCP-212: objects were made and checked under the pool's lock, so that one slow check blocked
+/// all callers.
 #[test]
 fn a_check_that_takes_long_delays_no_other_caller() {
     let (backend, gate) = (MemoryManager::new(), Gate::default());
@@ -119,8 +119,8 @@ fn a_check_that_takes_long_delays_no_other_caller() {
     close_clean(&pool, &backend);
 }
 
-/// Rails #48271 and SQLAlchemy #8974: what was thrown during checkout, but was no ordinary error, went
-/// past the clean-up, and the connection was lost to the pool.
+/// Rails #48271 and SQLAlchemy #8974: a throw during checkout that was no ordinary error skipped the
+/// clean-up, and the connection was lost to the pool.
 #[test]
 fn a_checkout_that_panics_anywhere_costs_no_slot() {
     for hook in [Hook::Check, Hook::Checkout] {
@@ -141,8 +141,8 @@ fn a_checkout_that_panics_anywhere_costs_no_slot() {
     }
 }
 
-/// SQLAlchemy #3803: a connection whose user was interrupted halfway was lent out again with half a
-/// reply in it.
+/// SQLAlchemy #3803: a connection whose user was interrupted halfway was handed out again with half a reply
+/// in it.
 #[test]
 fn a_connection_whose_user_panicked_is_not_lent_again() {
     let backend = MemoryManager::new();
@@ -161,8 +161,8 @@ fn a_connection_whose_user_panicked_is_not_lent_again() {
     close_clean(&pool, &backend);
 }
 
-/// c3p0 0.9.5.4: an error while an outage was reported to the waiting callers left a mark behind, and
-/// the pool never tried to connect again.
+/// c3p0 0.9.5.4: an error while an outage was reported to the waiting callers left a flag set, and the pool
+/// never tried to connect again.
 #[test]
 fn outage_after_outage_the_pool_comes_back() {
     let backend = MemoryManager::new();
@@ -187,7 +187,7 @@ fn outage_after_outage_the_pool_comes_back() {
             caller.join_soon().unwrap_err();
         }
         backend.heal();
-        // A create from before may still have its failure to tell.
+        // An older create may still have to report its failure.
         eventually(|| pool.get_timeout(SOON).is_ok());
         assert_eq!(take(&pool, 3).len(), 3);
     }

@@ -1,12 +1,12 @@
-//! Bugs of other pools in when they opened connections: too many, too few, or never again. The whole
-//! list, with links, is `src/docs/peers.md`.
+//! Bugs of other pools in opening connections: too many, too few, or never again. The whole list, with links,
+//! is `src/docs/peers.md`.
 
 use crate::common;
 
 use common::{SOON, close_clean, eventually, ms, quick, secs, spawn, stays, take};
 use conpool::{Hook, ManualClock, MemoryManager, PooledConnection};
 
-/// bb8 #221: a notice left over from an earlier check-in made one get open two connections.
+/// bb8 #221: a notification left over from an earlier check-in made one get open two connections.
 #[test]
 fn a_lone_caller_opens_one_connection_at_a_time() {
     let backend = MemoryManager::new();
@@ -26,8 +26,7 @@ fn a_lone_caller_opens_one_connection_at_a_time() {
     close_clean(&pool, &backend);
 }
 
-/// HikariCP 2.2.4: once a database that had been down was back, the pool ran up to its maximum, for the
-/// sake of callers who had long given up.
+/// HikariCP 2.2.4: after an outage the pool grew to its maximum for callers that had timed out long before.
 #[test]
 fn after_an_outage_the_first_caller_finds_one_connection_and_not_ten() {
     let backend = MemoryManager::new();
@@ -48,8 +47,8 @@ fn after_an_outage_the_first_caller_finds_one_connection_and_not_ten() {
     stays(|| backend.counters().created == 1);
 }
 
-/// HikariCP #559: every pass of the housekeeper asked again for the connections that were already on
-/// their way.
+/// HikariCP #559: every pass of the housekeeper requested again the connections that were already on their
+/// way.
 #[test]
 fn a_refill_under_way_is_not_asked_for_again() {
     let backend = MemoryManager::new();
@@ -148,7 +147,7 @@ fn a_pool_fills_up_every_time_it_is_built() {
     }
 }
 
-/// psycopg #438: `check` threw out what was dead, and the emptied pool stayed empty.
+/// psycopg #438: `check` evicted the dead connections, and the empty pool stayed empty.
 #[test]
 fn a_pool_that_a_check_has_emptied_fills_itself_again() {
     let backend = MemoryManager::new();
@@ -163,7 +162,7 @@ fn a_pool_that_a_check_has_emptied_fills_itself_again() {
     close_clean(&pool, &backend);
 }
 
-/// HikariCP 5.0.0: a race, reported now and then, drained the pool to 0, and nothing filled it again.
+/// HikariCP 5.0.0: a race, reported now and then, drained the pool to 0, and the pool was not refilled.
 #[test]
 fn a_pool_whose_connections_all_die_in_use_is_refilled_every_time() {
     let backend = MemoryManager::new();

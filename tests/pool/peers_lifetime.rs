@@ -1,5 +1,4 @@
-//! Bugs of other pools in how long connections live. The whole list, with links, is
-//! `src/docs/peers.md`.
+//! Bugs of other pools in the lifetime of connections. The whole list, with links, is `src/docs/peers.md`.
 
 use crate::common;
 
@@ -14,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A pool whose ages go by `clock`, without any limit on them.
+/// A pool whose ages follow `clock`, without limits on them.
 fn ageless(name: &str, clock: impl Clock) -> PoolBuilder<MemoryManager> {
     quick(name)
         .clock(clock)
@@ -24,8 +23,8 @@ fn ageless(name: &str, clock: impl Clock) -> PoolBuilder<MemoryManager> {
         .health_check(HealthCheck::Never)
 }
 
-/// psycopg #482 (a check renewed what should have ended by its age) and db_connection 2.10.1 (lifetime
-/// was not looked at while a connection was idle).
+/// psycopg #482 (a check renewed a connection whose lifetime was over) and db_connection 2.10.1 (lifetime was
+/// ignored while a connection was idle).
 #[test]
 fn a_connection_that_passes_every_check_still_ends_by_its_age() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
@@ -47,7 +46,7 @@ fn a_connection_that_passes_every_check_still_ends_by_its_age() {
     close_clean(&pool, &backend);
 }
 
-/// golang/go #41114: a limit on idle time did nothing unless there was one on lifetime too.
+/// golang/go #41114: a limit on idle time had no effect without a limit on lifetime.
 #[test]
 fn each_limit_works_without_the_other() {
     for idle in [true, false] {
@@ -84,7 +83,7 @@ fn the_collector_does_not_sleep_through_a_short_idle_timeout_before_a_long_lifet
         .build(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
-    // With nothing idle the lifetime is what the collector sleeps for.
+    // Without idle connections the collector sleeps until the end of the lifetime.
     pool.sweep();
     thread::sleep(ms(80));
     drop(held);
@@ -93,7 +92,7 @@ fn the_collector_does_not_sleep_through_a_short_idle_timeout_before_a_long_lifet
     close_clean(&pool, &backend);
 }
 
-/// node-postgres #1404: to remove one client stopped the idle timers of the others.
+/// node-postgres #1404: removing one client stopped the idle timers of the others.
 #[test]
 fn evicting_one_idle_connection_leaves_the_others_to_expire_in_their_time() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
@@ -114,28 +113,28 @@ fn evicting_one_idle_connection_leaves_the_others_to_expire_in_their_time() {
     close_clean(&pool, &backend);
 }
 
-/// A clock that can be put to any time.
+/// A clock that can be set to any time.
 #[derive(Clone)]
-struct Unsteady(Arc<Mutex<Instant>>);
+struct SettableClock(Arc<Mutex<Instant>>);
 
-impl Unsteady {
+impl SettableClock {
     fn set(&self, time: Instant) {
         *self.0.lock().unwrap() = time;
     }
 }
 
-impl Clock for Unsteady {
+impl Clock for SettableClock {
     fn now(&self) -> Instant {
         *self.0.lock().unwrap()
     }
 }
 
-/// POOL-279: idle times could come out negative. A clock that is set back must not do that, nor make
-/// anything look old.
+/// POOL-279: idle times could become negative. A clock that is set back must not cause that, nor make
+/// connections look old.
 #[test]
 fn a_clock_that_goes_back_expires_nothing_and_a_later_end_still_comes() {
     let noon = now() + secs(100_000);
-    let clock = Unsteady(Arc::new(Mutex::new(noon)));
+    let clock = SettableClock(Arc::new(Mutex::new(noon)));
     let backend = MemoryManager::new();
     let pool = ageless("p279", clock.clone())
         .health_check(HealthCheck::AfterIdle(secs(30)))
@@ -163,8 +162,8 @@ fn a_clock_that_goes_back_expires_nothing_and_a_later_end_still_comes() {
     close_clean(&pool, &backend);
 }
 
-/// db_connection 2.2.2: each idle interval pinged some of the idle connections, and left the others to
-/// go stale.
+/// db_connection 2.2.2: each idle interval pinged only some of the idle connections, and the others became
+/// stale.
 #[test]
 fn keepalive_looks_at_every_idle_connection_every_time() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
@@ -183,8 +182,8 @@ fn keepalive_looks_at_every_idle_connection_every_time() {
     close_clean(&pool, &backend);
 }
 
-/// HikariCP #2311 (a thread that lived longer than a pool kept the whole pool) and #1186 (so did one that
-/// only gave back what others had taken, until memory ran out).
+/// HikariCP #2311 (a thread that outlived a pool kept the whole pool) and #1186 (so did a thread that only
+/// gave back what others had taken, until memory ran out).
 #[test]
 fn threads_outlive_hundreds_of_pools_and_keep_nothing_of_them() {
     let token = Arc::new(());
@@ -216,7 +215,7 @@ fn threads_outlive_hundreds_of_pools_and_keep_nothing_of_them() {
         drop(pool);
         assert_eq!(backend.counters().open, 0);
     }
-    // Both threads are still there, with whatever they remember.
+    // Both threads still run, with their thread-local state.
     assert_eq!(Arc::strong_count(&token), 1);
     drop(returns);
     returner.join_soon();

@@ -1,5 +1,4 @@
-//! Bugs of other pools in what became of a setting. The whole list, with links, is
-//! `src/docs/peers.md`.
+//! Bugs of other pools in applying a setting. The whole list, with links, is `src/docs/peers.md`.
 
 use crate::common;
 
@@ -117,8 +116,8 @@ fn limits_of_milliseconds_on_hooks_are_kept() {
     eventually(|| pool.stats().abandoned == 0);
 }
 
-/// db_connection 2.4.3 (an interval above 4294 ms was taken for none) and r2d2 0.8 (see
-/// `peers_r2d2.rs`): long durations overflowed.
+/// db_connection 2.4.3 (an interval above 4294 ms was treated as none) and r2d2 0.8 (see `peers_r2d2.rs`):
+/// long durations overflowed.
 #[test]
 fn durations_around_every_power_of_two_are_legal_and_do_not_end_at_once() {
     let backend = MemoryManager::new();

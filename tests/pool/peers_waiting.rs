@@ -1,4 +1,4 @@
-//! Bugs of other pools in who waits, how long, and what wakes them. The whole list, with links, is
+//! Bugs of other pools in waiting: who waits, how long, and what wakes them. The whole list, with links, is
 //! `src/docs/peers.md`.
 
 use crate::common;
@@ -17,8 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// bb8 #167: a broken connection that came back woke nobody, so those who waited starved beside a
-/// free slot.
+/// bb8 #167: a broken connection that came back woke no waiter, so waiters starved beside a free slot.
 #[test]
 fn forty_callers_are_served_although_every_connection_comes_back_broken() {
     let backend = MemoryManager::new();
@@ -43,8 +42,8 @@ fn forty_callers_are_served_although_every_connection_comes_back_broken() {
     close_clean(&pool, &backend);
 }
 
-/// Apache Commons Pool POOL-303: with more callers than slots and a factory that failed for all,
-/// those without a slot of their own were never told and waited for ever.
+/// Apache Commons Pool POOL-303: with more callers than slots and a factory that failed for all, callers
+/// without a slot of their own never got the error and waited forever.
 #[test]
 fn more_callers_than_slots_all_hear_of_a_create_that_always_fails() {
     let backend = MemoryManager::new();
@@ -71,8 +70,8 @@ fn more_callers_than_slots_all_hear_of_a_create_that_always_fails() {
     assert_eq!(pool.stats().size, 0, "{:?}", pool.stats());
 }
 
-/// golang/go #10886: two opens that failed freed their slots without a word to the third caller,
-/// whose Exec never returned. puddle 1.1.3 fixed the same.
+/// golang/go #10886: two failed opens freed their slots without notifying the third caller, whose Exec never
+/// returned. puddle 1.1.3 fixed the same.
 #[test]
 fn a_caller_that_found_every_slot_creating_is_served_when_those_creates_fail() {
     let backend = MemoryManager::new();
@@ -102,8 +101,7 @@ fn a_caller_that_found_every_slot_creating_is_served_when_those_creates_fail() {
     assert!(!served[0] && served[2], "{served:?}");
 }
 
-/// knex #1694: the connection that was on its way to a caller whose time ran out stayed "in use" for
-/// good.
+/// knex #1694: the connection that was on its way to a caller that timed out stayed "in use" forever.
 #[test]
 fn what_comes_back_after_a_caller_gave_up_is_idle_and_not_in_use() {
     let backend = MemoryManager::new();
@@ -119,7 +117,7 @@ fn what_comes_back_after_a_caller_gave_up_is_idle_and_not_in_use() {
     close_clean(&pool, &backend);
 }
 
-/// POOL-424: an invalidated object made room for one caller, and the other callers went on hanging.
+/// POOL-424: an invalidated object freed its slot for one caller, and the other callers hung.
 #[test]
 fn three_discards_at_once_serve_three_waiters() {
     for _ in 0..20 {
@@ -150,7 +148,7 @@ fn three_discards_at_once_serve_three_waiters() {
                 PooledConnection::discard(guard);
             });
         }
-        // Nobody gives his back until all have one.
+        // All hold theirs until everyone has one.
         eventually(|| pool.stats().in_use == 3 && pool.stats().waiters == 0);
         gate.open();
         let mut ids: Vec<_> = waiters
@@ -162,8 +160,8 @@ fn three_discards_at_once_serve_three_waiters() {
     }
 }
 
-/// POOL-418 (gave up too early after a spurious wake-up) and c3p0 #137 (began the whole timeout again
-/// after every wake-up).
+/// POOL-418 (timed out too early after a spurious wake-up) and c3p0 #137 (restarted the timeout after every
+/// wake-up).
 #[test]
 fn wakes_that_bring_nothing_do_not_move_the_deadline() {
     let pool = quick("p418")
@@ -172,7 +170,7 @@ fn wakes_that_bring_nothing_do_not_move_the_deadline() {
         .unwrap();
     let _held = pool.get().unwrap();
     let over = Arc::new(AtomicBool::new(false));
-    let nuisance = spawn({
+    let waker = spawn({
         let (pool, over) = (pool.clone(), Arc::clone(&over));
         move || {
             while !over.load(Ordering::Relaxed) {
@@ -184,13 +182,13 @@ fn wakes_that_bring_nothing_do_not_move_the_deadline() {
     });
     let (result, took) = timed(|| pool.get_timeout(ms(150)));
     over.store(true, Ordering::Relaxed);
-    nuisance.join_soon();
+    waker.join_soon();
     assert!(result.unwrap_err().is_timeout());
     assert_at(took, ms(150));
 }
 
-/// psycopg #709: a check that always failed made the caller overrun its timeout, in a busy loop of
-/// new connections.
+/// psycopg #709: a check that always failed made the caller overrun its timeout, in a busy loop of new
+/// connections.
 #[test]
 fn a_hook_that_rejects_every_connection_neither_outlives_the_budget_nor_spins() {
     let backend = MemoryManager::new();

@@ -1,4 +1,4 @@
-//! Promise 1: `get` returns by its deadline and never gives up before it, whatever the hooks do.
+//! Promise 1: `get` returns by its deadline and never times out before it, whatever the hooks do.
 
 use crate::common;
 

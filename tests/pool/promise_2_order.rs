@@ -72,7 +72,7 @@ fn a_waiter_is_not_starved_by_a_thread_that_never_pauses() {
         .build(MemoryManager::new())
         .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let hogs = [(); 2].map(|()| {
+    let busy_threads = [(); 2].map(|()| {
         let (pool, stop) = (pool.clone(), Arc::clone(&stop));
         spawn(move || {
             while !stop.load(SeqCst) {
@@ -86,7 +86,7 @@ fn a_waiter_is_not_starved_by_a_thread_that_never_pauses() {
         assert!(took <= noise(), "starved for {took:?}");
     }
     stop.store(true, SeqCst);
-    hogs.into_iter().for_each(|hog| hog.join_soon());
+    busy_threads.into_iter().for_each(|hog| hog.join_soon());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_hand_off_that_races_a_timeout_is_never_lost() {
                 }
             });
             start.wait();
-            // Sweeps across the waiter's deadline.
+            // Covers the time around the waiter's deadline.
             thread::sleep(ms(1) / 100 * (60 + round % 80));
             drop(held);
             waiter.join_soon();

@@ -195,7 +195,7 @@ fn surplus_connections_are_left_alone_by_a_single_user() {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
-/// The connection that a thread which never used the pool gets: the one in the lowest slot.
+/// The connection that a thread without a cached slot gets: the one in the lowest slot.
 fn spawn_get(pool: &Pool<MemoryManager>) -> u64 {
     let pool = pool.clone();
     spawn(move || pool.get_timeout(SOON).unwrap().id()).join_soon()

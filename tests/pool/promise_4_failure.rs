@@ -76,8 +76,8 @@ fn a_permanent_error_goes_to_the_head_waiter_only() {
     next.join_soon().unwrap();
 }
 
-/// The thread that ran the create may be held up before anybody hears of its failure. Whoever counted on it
-/// hears all the same, and no other create is begun meanwhile, which would be opened in vain.
+/// The thread that ran the create may be delayed before its failure is reported. Callers that wait for it get
+/// the error all the same, and no second create is begun in vain.
 #[test]
 fn a_permanent_error_reaches_its_waiter_when_the_thread_that_brings_it_is_held_up() {
     let backend = MemoryManager::new();
@@ -183,7 +183,7 @@ fn a_transient_error_that_lasts_comes_out_as_the_cause_of_the_timeout() {
     let backend = MemoryManager::new();
     let pool = quick("lasting").build_lazy(backend.clone()).unwrap();
     backend.fail_transient(Hook::Create, u64::MAX);
-    // Long enough for a busy machine to get to the first create.
+    // Long enough for a busy machine to reach the first create.
     let error = pool.get_timeout(ms(400)).unwrap_err();
     assert!(error.is_timeout());
     assert!(
@@ -218,7 +218,7 @@ fn callers_and_refill_share_one_backoff() {
     for caller in callers {
         assert!(caller.join_soon().unwrap_err().is_timeout());
     }
-    // At most max_creating calls in each of a handful of rounds.
+    // At most max_creating calls in each of a few rounds.
     let calls = backend.calls(Hook::Create);
     assert!((2..=40).contains(&calls), "{calls} creates for 50 callers");
 }
@@ -386,7 +386,7 @@ fn a_caller_that_comes_during_the_pause_is_served_when_it_is_over() {
         .unwrap();
     backend.fail_transient(Hook::Create, 1);
     assert!(pool.get_timeout(ms(10)).unwrap_err().is_timeout());
-    // The collector comes now and finds nobody who would want a create when the pause is over.
+    // The collector runs now and finds no need for a create after the pause.
     pool.set_min_idle(0).unwrap();
     std::thread::sleep(ms(10));
     drop(pool.get_timeout(SOON).unwrap());

@@ -1,11 +1,11 @@
-//! Promise 5: never a dead or expired connection, for as many stale ones in a row as there are.
+//! Promise 5: never a dead or expired connection, for any number of stale ones in a row.
 
 use crate::common;
 
 use common::{SOON, all_disposed, eventually, fill, ms, quick, secs, stays, take};
 use conpool::{EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, PoolBuilder};
 
-/// A pool whose ages go by `clock`, without any limit on them.
+/// A pool whose ages follow `clock`, without limits on them.
 fn ageless(name: &str, clock: &ManualClock) -> PoolBuilder<MemoryManager> {
     quick(name)
         .clock(clock.clone())

@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{
-    Custom, Dice, Gate, Log, SOON, all_disposed, close_clean, eventually, fill, ms, quick,
+    Custom, Gate, Log, Rng, SOON, all_disposed, close_clean, eventually, fill, ms, quick,
     quick_backoff, secs, spawn, stays,
 };
 use conpool::{
@@ -61,9 +61,9 @@ fn no_mix_of_faults_panics_resizes_and_clears_exceeds_the_cap() {
         .map(|seed| {
             let (pool, backend) = (pool.clone(), backend.clone());
             spawn(move || {
-                let mut dice = Dice::new(seed + 1);
+                let mut rng = Rng::new(seed + 1);
                 for _ in 0..40 {
-                    abuse(&pool, &backend, &mut dice, CAP);
+                    random_operation(&pool, &backend, &mut rng, CAP);
                     let stats = pool.stats();
                     assert_eq!(
                         stats.size,
@@ -81,8 +81,13 @@ fn no_mix_of_faults_panics_resizes_and_clears_exceeds_the_cap() {
     close_clean(&pool, &backend);
 }
 
-/// One random thing that a user, an operator or a failing backend might do.
-fn abuse(pool: &Pool<MemoryManager>, backend: &MemoryManager, dice: &mut Dice, cap: usize) {
+/// One random operation of a user, an operator or a failing backend.
+fn random_operation(
+    pool: &Pool<MemoryManager>,
+    backend: &MemoryManager,
+    rng: &mut Rng,
+    cap: usize,
+) {
     let hooks = [
         Hook::Create,
         Hook::Check,
@@ -91,15 +96,15 @@ fn abuse(pool: &Pool<MemoryManager>, backend: &MemoryManager, dice: &mut Dice, c
         Hook::Checkout,
         Hook::Checkin,
     ];
-    let hook = hooks[usize::try_from(dice.roll(6)).unwrap()];
-    match dice.roll(12) {
+    let hook = hooks[usize::try_from(rng.below(6)).unwrap()];
+    match rng.below(12) {
         0 => backend.fail(hook, 1),
         1 => backend.fail_transient(hook, 2),
         2 => backend.panic(hook, 1),
         3 => drop(backend.kill_all()),
         4 => pool.clear(),
         5 => {
-            let size = 1 + usize::try_from(dice.roll(cap as u64)).unwrap();
+            let size = 1 + usize::try_from(rng.below(cap as u64)).unwrap();
             pool.set_max_size(size).unwrap();
         }
         6 => drop(pool.retain(|connection, _| connection.id() % 2 == 0)),
@@ -108,7 +113,7 @@ fn abuse(pool: &Pool<MemoryManager>, backend: &MemoryManager, dice: &mut Dice, c
     let Ok(mut guard) = pool.get_timeout(ms(20)) else {
         return;
     };
-    match dice.roll(4) {
+    match rng.below(4) {
         0 => PooledConnection::discard(guard),
         1 => drop(catch_unwind(AssertUnwindSafe(|| {
             let _guard = guard;

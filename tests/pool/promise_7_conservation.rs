@@ -1,4 +1,4 @@
-//! Promise 7: what was created is in exactly one place, and is disposed exactly once.
+//! Promise 7: a created connection is in exactly one place, and is disposed exactly once.
 
 use crate::common;
 
@@ -26,8 +26,8 @@ const HOOKS: [Hook; 6] = [
     Hook::Checkin,
 ];
 
-/// Some of everything that a pool does, with errors taken as they come.
-fn use_it<M: ConnectionManager>(pool: &Pool<M>) {
+/// Runs some of every operation; errors are ignored.
+fn use_pool<M: ConnectionManager>(pool: &Pool<M>) {
     let users = [(); 3].map(|()| {
         let pool = pool.clone();
         spawn(move || {
@@ -70,7 +70,7 @@ fn whichever_hook_fails_or_panics_every_connection_is_disposed_once() {
                     .build(backend.clone())
                     .unwrap_or_else(|error| panic!("{hook} {name}: {error}"));
                 fault(&backend, hook);
-                use_it(&pool);
+                use_pool(&pool);
                 assert!(pool.stats().disposing <= 3);
                 backend.heal();
                 drop(
@@ -83,10 +83,10 @@ fn whichever_hook_fails_or_panics_every_connection_is_disposed_once() {
     }
 }
 
-/// A panic payload that panics again when somebody drops it.
-struct Bomb;
+/// A panic payload that panics again when it is dropped.
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         assert!(std::thread::panicking(), "the payload went off");
     }
@@ -100,7 +100,7 @@ fn a_panic_payload_that_panics_when_dropped_does_no_more_harm_than_any_other() {
         let manager = Custom::new(&backend, move |now, _| {
             // The second and third calls, so that build can succeed.
             if now == hook && (1..=2).contains(&armed.fetch_add(1, Ordering::SeqCst)) {
-                panic_any(Bomb);
+                panic_any(PanicsOnDrop);
             }
         });
         let pool = Pool::builder()
@@ -110,8 +110,8 @@ fn a_panic_payload_that_panics_when_dropped_does_no_more_harm_than_any_other() {
             .health_check(HealthCheck::OnCheckout)
             .build(manager)
             .unwrap();
-        use_it(&pool);
-        // The last of the scripted panics may still be to come.
+        use_pool(&pool);
+        // The last of the scripted panics may still come.
         eventually(|| pool.get_timeout(SOON).is_ok());
         close_clean(&pool, &backend);
     }
@@ -248,7 +248,7 @@ fn after_close_no_descriptor_and_no_thread_is_left() {
     fill(&pool, 9);
     assert_eq!(descriptors(null), before + 9);
     let held = pool.get().unwrap();
-    use_it(&pool);
+    use_pool(&pool);
     drop(held);
     pool.close_timeout(SOON).unwrap();
     assert_eq!(descriptors(null), before);
@@ -258,8 +258,8 @@ fn after_close_no_descriptor_and_no_thread_is_left() {
 #[test]
 fn a_guard_taken_and_dropped_while_unwinding_is_checked_in_and_one_dropped_by_it_is_evicted() {
     /// Uses the pool in its destructor.
-    struct Late(Pool<MemoryManager>);
-    impl Drop for Late {
+    struct UsesPoolOnDrop(Pool<MemoryManager>);
+    impl Drop for UsesPoolOnDrop {
         fn drop(&mut self) {
             assert!(std::thread::panicking());
             self.0.get_timeout(SOON).unwrap().execute("PING").unwrap();
@@ -267,7 +267,7 @@ fn a_guard_taken_and_dropped_while_unwinding_is_checked_in_and_one_dropped_by_it
     }
     let backend = MemoryManager::new();
     let pool = quick("unwind").max_size(1).build(backend.clone()).unwrap();
-    let late = Late(pool.clone());
+    let late = UsesPoolOnDrop(pool.clone());
     catch_unwind(AssertUnwindSafe(|| {
         let _late = late;
         panic!("the user's own panic");

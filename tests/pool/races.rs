@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Runs this on a thread of its own over and over until the returned guard is dropped.
+/// Runs `work` on a thread of its own in a loop until the returned guard is dropped.
 struct Meanwhile(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
 
 fn meanwhile(mut work: impl FnMut() + Send + 'static) -> Meanwhile {
@@ -69,7 +69,7 @@ fn a_create_never_runs_on_the_collector_while_threads_can_be_had() {
             .clock(clock.clone())
             .build_lazy(manager)
             .unwrap();
-        // The collector is always awake.
+        // Keeps the collector awake.
         let _ticking = meanwhile(move || clock.advance(Duration::from_nanos(1)));
         drop(pool.get_timeout(SOON).unwrap());
     }
@@ -84,7 +84,7 @@ fn every_step_of_a_clock_reaches_the_collector_even_when_two_threads_advance_it(
         .max_lifetime(secs(60))
         .build(backend.clone())
         .unwrap();
-    // Another user of the clock whose wake-up takes its time.
+    // Another user of the clock, whose wake-up callback is slow.
     let (inside, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     clock.on_jump({
         let (inside, leave) = (Arc::clone(&inside), Arc::clone(&leave));
@@ -124,7 +124,7 @@ fn a_waiter_does_not_sleep_beside_an_idle_connection_when_overtaking_has_no_limi
             move || pool.get_timeout(SOON).map(drop)
         });
         common::queued(&pool, 1);
-        // Overtaken once, and then nobody else wants one.
+        // Overtaken once; after that there are no other callers.
         drop(held);
         drop(pool.try_get());
         waiter.join_soon().unwrap();
@@ -159,7 +159,7 @@ fn an_idle_connection_is_found_by_every_thread_whoever_used_it_last() {
             thread::sleep(ms(10));
         }
         users.into_iter().for_each(|user| user.join_soon());
-        // By a thread that has never seen it.
+        // On a thread without a cached slot of this pool.
         let stranger = pool.clone();
         assert!(spawn(move || stranger.try_get().is_some()).join_soon());
     }
@@ -174,7 +174,7 @@ fn a_success_and_a_failure_at_the_same_moment_do_not_leave_creates_one_at_a_time
             let backend = backend.clone();
             move |hook, call| {
                 if hook == Hook::Create && call <= 2 {
-                    // Both are here, and then one of them fails.
+                    // Both creates have begun, and then one of them fails.
                     if inside.fetch_add(1, SeqCst) == 0 {
                         backend.fail_transient(Hook::Create, 1);
                     }
@@ -194,7 +194,7 @@ fn a_success_and_a_failure_at_the_same_moment_do_not_leave_creates_one_at_a_time
             spawn(move || pool.get_timeout(SOON))
         };
         let first = [get(), get()].map(|user| user.join_soon().unwrap());
-        // The failed one was repeated and has succeeded: the outage is over.
+        // The failed create was repeated and has succeeded: the outage is over.
         backend.hang(Hook::Create);
         let second = [get(), get()];
         let start = Instant::now();
@@ -216,7 +216,7 @@ fn a_waiter_from_before_a_resume_gets_the_connection_that_comes_back_after_it() 
         .health_check(HealthCheck::Never)
         .build(MemoryManager::new())
         .unwrap();
-    // Its first check-in is unlike all later ones.
+    // The first check-in of a connection differs from all later ones.
     drop(pool.get().unwrap());
     let held = pool.get().unwrap();
     pool.suspend();
@@ -244,7 +244,7 @@ fn a_waiter_whose_connection_is_being_checked_gets_one_that_comes_back_first() {
         common::fill(&pool, 2);
         let held = pool.get().unwrap();
         let id = held.id();
-        // The other one has to be checked now.
+        // The other connection has to be checked now.
         clock.advance(secs(1));
         backend.delay(Hook::Check, ms(90));
         let waiter = spawn({
@@ -270,6 +270,6 @@ fn one_caller_has_one_connection_checked_however_many_are_idle() {
     backend.delay(Hook::Check, ms(20));
     let (got, took) = timed(|| pool.get_timeout(SOON));
     drop(got.unwrap());
-    // After 100 ms it would look for another one.
+    // After 100 ms it would try another connection.
     common::stays(|| backend.counters().checked == 1 || took >= ms(100));
 }

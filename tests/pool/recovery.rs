@@ -1,17 +1,17 @@
-//! How fast a pool serves again after an outage, and how often it asks a server that is down.
+//! How fast a pool serves again after an outage, and how often it connects during one.
 
 use crate::common;
 use crate::keyed;
 
 use common::{SOON, close_clean, ms, noise, now, quick, secs, spawn, stays, timed};
 use conpool::{Backoff, Hook, KeyedPool, MemoryManager, Pool};
-use keyed::{Fleet, close_all};
+use keyed::{Backends, close_all};
 use std::thread;
 
-/// The longest pause while somebody waits, at the default `get_timeout`.
+/// The longest pause while a caller waits, at the default `get_timeout`.
 const CAP: u64 = 500;
 
-/// One attempt, and no other for a long time unless somebody waits.
+/// One attempt, and the next one after a long time unless a caller waits.
 fn long() -> Backoff {
     Backoff::default().with_initial(secs(60)).with_max(secs(60))
 }
@@ -41,8 +41,8 @@ fn callers_are_served_within_half_a_second_of_the_return_of_the_server() {
         }
     });
     assert!(took <= ms(CAP) + noise(), "served after {took:?}");
-    // Each of the first four callers may create beside the others; then come the first pauses, and from
-    // then on each is as long as the cap, and shorter by up to the jitter.
+    // Each of the first four callers may create beside the others; then come the first pauses. From then on
+    // each pause is as long as the cap, and shorter by up to the jitter.
     let most = 4 + 4 + outage.as_millis() as u64 / (CAP * 4 / 5);
     assert!(attempts <= most, "{attempts} attempts in {outage:?}");
     assert_eq!(
@@ -106,7 +106,7 @@ fn while_nobody_waits_the_configured_pause_holds() {
     let pool = quick("nobody").backoff(long()).min_idle(2);
     let pool = pool.build_lazy(backend.clone()).unwrap();
     assert!(pool.get_timeout(ms(100)).unwrap_err().is_timeout());
-    // Whoever waited is gone, and one that was already on its way may still come.
+    // The waiters are gone, and a create that was already on its way may still come.
     thread::sleep(ms(20));
     let calls = backend.calls(Hook::Create);
     thread::sleep(ms(2 * CAP));
@@ -116,15 +116,15 @@ fn while_nobody_waits_the_configured_pause_holds() {
 
 #[test]
 fn a_key_of_several_recovers_as_fast() {
-    let fleet = Fleet::new();
+    let backends = Backends::new();
     let builder = KeyedPool::builder().name("keys").backoff(long());
-    let pool = fleet.build(builder.max_total(4));
-    fleet.of(1).fail_transient(Hook::Create, 1);
-    while fleet.of(1).calls(Hook::Create) == 0 {
+    let pool = backends.build(builder.max_total(4));
+    backends.of(1).fail_transient(Hook::Create, 1);
+    while backends.of(1).calls(Hook::Create) == 0 {
         assert!(pool.get_timeout(&1, ms(5)).unwrap_err().is_timeout());
     }
     let (got, took) = timed(|| pool.get_timeout(&1, SOON).map(drop));
     got.unwrap();
     assert!(took <= ms(CAP) + noise(), "served after {took:?}");
-    close_all(&pool, &fleet);
+    close_all(&pool, &backends);
 }

@@ -1,5 +1,4 @@
-//! Refill, pressed by passes that follow each other without pause: never more connections than
-//! `min_idle` needs.
+//! Refill under sweeps without pause: never more connections than `min_idle` needs.
 
 use crate::common;
 
@@ -38,14 +37,14 @@ impl Drop for Sweeper {
     }
 }
 
-/// So many rounds, or what a busy machine does of them in two seconds.
+/// At most this many rounds, or as many as a busy machine completes in two seconds.
 fn rounds(most: u32) -> impl Iterator<Item = u32> {
     let start = now();
     (0..most).take_while(move |_| start.elapsed() < secs(2))
 }
 
-/// Its creates run side by side, and one that gets no core for a while has not been overtaken for good. (Where
-/// it got none for half a second, one more is right.)
+/// Its creates run concurrently. A create that gets no core for a while still counts. (After half a second
+/// without a core, one more create is right.)
 #[test]
 fn a_build_opens_min_idle_connections_and_no_more() {
     let crowd: Vec<_> = (0..4)
@@ -68,7 +67,7 @@ fn a_build_opens_min_idle_connections_and_no_more() {
     crowd.into_iter().for_each(Task::join_soon);
 }
 
-/// A create that ends while a pass counts must be counted, as a create or as what came of it.
+/// A create that ends while a sweep counts must be counted, as a create or as its result.
 #[test]
 fn a_connection_that_expires_is_replaced_once() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
@@ -89,7 +88,7 @@ fn a_connection_that_expires_is_replaced_once() {
     }
 }
 
-/// From the moment it is taken out, an idle connection counts as one that is being checked.
+/// From the moment it is taken out, an idle connection counts as being checked.
 #[test]
 fn a_connection_that_is_checked_is_not_missing() {
     let backend = MemoryManager::new();
@@ -102,7 +101,7 @@ fn a_connection_that_is_checked_is_not_missing() {
     assert_eq!(backend.counters().created, 3);
 }
 
-/// The same with the checks of one pass while another runs.
+/// The checks of one sweep count in another one that runs meanwhile.
 #[test]
 fn a_connection_kept_alive_is_not_missing() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
@@ -123,8 +122,8 @@ fn a_connection_kept_alive_is_not_missing() {
     }
 }
 
-/// The caller may be served by a create of the refill. Its own, which then nobody needs and which is not
-/// started, has been counted on.
+/// A create of the refill may serve the caller. The caller's own create, which is then not needed and not
+/// started, was counted.
 #[test]
 fn min_idle_is_reached_whichever_create_serves_the_first_caller() {
     let crowd: Vec<_> = (0..8)

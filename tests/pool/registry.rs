@@ -210,7 +210,7 @@ fn a_service_whose_checks_hang_delays_no_other_answer() {
     assert!(answers["well"].is_healthy());
     assert_eq!(answers["hanging3"].failed(), 1);
     assert!(!matches!(answers["hanging0"], Health::Healthy { .. }));
-    // One after the other would take four times that.
+    // One after the other would take four times as long.
     assert!(took < ms(900) + common::noise(), "{took:?}");
     backends.iter().for_each(MemoryManager::release);
     registry.close_all(secs(10)).unwrap();

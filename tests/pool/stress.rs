@@ -1,5 +1,5 @@
-//! Many threads for a while. `CONPOOL_STRESS_SEED` repeats the dice of a run (not its interleaving),
-//! `CONPOOL_STRESS_MS` sets how long the mix runs.
+//! Many threads for a while. `CONPOOL_STRESS_SEED` repeats the random numbers of a run (not its
+//! interleaving), `CONPOOL_STRESS_MS` sets the duration.
 
 use crate::chaos;
 use crate::common;
@@ -9,7 +9,7 @@ use chaos::{
     user,
 };
 use common::{
-    Dice, Gate, SOON, Task, all_disposed, close_clean, eventually, ms, now, quick, secs, spawn,
+    Gate, Rng, SOON, Task, all_disposed, close_clean, eventually, ms, now, quick, secs, spawn,
     threads,
 };
 use conpool::MemoryManager;
@@ -26,7 +26,7 @@ use std::{
 fn wanted() -> (u64, Duration) {
     let number = |name| env::var(name).ok().map(|text| text.parse().expect(name));
     let seed = number("CONPOOL_STRESS_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
-    // Shown when a test fails, and of no use before.
+    // The test harness shows it only when a test fails.
     println!("CONPOOL_STRESS_SEED={seed}");
     (seed, ms(number("CONPOOL_STRESS_MS").unwrap_or(1500)))
 }
@@ -87,13 +87,13 @@ fn a_mix_of_everything_keeps_every_connection_in_exactly_one_place() {
     user::mix(seed, time, &settings);
 }
 
-/// One pool from its first connection to its end, which a guard and another user may outlive.
-fn come_and_go(dice: &mut Dice) {
-    let size = 1 + below(dice, 6);
+/// Runs one pool from its first connection to its end. A guard and another user may outlive it.
+fn one_pool(rng: &mut Rng) {
+    let size = 1 + below(rng, 6);
     let backend = MemoryManager::new();
     let pool = quick("mayfly")
         .max_size(size)
-        .background_collector(dice.roll(2) == 0)
+        .background_collector(rng.below(2) == 0)
         .build(backend.clone())
         .unwrap();
     let user = pool.clone();
@@ -106,7 +106,7 @@ fn come_and_go(dice: &mut Dice) {
         }
     });
     let mut late = pool.get_timeout(SOON).unwrap();
-    if dice.roll(2) == 0 {
+    if rng.below(2) == 0 {
         pool.close();
     }
     drop(pool);
@@ -124,10 +124,10 @@ fn pools_that_come_and_go_at_once_share_nothing_but_the_places_they_leave() {
     let end = now() + time / 2;
     let makers: Vec<_> = (0..4)
         .map(|number| {
-            let mut dice = scrambled(seed.wrapping_sub(number + 1));
+            let mut rng = scrambled(seed.wrapping_sub(number + 1));
             spawn(move || {
                 while now() < end {
-                    come_and_go(&mut dice);
+                    one_pool(&mut rng);
                 }
             })
         })

@@ -1,4 +1,4 @@
-//! Suspended: nothing is handed out and nothing new is begun, but what is out may come home.
+//! Suspended: checkouts and new work are paused, and returns still work.
 
 use crate::common;
 
@@ -66,7 +66,7 @@ fn growth_and_refill_pause_while_a_create_in_flight_finishes_and_goes_idle() {
     queued(&pool, 1);
     eventually(|| backend.running(Hook::Create) >= 1);
     pool.suspend();
-    // Those that were about to start have started by now, or will not.
+    // Creates that were about to start have started by now, or will not.
     eventually(|| pool.stats().creating == backend.running(Hook::Create));
     let begun = backend.calls(Hook::Create);
     backend.release();

@@ -1,4 +1,4 @@
-//! A sweep stands in nobody's way, whatever hook it is in.
+//! A sweep blocks no other operation, whatever hook it is in.
 
 use crate::common;
 
@@ -22,14 +22,14 @@ fn quiet(name: &str, clock: &ManualClock) -> PoolBuilder<MemoryManager> {
         .fairness(Fairness::Strict)
 }
 
-/// Everything that needs a slot or the pool's lock, from a thread of its own: it must not hang.
+/// Runs everything that needs a slot or the pool's lock on a thread of its own: it must not hang.
 fn everything_goes_on(pool: &Pool<MemoryManager>) {
     let held = take(pool, 1);
     let user = spawn({
         let pool = pool.clone();
         move || {
             for _ in 0..3 {
-                // Idle, and then idle where this thread used it last.
+                // Idle in any slot, and then idle in the slot that this thread used last.
                 drop(pool.get_timeout(SOON).unwrap());
                 drop(pool.try_get().expect("an idle one"));
             }
@@ -40,7 +40,7 @@ fn everything_goes_on(pool: &Pool<MemoryManager>) {
         }
     });
     user.join_soon();
-    // A caller that waits is served by a check-in, and one that gives up does so in time.
+    // A check-in serves a waiting caller, and a caller without a connection times out in time.
     let rest: Vec<_> = std::iter::from_fn(|| pool.try_get()).collect();
     let waiter = spawn({
         let pool = pool.clone();
@@ -52,7 +52,7 @@ fn everything_goes_on(pool: &Pool<MemoryManager>) {
     drop(rest);
 }
 
-/// In a pool without threads the sweep is in the hook itself.
+/// In a pool without threads the calling sweep itself is in the hook.
 #[test]
 fn callers_go_on_while_a_sweep_is_in_a_hook() {
     for hook in [Hook::Create, Hook::Check, Hook::Dispose] {
@@ -67,7 +67,7 @@ fn callers_go_on_while_a_sweep_is_in_a_hook() {
         for _ in 0..4 {
             pool.add(backend.create().unwrap()).unwrap();
         }
-        // These two are not idle, so that the sweep leaves them alone.
+        // These two are in use, so the sweep does not touch them.
         let held = take(&pool, 2);
         clock.advance(secs(61));
         backend.hang(hook);
@@ -85,7 +85,7 @@ fn callers_go_on_while_a_sweep_is_in_a_hook() {
     }
 }
 
-/// Holds up the first thread that reports an eviction.
+/// Blocks the first thread that reports an eviction.
 #[derive(Clone, Default)]
 struct Slow {
     gate: Gate,
@@ -113,7 +113,7 @@ fn callers_and_other_sweeps_go_on_while_a_sweep_tells_of_what_it_did() {
         pool.add(backend.create().unwrap()).unwrap();
     }
     let held = take(&pool, 2);
-    // The collector or this sweep, whichever comes first, is held up.
+    // The collector or this sweep, whichever comes first, is blocked.
     clock.advance(secs(61));
     let sweeper = spawn({
         let pool = pool.clone();

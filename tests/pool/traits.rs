@@ -1,4 +1,4 @@
-//! Which types go from thread to thread, are shared, outlive a panic, print themselves.
+//! Which types are Send, Sync, unwind-safe and printable.
 
 use std::{
     error::Error,
@@ -15,27 +15,26 @@ use conpool::{
     PooledConnection, RegistryError, StillInUse, SweepReport, Timeout, Unread,
 };
 
-/// Goes to another thread.
+/// Can move to another thread.
 fn sent<T: Send + 'static>() {}
 
-/// The same, and prints itself. Lent to one thread at a time.
+/// Can move to another thread and be printed. Used by one thread at a time.
 fn moved<T: Send + Debug>() {}
 
-/// Used by many threads at once.
+/// Can be used by many threads at once.
 fn shared<T: Send + Sync + Debug + 'static>() {}
 
-/// Handles, which a server holds on to across `catch_unwind` for each request, and plain values.
+/// Handles, which a server keeps across `catch_unwind` for each request, and plain values.
 fn anywhere<T: Send + Sync + Debug + Clone + UnwindSafe + RefUnwindSafe + 'static>() {}
 
-/// To be printed, returned by `?` and downcast.
+/// Can be printed, returned by `?` and downcast.
 fn error<T: Error + Display + Send + Sync + 'static>() {}
 
-/// A manager whose connections cannot be shared and whose state is not safe after a panic: handles do not
-/// depend on it.
+/// A manager whose connections are not Sync and whose state is not unwind-safe: handles do not depend on it.
 #[derive(Debug)]
-struct Awkward(#[expect(dead_code, reason = "for its type")] Box<dyn Debug + Send + Sync>);
+struct NotUnwindSafe(#[expect(dead_code, reason = "for its type")] Box<dyn Debug + Send + Sync>);
 
-impl ConnectionManager for Awkward {
+impl ConnectionManager for NotUnwindSafe {
     type Connection = std::cell::RefCell<Box<dyn FnMut() + Send>>;
     type Error = std::fmt::Error;
 
@@ -48,7 +47,7 @@ impl ConnectionManager for Awkward {
     }
 }
 
-/// What every pool has, whatever its manager.
+/// The traits of every pool, for all managers.
 fn of_every_manager<M: ConnectionManager>() {
     anywhere::<Pool<M>>();
     anywhere::<KeyedPool<String, M>>();
@@ -64,7 +63,7 @@ fn of_every_manager<M: ConnectionManager>() {
 fn handles_go_anywhere_whatever_they_pool() {
     of_every_manager::<MemoryManager>();
     of_every_manager::<ConbusSocketManager>();
-    of_every_manager::<Awkward>();
+    of_every_manager::<NotUnwindSafe>();
     anywhere::<MemoryManager>();
     anywhere::<ManualClock>();
     shared::<PoolRegistry>();

@@ -1,4 +1,4 @@
-//! Zero waits: `try_get` and a zero timeout take what is ready and wait for nothing.
+//! Zero waits: `try_get` and a zero timeout take a ready connection and never wait.
 
 use crate::common;
 
@@ -77,7 +77,7 @@ fn one_whose_check_is_due_goes_to_a_worker_and_the_next_is_looked_at() {
     std::thread::sleep(ms(90));
     drop(second);
     backend.hang(Hook::Check);
-    // Another thread, so that no habit of this one prefers the fresh connection.
+    // On another thread, so that no cached slot prefers the fresh connection.
     let fresh = spawn({
         let pool = pool.clone();
         move || pool.try_get().map(|guard| guard.id())

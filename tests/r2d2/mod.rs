@@ -1,4 +1,4 @@
-//! An r2d2 manager and customizer that do what a test tells them, and keep count.
+//! A scripted r2d2 manager and customizer that count their calls.
 
 #![allow(
     dead_code,
@@ -37,8 +37,7 @@ pub(crate) const HOOKS: [Hook; 5] = [
     Hook::OnRelease,
 ];
 
-/// What a hook does instead of its work. `has_broken` says yes where others fail; `on_release` cannot
-/// fail.
+/// The fault of a hook. `has_broken` returns true where others fail; `on_release` cannot fail.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     Fail,
@@ -71,7 +70,7 @@ struct State {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer(Arc<State>);
 
-/// A connection is its number, and says when it is dropped.
+/// A connection is its number, and reports its drop.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) id: u64,
@@ -85,7 +84,7 @@ impl Drop for Conn {
 }
 
 impl Peer {
-    /// The next `times` calls of `hook`, after those planned before, go like this.
+    /// Plans this fault for the next `times` calls of `hook`, after those planned before.
     pub(crate) fn plan(&self, hook: Hook, fault: Fault, times: u64) {
         let mut faults = self.0.faults.lock().unwrap();
         faults.entry(hook).or_default().push_back((fault, times));
@@ -106,7 +105,7 @@ impl Peer {
         self.log().iter().map(line).collect()
     }
 
-    /// How often `hook` was called.
+    /// The number of calls of `hook`.
     pub(crate) fn count(&self, hook: Hook) -> u64 {
         *self.0.calls.lock().unwrap().get(&hook).unwrap_or(&0)
     }
@@ -195,8 +194,9 @@ pub(crate) fn builder(name: &str) -> PoolBuilder<R2d2Manager<Peer>> {
     Pool::builder().name(name).backoff(quick_backoff())
 }
 
-/// Closes `pool` and asserts that nothing of it is left: every connection was dropped, each that
-/// `on_acquire` let pass was released, no thread is there. `refused` is how many it did not let pass.
+/// Closes `pool` and asserts that everything is released: every connection was dropped, each that
+/// `on_acquire` accepted was released, and all threads have ended. `refused` is the number that it did not
+/// accept.
 #[track_caller]
 pub(crate) fn close_clean(pool: &Pool<R2d2Manager<Peer>>, refused: u64) {
     if let Err(left) = pool.close_timeout(SOON) {

@@ -1,10 +1,12 @@
-//! `R2d2Manager`: every hook with every fault, as the table in its documentation has it. After each
-//! the pool serves at its full size, and nothing is left when it is closed.
+//! `R2d2Manager`: every hook with every fault of the table in its documentation. After each fault the pool
+//! serves at its full size, and closing releases everything.
 
 use crate::common;
 use crate::r2d2;
 
-use common::{Gate, SOON, assert_at, eventually, fill, ms, now, spawn, take, timed, told};
+use common::{
+    Gate, SOON, assert_at, eventually, fill, ms, now, spawn, take, timed, timeout_with_cause,
+};
 use conpool::{Cause, EvictReason, GetError, HealthCheck, Pool, PooledConnection, R2d2Manager};
 use r2d2::{Fault, HOOKS, Hook, Peer, Refused, builder, close_clean, manager};
 use std::{
@@ -24,11 +26,11 @@ fn pool(name: &str, peer: &Peer) -> TestPool {
     builder.build_lazy(manager(peer)).unwrap()
 }
 
-/// What a hook is given in the tests of those that hang.
+/// The hook timeout in the tests of hanging hooks.
 const LIMIT: Duration = ms(60);
 
-/// The same, which gives no hook more than that.
-fn impatient_pool(name: &str, peer: &Peer) -> TestPool {
+/// A pool that checks at every checkout, with [`LIMIT`] as the timeout of every hook.
+fn pool_with_timeouts(name: &str, peer: &Peer) -> TestPool {
     let builder = builder(name)
         .max_size(SIZE)
         .health_check(HealthCheck::OnCheckout)
@@ -38,8 +40,7 @@ fn impatient_pool(name: &str, peer: &Peer) -> TestPool {
     builder.build_lazy(manager(peer)).unwrap()
 }
 
-/// Takes every slot, gives all back, and closes. `refused`: connections that `on_acquire` did not let
-/// pass.
+/// Takes every slot, gives all back, and closes. `refused`: connections that `on_acquire` did not accept.
 #[track_caller]
 fn serves_in_full_and_closes(pool: &TestPool, refused: u64) {
     pool.manager().get_ref().heal();
@@ -117,7 +118,7 @@ fn a_hang_costs_its_slot_until_its_timeout_and_no_caller_more_than_its_deadline(
         Hook::OnRelease,
     ] {
         let peer = Peer::default();
-        let pool = impatient_pool("r2hang", &peer);
+        let pool = pool_with_timeouts("r2hang", &peer);
         let gate = Gate::default();
         if matches!(hook, Hook::IsValid | Hook::OnRelease) {
             fill(&pool, SIZE);
@@ -129,13 +130,13 @@ fn a_hang_costs_its_slot_until_its_timeout_and_no_caller_more_than_its_deadline(
                 .into_iter()
                 .for_each(PooledConnection::discard);
         }
-        // All slots are behind hooks that hang. On a thread of its own, so that one that hangs fails.
+        // All slots are held by hooks that hang. On a thread of its own, so that a hang fails the test.
         let caller = spawn({
             let pool = pool.clone();
             move || timed(|| pool.get_timeout(ms(20)).map(drop))
         });
         match caller.join_soon() {
-            // So late that they were given up before.
+            // So late that the first connections were abandoned before.
             (Ok(()), _) => assert!(start.elapsed() >= LIMIT, "{hook:?}"),
             (Err(error), took) => {
                 assert!(error.is_timeout(), "{error}");
@@ -143,12 +144,12 @@ fn a_hang_costs_its_slot_until_its_timeout_and_no_caller_more_than_its_deadline(
             }
         }
 
-        // Once their timeouts are over, so is that.
+        // Once their timeouts are over, the slots are free.
         let guard = pool.get_timeout(SOON).unwrap();
         assert!(pool.stats().abandoned >= 1, "{hook:?}: {}", pool.stats());
         drop(guard);
 
-        // What comes back late is released like any other.
+        // A connection that comes back late is released like any other.
         gate.open();
         eventually(|| pool.stats().abandoned == 0);
         serves_in_full_and_closes(&pool, 0);
@@ -174,10 +175,10 @@ fn a_has_broken_that_hangs_holds_the_thread_that_drops_and_nobody_else() {
 #[test]
 fn a_hang_is_named_as_the_cause_of_a_timeout() {
     let peer = Peer::default();
-    let pool = impatient_pool("r2cause", &peer);
+    let pool = pool_with_timeouts("r2cause", &peer);
     let gate = Gate::default();
     peer.plan(Hook::Connect, Fault::Hang(gate.clone()), u64::MAX);
-    let told = told(&pool, ms(200));
+    let told = timeout_with_cause(&pool, ms(200));
     assert!(
         matches!(told.last, Some(Cause::TimedOut { hook: "create", after }) if after == LIMIT),
         "{told:?}"
@@ -200,7 +201,7 @@ fn an_outage_ends_for_the_callers_that_wait_when_the_backend_is_back() {
             spawn(move || pool.get_timeout(SOON).map(drop))
         })
         .collect();
-    // Both were found dead, and connecting was tried again and again.
+    // Both were found dead, and connecting was repeated.
     eventually(|| pool.stats().check_failures == 2 && peer.count(Hook::Connect) > 5);
     let error = pool.get_timeout(ms(30)).unwrap_err();
     assert_eq!(error.last_create_error(), Some(&Refused(Hook::Connect)));

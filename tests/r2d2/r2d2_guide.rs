@@ -1,12 +1,13 @@
-//! What the page `src/docs/migrating.md` says of r2d2 0.8, seen in r2d2 itself, and beside it what this
-//! pool does in the same place, with the same manager.
+//! The statements of the page `src/docs/migrating.md` about r2d2 0.8, tested on r2d2 itself and compared with
+//! this pool, with the same manager.
 
 use crate::common;
 use crate::r2d2;
 
 use ::r2d2::HandleError;
 use common::{
-    Gate, Log, SOON, assert_at, eventually, ms, quick_backoff, secs, spawn, stays, timed, told,
+    Gate, Log, SOON, assert_at, eventually, ms, quick_backoff, secs, spawn, stays, timed,
+    timeout_with_cause,
 };
 use conpool::{
     Backoff, BuildError, Cause, EvictReason, HealthCheck, ManualClock, PoolConfig, PoolEvent,
@@ -21,7 +22,7 @@ use std::{
 
 type Before = ::r2d2::Builder<Peer>;
 
-/// r2d2's builder with the customizer, and no connections but those that are asked for.
+/// r2d2's builder with the customizer, and connections on demand only.
 fn before(peer: &Peer) -> Before {
     ::r2d2::Pool::builder()
         .min_idle(Some(0))
@@ -62,7 +63,7 @@ fn a_build_waits_for_all_of_r2d2s_connections_and_for_one_of_this_pools() {
     let peer = Peer::default();
     let pool = builder("guidebuild").build(manager(&peer)).unwrap();
     assert_eq!((peer.connected(), pool.stats().size), (1, 1));
-    // As many as r2d2, when asked for.
+    // As many as r2d2, when requested.
     let pool = builder("guidefull")
         .min_idle(10)
         .build(manager(&peer))
@@ -101,7 +102,7 @@ fn r2d2_asks_is_valid_at_every_checkout_and_this_pool_after_a_rest() {
     }
 }
 
-/// Notes what the error handler of r2d2 is given.
+/// Records the errors for r2d2's error handler.
 impl HandleError<Refused> for Log {
     fn handle_error(&self, error: Refused) {
         self.push(error.to_string());
@@ -136,15 +137,15 @@ fn r2d2_tells_the_cause_as_text_and_once_and_this_pool_as_a_value_each_time() {
         .observer(seen.clone())
         .build_lazy(manager(&peer))
         .unwrap();
-    // On a busy machine the first caller may be gone before anything was tried.
-    let _ = told(&new, ms(20));
+    // On a busy machine the first caller may time out before anything was tried.
+    let _ = timeout_with_cause(&new, ms(20));
     for _ in 0..2 {
         let error = new.get_timeout(ms(20)).unwrap_err();
         assert_eq!(error.last_create_error(), Some(&Refused(Hook::Connect)));
         let cause = error.source().unwrap().downcast_ref::<Cause<Refused>>();
         assert!(matches!(cause, Some(Cause::Create(_))), "{error:?}");
     }
-    // Where the error handler was, there is the observer.
+    // The observer replaces the error handler.
     assert!(
         seen.find("CreateFailed")
             .unwrap()
@@ -169,7 +170,7 @@ fn an_observer_gets_the_error_as_the_error_handler_did() {
         .build(manager(&peer))
         .unwrap();
     assert_eq!(seen.lines(), ["Connect"]);
-    // What is_valid says is in the statistics.
+    // The error of is_valid is in the statistics.
     peer.plan(Hook::IsValid, Fault::Fail, 1);
     let _ = pool.check_health();
     let (_, text) = pool.stats().last_error.unwrap();
@@ -185,7 +186,7 @@ fn r2d2_hands_out_what_is_older_than_max_lifetime_and_this_pool_does_not() {
         .unwrap();
     assert_eq!(pool.get().unwrap().id, 1);
     thread::sleep(ms(20));
-    // It looks every thirty seconds.
+    // The reaper runs every thirty seconds.
     assert_eq!(pool.get().unwrap().id, 1);
 
     let peer = Peer::default();
@@ -338,7 +339,7 @@ fn three_connects_that_hang_end_the_growth_of_r2d2_and_this_pool_gives_up_on_the
         assert!(pool.get_timeout(ms(10)).is_err());
         eventually(|| peer.count(Hook::Connect) == hung);
     }
-    // A slot is left, and nobody to open a connection in it.
+    // A slot is free, but no connection is opened in it.
     assert!(pool.get_timeout(ms(200)).is_err());
     assert_eq!(peer.count(Hook::Connect), 3);
 
@@ -408,7 +409,7 @@ fn r2d2_waits_for_an_error_that_stays_and_this_pool_does_not_with_a_classifier()
     assert!(matches!(error, BuildError::TimedOut(_)), "{error:?}");
     assert_at(took, timeout);
 
-    // Now without a limit that could end the wait: the classifier alone does.
+    // Without a limit that could end the wait: only the classifier ends it.
     let manager = manager(&peer).transient(|error: &Refused| error.0 != Hook::Connect);
     let (built, took) = timed(|| builder().get_timeout(Duration::MAX).build(manager));
     let error = built.unwrap_err();
@@ -418,7 +419,7 @@ fn r2d2_waits_for_an_error_that_stays_and_this_pool_does_not_with_a_classifier()
 
 #[test]
 fn r2d2_caps_its_pause_at_half_the_timeout_and_this_pool_by_a_setting() {
-    /// How long it takes from the first connect to the fourth, all of which fail.
+    /// The time from the first connect to the fourth, all of which fail.
     fn three_pauses(peer: &Peer) -> Duration {
         eventually(|| peer.count(Hook::Connect) >= 1);
         let ((), took) = timed(|| eventually(|| peer.count(Hook::Connect) >= 4));
@@ -434,7 +435,7 @@ fn r2d2_caps_its_pause_at_half_the_timeout_and_this_pool_by_a_setting() {
             three_pauses(&peer)
         })
     };
-    // 400 ms, 800 ms and 1.6 s, less what passes until the first connect is seen; or 200 ms three times.
+    // 400 ms, 800 ms and 1.6 s, less the time until the first connect is seen; or three times 200 ms.
     let (long, short) = (old(secs(60)), old(ms(400)));
     let uncapped = ms(2700);
     assert!(long.join_soon() >= uncapped);

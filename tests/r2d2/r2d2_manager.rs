@@ -1,11 +1,13 @@
-//! `R2d2Manager`: which hook of an r2d2 manager stands behind which of the pool, where each runs, and
-//! what becomes of its errors.
+//! `R2d2Manager`: which r2d2 hook implements which hook of the pool, on which thread each runs, and where its
+//! errors go.
 
 use crate::common;
 use crate::r2d2;
 
 use ::r2d2::{CustomizeConnection, ManageConnection};
-use common::{SOON, assert_at, eventually, fill, ms, queued, spawn, take, timed, told};
+use common::{
+    SOON, assert_at, eventually, fill, ms, queued, spawn, take, timed, timeout_with_cause,
+};
 use conpool::{
     BuildError, Cause, ConnectionManager, EvictReason, GetError, HealthCheck, KeyedPool, Pool,
     PooledConnection, R2d2Manager,
@@ -219,11 +221,11 @@ fn every_error_of_a_create_is_repeated_until_the_deadline_and_is_then_the_cause(
         let pool = builder("r2down").build_lazy(manager(&peer)).unwrap();
         assert!(pool.manager().is_transient(&Refused(hook)));
         peer.plan(hook, Fault::Fail, u64::MAX);
-        let told = told(&pool, ms(80));
+        let told = timeout_with_cause(&pool, ms(80));
         let cause = told.last.unwrap();
         assert!(matches!(cause, Cause::Create(error) if *error == Refused(hook)));
 
-        // It comes back, and the waiter never hears of it.
+        // The connection comes back, and the waiter gets no error.
         let waiter = spawn({
             let pool = pool.clone();
             move || pool.get().map(drop)
@@ -242,7 +244,7 @@ fn the_text_of_an_error_says_it_once_and_the_r2d2_managers_error_is_behind_it() 
     let peer = Peer::default();
     peer.plan(Hook::Connect, Fault::Fail, u64::MAX);
     let pool = builder("r2text").build_lazy(manager(&peer)).unwrap();
-    let error = GetError::TimedOut(Box::new(told(&pool, ms(40))));
+    let error = GetError::TimedOut(Box::new(timeout_with_cause(&pool, ms(40))));
     let text = error.to_string();
     assert!(
         text.starts_with("pool \"r2text\": no connection within 40ms"),
@@ -266,7 +268,7 @@ fn the_text_of_an_error_says_it_once_and_the_r2d2_managers_error_is_behind_it() 
 fn a_build_that_finds_no_backend_ends_in_time_with_the_cause_and_leaves_nothing() {
     let peer = Peer::default();
     peer.plan(Hook::OnAcquire, Fault::Fail, u64::MAX);
-    // A busy machine may not even have tried.
+    // A busy machine may not have tried yet.
     eventually(|| {
         let build = || builder("r2build").get_timeout(ms(60)).build(manager(&peer));
         let (result, took) = timed(build);
@@ -296,7 +298,7 @@ fn with_fail_fast_an_outage_is_told_at_once() {
     close_clean(&pool, 0);
 }
 
-/// To this one, only what `on_acquire` refuses is worth another attempt.
+/// A manager for which only the refusals of `on_acquire` are transient.
 fn classifying(peer: &Peer) -> R2d2Manager<Peer> {
     manager(peer).transient(|error: &Refused| error.0 == Hook::OnAcquire)
 }
@@ -362,7 +364,7 @@ fn the_manager_inside_is_at_hand_and_debug_names_only_its_type() {
     assert_eq!(format!("{boxed:?}"), format!("{manager:?}"));
 }
 
-/// Neither Debug nor Clone, with a connection that is not Sync and of no particular type.
+/// Neither Debug nor Clone, with a connection that is not Sync.
 struct Bare(Mutex<u8>);
 
 impl ManageConnection for Bare {

@@ -175,7 +175,9 @@ fn imports_point_one_way() {
             continue;
         }
         let Some(may) = allowed.get(module) else {
-            wrong.push(format!("{module} is a module that MAY_IMPORT does not know"));
+            wrong.push(format!(
+                "{module} is a module that MAY_IMPORT does not know"
+            ));
             continue;
         };
         for name in imported(&code(&file)) {
@@ -299,7 +301,10 @@ fn siblings(file: &Path, beside: &[PathBuf]) -> Vec<PathBuf> {
 #[test]
 fn files_of_a_folder_import_each_other_one_way() {
     let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut files,
+    );
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for file in files {
         if file.ends_with("mod.rs") || file.ends_with("lib.rs") {

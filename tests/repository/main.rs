@@ -4,6 +4,7 @@ mod pages;
 
 mod architecture;
 mod comparison_page;
+mod design_page;
 mod docs_promises;
 mod peers_page;
 mod r2d2_page;

@@ -1,6 +1,5 @@
-//! What a checkout costs must not grow with the number of connections that lie idle beside it. Counted
-//! is the processor time of the calling thread, which tells a walk over thousands of slots from
-//! everything a busy machine does.
+//! The cost of a checkout must not grow with the number of idle connections. The measure is the processor
+//! time of the calling thread, which shows a walk over thousands of slots even on a busy machine.
 
 #![cfg(target_os = "linux")]
 
@@ -10,9 +9,9 @@ use std::{convert::Infallible, time::Duration};
 
 const FEW: usize = 10;
 const MANY: usize = 5000;
-/// How much longer it may take among many: several times, where a walk takes a hundred times as long.
+/// The allowed factor between few and many connections; a walk takes a hundred times as long.
 const TIMES: u32 = 5;
-/// What is too short to be told apart.
+/// A cost too short to compare.
 const NOTHING: Duration = Duration::from_micros(5);
 
 struct Numbers {
@@ -36,7 +35,7 @@ impl ConnectionManager for Numbers {
     }
 }
 
-/// A pool with so many idle connections.
+/// A pool with `n` idle connections.
 fn filled(builder: PoolBuilder<Numbers>, check_may_block: bool, n: usize) -> Pool<Numbers> {
     let builder = builder.max_size(n).get_timeout(Duration::from_secs(60));
     let pool = builder.build_lazy(Numbers { check_may_block }).unwrap();
@@ -46,11 +45,11 @@ fn filled(builder: PoolBuilder<Numbers>, check_may_block: bool, n: usize) -> Poo
     pool
 }
 
-/// What holds some connections of a pool, and the pool.
+/// A pool and some connections in use.
 type Used = (Vec<PooledConnection<Numbers>>, Pool<Numbers>);
 
-/// The processor time that a checkout and its check-in take this thread, which has used so many other pools
-/// in between that it remembers nothing of this one.
+/// The processor time of a checkout and its check-in on this thread, which has used other pools in between
+/// and has no cached slot of this pool.
 fn cost(pool: &Pool<Numbers>, others: &[Pool<Numbers>]) -> Duration {
     for other in others {
         drop(other.get().unwrap());
@@ -65,8 +64,7 @@ fn unchecked() -> PoolBuilder<Numbers> {
     Pool::builder().health_check(HealthCheck::Never)
 }
 
-/// Both are measured in turn, so that what else the machine does befalls both, and of each the quarter counts
-/// that it befell least.
+/// Measures both in turn, so that other load affects both. The fastest quarter of each counts.
 #[track_caller]
 fn does_not_grow(used: impl Fn(usize) -> Used) {
     let others: Vec<_> = (0..16)

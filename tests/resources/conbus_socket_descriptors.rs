@@ -19,7 +19,7 @@ fn descriptors() -> usize {
 
 #[test]
 fn no_descriptor_is_left_behind() {
-    alone("no_descriptor_is_left_behind", count);
+    alone(count);
 }
 
 fn count() {

@@ -1,4 +1,4 @@
-//! A pool that nobody uses costs no wake-up.
+//! An idle pool causes no wake-ups.
 
 #![cfg(target_os = "linux")]
 
@@ -10,24 +10,24 @@ use conpool::{Fairness, HealthCheck, ManualClock, MemoryManager, Pool, PoolBuild
 use std::{thread, time::Duration};
 use wakeups::sleeps;
 
-/// The longest pause that a pool's own rounds make while somebody uses it, several times over.
-const CALM: Duration = Duration::from_millis(100);
+/// Several times the longest pause between sweeps of a pool in use.
+const QUIET_TIME: Duration = Duration::from_millis(100);
 
-/// Waits until the threads of this pool have come to rest, and asserts that they stay there.
+/// Waits until the threads of this pool are asleep, and asserts that they stay asleep.
 #[track_caller]
-fn rests(pool: &Pool<MemoryManager>) {
+fn assert_asleep(pool: &Pool<MemoryManager>) {
     let prefix = format!("{}-", pool.name());
     let threads = || sleeps::of_named(&prefix);
     let mut seen = threads();
     let mut since = now();
     eventually(|| {
-        let news = threads();
-        // Workers linger for a while after their last piece of work. The collector stays. A look may miss
-        // threads while others end, so what it shows has to last.
-        if news.len() != 1 || news != seen || news.values().any(|thread| !thread.asleep) {
-            (seen, since) = (news, now());
+        let states = threads();
+        // Workers linger for a while after their last task. The collector stays. A listing may miss threads
+        // while others end, so the state has to last.
+        if states.len() != 1 || states != seen || states.values().any(|thread| !thread.asleep) {
+            (seen, since) = (states, now());
         }
-        since.elapsed() >= CALM
+        since.elapsed() >= QUIET_TIME
     });
     let (collector, before) = seen.pop_first().expect("the only thread");
     thread::sleep(ms(300));
@@ -40,8 +40,8 @@ fn rests(pool: &Pool<MemoryManager>) {
     );
 }
 
-/// Everything that a collector looks after, and none of it before hours have passed.
-fn hours(name: &str) -> PoolBuilder<MemoryManager> {
+/// A pool with all of the collector's tasks, each due in hours.
+fn due_in_hours(name: &str) -> PoolBuilder<MemoryManager> {
     quick(name)
         .max_size(8)
         .idle_timeout(secs(3 * 3600))
@@ -54,9 +54,12 @@ fn hours(name: &str) -> PoolBuilder<MemoryManager> {
 #[test]
 fn an_idle_pool_causes_no_wake_up() {
     let backend = MemoryManager::new();
-    let pool = hours("calm").min_idle(3).build(backend.clone()).unwrap();
+    let pool = due_in_hours("calm")
+        .min_idle(3)
+        .build(backend.clone())
+        .unwrap();
     fill(&pool, 8);
-    rests(&pool);
+    assert_asleep(&pool);
     close_clean(&pool, &backend);
 }
 
@@ -68,28 +71,31 @@ fn a_pool_with_the_default_settings_causes_no_wake_up() {
         .build(backend.clone())
         .unwrap();
     fill(&pool, 4);
-    rests(&pool);
+    assert_asleep(&pool);
     close_clean(&pool, &backend);
 }
 
 #[test]
 fn connections_that_are_out_cause_no_wake_up() {
     let backend = MemoryManager::new();
-    let pool = hours("out").min_idle(2).build(backend.clone()).unwrap();
+    let pool = due_in_hours("out")
+        .min_idle(2)
+        .build(backend.clone())
+        .unwrap();
     let held = take(&pool, 3);
     // Or one more: the third caller may have begun a create of its own beside the refill.
     eventually(|| pool.stats().idle >= 2);
-    rests(&pool);
+    assert_asleep(&pool);
     drop(held);
     close_clean(&pool, &backend);
 }
 
 #[test]
 fn a_pool_that_waits_for_room_causes_no_wake_up() {
-    // All slots are taken, so that neither min_idle nor the waiter can have what they want.
+    // All slots are taken, so that neither min_idle nor the waiter can be served.
     for fairness in [Fairness::default(), Fairness::Strict] {
         let backend = MemoryManager::new();
-        let pool = hours("noroom")
+        let pool = due_in_hours("noroom")
             .max_size(3)
             .min_idle(2)
             .fairness(fairness)
@@ -101,7 +107,7 @@ fn a_pool_that_waits_for_room_causes_no_wake_up() {
             move || pool.get_timeout(secs(3600)).map(drop)
         });
         common::queued(&pool, 1);
-        rests(&pool);
+        assert_asleep(&pool);
         drop(held);
         waiter.join_soon().unwrap();
         close_clean(&pool, &backend);
@@ -111,10 +117,13 @@ fn a_pool_that_waits_for_room_causes_no_wake_up() {
 #[test]
 fn a_suspended_pool_causes_no_wake_up() {
     let backend = MemoryManager::new();
-    let pool = hours("paused").min_idle(3).build(backend.clone()).unwrap();
+    let pool = due_in_hours("paused")
+        .min_idle(3)
+        .build(backend.clone())
+        .unwrap();
     fill(&pool, 3);
     pool.suspend();
-    rests(&pool);
+    assert_asleep(&pool);
     pool.resume();
     close_clean(&pool, &backend);
 }
@@ -122,13 +131,13 @@ fn a_suspended_pool_causes_no_wake_up() {
 #[test]
 fn a_pool_with_a_clock_of_its_own_sleeps_while_that_stands_still() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
-    let pool = hours("manual")
+    let pool = due_in_hours("manual")
         .min_idle(3)
         .clock(clock.clone())
         .build(backend.clone())
         .unwrap();
     fill(&pool, 5);
     clock.advance(secs(600));
-    rests(&pool);
+    assert_asleep(&pool);
     close_clean(&pool, &backend);
 }

@@ -1,4 +1,4 @@
-//! Keyed pools with many keys: those that are not used take no memory, and thousands at once work.
+//! Keyed pools with many keys: unused keys take no memory, and thousands of keys work at once.
 
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use conpool::{ConnectionManager, EvictReason, KeyedPool, KeyedPoolBuilder, Poole
 use resources::{process::alone, usage::resident};
 use std::{convert::Infallible, time::Instant};
 
-/// Its connections are the key, and it is as large as a manager with a few settings may be.
+/// Its connections are the key. Its size is that of a manager with a few settings.
 struct Plain(u64, [u64; 16]);
 
 impl ConnectionManager for Plain {
@@ -33,7 +33,7 @@ fn build(
     built.unwrap()
 }
 
-/// Uses these keys once each, some for good, and returns the most keys that there were at a time.
+/// Uses these keys once each, removes some by hand, and returns the highest number of keys.
 fn visit(pool: &Keyed, keys: std::ops::Range<u64>) -> usize {
     let mut most = 0;
     for key in keys {
@@ -49,7 +49,7 @@ fn visit(pool: &Keyed, keys: std::ops::Range<u64>) -> usize {
     most
 }
 
-/// Visits `warm` keys, then so many more, and asserts that the process grew by nothing to speak of.
+/// Uses `warm` keys, then `more` others, and asserts that the process has hardly grown.
 fn stays_flat(pool: &Keyed, warm: u64, more: u64, most_keys: usize) {
     visit(pool, 0..warm);
     let before = resident();
@@ -62,7 +62,7 @@ fn stays_flat(pool: &Keyed, warm: u64, more: u64, most_keys: usize) {
     );
     assert!(before > 0 && most > 0, "nothing was measured");
     assert!(most <= most_keys, "{most} keys at a time");
-    // Of pools that are left behind, each more than a kibibyte, it would be far more.
+    // Leaked pools, each more than a kibibyte, would take far more.
     let few = 1024 * 1024 + more * 16;
     assert!(grown <= few, "{grown} bytes for {more} keys");
     let stats = pool.stats();
@@ -78,24 +78,18 @@ fn stays_flat(pool: &Keyed, warm: u64, more: u64, most_keys: usize) {
 
 #[test]
 fn two_hundred_thousand_keys_one_after_the_other_take_no_memory() {
-    alone(
-        "two_hundred_thousand_keys_one_after_the_other_take_no_memory",
-        || {
-            let pool = build(|builder| builder.max_total(8).background_collector(false));
-            stays_flat(&pool, 4_000, 200_000, 200);
-        },
-    );
+    alone(|| {
+        let pool = build(|builder| builder.max_total(8).background_collector(false));
+        stays_flat(&pool, 4_000, 200_000, 200);
+    });
 }
 
 #[test]
 fn nor_do_those_whose_connections_are_made_and_disposed_by_threads() {
-    alone(
-        "nor_do_those_whose_connections_are_made_and_disposed_by_threads",
-        || {
-            let pool = build(|builder| builder.max_total(8));
-            stays_flat(&pool, 4_000, 20_000, 200);
-        },
-    );
+    alone(|| {
+        let pool = build(|builder| builder.max_total(8));
+        stays_flat(&pool, 4_000, 20_000, 200);
+    });
 }
 
 #[test]
@@ -113,16 +107,16 @@ fn ten_thousand_keys_at_once_are_served_counted_and_let_go() {
     drop(held);
     let stats = pool.stats();
     assert_eq!((stats.in_use, stats.idle, stats.disposed), (0, KEYS, 0));
-    // One more key: one of them makes room.
+    // One more key: an idle connection of another key is evicted.
     let (got, took) = timed(|| pool.get_timeout(&(KEYS as u64), SOON));
     drop(got.unwrap());
     let stats = pool.stats();
-    // On a busy machine its dispose may take so long, 100 ms, that another one makes room as well.
+    // On a busy machine the dispose may take over 100 ms, so that a second one is evicted as well.
     let made_room = stats.evicted(EvictReason::MadeRoom) as usize;
     let most = 1 + took.as_millis() as usize / 100;
     assert!((1..=most).contains(&made_room), "{stats}");
     assert_eq!(stats.idle + made_room, KEYS + 1, "{stats}");
-    // The collector and a few workers, however many keys there are.
+    // The collector and a few workers, for any number of keys.
     assert!(threads("many-") <= 16, "{}", threads("many-"));
     pool.clear();
     eventually(|| pool.stats().disposed == KEYS as u64 + 1);

@@ -1,4 +1,4 @@
-//! Limits on what this process may have, and their end.
+//! Limits on the resources of this process, and their end.
 
 use super::usage::address_space;
 use crate::common::Gate;
@@ -9,33 +9,33 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-/// Less than the stack of any thread that asks for the default, and enough for everything else.
-const LEFT: u64 = 1024 * 1024;
-/// For the threads of a test that runs while others are refused.
-const SLIM: usize = 96 * 1024;
+/// Less than a default thread stack, and enough for everything else.
+const HEADROOM: u64 = 1024 * 1024;
+/// The stack size of a test's threads while others are refused.
+const SMALL_STACK: usize = 96 * 1024;
 
 /// As long as this lives, the system refuses every thread with a stack of the default size.
 pub(crate) struct NoThreads {
     limit: Rlimit,
-    /// Threads that sit on the stacks which ended threads left for reuse.
-    sitters: Vec<JoinHandle<()>>,
+    /// Threads that occupy the cached stacks of ended threads.
+    stack_holders: Vec<JoinHandle<()>>,
     over: Gate,
 }
 
 impl NoThreads {
-    /// The pool must be at rest: a thread that ends later makes room for another.
+    /// Begins the limit. The pool must be idle: a thread that ends later frees a stack.
     pub(crate) fn begin() -> Self {
         let over = Gate::default();
         let mut refused = Self {
             limit: getrlimit(Resource::As),
-            sitters: Vec::new(),
+            stack_holders: Vec::new(),
             over: over.clone(),
         };
         loop {
-            set(Resource::As, &refused.limit, address_space() + LEFT);
+            set(Resource::As, &refused.limit, address_space() + HEADROOM);
             let over = over.clone();
             match Builder::new().spawn(move || over.pass()) {
-                Ok(sitter) => refused.sitters.push(sitter),
+                Ok(sitter) => refused.stack_holders.push(sitter),
                 Err(_) => return refused,
             }
         }
@@ -46,19 +46,21 @@ impl Drop for NoThreads {
     fn drop(&mut self) {
         setrlimit(Resource::As, self.limit).expect("the limit was this one before");
         self.over.open();
-        for sitter in self.sitters.drain(..) {
+        for sitter in self.stack_holders.drain(..) {
             sitter.join().expect("it only waits");
         }
     }
 }
 
-/// A thread that is small enough to be had while others are refused.
-pub(crate) fn slim<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let thread = Builder::new().name("slim".into()).stack_size(SLIM);
+/// Spawns a thread that is small enough to start while others are refused.
+pub(crate) fn spawn_small<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let thread = Builder::new().name("slim".into()).stack_size(SMALL_STACK);
     thread.spawn(work).expect("a small stack")
 }
 
-/// As long as this lives, no more than so many further descriptors can be had at a time.
+/// As long as this lives, at most `more` further descriptors can be open at a time.
 pub(crate) struct FewDescriptors(Rlimit);
 
 impl FewDescriptors {
@@ -67,12 +69,12 @@ impl FewDescriptors {
             .expect("the list of descriptors")
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
-        // Without the descriptor of the list itself, which is gone by now.
+        // Without the descriptor of the listing itself, which is closed by now.
         let open = listed.iter().filter(|path| path.is_symlink());
         let taken: HashSet<u64> = open
             .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
             .collect();
-        // The system gives the lowest number that is free.
+        // The system assigns the lowest free number.
         let mut free = (0..).filter(|number| !taken.contains(number));
         let top = free.nth(more).expect("numbers do not end");
         let limit = getrlimit(Resource::Nofile);

@@ -1,5 +1,5 @@
-//! Threads, descriptors, memory and wake-ups. A test that counts what belongs to the whole process starts
-//! itself again in a process of its own.
+//! Threads, descriptors, memory and wake-ups. A test that counts resources of the whole process starts itself
+//! again in a process of its own.
 
 #![cfg(target_os = "linux")]
 

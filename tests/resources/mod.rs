@@ -1,4 +1,4 @@
-//! What the tests of resources share: a process of their own, what it uses, and limits on that.
+//! Shared by the tests of resources: a process of their own, its usage, and limits on it.
 
 #![allow(
     dead_code,

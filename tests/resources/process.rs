@@ -9,23 +9,25 @@ use std::{
 
 const TEST: &str = "CONPOOL_TEST_ALONE";
 const ARGUMENT: &str = "CONPOOL_TEST_ARGUMENT";
-/// A process that takes longer is wedged, and ends itself.
+/// A process that takes longer is stuck, and aborts itself.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs `body`, which is all of the test of this name, in a process of its own.
+/// Runs `body`, the whole body of the calling test, in a process of its own.
 #[track_caller]
-pub(crate) fn alone(test: &str, body: impl FnOnce()) {
-    match argument(test) {
+pub(crate) fn alone(body: impl FnOnce()) {
+    match argument() {
         Some(_) => body(),
-        None => drop(run(test, "")),
+        None => drop(run("")),
     }
 }
 
-/// Whether this is the process that [`run`] started for this test, and what it was given.
-pub(crate) fn argument(test: &str) -> Option<String> {
-    if env::var(TEST).ok()? != test {
-        return None;
-    }
+/// The argument that [`run`] passed to this process; `None` in the process of the test harness.
+pub(crate) fn argument() -> Option<String> {
+    let test = env::var(TEST).ok()?;
+    // Some test harnesses run a single test on the main thread.
+    let thread = thread::current();
+    let name = thread.name().unwrap_or_default();
+    assert!(name == "main" || name == test, "{name} instead of {test}");
     let guard = thread::Builder::new()
         .name("time limit".into())
         .stack_size(128 * 1024);
@@ -38,15 +40,18 @@ pub(crate) fn argument(test: &str) -> Option<String> {
     env::var(ARGUMENT).ok()
 }
 
-/// Runs the test of this name in a process of its own, with this argument, and returns what it
-/// printed.
+/// Runs the calling test in a process of its own, with this argument, and returns its output.
 #[track_caller]
-pub(crate) fn run(test: &str, argument: &str) -> String {
+pub(crate) fn run(argument: &str) -> String {
+    let thread = thread::current();
+    let test = thread
+        .name()
+        .expect("the test harness names the thread of a test");
     let output = Command::new(env::current_exe().expect("the path of this program"))
-        .args([test, "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(TEST, test)
         .env(ARGUMENT, argument)
-        // With one heap for all threads, its size tells more of what is used than of who asked.
+        // One heap for all threads: its size depends less on which threads allocate.
         .env("MALLOC_ARENA_MAX", "1")
         .env_remove("RUST_MIN_STACK")
         .stdin(Stdio::null())
@@ -54,7 +59,7 @@ pub(crate) fn run(test: &str, argument: &str) -> String {
         .expect("a process");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
-    // A name that matches no test would else pass for success.
+    // A name that matches no test would otherwise count as success.
     assert!(
         output.status.success() && printed.contains("1 passed"),
         "{test} alone: {}\n{printed}\n{complained}",

@@ -21,13 +21,13 @@ use std::{
 
 type Wires = Pool<WiredManager>;
 
-/// What a scenario starts from.
-struct Stage {
+/// The starting point of a scenario.
+struct Setup {
     backend: MemoryManager,
     collector: bool,
 }
 
-impl Stage {
+impl Setup {
     fn builder(&self) -> PoolBuilder<WiredManager> {
         Pool::builder()
             .name("stage")
@@ -44,8 +44,8 @@ impl Stage {
         self.builder().build(self.manager()).unwrap()
     }
 
-    /// A pool that checks at every checkout and gives up on hooks after 30 ms.
-    fn hasty(&self) -> Wires {
+    /// A pool that checks at every checkout and abandons hooks after 30 ms.
+    fn with_short_timeouts(&self) -> Wires {
         self.builder()
             .health_check(HealthCheck::OnCheckout)
             .create_timeout(ms(30))
@@ -56,15 +56,15 @@ impl Stage {
     }
 }
 
-/// Runs the scenarios, each with and without a collector where it has one, each on a new stage.
-fn play(test: &str, scenarios: &[(&str, fn(&Stage))], collectors: &[bool]) {
-    alone(test, || {
+/// Runs the scenarios, each with the listed collector settings, each with a new setup.
+fn run_scenarios(scenarios: &[(&str, fn(&Setup))], collectors: &[bool]) {
+    alone(|| {
         let _ = common::noise();
         let before = Usage::now();
         for (scenario, run) in scenarios {
             for collector in collectors.iter().copied() {
                 let backend = MemoryManager::new();
-                run(&Stage {
+                run(&Setup {
                     backend: backend.clone(),
                     collector,
                 });
@@ -76,36 +76,36 @@ fn play(test: &str, scenarios: &[(&str, fn(&Stage))], collectors: &[bool]) {
     });
 }
 
-fn closed(stage: &Stage) {
-    let pool = stage.pool();
+fn closed(setup: &Setup) {
+    let pool = setup.pool();
     drop(take(&pool, 4));
     pool.close_timeout(SOON).unwrap();
 }
 
-fn dropped(stage: &Stage) {
-    let pool = stage.pool();
+fn dropped(setup: &Setup) {
+    let pool = setup.pool();
     drop(take(&pool, 4));
 }
 
-fn never_used(stage: &Stage) {
+fn never_used(setup: &Setup) {
     drop(
-        stage
+        setup
             .builder()
             .min_idle(3)
-            .build_lazy(stage.manager())
+            .build_lazy(setup.manager())
             .unwrap(),
     );
 }
 
-fn outlived_by_guards(stage: &Stage) {
-    let pool = stage.pool();
+fn outlived_by_guards(setup: &Setup) {
+    let pool = setup.pool();
     let mut held = take(&pool, 3);
     drop(pool);
     assert_eq!(held[0].execute("PING").unwrap(), "PONG");
 }
 
-fn outlived_on_another_thread(stage: &Stage) {
-    let pool = stage.pool();
+fn outlived_on_another_thread(setup: &Setup) {
+    let pool = setup.pool();
     let held = take(&pool, 3);
     let keeping = spawn(move || drop(held));
     pool.close();
@@ -113,16 +113,16 @@ fn outlived_on_another_thread(stage: &Stage) {
     keeping.join_soon();
 }
 
-fn suspended_for_ever(stage: &Stage) {
-    let pool = stage.pool();
+fn suspended_for_ever(setup: &Setup) {
+    let pool = setup.pool();
     let held = take(&pool, 2);
     pool.suspend();
     assert!(pool.get_timeout(ms(5)).unwrap_err().is_timeout());
     drop(held);
 }
 
-fn closed_over_waiters(stage: &Stage) {
-    let pool = stage.pool();
+fn closed_over_waiters(setup: &Setup) {
+    let pool = setup.pool();
     let held = take(&pool, 4);
     let waiters = [(); 3].map(|()| {
         let pool = pool.clone();
@@ -135,8 +135,8 @@ fn closed_over_waiters(stage: &Stage) {
     pool.close_timeout(SOON).unwrap();
 }
 
-fn cleared_shrunk_and_grown(stage: &Stage) {
-    let pool = stage.pool();
+fn cleared_shrunk_and_grown(setup: &Setup) {
+    let pool = setup.pool();
     let held = take(&pool, 4);
     pool.clear();
     pool.set_max_size(1).unwrap();
@@ -147,8 +147,8 @@ fn cleared_shrunk_and_grown(stage: &Stage) {
     pool.close_timeout(SOON).unwrap();
 }
 
-fn added_and_detached(stage: &Stage) {
-    let pool = stage.pool();
+fn added_and_detached(setup: &Setup) {
+    let pool = setup.pool();
     let wires: Vec<Wired> = take(&pool, 4)
         .into_iter()
         .map(PooledConnection::detach)
@@ -161,9 +161,9 @@ fn added_and_detached(stage: &Stage) {
     drop(pool.add(mine).unwrap_err().into_inner());
 }
 
-fn expired(stage: &Stage) {
+fn expired(setup: &Setup) {
     let clock = ManualClock::new();
-    let pool = stage
+    let pool = setup
         .builder()
         .clock(clock.clone())
         .min_idle(2)
@@ -171,7 +171,7 @@ fn expired(stage: &Stage) {
         .max_lifetime(secs(60))
         .keepalive_interval(secs(5))
         .leak_threshold(secs(5))
-        .build(stage.manager())
+        .build(setup.manager())
         .unwrap();
     for _ in 0..10 {
         drop(take(&pool, 4));
@@ -182,8 +182,8 @@ fn expired(stage: &Stage) {
     pool.close_timeout(SOON).unwrap();
 }
 
-fn left_by_panics(stage: &Stage) {
-    let pool = stage.pool();
+fn left_by_panics(setup: &Setup) {
+    let pool = setup.pool();
     for _ in 0..4 {
         let guards = take(&pool, 2);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -198,8 +198,7 @@ fn left_by_panics(stage: &Stage) {
 
 #[test]
 fn whatever_users_do_descriptors_and_threads_are_back_at_the_start() {
-    play(
-        "whatever_users_do_descriptors_and_threads_are_back_at_the_start",
+    run_scenarios(
         &[
             ("closed", closed),
             ("dropped", dropped),
@@ -226,8 +225,8 @@ const HOOKS: [Hook; 6] = [
     Hook::Checkin,
 ];
 
-/// Some of everything, with errors taken as they come.
-fn make_do(pool: &Wires) {
+/// Runs some of every operation; errors are ignored.
+fn use_ignoring_errors(pool: &Wires) {
     for round in 0..6 {
         let guards: Vec<_> = (0..3).map(|_| pool.get_timeout(ms(20))).collect();
         if round == 2 {
@@ -243,49 +242,48 @@ fn make_do(pool: &Wires) {
     pool.sweep();
 }
 
-fn hooks_fail(stage: &Stage) {
+fn hooks_fail(setup: &Setup) {
     for hook in HOOKS {
-        let pool = stage.hasty();
-        stage.backend.fail(hook, u64::MAX);
-        make_do(&pool);
-        stage.backend.fail_transient(hook, 5);
-        make_do(&pool);
-        stage.backend.heal();
+        let pool = setup.with_short_timeouts();
+        setup.backend.fail(hook, u64::MAX);
+        use_ignoring_errors(&pool);
+        setup.backend.fail_transient(hook, 5);
+        use_ignoring_errors(&pool);
+        setup.backend.heal();
     }
 }
 
-fn hooks_panic(stage: &Stage) {
+fn hooks_panic(setup: &Setup) {
     for hook in HOOKS {
-        let pool = stage.hasty();
-        stage.backend.panic(hook, 5);
-        make_do(&pool);
-        stage.backend.heal();
+        let pool = setup.with_short_timeouts();
+        setup.backend.panic(hook, 5);
+        use_ignoring_errors(&pool);
+        setup.backend.heal();
         drop(pool.get_timeout(SOON).unwrap());
         pool.close_timeout(SOON).unwrap();
     }
 }
 
-fn builds_fail(stage: &Stage) {
-    let builder = || stage.builder().min_idle(3).get_timeout(ms(30));
-    stage.backend.fail(Hook::Create, u64::MAX);
-    builder().build(stage.manager()).unwrap_err();
-    stage.backend.fail_transient(Hook::Create, u64::MAX);
-    builder().build(stage.manager()).unwrap_err();
-    stage.backend.heal();
-    stage.backend.panic(Hook::Create, u64::MAX);
-    builder().build(stage.manager()).unwrap_err();
-    stage.backend.heal();
-    stage
+fn builds_fail(setup: &Setup) {
+    let builder = || setup.builder().min_idle(3).get_timeout(ms(30));
+    setup.backend.fail(Hook::Create, u64::MAX);
+    builder().build(setup.manager()).unwrap_err();
+    setup.backend.fail_transient(Hook::Create, u64::MAX);
+    builder().build(setup.manager()).unwrap_err();
+    setup.backend.heal();
+    setup.backend.panic(Hook::Create, u64::MAX);
+    builder().build(setup.manager()).unwrap_err();
+    setup.backend.heal();
+    setup
         .builder()
         .max_size(0)
-        .build(stage.manager())
+        .build(setup.manager())
         .unwrap_err();
 }
 
 #[test]
 fn whatever_fails_descriptors_and_threads_are_back_at_the_start() {
-    play(
-        "whatever_fails_descriptors_and_threads_are_back_at_the_start",
+    run_scenarios(
         &[
             ("hooks fail", hooks_fail),
             ("hooks panic", hooks_panic),
@@ -295,61 +293,61 @@ fn whatever_fails_descriptors_and_threads_are_back_at_the_start() {
     );
 }
 
-/// Lets calls of this hook hang until they are abandoned, goes on, and lets them return.
-fn hung(stage: &Stage, hook: Hook, end: impl FnOnce(&Wires)) {
-    let pool = stage.hasty();
+/// Lets calls of this hook hang until they are abandoned, runs `end`, and lets the calls return.
+fn hung(setup: &Setup, hook: Hook, end: impl FnOnce(&Wires)) {
+    let pool = setup.with_short_timeouts();
     drop(take(&pool, 3));
-    stage.backend.hang(hook);
+    setup.backend.hang(hook);
     pool.clear();
-    // On a busy machine a caller may have left before the hook was begun for it, which it then is not.
+    // On a busy machine a caller may time out before its hook begins; then the hook is never begun.
     eventually(|| {
         drop(pool.get_timeout(ms(5)));
-        stage.backend.running(hook) > 0
+        setup.backend.running(hook) > 0
     });
     eventually(|| pool.stats().abandoned > 0);
     end(&pool);
-    stage.backend.release();
+    setup.backend.release();
 }
 
-fn a_create_hangs(stage: &Stage) {
-    hung(stage, Hook::Create, |_| ());
+fn a_create_hangs(setup: &Setup) {
+    hung(setup, Hook::Create, |_| ());
 }
 
-fn a_create_hangs_beyond_close(stage: &Stage) {
-    hung(stage, Hook::Create, |pool| {
+fn a_create_hangs_beyond_close(setup: &Setup) {
+    hung(setup, Hook::Create, |pool| {
         let left = pool.close_timeout(Duration::ZERO).unwrap_err();
         assert!(left.hooks_running > 0, "{left}");
     });
 }
 
-fn a_dispose_hangs(stage: &Stage) {
-    hung(stage, Hook::Dispose, |pool| drop(take(pool, 4)));
+fn a_dispose_hangs(setup: &Setup) {
+    hung(setup, Hook::Dispose, |pool| drop(take(pool, 4)));
 }
 
-fn a_dispose_hangs_beyond_close(stage: &Stage) {
-    hung(stage, Hook::Dispose, Pool::close);
+fn a_dispose_hangs_beyond_close(setup: &Setup) {
+    hung(setup, Hook::Dispose, Pool::close);
 }
 
-fn a_check_hangs(stage: &Stage) {
-    let pool = stage.hasty();
-    stage.backend.hang(Hook::Check);
-    // The check is given up, and a new connection serves.
+fn a_check_hangs(setup: &Setup) {
+    let pool = setup.with_short_timeouts();
+    setup.backend.hang(Hook::Check);
+    // The check is abandoned, and a new connection serves.
     drop(pool.get_timeout(SOON).unwrap());
     eventually(|| pool.stats().abandoned == 1);
-    stage.backend.release();
+    setup.backend.release();
     pool.close_timeout(SOON).unwrap();
 }
 
-fn a_build_is_given_up(stage: &Stage) {
-    stage.backend.hang(Hook::Create);
-    let result = stage.builder().get_timeout(ms(20)).build(stage.manager());
+fn a_build_is_given_up(setup: &Setup) {
+    setup.backend.hang(Hook::Create);
+    let result = setup.builder().get_timeout(ms(20)).build(setup.manager());
     result.unwrap_err();
-    stage.backend.release();
+    setup.backend.release();
 }
 
-fn a_late_create_meets_a_closed_pool(stage: &Stage) {
-    let pool = stage.builder().build_lazy(stage.manager()).unwrap();
-    stage.backend.delay(Hook::Create, ms(40));
+fn a_late_create_meets_a_closed_pool(setup: &Setup) {
+    let pool = setup.builder().build_lazy(setup.manager()).unwrap();
+    setup.backend.delay(Hook::Create, ms(40));
     let error = pool.get_timeout(ms(5)).unwrap_err();
     assert!(matches!(error, GetError::TimedOut(_)), "{error}");
     drop(pool);
@@ -357,8 +355,7 @@ fn a_late_create_meets_a_closed_pool(stage: &Stage) {
 
 #[test]
 fn whatever_hangs_descriptors_and_threads_are_back_at_the_start_when_it_returns() {
-    play(
-        "whatever_hangs_descriptors_and_threads_are_back_at_the_start_when_it_returns",
+    run_scenarios(
         &[
             ("a create hangs", a_create_hangs),
             ("a create hangs beyond close", a_create_hangs_beyond_close),
@@ -374,27 +371,24 @@ fn whatever_hangs_descriptors_and_threads_are_back_at_the_start_when_it_returns(
 
 #[test]
 fn of_a_forgotten_guard_its_descriptor_stays_and_nothing_else() {
-    alone(
-        "of_a_forgotten_guard_its_descriptor_stays_and_nothing_else",
-        || {
-            let _ = common::noise();
-            let before = Usage::now();
-            for collector in [true, false] {
-                let stage = Stage {
-                    backend: MemoryManager::new(),
-                    collector,
-                };
-                let pool = stage.pool();
-                let mut held = take(&pool, 4);
-                mem::forget(held.pop());
-                drop(held);
-                pool.close_timeout(ms(20)).unwrap_err();
-            }
-            let left = Usage {
-                descriptors: before.descriptors + 2,
-                ..before
+    alone(|| {
+        let _ = common::noise();
+        let before = Usage::now();
+        for collector in [true, false] {
+            let setup = Setup {
+                backend: MemoryManager::new(),
+                collector,
             };
-            left.is_restored("two forgotten guards");
-        },
-    );
+            let pool = setup.pool();
+            let mut held = take(&pool, 4);
+            mem::forget(held.pop());
+            drop(held);
+            pool.close_timeout(ms(20)).unwrap_err();
+        }
+        let left = Usage {
+            descriptors: before.descriptors + 2,
+            ..before
+        };
+        left.is_restored("two forgotten guards");
+    });
 }

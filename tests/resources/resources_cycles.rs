@@ -1,4 +1,4 @@
-//! Pools that come and go ten thousand times leave nothing.
+//! Ten thousand pools, built and ended, release everything.
 
 #![cfg(target_os = "linux")]
 
@@ -15,14 +15,14 @@ use resources::{
 use std::{mem, ops::Range, thread, time::Duration};
 use support::emulator::Emulator;
 
-/// Two for each of the stacks that the system keeps of ended threads, and some for its heap.
+/// Two for each cached thread stack, and some for the heap.
 const SOME_MAPPINGS: usize = 64;
 
-/// So many cycles at a time, and so many by each thread.
+/// The number of concurrent cycles, and of cycles per thread.
 const THREADS: usize = 5;
 const EACH: usize = 10;
 
-/// What is still there after a number of cycles.
+/// The usage after a number of cycles.
 #[derive(Debug)]
 struct Left {
     resident: u64,
@@ -30,8 +30,8 @@ struct Left {
 }
 
 impl Left {
-    /// Runs these cycles, several at a time, so that a busy machine does not make each one wait. All
-    /// threads and descriptors are gone after each few of them.
+    /// Runs these cycles, several at a time, because a busy machine delays each one. Waits after each batch
+    /// until all threads and descriptors are gone.
     fn after(cycles: Range<usize>, before: Usage, cycle: impl Fn(usize) + Sync) -> Self {
         let cycle = &cycle;
         for first in cycles.step_by(THREADS * EACH) {
@@ -66,8 +66,8 @@ fn builder<M: conpool::ConnectionManager>() -> PoolBuilder<M> {
     Pool::builder().name("mayfly").max_size(2)
 }
 
-/// Builds a pool, uses it and ends it in one of the ways there are.
-fn come_and_go(number: usize) {
+/// Builds a pool, uses it and ends it in one of the possible ways.
+fn build_use_end(number: usize) {
     let backend = MemoryManager::new();
     if number % 5 == 0 {
         let pool = builder().build_lazy(backend.clone()).unwrap();
@@ -103,11 +103,10 @@ fn come_and_go(number: usize) {
 
 #[test]
 fn ten_thousand_pools_leave_no_thread_no_descriptor_and_no_memory() {
-    const NAME: &str = "ten_thousand_pools_leave_no_thread_no_descriptor_and_no_memory";
-    process::alone(NAME, || {
+    process::alone(|| {
         let before = Usage::now();
-        let early = Left::after(0..1000, before, come_and_go);
-        let late = Left::after(1000..10_000, before, come_and_go);
+        let early = Left::after(0..1000, before, build_use_end);
+        let late = Left::after(1000..10_000, before, build_use_end);
         // 57 bytes a cycle.
         late.has_not_grown_since(&early, 512 * 1024);
     });
@@ -115,8 +114,7 @@ fn ten_thousand_pools_leave_no_thread_no_descriptor_and_no_memory() {
 
 #[test]
 fn a_forgotten_guard_keeps_neither_a_thread_nor_its_stack() {
-    const NAME: &str = "a_forgotten_guard_keeps_neither_a_thread_nor_its_stack";
-    process::alone(NAME, || {
+    process::alone(|| {
         let before = Usage::now();
         let forget = |number| {
             let pool = builder()
@@ -134,17 +132,16 @@ fn a_forgotten_guard_keeps_neither_a_thread_nor_its_stack() {
         };
         let early = Left::after(0..200, before, forget);
         let late = Left::after(200..1000, before, forget);
-        // What was forgotten stays, and so does the pool it belongs to: 13 KiB each.
+        // A forgotten guard stays, and so does its pool: 13 KiB each.
         late.has_not_grown_since(&early, 800 * 20 * 1024);
     });
 }
 
 #[test]
 fn pools_of_sockets_leave_nothing_either() {
-    const NAME: &str = "pools_of_sockets_leave_nothing_either";
-    let Some(address) = process::argument(NAME) else {
+    let Some(address) = process::argument() else {
         let bridge = Emulator::builder().max_clients(64).start().unwrap();
-        process::run(NAME, &bridge.addr().to_string());
+        process::run(&bridge.addr().to_string());
         assert!(bridge.wait_for(|seen| seen.open == 0, SOON));
         assert_eq!(bridge.counters().refused, 0);
         return;

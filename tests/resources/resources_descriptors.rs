@@ -1,4 +1,4 @@
-//! Descriptors: what a pool does when there are no more, and who inherits those it has.
+//! Descriptors: the pool at their limit, and their inheritance by child processes.
 
 #![cfg(target_os = "linux")]
 
@@ -17,13 +17,13 @@ use support::{client, emulator::Emulator};
 
 const SERIAL: u64 = 1_013_010_000;
 
-/// The bridge is in another process, so that a limit here does not meet it.
-fn with_a_bridge_next_door(test: &str, body: impl FnOnce(&str)) {
-    if let Some(address) = process::argument(test) {
+/// Runs `body` with the bridge in another process, so that a limit here does not affect it.
+fn with_bridge_in_other_process(body: impl FnOnce(&str)) {
+    if let Some(address) = process::argument() {
         return body(&address);
     }
     let bridge = Emulator::builder().max_clients(64).start().unwrap();
-    process::run(test, &bridge.addr().to_string());
+    process::run(&bridge.addr().to_string());
     assert!(bridge.wait_for(|seen| seen.open == 0, SOON));
     assert_eq!(bridge.counters().refused, 0);
 }
@@ -35,7 +35,7 @@ fn sockets(name: &str) -> PoolBuilder<ConbusSocketManager> {
         .backoff(quick_backoff())
 }
 
-/// The error of the system at the end of the chain.
+/// The system's error at the end of the chain.
 fn system_error(error: &(dyn Error + 'static)) -> Option<i32> {
     let deeper = error.source().and_then(system_error);
     let here = error.downcast_ref::<io::Error>();
@@ -54,9 +54,7 @@ fn works(connection: &mut TcpStream) {
 
 #[test]
 fn without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there_are_some() {
-    const NAME: &str =
-        "without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there_are_some";
-    with_a_bridge_next_door(NAME, |address| {
+    with_bridge_in_other_process(|address| {
         let _ = common::noise();
         let before = Usage::now();
         let pool = sockets("emfile")
@@ -75,14 +73,14 @@ fn without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there
         assert!(stats.create_errors >= 1, "{stats}");
         held.iter_mut().for_each(|connection| works(connection));
 
-        // The size it has serves on, and what is discarded can be replaced.
+        // The existing size still serves, and a discarded connection can be replaced.
         drop(held.pop());
         works(&mut pool.get_timeout(SOON).unwrap());
         PooledConnection::discard(held.pop().unwrap());
         held = take(&pool, 2);
         held.iter_mut().for_each(|connection| works(connection));
 
-        // The one who waits is served by the next create after the limit is gone.
+        // The next create after the limit serves the waiter.
         let ((), waited) = timed(|| {
             std::thread::scope(|scope| {
                 let waiter = scope.spawn(|| works(&mut pool.get_timeout(SOON).unwrap()));
@@ -104,8 +102,7 @@ fn without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there
 
 #[test]
 fn with_nothing_open_the_want_of_a_descriptor_is_told_at_once() {
-    const NAME: &str = "with_nothing_open_the_want_of_a_descriptor_is_told_at_once";
-    with_a_bridge_next_door(NAME, |address| {
+    with_bridge_in_other_process(|address| {
         let _ = common::noise();
         let before = Usage::now();
         let few = FewDescriptors::begin(0);
@@ -132,12 +129,11 @@ fn with_nothing_open_the_want_of_a_descriptor_is_told_at_once() {
 
 #[test]
 fn a_name_that_could_not_be_looked_up_without_a_descriptor_is_looked_up_again() {
-    const NAME: &str = "a_name_that_could_not_be_looked_up_without_a_descriptor_is_looked_up_again";
-    with_a_bridge_next_door(NAME, |address| {
+    with_bridge_in_other_process(|address| {
         let _ = common::noise();
         let before = Usage::now();
         let port = address.rsplit(':').next().unwrap();
-        // All on this thread: what the resolver keeps of a failure, it keeps for the thread.
+        // All on this thread: the resolver caches a failure per thread.
         let pool = sockets("nonames")
             .background_collector(false)
             .build_lazy(ConbusSocketManager::new(format!("localhost:{port}")))
@@ -173,7 +169,7 @@ fn a_program_that_is_started_inherits_no_connection() {
     let mine = my_sockets();
     assert!(mine.len() >= 3, "{mine:?}");
 
-    // One socket it is given on purpose, to show that it would tell of the others.
+    // One socket is inherited on purpose, to show that the child would list the others.
     let (given, _other) = UnixStream::pair().unwrap();
     let listing = Command::new("ls")
         .args(["-l", "/proc/self/fd"])

@@ -1,4 +1,4 @@
-//! A guard that is forgotten (`mem::forget`): it is counted, it is found, and it costs its own slot.
+//! A forgotten guard (`mem::forget`): it is counted and reported, and costs its own slot.
 
 use crate::common;
 
@@ -7,7 +7,7 @@ use common::{threads, timed};
 use conpool::{EvictReason, Hook, ManualClock, MemoryManager, Pool};
 use std::mem;
 
-/// A pool whose clock stands, with what its observer hears.
+/// A pool with a stopped clock, and its observer's log.
 fn watched(name: &str, backend: &MemoryManager) -> (Pool<MemoryManager>, ManualClock, Log) {
     let (clock, log) = (ManualClock::new(), Log::default());
     let pool = quick(name)
@@ -20,7 +20,7 @@ fn watched(name: &str, backend: &MemoryManager) -> (Pool<MemoryManager>, ManualC
     (pool, clock, log)
 }
 
-/// Forgets one connection on a thread of this name, and says from which line it was taken.
+/// Forgets one connection on a thread of this name, and returns the source line of its checkout.
 fn forget_one(pool: &Pool<MemoryManager>, thread: &str) -> u32 {
     let pool = pool.clone();
     let user = std::thread::Builder::new().name(thread.into());

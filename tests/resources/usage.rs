@@ -1,4 +1,4 @@
-//! What this process uses of the system.
+//! The system resources of this process.
 
 use crate::common::SOON;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What must be back at the start when a pool is gone.
+/// The usage that must be back at the start when a pool is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) threads: usize,
@@ -21,8 +21,7 @@ impl Usage {
         }
     }
 
-    /// Waits until nothing but this is used. A thread that was joined may be listed for some
-    /// microseconds more.
+    /// Waits until the usage is down to this. A joined thread may be listed for some microseconds more.
     #[track_caller]
     pub(crate) fn is_restored(self, after: &str) {
         let start = Instant::now();
@@ -44,7 +43,7 @@ fn entries(folder: &str) -> usize {
     fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
-/// How many pieces the address space consists of. The stack of a thread is two of them.
+/// The number of mappings of the address space. The stack of a thread is two of them.
 pub(crate) fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count())
 }

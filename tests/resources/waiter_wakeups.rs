@@ -1,7 +1,7 @@
-//! Waiters: nobody is woken who has nothing to get.
+//! Waiters: a caller is woken only when it can be served.
 //!
-//! A thousand threads wait for one connection. How often each of them was woken is counted by the
-//! system, as the number of times it fell asleep again.
+//! A thousand threads wait for one connection. The system counts the wake-ups of each, as the number of times
+//! it fell asleep again.
 
 #![cfg(target_os = "linux")]
 
@@ -11,16 +11,16 @@ use crate::wakeups;
 use common::{SOON, close_clean, ms, queued, quick, secs, spawn, stays, take};
 use conpool::{Fairness, GetError, HealthCheck, MemoryManager, Pool};
 use std::thread;
-use wakeups::{crowd::Crowd, sleeps};
+use wakeups::{sleeps, waiting::WaitingThreads};
 
-const CROWD: usize = 1000;
-/// How many wake-ups a hand-off may cost on average.
+const WAITERS: usize = 1000;
+/// The allowed wake-ups per hand-off on average.
 const WAKES: f64 = 1.1;
-/// The same where all are woken at once: on a busy machine many of them then sleep on each other's
-/// locks, once or twice. A herd would wake each of them many times.
+/// The same where all are woken at once: on a busy machine many of them then sleep on each other's locks,
+/// once or twice. A thundering herd would wake each of them many times.
 const WAKES_TOGETHER: f64 = 3.0;
-/// And so many of them must not be kept by anything: a second wake-up for each would leave none.
-const STRAIGHT: usize = CROWD / 50;
+/// At least this many must be served by their first wake-up: a second wake-up for each would leave none.
+const MIN_DIRECT: usize = WAITERS / 50;
 
 fn pool(
     name: &str,
@@ -37,9 +37,9 @@ fn pool(
 }
 
 /// A thousand callers, each of which takes a connection once and gives it back.
-fn line(pool: &Pool<MemoryManager>) -> Crowd {
+fn line(pool: &Pool<MemoryManager>) -> WaitingThreads {
     let pool = pool.clone();
-    Crowd::gather(CROWD, move |served| {
+    WaitingThreads::spawn(WAITERS, move |served| {
         let guard = pool.get_timeout(secs(120)).unwrap();
         served();
         drop(guard);
@@ -52,10 +52,10 @@ fn a_hand_off_wakes_the_one_it_serves_and_nobody_else() {
         let backend = MemoryManager::new();
         let pool = pool("handoff", 1, fairness, &backend);
         let held = take(&pool, 1);
-        let crowd = line(&pool);
-        let before = crowd.asleep(|| pool.stats().waiters);
+        let waiting = line(&pool);
+        let before = waiting.asleep(|| pool.stats().waiters);
         drop(held);
-        let outcome = crowd.served(&before);
+        let outcome = waiting.served(&before);
         let wakes = outcome.wakes_each();
         assert!(
             wakes <= WAKES,
@@ -72,13 +72,13 @@ fn connections_that_come_back_one_at_a_time_wake_one_waiter_each() {
     let backend = MemoryManager::new();
     let pool = pool("onebyone", 8, Fairness::default(), &backend);
     let held = take(&pool, 8);
-    let crowd = line(&pool);
-    let before = crowd.asleep(|| pool.stats().waiters);
+    let waiting = line(&pool);
+    let before = waiting.asleep(|| pool.stats().waiters);
     for guard in held {
         drop(guard);
         thread::sleep(ms(1));
     }
-    let outcome = crowd.served(&before);
+    let outcome = waiting.served(&before);
     let wakes = outcome.wakes_each();
     assert!(wakes <= WAKES, "{wakes} wake-ups per hand-off");
     close_clean(&pool, &backend);
@@ -89,7 +89,7 @@ fn close_wakes_every_waiter_once() {
     let backend = MemoryManager::new();
     let pool = pool("closeherd", 1, Fairness::default(), &backend);
     let held = take(&pool, 1);
-    let crowd = Crowd::gather(CROWD, {
+    let waiting = WaitingThreads::spawn(WAITERS, {
         let pool = pool.clone();
         move |served| {
             let result = pool.get_timeout(secs(120));
@@ -97,19 +97,19 @@ fn close_wakes_every_waiter_once() {
             assert!(matches!(result, Err(GetError::Closed { .. })));
         }
     });
-    let before = crowd.asleep(|| pool.stats().waiters);
+    let before = waiting.asleep(|| pool.stats().waiters);
     pool.close();
-    let outcome = crowd.served(&before);
+    let outcome = waiting.served(&before);
     let wakes = outcome.wakes_each();
     assert!(wakes <= WAKES_TOGETHER, "{wakes} wake-ups for each");
     let straight = outcome
-        .in_vain
+        .spurious
         .iter()
         .filter(|&&sleeps| sleeps == 0)
         .count();
     assert!(
-        straight >= STRAIGHT,
-        "{straight} of {CROWD} were woken only once"
+        straight >= MIN_DIRECT,
+        "{straight} of {WAITERS} were woken only once"
     );
     drop(held);
     close_clean(&pool, &backend);
@@ -120,17 +120,17 @@ fn clear_wakes_no_waiter_and_what_it_replaces_wakes_one_each() {
     let backend = MemoryManager::new();
     let pool = pool("clearherd", 4, Fairness::default(), &backend);
     let held = take(&pool, 4);
-    let crowd = line(&pool);
-    let before = crowd.asleep(|| pool.stats().waiters);
-    let at_rest = crowd.sleeps();
+    let waiting = line(&pool);
+    let before = waiting.asleep(|| pool.stats().waiters);
+    let at_rest = waiting.sleeps();
     for _ in 0..3 {
         pool.clear();
         pool.sweep();
     }
-    // Asleep with the same count: nobody was woken in between.
-    stays(|| crowd.sleeps() == at_rest);
+    // Asleep with the same count: there was no wake-up in between.
+    stays(|| waiting.sleeps() == at_rest);
     drop(held);
-    let outcome = crowd.served(&before);
+    let outcome = waiting.served(&before);
     let wakes = outcome.wakes_each();
     assert!(wakes <= WAKES, "{wakes} wake-ups per hand-off");
     assert!(backend.counters().created <= 8, "one for each slot");

@@ -1,4 +1,4 @@
-//! What the tests of SQLite databases share.
+//! Shared by the tests of SQLite databases.
 
 #![allow(
     dead_code,
@@ -14,7 +14,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A folder of its own for one test, gone with it.
+/// A folder for one test, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
@@ -32,7 +32,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// A manager for a database in here.
+    /// A manager for a database in this folder.
     pub(crate) fn manager(&self) -> SqliteManager {
         SqliteManager::file(self.database())
     }
@@ -41,8 +41,8 @@ impl Folder {
         self.file("test.db")
     }
 
-    /// A connection that no pool knows of, as another program has it.
-    pub(crate) fn outsider(&self) -> rusqlite::Connection {
+    /// A connection outside of all pools, like that of another program.
+    pub(crate) fn other_program(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.database()).unwrap()
     }
 }
@@ -61,7 +61,7 @@ impl Drop for Folder {
     }
 }
 
-/// The name of a database in memory that no other test has.
+/// A manager for a memory database with a unique name.
 pub(crate) fn memory() -> SqliteManager {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     SqliteManager::memory(format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -74,7 +74,7 @@ pub(crate) fn both() -> (Folder, [SqliteManager; 2]) {
     (folder, managers)
 }
 
-/// A manager whose connections find a table `t` with one column `n`.
+/// A manager that creates a table `t` with one column `n`.
 pub(crate) fn with_table(manager: SqliteManager) -> SqliteManager {
     manager.init(|connection| connection.execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER)"))
 }
@@ -95,7 +95,7 @@ pub(crate) fn pool(name: &str, manager: SqliteManager) -> Pool<SqliteManager> {
         .unwrap()
 }
 
-/// One number that a query gives.
+/// The number that a query returns.
 pub(crate) fn number(connection: &rusqlite::Connection, sql: &str) -> i64 {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
@@ -124,7 +124,7 @@ pub(crate) fn chain(error: &dyn error::Error) -> String {
     }
 }
 
-/// Which connection of its pool it is.
+/// The number of a connection in its pool.
 pub(crate) fn id(guard: &PooledConnection<SqliteManager>) -> u64 {
     PooledConnection::info(guard).id
 }

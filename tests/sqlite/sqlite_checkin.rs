@@ -1,5 +1,5 @@
-//! What comes back to the pool: what the next user finds of what the last one left, and which connections
-//! nobody gets any more.
+//! Returns to the pool: what the next user finds of the last user's state, and which connections are not
+//! handed out any more.
 
 use crate::common;
 use crate::sqlite;
@@ -103,7 +103,7 @@ fn a_connection_with_other_databases_than_at_its_start_is_evicted() {
         drop(held);
         assert_eq!(pool.stats().evicted(EvictReason::HookFailed), 1);
 
-        // One that the init hook attached belongs to it.
+        // A database that the init hook attached stays attached.
         let attaching = attach.clone();
         let manager = manager.init(move |connection| connection.execute_batch(&attaching));
         let pool = quick("attached").build(manager).unwrap();
@@ -126,7 +126,7 @@ fn a_handle_closed_behind_the_back_of_the_pool_is_replaced() {
         let mut held = pool.get().unwrap();
         insert(&held, 1);
         let held_id = id(&held);
-        // The only way there is in safe code: another takes its place.
+        // Safe code can only swap the connection for another one.
         let stranger = rusqlite::Connection::open_in_memory().unwrap();
         mem::replace(&mut **held, stranger).close().unwrap();
         drop(held);
@@ -149,7 +149,7 @@ fn a_connection_of_another_pool_is_not_handed_out() {
     eventually(|| mine.stats().size == 0);
     mine.add(theirs).unwrap();
     assert_eq!(numbers(&mine.get().unwrap()), [1]);
-    // One of a clone of the manager is as good as the pool's own.
+    // A connection of the manager's clone is as good as the pool's own.
     mine.clear();
     eventually(|| mine.stats().size == 0);
     mine.add(a.create().unwrap()).unwrap();

@@ -1,10 +1,12 @@
-//! The table of faults on the page of the module, row by row: what happens to a database, what a caller
-//! is told, and that the pool is whole again afterwards.
+//! The table of faults on the page of the module, row by row: the database's state, the caller's error, and
+//! the pool's recovery.
 
 use crate::common;
 use crate::sqlite;
 
-use common::{Gate, SOON, assert_at, eventually, ms, noise, queued, spawn, timed, told};
+use common::{
+    Gate, SOON, assert_at, eventually, ms, noise, queued, spawn, timed, timeout_with_cause,
+};
 use conpool::{
     BuildError, Cause, EvictReason, GetError, Health, HealthCheck, IsolationLevel, JournalMode,
     Pool, SqliteError, SqliteManager, rusqlite,
@@ -16,7 +18,7 @@ use std::{
     path::Path,
 };
 
-/// What is told at once, by build and by get: no waiting, no repeating.
+/// Asserts that build and get fail at once, without waiting or repeating.
 #[track_caller]
 fn told_at_once(manager: &SqliteManager, says: &str) -> SqliteError {
     let (built, took) = timed(|| quick("at-once").build(manager.clone()));
@@ -47,7 +49,7 @@ fn a_missing_file_is_told_at_once_and_used_when_it_is_there() {
     let pool = quick("missing").build_lazy(manager).unwrap();
     pool.get().unwrap_err();
     folder
-        .outsider()
+        .other_program()
         .execute_batch("CREATE TABLE t (n)")
         .unwrap();
     assert_eq!(numbers(&pool.get().unwrap()), []);
@@ -84,10 +86,10 @@ fn a_file_that_is_no_database_is_told_at_once_and_left_alone() {
 #[test]
 fn a_damaged_schema_is_told_at_once() {
     let folder = Folder::new();
-    let maker = folder.outsider();
+    let maker = folder.other_program();
     maker.execute_batch("CREATE TABLE t (n)").unwrap();
     maker.close().unwrap();
-    // Behind the header of the file stands the tree of the schema.
+    // The schema follows the header of the file.
     let mut file = OpenOptions::new().write(true).open(folder.database());
     let file = file.as_mut().unwrap();
     file.seek(std::io::SeekFrom::Start(100)).unwrap();
@@ -99,7 +101,7 @@ fn a_damaged_schema_is_told_at_once() {
 #[test]
 fn a_locked_database_is_waited_for_and_the_timeout_carries_the_cause() {
     let folder = Folder::new();
-    let holder = folder.outsider();
+    let holder = folder.other_program();
     holder
         .execute_batch("CREATE TABLE t (n); BEGIN EXCLUSIVE")
         .unwrap();
@@ -113,7 +115,7 @@ fn a_locked_database_is_waited_for_and_the_timeout_carries_the_cause() {
     assert!(cause.is_transient());
     assert!(chain(cause).contains("database is locked"), "{cause:?}");
 
-    // Who is waiting when it becomes free is served.
+    // A caller that waits at that time is served.
     let waiting = pool.clone();
     let waiter = spawn(move || numbers(&waiting.get().unwrap()));
     queued(&pool, 1);
@@ -121,7 +123,7 @@ fn a_locked_database_is_waited_for_and_the_timeout_carries_the_cause() {
     assert_eq!(waiter.join_soon(), []);
 }
 
-/// Whoever may do everything cannot be kept from writing, so the test goes on as somebody who may not.
+/// Root may always write, so the test continues as an unprivileged user.
 #[cfg(unix)]
 #[test]
 fn a_write_protected_file_is_told_at_once_and_can_be_read() {
@@ -129,7 +131,7 @@ fn a_write_protected_file_is_told_at_once_and_can_be_read() {
     const NAME: &str = "a_write_protected_file_is_told_at_once_and_can_be_read";
     const NOBODY: u32 = 65_534;
     let folder = Folder::new();
-    let maker = folder.outsider();
+    let maker = folder.other_program();
     maker
         .execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)")
         .unwrap();
@@ -169,13 +171,13 @@ fn a_write_protected_file_is_told_at_once_and_can_be_read() {
     let pool = quick("protected").build(folder.manager().read_only(true));
     assert_eq!(numbers(&pool.unwrap().get().unwrap()), [1]);
 
-    // What may not be looked into at all.
+    // A file without read permission.
     allow(&folder.database(), 0o000);
     let error = told_at_once(&folder.manager(), "cannot open the database");
     assert!(matches!(error, SqliteError::Open { .. }), "{error:?}");
 }
 
-/// A pool of this size that checks at each checkout, with a connection idle.
+/// A pool of this size that checks at each checkout, with an idle connection.
 fn checking(name: &str, size: usize, manager: SqliteManager) -> Pool<SqliteManager> {
     let pool = quick(name)
         .max_size(size)
@@ -291,7 +293,7 @@ fn an_init_hook_that_hangs_costs_its_slot_and_not_the_callers_deadline() {
             .create_timeout(ms(50))
             .build_lazy(manager)
             .unwrap();
-        let last = told(&pool, ms(200)).last.unwrap();
+        let last = timeout_with_cause(&pool, ms(200)).last.unwrap();
         assert!(matches!(last, Cause::TimedOut { .. }), "{last:?}");
         gate.open();
         drop(pool.get_timeout(SOON).unwrap());
@@ -328,7 +330,7 @@ fn a_statement_without_end_in_memory_costs_the_others_their_timeouts_only() {
             SELECT count(*) FROM c";
         busy.query_row(sql, [], |_| Ok(())).unwrap_err()
     });
-    // All statements on one memory run one after another.
+    // Statements on a shared memory database run one after another.
     eventually(|| pool.get_timeout(ms(150)).is_err());
     let (got, took) = timed(|| pool.get_timeout(ms(250)));
     assert_at(took, ms(250));

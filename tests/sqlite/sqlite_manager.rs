@@ -1,4 +1,4 @@
-//! The SQLite manager by itself: what it opens, what it sets, what it refuses, and how long things live.
+//! The SQLite manager alone: what it opens, sets and refuses, and how long databases live.
 
 use crate::common;
 use crate::sqlite;
@@ -115,10 +115,10 @@ fn a_pragma_that_sqlite_does_not_take_is_named_with_its_value() {
     );
     assert!(said.ends_with("it stays memory"), "{said}");
 
-    // One that only reads cannot change it.
+    // A read-only connection cannot change the journal mode.
     let folder = Folder::new();
     folder
-        .outsider()
+        .other_program()
         .execute_batch("CREATE TABLE t (n)")
         .unwrap();
     let manager = folder.manager().read_only(true);
@@ -233,14 +233,14 @@ fn memory_lives_as_long_as_the_manager_does() {
     eventually(|| first.stats().size == 0);
     first.close_timeout(SOON).unwrap();
     drop(first);
-    // No connection is left but the manager's own.
+    // Only the manager's own connection is left.
     let second = pool("lives", manager.clone());
     assert_eq!(numbers(&second.get().unwrap()), [1]);
     second.close_timeout(SOON).unwrap();
     drop((second, manager.clone()));
     assert_eq!(numbers(&manager.create().unwrap()), [1]);
 
-    // And no longer: the same name begins anew.
+    // The database ends there: the same name begins with an empty one.
     let name = SqliteManager::memory("lives no longer");
     let third = pool("lives", name);
     insert(&third.get().unwrap(), 1);
@@ -297,7 +297,7 @@ fn connections_expire_and_are_replaced() {
         assert_eq!(numbers(&pool.get().unwrap()), [1]);
         for _ in 0..4 {
             clock.advance(secs(16));
-            // One that has been idle is checked, and that alone says that it works.
+            // An idle connection is checked, and only the check proves that it works.
             assert_eq!(numbers(&pool.get().unwrap()), [1]);
         }
         let stats = pool.stats();
@@ -330,7 +330,7 @@ fn a_path_is_resolved_when_the_manager_is_made() {
 #[test]
 fn a_create_waits_for_locks_no_longer_than_the_busy_timeout_in_all() {
     let folder = Folder::new();
-    let holder = folder.outsider();
+    let holder = folder.other_program();
     holder
         .execute_batch("CREATE TABLE t (n); BEGIN EXCLUSIVE")
         .unwrap();

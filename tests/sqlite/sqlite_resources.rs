@@ -1,4 +1,4 @@
-//! Descriptors and threads: all are back when a pool is gone, whatever was done with it.
+//! Descriptors and threads: all are released when a pool is gone, after every kind of use.
 
 #![cfg(target_os = "linux")]
 
@@ -12,9 +12,8 @@ use resources::{process, usage::Usage};
 use sqlite::{Folder, insert, memory, quick, with_table};
 use std::{fs, thread};
 
-/// Everything that a day brings: work, rollbacks, panics, evictions, and connections left in a
-/// transaction.
-fn a_day(manager: SqliteManager) {
+/// Runs every kind of use: work, rollbacks, panics, evictions, and connections left in a transaction.
+fn every_use(manager: SqliteManager) {
     let pool = quick("day")
         .max_size(6)
         .min_idle(2)
@@ -53,7 +52,7 @@ fn a_day(manager: SqliteManager) {
     assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
 }
 
-/// SQLite keeps a few things for the process from its first use on.
+/// SQLite keeps a few resources for the process from its first use on.
 fn warmed_up() -> Usage {
     let _ = noise();
     let folder = Folder::new();
@@ -65,12 +64,12 @@ fn warmed_up() -> Usage {
 
 #[test]
 fn after_a_day_with_a_file_nothing_is_left() {
-    process::alone("after_a_day_with_a_file_nothing_is_left", || {
+    process::alone(|| {
         let before = warmed_up();
         let folder = Folder::new();
-        a_day(folder.manager());
+        every_use(folder.manager());
         before.is_restored("a file");
-        // With the last connection the log goes too.
+        // The last connection removes the log too.
         let left: Vec<_> = fs::read_dir(&*folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -81,16 +80,16 @@ fn after_a_day_with_a_file_nothing_is_left() {
 
 #[test]
 fn after_a_day_in_memory_nothing_is_left() {
-    process::alone("after_a_day_in_memory_nothing_is_left", || {
+    process::alone(|| {
         let before = warmed_up();
-        a_day(memory());
+        every_use(memory());
         before.is_restored("memory");
     });
 }
 
 #[test]
 fn after_creates_that_failed_nothing_is_left() {
-    process::alone("after_creates_that_failed_nothing_is_left", || {
+    process::alone(|| {
         let before = warmed_up();
         let folder = Folder::new();
         fs::write(folder.database(), vec![7; 10_000]).unwrap();
@@ -110,7 +109,7 @@ fn after_creates_that_failed_nothing_is_left() {
 
 #[test]
 fn after_many_files_nothing_is_left() {
-    process::alone("after_many_files_nothing_is_left", || {
+    process::alone(|| {
         let before = warmed_up();
         let folder = Folder::new();
         let files = KeyedPool::builder()

@@ -1,5 +1,5 @@
-//! Transactions: what stays, what is undone, what the caller is told, and that no connection comes back
-//! in the middle of one.
+//! Transactions: what is committed, what is rolled back, the caller's error, and that no connection comes
+//! back in the middle of one.
 
 use crate::common;
 use crate::sqlite;
@@ -21,9 +21,9 @@ const LEVELS: [IsolationLevel; 3] = [
     IsolationLevel::Exclusive,
 ];
 
-/// An error that is nobody else's, and neither `Error` nor `Display`.
+/// An error of its own type, and neither `Error` nor `Display`.
 #[derive(Debug, PartialEq)]
-struct Mine(&'static str);
+struct OwnError(&'static str);
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
@@ -40,7 +40,7 @@ fn what_the_body_did_stays_when_it_says_ok() {
         for (n, level) in (1..).zip(LEVELS) {
             let said = pool.transaction(level, |tx| {
                 insert(tx, n);
-                Ok::<_, Mine>(n * 10)
+                Ok::<_, OwnError>(n * 10)
             });
             assert_eq!(said.unwrap(), n * 10);
         }
@@ -56,14 +56,14 @@ fn nothing_stays_when_it_fails_and_its_error_comes_back_as_it_was() {
         for level in LEVELS {
             let said = pool.transaction(level, |tx| {
                 insert(tx, 1);
-                Err::<(), _>(Mine("no"))
+                Err::<(), _>(OwnError("no"))
             });
             let error = said.unwrap_err();
-            assert_eq!(error.body(), Some(&Mine("no")));
-            assert_eq!(error.into_body().unwrap(), Mine("no"));
+            assert_eq!(error.body(), Some(&OwnError("no")));
+            assert_eq!(error.into_body().unwrap(), OwnError("no"));
         }
         assert_eq!(numbers(&pool.get().unwrap()), []);
-        // The connection is as good as new.
+        // The connection is reused.
         assert_eq!(pool.stats().created, 1);
     }
 }
@@ -77,14 +77,14 @@ fn nothing_stays_when_it_panics_and_the_panic_goes_on_as_it_was() {
         other.busy_timeout(ms(0)).unwrap();
         for level in LEVELS {
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                pool.transaction(level, |tx| -> Result<(), Mine> {
+                pool.transaction(level, |tx| -> Result<(), OwnError> {
                     insert(tx, 1);
-                    std::panic::panic_any(Mine("panic"))
+                    std::panic::panic_any(OwnError("panic"))
                 })
             }));
             let panic = caught.unwrap_err();
-            assert_eq!(panic.downcast_ref::<Mine>(), Some(&Mine("panic")));
-            // The lock is free before the caller hears of it.
+            assert_eq!(panic.downcast_ref::<OwnError>(), Some(&OwnError("panic")));
+            // The lock is free before the caller gets the error.
             other.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
             assert_eq!(numbers(&other), []);
         }
@@ -98,7 +98,7 @@ fn nothing_stays_when_it_panics_and_the_panic_goes_on_as_it_was() {
 fn a_deferred_transaction_takes_no_lock_before_it_needs_one() {
     let folder = Folder::new();
     let pool = pool("tx-deferred", folder.manager());
-    let other = folder.outsider();
+    let other = folder.other_program();
     other.busy_timeout(ms(0)).unwrap();
     let said = pool.transaction(IsolationLevel::Deferred, |_| {
         other.execute_batch("BEGIN IMMEDIATE; ROLLBACK")
@@ -111,7 +111,7 @@ fn an_immediate_one_keeps_writers_out_and_lets_readers_in() {
     for mode in [JournalMode::Wal, JournalMode::Delete] {
         let folder = Folder::new();
         let pool = pool("tx-immediate", folder.manager().journal_mode(mode));
-        let other = folder.outsider();
+        let other = folder.other_program();
         other.busy_timeout(ms(0)).unwrap();
         let said = pool.transaction(IsolationLevel::Immediate, |tx| {
             insert(tx, 1);
@@ -119,7 +119,7 @@ fn an_immediate_one_keeps_writers_out_and_lets_readers_in() {
                 &other.execute_batch("BEGIN IMMEDIATE").unwrap_err()
             ));
             assert_eq!(numbers(&other), []);
-            Ok::<_, Mine>(())
+            Ok::<_, OwnError>(())
         });
         said.unwrap();
         assert_eq!(numbers(&other), [1]);
@@ -131,11 +131,11 @@ fn an_exclusive_one_keeps_readers_out_where_there_is_no_log() {
     for (mode, kept_out) in [(JournalMode::Wal, false), (JournalMode::Delete, true)] {
         let folder = Folder::new();
         let pool = pool("tx-exclusive", folder.manager().journal_mode(mode));
-        let other = folder.outsider();
+        let other = folder.other_program();
         other.busy_timeout(ms(0)).unwrap();
         let said = pool.transaction(IsolationLevel::Exclusive, |_| {
             let read = other.query_row("SELECT count(*) FROM t", [], |_| Ok(()));
-            Ok::<_, Mine>(read.is_err_and(|error| is_busy(&error)))
+            Ok::<_, OwnError>(read.is_err_and(|error| is_busy(&error)))
         });
         assert_eq!(said.unwrap(), kept_out);
     }
@@ -152,25 +152,28 @@ fn the_inner_work_is_undone_and_the_outer_stays() {
                 insert(sp, 2);
                 let kept = sp.savepoint(|deeper| {
                     insert(deeper, 3);
-                    Ok::<_, Mine>(())
+                    Ok::<_, OwnError>(())
                 });
                 assert!(kept.is_ok());
-                Err::<(), _>(Mine("inner"))
+                Err::<(), _>(OwnError("inner"))
             });
-            assert!(matches!(failed, Err(SavepointError::Body(Mine("inner")))));
+            assert!(matches!(
+                failed,
+                Err(SavepointError::Body(OwnError("inner")))
+            ));
             let value = tx.savepoint(|sp| {
                 insert(sp, 4);
                 let failed = sp.savepoint(|deeper| {
                     insert(deeper, 5);
                     deeper.savepoint(|deepest| {
                         insert(deepest, 6);
-                        Err::<(), _>(Mine("deepest"))
+                        Err::<(), _>(OwnError("deepest"))
                     })
                 });
                 assert!(failed.is_err());
-                Ok::<_, Mine>(7)
+                Ok::<_, OwnError>(7)
             });
-            Ok::<_, Mine>(value.unwrap())
+            Ok::<_, OwnError>(value.unwrap())
         });
         assert_eq!(said.unwrap(), 7);
         assert_eq!(numbers(&pool.get().unwrap()), [1, 4]);
@@ -185,12 +188,12 @@ fn savepoints_are_undone_when_the_outer_fails() {
         let said = pool.transaction(IsolationLevel::Immediate, |tx| {
             let kept = tx.savepoint(|sp| {
                 insert(sp, 1);
-                Ok::<_, Mine>(())
+                Ok::<_, OwnError>(())
             });
             assert!(kept.is_ok());
-            Err::<(), _>(Mine("outer"))
+            Err::<(), _>(OwnError("outer"))
         });
-        assert_eq!(said.unwrap_err().body(), Some(&Mine("outer")));
+        assert_eq!(said.unwrap_err().body(), Some(&OwnError("outer")));
         assert_eq!(numbers(&pool.get().unwrap()), []);
     }
 }
@@ -203,14 +206,14 @@ fn a_panic_in_a_savepoint_that_the_body_catches_undoes_the_inner_work_only() {
         let said = pool.transaction(IsolationLevel::Immediate, |tx| {
             insert(tx, 1);
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                tx.savepoint(|sp| -> Result<(), Mine> {
+                tx.savepoint(|sp| -> Result<(), OwnError> {
                     insert(sp, 2);
                     panic!("inner")
                 })
             }));
             assert!(caught.is_err());
             insert(tx, 3);
-            Ok::<_, Mine>(())
+            Ok::<_, OwnError>(())
         });
         said.unwrap();
         assert_eq!(numbers(&pool.get().unwrap()), [1, 3]);
@@ -239,14 +242,14 @@ fn a_commit_that_a_reader_forbids_is_told_and_undone() {
     let pool = quick("tx-reader")
         .build(with_table(manager.busy_timeout(ms(60))))
         .unwrap();
-    let reader = folder.outsider();
+    let reader = folder.other_program();
     reader
         .execute_batch("BEGIN; SELECT count(*) FROM t")
         .unwrap();
     let (said, took) = timed(|| {
         pool.transaction(IsolationLevel::Immediate, |tx| {
             insert(tx, 1);
-            Ok::<_, Mine>(())
+            Ok::<_, OwnError>(())
         })
     });
     let error = said.unwrap_err();
@@ -283,7 +286,7 @@ fn a_commit_waits_for_a_schema_that_somebody_else_is_changing() {
     let other = pool.get().unwrap();
     let said = pool.transaction(IsolationLevel::Deferred, |_| {
         other.execute_batch("BEGIN; CREATE TABLE u (n)").unwrap();
-        Ok::<_, Mine>(spawn(move || {
+        Ok::<_, OwnError>(spawn(move || {
             std::thread::sleep(ms(50));
             other.execute_batch("COMMIT").unwrap();
         }))
@@ -298,12 +301,12 @@ fn a_body_that_ends_its_transaction_itself_is_told_so() {
         let said = pool.transaction(IsolationLevel::Immediate, |tx| tx.execute_batch(end));
         assert!(matches!(said, Err(TransactionError::Ended)), "{said:?}");
     }
-    // Its own error comes first.
+    // The closure's own error takes precedence.
     let said = pool.transaction(IsolationLevel::Immediate, |tx| {
         tx.execute_batch("ROLLBACK").unwrap();
-        Err::<(), _>(Mine("first"))
+        Err::<(), _>(OwnError("first"))
     });
-    assert_eq!(said.unwrap_err().body(), Some(&Mine("first")));
+    assert_eq!(said.unwrap_err().body(), Some(&OwnError("first")));
 }
 
 #[test]
@@ -317,11 +320,11 @@ fn after_sqlite_has_rolled_all_back_inside_a_savepoint_nothing_is_committed() {
             insert(tx, 1);
             let failed = tx.savepoint(|sp| sp.execute("INSERT INTO u VALUES (1)", []));
             assert!(failed.is_err());
-            // On its own this would stay.
+            // Without the outer rollback this would stay.
             insert(tx, 2);
             let kept = tx.savepoint(|sp| sp.execute("INSERT INTO t VALUES (3)", []));
             assert_eq!(kept.unwrap(), 1);
-            Ok::<_, Mine>(())
+            Ok::<_, OwnError>(())
         });
         assert!(matches!(said, Err(TransactionError::Ended)), "{said:?}");
         assert_eq!(numbers(&pool.get().unwrap()), []);
@@ -337,10 +340,10 @@ fn a_lock_that_somebody_else_holds_is_waited_for_as_long_as_the_busy_timeout_say
         quick("tx-busy").build(manager).unwrap()
     };
     let (in_file, in_memory) = (keeps(&file), keeps(&memory));
-    let outsider = folder.outsider();
+    let other_program = folder.other_program();
     let insider = in_memory.get().unwrap();
     let cases: [(&Pool<SqliteManager>, &rusqlite::Connection); 2] =
-        [(&in_file, &outsider), (&in_memory, &insider)];
+        [(&in_file, &other_program), (&in_memory, &insider)];
     for (pool, holder) in cases {
         holder.execute_batch("BEGIN IMMEDIATE").unwrap();
         let (said, took) =
@@ -358,10 +361,10 @@ fn a_lock_that_somebody_else_holds_is_waited_for_as_long_as_the_busy_timeout_say
 fn who_waits_for_a_lock_goes_on_when_it_is_free() {
     let (folder, [file, memory]) = both();
     let (in_file, in_memory) = (pool("tx-free", file), pool("tx-free", memory));
-    let outsider = folder.outsider();
+    let other_program = folder.other_program();
     let insider = in_memory.get().unwrap();
     let cases: [(&Pool<SqliteManager>, &rusqlite::Connection); 2] =
-        [(&in_file, &outsider), (&in_memory, &insider)];
+        [(&in_file, &other_program), (&in_memory, &insider)];
     for (pool, holder) in cases {
         holder.execute_batch("BEGIN IMMEDIATE").unwrap();
         let begun = Gate::default();
@@ -381,7 +384,7 @@ fn who_waits_for_a_lock_goes_on_when_it_is_free() {
 fn who_reads_and_then_writes_after_somebody_else_wrote_is_told_at_once() {
     let folder = Folder::new();
     let pool = pool("tx-snapshot", folder.manager());
-    let other = folder.outsider();
+    let other = folder.other_program();
     let (said, took) = timed(|| {
         pool.transaction(IsolationLevel::Deferred, |tx| {
             assert_eq!(numbers(tx), []);
@@ -419,14 +422,14 @@ fn several_transactions_can_use_one_checkout() {
     for n in 1..=3 {
         let said = held.in_transaction(IsolationLevel::Immediate, |tx| {
             insert(tx, n);
-            Ok::<_, Mine>(())
+            Ok::<_, OwnError>(())
         });
         said.unwrap();
     }
-    // One that is in a transaction already cannot begin another, and the first is as it was.
+    // Inside a transaction another cannot begin, and the first is unchanged.
     held.execute_batch("BEGIN").unwrap();
     insert(&held, 4);
-    let said = held.in_transaction(IsolationLevel::Immediate, |_| Ok::<_, Mine>(()));
+    let said = held.in_transaction(IsolationLevel::Immediate, |_| Ok::<_, OwnError>(()));
     assert!(matches!(said, Err(TransactionError::Begin { .. })));
     held.execute_batch("COMMIT").unwrap();
     assert_eq!(numbers(&held), [1, 2, 3, 4]);

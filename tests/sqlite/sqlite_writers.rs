@@ -1,4 +1,4 @@
-//! Many threads that write: each gets its turn, and every increment is there in the end.
+//! Many writing threads: each gets its turn, and every increment is there in the end.
 
 use crate::common;
 use crate::sqlite;
@@ -12,7 +12,7 @@ fn counter(manager: SqliteManager) -> SqliteManager {
     manager.init(|connection| {
         let tables = "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY, n INTEGER);
             INSERT OR IGNORE INTO counter VALUES (1, 0)";
-        // What would write waits for its turn; who only looks need not.
+        // A writer waits for its turn; a reader need not.
         let made = "SELECT count(*) FROM sqlite_master WHERE name = 'counter'";
         if number(connection, made) == 0 {
             connection.execute_batch(tables)?;
@@ -32,7 +32,7 @@ fn increment(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Lets so many threads increment at once, so many times each. All must succeed.
+/// Runs threads that increment at once, `times` times each. All must succeed.
 #[track_caller]
 fn all_increment(pool: &Pool<SqliteManager>, level: IsolationLevel, threads: usize, times: usize) {
     let start = Barrier::new(threads);
@@ -177,7 +177,7 @@ fn readers_go_on_while_somebody_writes() {
 #[test]
 fn a_hundred_threads_can_open_a_fresh_database_at_once() {
     let folder = Folder::new();
-    // Each through a manager of its own, so that nothing here puts them in a line.
+    // Each with a manager of its own, so that the writers' queue does not order them.
     let start = Barrier::new(100);
     thread::scope(|scope| {
         for _ in 0..100 {

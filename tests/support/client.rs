@@ -1,4 +1,4 @@
-//! A small client: sends one request and finds its reply among everything else on the line.
+//! A small client: sends one request and finds its reply among other telegrams.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ const NAK: u8 = 19;
 const DISCOVERY: u8 = 1;
 const TEMPERATURE: u8 = 18;
 
-/// Why a request has no answer.
+/// The reason why a request has no answer.
 #[derive(Debug)]
 pub enum ClientError {
     /// The stream failed.
@@ -32,7 +32,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Must the connection be discarded? After a timeout too: the reply may still come, and would be
+    /// Whether the connection must be discarded. After a timeout too: the reply may still come, and would be
     /// taken for that of the next request.
     pub fn is_broken(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Closed | Self::TimedOut(_))
@@ -95,7 +95,7 @@ pub fn read_datapoint(
     })
 }
 
-/// Switches an output. The switch is acknowledged when this returns.
+/// Switches an output. Returns after the acknowledgement.
 pub fn switch(
     stream: &mut TcpStream,
     serial: u64,
@@ -116,9 +116,9 @@ pub fn switch(
     }
 }
 
-/// The serials of all devices that answer before the line has been quiet for `quiet`, and at most
-/// for `timeout`. Sorted, each once. A broadcast has no last reply, so its exchange never finishes: the
-/// connection may go back only because every later request here ignores replies that are not its own.
+/// The serials of all devices that answer before a silence of `quiet`, within `timeout`. Sorted, each once. A
+/// broadcast has no last reply, so its exchange never finishes: the connection may go back only because every
+/// later request here ignores replies that are not its own.
 pub fn discover(
     stream: &mut TcpStream,
     quiet: Duration,

@@ -1,4 +1,4 @@
-//! What tests, examples and benches share. Not part of the crate's API.
+//! Shared by tests, examples and benches. Not part of the crate's API.
 
 #![allow(
     dead_code,

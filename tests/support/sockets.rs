@@ -1,4 +1,4 @@
-//! Peers that are not there, or only half.
+//! Ports without a working server.
 
 use std::{
     io::{self, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// A port on which nobody listens, and nobody can as long as this lives.
+/// A port that refuses connects. It is bound as long as this lives.
 #[derive(Debug)]
 pub struct ClosedPort(Socket);
 
@@ -34,7 +34,7 @@ pub struct BlackHole {
 }
 
 impl BlackHole {
-    /// Takes a free port of 127.0.0.1 and fills its queue.
+    /// Binds a free port of 127.0.0.1 and fills its queue.
     pub fn new() -> io::Result<Self> {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -72,7 +72,7 @@ fn address_of(socket: &Socket) -> SocketAddr {
         .expect("a bound socket has an address")
 }
 
-/// A listener that waits for one client at a time, by hand.
+/// A listener on a free port; the test accepts the clients.
 pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("a free port")
 }

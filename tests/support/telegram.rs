@@ -1,4 +1,4 @@
-//! The telegrams of the bus: frames, checksums, what they mean and how they are written.
+//! The telegrams of the bus: frames, checksums, meaning and encoding.
 //!
 //! Everything is bytes in latin-1, one byte per character; the checksum is over these bytes.
 
@@ -7,17 +7,17 @@ use std::fmt;
 /// The serial that means every device.
 pub const BROADCAST: u64 = 0;
 
-/// Longer than any telegram; what has no end by then is noise.
+/// Longer than any telegram; a longer input without an end is noise.
 const MAX_FRAME: usize = 4096;
 
 /// One understood telegram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Telegram {
-    /// `S`: somebody asks a device.
+    /// `S`: a request to a device.
     Request(Message),
     /// `R`: a device answers.
     Reply(Message),
-    /// `E` or `O`: something happened at an input.
+    /// `E` or `O`: an event at an input.
     Event(Event),
 }
 
@@ -43,11 +43,11 @@ pub struct Event {
     pub link: u8,
     /// 0 to 9 buttons, 10 to 89 remote control, 90 proximity.
     pub input: u8,
-    /// Pressed (make) or let go (break).
+    /// Pressed (make) or released (break).
     pub make: bool,
 }
 
-/// Why a frame is no telegram.
+/// The reason why a frame is no telegram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadTelegram {
     /// The two letters do not fit the rest.
@@ -120,12 +120,12 @@ impl Event {
     }
 }
 
-/// Is the checksum of a whole frame, `<` to `>`, right?
+/// Whether the checksum of a whole frame, `<` to `>`, is right.
 pub fn checksum_is_right(frame: &[u8]) -> bool {
     inside(frame).is_some_and(|(payload, sum)| checksum(payload) == sum)
 }
 
-/// Understands a whole frame, `<` to `>`, and demands the right checksum.
+/// Parses a whole frame, `<` to `>`, and requires the right checksum.
 pub fn parse(frame: &[u8]) -> Result<Telegram, BadTelegram> {
     let telegram = parse_loosely(frame)?;
     if checksum_is_right(frame) {
@@ -135,7 +135,7 @@ pub fn parse(frame: &[u8]) -> Result<Telegram, BadTelegram> {
     }
 }
 
-/// Understands a whole frame whatever its checksum is.
+/// Parses a whole frame with any checksum.
 pub fn parse_loosely(frame: &[u8]) -> Result<Telegram, BadTelegram> {
     let (payload, sum) = inside(frame).ok_or(BadTelegram::Form)?;
     let well_formed_sum = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
@@ -219,7 +219,7 @@ pub fn from_latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// Finds whole frames in a stream that TCP splits and joins as it likes.
+/// Finds whole frames in a stream that TCP splits and joins arbitrarily.
 #[derive(Debug, Default)]
 pub struct FrameBuffer {
     bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Certificates, right and wrong, made for one test.
+//! Valid and invalid certificates, made for one test.
 
 use conpool::TlsConfig;
 use rcgen::{
@@ -16,16 +16,16 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Signs the certificates of a test, and is trusted by nobody else.
+/// Signs the certificates of a test, and is trusted only in that test.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// Two authorities of the same name would be one with a wrong key.
+/// Two authorities of the same name would look like one with a wrong key.
 fn number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Relaxed)
 }
 
-/// What a server shows, and its key.
+/// A server's certificate and its key.
 pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
@@ -47,7 +47,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// The configuration of a client that trusts this authority alone. Sessions are kept in it.
+    /// The configuration of a client that trusts only this authority. It contains the session cache.
     pub(crate) fn trusted(&self) -> TlsConfig {
         TlsConfig::pem(self.pem().as_bytes()).unwrap()
     }

@@ -1,4 +1,4 @@
-//! TLS servers for tests: an authority of their own, and peers that the test holds in its hands.
+//! TLS servers for tests: an authority of their own, and peers that the test controls.
 
 #![allow(dead_code, reason = "every test file uses its part of it")]
 
@@ -21,7 +21,7 @@ use std::{
 
 pub(crate) type Guard = PooledConnection<TlsSocketManager>;
 
-/// A manager that gives up on a server as soon as tests need it.
+/// A manager with short timeouts.
 pub(crate) fn manager(server: &Server, authority: &Authority) -> TlsSocketManagerBuilder {
     TlsSocketManager::builder(server.address(), authority.trusted())
         .server_name("localhost")
@@ -48,20 +48,20 @@ pub(crate) fn echo(stream: &mut (impl Read + Write), text: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// Waits until something has come: data, tickets or an end. Takes none of it.
+/// Waits until something has come: data, tickets or an end. Leaves it unread.
 pub(crate) fn arrived(near: &TcpStream) {
     near.set_read_timeout(Some(SOON)).unwrap();
     // A reset is an error, and has come too.
     let _ = near.peek(&mut [0]);
 }
 
-/// Takes in what the server sends after the handshake, so that what comes next is what the test sends.
+/// Reads the server's messages after the handshake, so that the test's bytes come next.
 pub(crate) fn settled(near: &mut TlsStream, peer: &mut Peer) {
     peer.push(b".");
     near.read_exact(&mut [0]).unwrap();
 }
 
-/// A connection without a pool, for what is said about one connection, and the server's end of it.
+/// A connection without a pool, and the server's end of it.
 pub(crate) fn pair(manager: &TlsSocketManager, server: &Server) -> (TlsStream, Peer) {
     let near = manager.create().expect("a server that answers");
     (near, server.peer())

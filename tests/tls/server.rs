@@ -24,13 +24,13 @@ impl Peer {
         self.0.flush().unwrap();
     }
 
-    /// Says goodbye, and leaves TCP open.
+    /// Sends the close notification, and leaves TCP open.
     pub(crate) fn notify(&mut self) {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
     }
 
-    /// Ends TCP in the middle of the session.
+    /// Closes TCP in the middle of the session.
     pub(crate) fn cut(self) {
         drop(self.0.sock);
     }
@@ -41,12 +41,12 @@ impl Peer {
             .unwrap();
     }
 
-    /// Writes past the session.
+    /// Writes unencrypted bytes.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
         self.0.sock.write_all(bytes).unwrap();
     }
 
-    /// How the other side ended: true with a goodbye, false without.
+    /// How the other side ended: true with a close notification, false without.
     pub(crate) fn farewell(mut self) -> bool {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
@@ -60,7 +60,7 @@ impl Peer {
 /// Ends, with its thread, when it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
-    /// Of an echo server, which ends them when it ends.
+    /// The connections of an echo server, which end with it.
     open: Arc<Mutex<Vec<TcpStream>>>,
     peers: Receiver<Peer>,
     accepted: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ impl Server {
         })
     }
 
-    /// Sends everything back, each connection on a thread of its own.
+    /// Echoes everything, each connection on a thread of its own.
     pub(crate) fn echo(address: &str, config: Arc<ServerConfig>) -> Self {
         let (_, peers) = channel();
         let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
@@ -101,14 +101,14 @@ impl Server {
         })
     }
 
-    /// Ends all connections in the middle of whatever they do.
+    /// Ends all connections abruptly.
     pub(crate) fn kill(self) {
         for stream in self.open.lock().unwrap().iter() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Does with each TCP connection what the test says, before any handshake.
+    /// Runs `each` on each TCP connection, before any handshake.
     pub(crate) fn raw(each: impl Fn(TcpStream) + Send + 'static) -> Self {
         let (_, peers): (Sender<Peer>, _) = channel();
         Self::listen("127.0.0.1:0", peers, Arc::default(), each)
@@ -154,7 +154,7 @@ impl Server {
         self.accepted.load(SeqCst)
     }
 
-    /// The end of the next connection.
+    /// The server's end of the next connection.
     #[track_caller]
     pub(crate) fn peer(&self) -> Peer {
         self.peers.recv_timeout(SOON).expect("a connection")
@@ -164,7 +164,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopped.store(true, SeqCst);
-        // Wakes it from its wait for the next.
+        // Wakes the thread from its accept.
         let _ = TcpStream::connect(self.address);
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();

@@ -1,4 +1,4 @@
-//! Opening TLS connections: whom a manager trusts, how long it tries, and what it says when it fails.
+//! Opening TLS connections: trust, timeouts, and the errors of failures.
 
 use crate::common;
 use crate::support;
@@ -23,7 +23,7 @@ use std::{
 use support::sockets::{BlackHole, ClosedPort, reset};
 use tls::{Authority, Server, echo, manager, pair, pool};
 
-/// The first error of a pool that can open nothing, which comes at once.
+/// The first error of a pool that cannot open a connection; it comes at once.
 #[track_caller]
 fn refused(manager: TlsSocketManager) -> Arc<TlsError> {
     let pool = pool("refused", 1).build_lazy(manager).unwrap();
@@ -139,7 +139,7 @@ fn a_server_that_is_silent_or_speaks_byte_by_byte_costs_the_handshake_timeout_an
         let server = Server::raw(move |mut stream| {
             thread::spawn(move || {
                 behave(&mut stream);
-                // Until the client goes.
+                // Until the client disconnects.
                 while let Ok(1..) = stream.read(&mut [0; 512]) {}
             });
         });
@@ -292,7 +292,7 @@ fn the_operating_system_does_not_trust_a_stranger() {
             let error = refused(TlsSocketManager::new(server.address(), config));
             assert!(matches!(*error, TlsError::Handshake { .. }), "{error:?}");
         }
-        // A system without a list of roots says so.
+        // A system without root certificates reports that.
         Err(error) => assert!(matches!(error, TlsError::Trust { .. }), "{error:?}"),
     }
 }

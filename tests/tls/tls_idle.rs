@@ -1,4 +1,4 @@
-//! TLS connections while nobody uses them, what ends them, and how they end.
+//! Idle TLS connections, what ends them, and how they end.
 
 use crate::common;
 #[cfg(target_os = "linux")]
@@ -18,7 +18,7 @@ use std::{
 };
 use tls::{Authority, Peer, Server, arrived, echo, manager, pair, pool, settled};
 
-/// A connection whose server is the test, with what came after the handshake read away.
+/// A connection whose server is the test, with the messages after the handshake read away.
 fn settled_pair(unread: Unread) -> (TlsSocketManager, TlsStream, Peer, Server) {
     let authority = Authority::new();
     let server = Server::start(authority.identity().serving(&[&TLS13]));
@@ -28,7 +28,7 @@ fn settled_pair(unread: Unread) -> (TlsSocketManager, TlsStream, Peer, Server) {
     (manager, near, peer, server)
 }
 
-/// The answer of the probe, which is the same when asked twice, and at a checkout.
+/// The answer of the probe, which must be the same when repeated, and at a checkout.
 #[track_caller]
 fn verdict(manager: &TlsSocketManager, near: &mut TlsStream) -> Result<(), TlsError> {
     let first = manager.check_aliveness(near);
@@ -154,11 +154,11 @@ fn an_end_behind_data_is_seen() {
     peer.push(&[7; 3000]);
     peer.notify();
     arrived(&near.sock);
-    // Both have been sent, though perhaps not both have come.
+    // Both have been sent, though perhaps not both have arrived.
     eventually(|| manager.check_aliveness(&mut near).is_err());
 }
 
-/// What is under way may come late: more than any look takes in at once.
+/// Pending bytes may arrive late: more than one probe reads at once.
 #[test]
 fn a_server_that_floods_an_idle_connection_loses_it() {
     let (manager, mut near, mut peer, _server) = settled_pair(Unread::default());
@@ -195,7 +195,7 @@ fn a_dispose_says_goodbye() {
     }
 }
 
-/// Writes until nothing goes any more.
+/// Writes until a write would block.
 fn stuck(near: &mut TlsStream) -> io::Error {
     loop {
         if let Err(error) = near.write_all(&[1; 16 * 1024]) {
@@ -285,10 +285,7 @@ fn a_dead_idle_connection_is_never_handed_out() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_crowd_lives_through_a_restart_of_its_server_and_leaves_nothing() {
-    resources::process::alone(
-        "a_crowd_lives_through_a_restart_of_its_server_and_leaves_nothing",
-        crowd_and_restart,
-    );
+    resources::process::alone(crowd_and_restart);
 }
 
 #[cfg(target_os = "linux")]

@@ -1,10 +1,9 @@
-//! What the tests of a pool at rest share, and the benchmark of growth with them: who sleeps, and how
-//! often somebody was woken.
+//! Shared by the tests of an idle pool and the benchmark of growth: sleeping threads, and their wake-ups.
 
 #![allow(
     dead_code,
     reason = "every target that includes this uses another part of it"
 )]
 
-pub(crate) mod crowd;
 pub(crate) mod sleeps;
+pub(crate) mod waiting;

@@ -1,22 +1,22 @@
-//! How often threads of this process went to sleep, as the system counts it.
+//! The voluntary sleeps of threads of this process, as the system counts them.
 //!
-//! Every wake-up is paid for by a nap: a thread that is asleep, and later asleep again with the same
-//! count, was not woken in between. What a busy machine does to a thread that wants to run is counted
-//! apart, so these numbers have no noise of that kind.
+//! Every wake-up costs a sleep: a thread that is asleep, and later asleep again with the same count, was not
+//! woken in between. Preemption on a busy machine is counted separately, so it does not disturb these
+//! numbers.
 
 use std::{collections::BTreeMap, fs};
 
-/// What the system tells of one thread.
+/// The system's counts for one thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sleeps {
-    /// How often it went to sleep of its own accord.
+    /// Voluntary context switches: how often it went to sleep.
     pub(crate) count: u64,
     pub(crate) asleep: bool,
-    /// How often the system took the core from it.
+    /// Involuntary context switches: how often the system took its core.
     pub(crate) forced: u64,
 }
 
-/// The calling thread, as the others may ask for it.
+/// The id of the calling thread, for [`of`].
 pub(crate) fn this_thread() -> Option<String> {
     let link = fs::read_link("/proc/thread-self").ok()?;
     Some(link.file_name()?.to_str()?.to_owned())
@@ -32,7 +32,7 @@ pub(crate) fn of(thread: &str) -> Option<Sleeps> {
     read(&format!("/proc/self/task/{thread}/status"))
 }
 
-/// The sleeps of every thread of this process whose name begins like this.
+/// The sleeps of every thread of this process whose name starts with `prefix`.
 pub(crate) fn of_named(prefix: &str) -> BTreeMap<String, Sleeps> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
     let threads = tasks.flatten().filter_map(|task| {

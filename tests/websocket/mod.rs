@@ -1,4 +1,4 @@
-//! What the tests of WebSockets share: real servers on this machine, and pools of clients to them.
+//! Shared by the tests of WebSockets: real servers on this machine, and pools of clients to them.
 
 #![allow(
     dead_code,
@@ -48,23 +48,23 @@ struct Inner {
 }
 
 impl Server {
-    /// Does this with every client, on a thread of its own, which must end when the client is gone.
+    /// Runs `serve` for every client, on a thread of its own, which must end when the client is gone.
     pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self::on(listener, false, serve)
     }
 
-    /// Sends every message back. To drop it ends the connections.
+    /// Echoes every message. Dropping it ends the connections.
     pub(crate) fn echo() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self::on(listener, true, echo)
     }
 
-    /// The same on an address that another server had before.
+    /// An echo server on an address that another server had before.
     pub(crate) fn echo_again(address: SocketAddr) -> Self {
         let mut listener = TcpListener::bind(address);
         eventually(|| {
-            // A client that knocked in vain may still sit on the port for a moment.
+            // A client that connected in vain may still hold the port for a moment.
             if listener.is_err() {
                 listener = TcpListener::bind(address);
             }
@@ -89,7 +89,7 @@ impl Server {
                 let Ok(client) = client else { continue };
                 here.accepted.fetch_add(1, Ordering::SeqCst);
                 here.open.fetch_add(1, Ordering::SeqCst);
-                // While there is a copy, no close is a reset.
+                // While a copy is open, a close sends no reset.
                 let handle = ends.then(|| client.try_clone().expect("a descriptor"));
                 let (there, serve) = (Arc::clone(&here), Arc::clone(&serve));
                 let copy = handle
@@ -144,7 +144,7 @@ impl Server {
         self.inner.open.load(Ordering::SeqCst)
     }
 
-    /// A manager with short times, where they do not matter to the test.
+    /// A manager with short timeouts, for tests that do not depend on them.
     pub(crate) fn manager(&self) -> WebSocketManagerBuilder {
         WebSocketManager::builder(self.url())
             .close_timeout(secs(2))
@@ -204,14 +204,14 @@ pub(crate) fn reset(far: Far) {
 
 pub(crate) use crate::support::sockets::reset as reset_stream;
 
-/// Waits until the client's socket has something to read, be it the end.
+/// Waits until the client's socket has something to read, or its end.
 #[track_caller]
 pub(crate) fn arrives(socket: &TcpStream) {
     socket.set_read_timeout(Some(SOON)).unwrap();
     let _ = socket.peek(&mut [0]);
 }
 
-/// Waits until so many bytes are there to read.
+/// Waits until this many bytes can be read.
 #[track_caller]
 pub(crate) fn arrive(socket: &TcpStream, bytes: usize) {
     let mut seen = vec![0; bytes];
@@ -219,7 +219,7 @@ pub(crate) fn arrive(socket: &TcpStream, bytes: usize) {
     eventually(|| socket.peek(&mut seen).unwrap() == bytes);
 }
 
-/// A whole frame of a server: the first byte, then the payload.
+/// A whole frame of a server: the first byte, then the length and the payload.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -237,13 +237,13 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A pool whose ages stand still, with quick retries; nothing opened before it is needed.
+/// A pool with a stopped clock and quick retries, and no initial connections.
 pub(crate) fn pool(
     name: &str,
     size: usize,
     manager: &WebSocketManager,
 ) -> (PoolBuilder<WebSocketManager>, ManualClock) {
-    // From here on it is measured.
+    // Starts the latency monitor.
     noise();
     let clock = ManualClock::new();
     let builder = PoolBuilder::from(manager.pool_config())
@@ -254,7 +254,7 @@ pub(crate) fn pool(
     (builder, clock)
 }
 
-/// A pool of one, with its only connection held, and the server's end of that.
+/// A pool of one, with its only connection held, and the server's end of it.
 pub(crate) fn one(
     name: &str,
     clients: &Clients,
@@ -277,12 +277,12 @@ pub(crate) fn echoes(guard: &mut Guard, message: &str) {
     assert_eq!(guard.read().unwrap(), Message::text(message));
 }
 
-/// How many connections were found dead: by a check or by the look that every checkout takes.
+/// The number of connections found dead: by a check or by the probe of every checkout.
 pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
     stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
 }
 
-/// Closes the pool; nothing of it is left.
+/// Closes the pool and asserts that it has released everything.
 #[track_caller]
 pub(crate) fn leave(pool: &Pool<WebSocketManager>) {
     pool.close_timeout(SOON).unwrap();
@@ -307,13 +307,13 @@ pub(crate) fn sees_close(mut far: Far) -> Option<u16> {
 
 pub(crate) const WELCOME: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n";
 
-/// Reads the head of the request, all of it.
+/// Reads the whole head of the request.
 pub(crate) fn request(client: &TcpStream) -> Vec<String> {
     let lines = BufReader::new(client).lines().map_while(Result::ok);
     lines.take_while(|line| !line.is_empty()).collect()
 }
 
-/// The answer to a request, for those who write it themselves.
+/// The response to an upgrade request, for tests that write it themselves.
 pub(crate) fn welcome(head: &[String]) -> Vec<u8> {
     let (_, key) = head
         .iter()
@@ -332,7 +332,7 @@ pub(crate) fn fails(manager: &WebSocketManager) -> WebSocketError {
     error
 }
 
-/// A connection that no pool has, its manager and the server's end.
+/// A connection without a pool, its manager and the server's end.
 pub(crate) fn pair(
     server: &Server,
     clients: &Clients,

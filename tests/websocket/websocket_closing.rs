@@ -1,4 +1,4 @@
-//! How a WebSocket is closed: said to the server, waited for, and never for longer than allowed.
+//! Closing a WebSocket: the close frame, and a bounded wait for the server's.
 
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +26,7 @@ use websocket::{Far, Server, arrives, frame, leave, one, reset, sees_close, text
 
 const LIMIT: Duration = Duration::from_millis(80);
 
-/// A connection whose close may take `limit`, its manager, its server and the server's end.
+/// A connection with the close timeout `limit`, its manager, its server and the server's end.
 fn pair(limit: Duration) -> (Server, WebSocketManager, WebSocketConnection, Far) {
     let (server, clients) = Server::by_hand();
     let manager = server.manager().close_timeout(limit).build();
@@ -35,7 +35,7 @@ fn pair(limit: Duration) -> (Server, WebSocketManager, WebSocketConnection, Far)
     (server, manager, near, far)
 }
 
-/// Disposes within the limit, and not before it was used up.
+/// Asserts that a dispose takes the whole limit, and not longer.
 #[track_caller]
 fn takes_the_limit(manager: &WebSocketManager, near: WebSocketConnection) {
     let ((), took) = timed(|| manager.dispose(near));
@@ -50,7 +50,7 @@ fn the_server_is_told_and_ends_tcp_first() {
             panic!("no close frame");
         };
         far.flush().unwrap_err();
-        // The client waits for this side, and does not end TCP itself.
+        // The client waits for this side, and does not close TCP first.
         let stream = far.get_mut();
         stream.set_read_timeout(Some(ms(50))).unwrap();
         let kind = stream.read(&mut [0]).unwrap_err().kind();
@@ -106,7 +106,7 @@ fn a_server_that_goes_on_sending_costs_the_close_timeout_and_is_counted() {
 fn a_server_that_sends_bytes_of_one_message_for_ever_costs_the_close_timeout() {
     let (_server, manager, near, mut far) = pair(LIMIT);
     let trickle = spawn(move || {
-        // Of a frame of 65535 bytes.
+        // The head of a frame of 65535 bytes.
         let head = &[0x82, 126, 0xFF, 0xFF];
         let mut sent = far.get_mut().write_all(head);
         while sent.is_ok() {
@@ -121,7 +121,7 @@ fn a_server_that_sends_bytes_of_one_message_for_ever_costs_the_close_timeout() {
 #[test]
 fn a_server_that_does_not_read_costs_the_close_timeout() {
     let (_server, manager, near, far) = pair(LIMIT);
-    // Until there is no room for a close frame any more.
+    // Until the buffer has no space for a close frame.
     near.tcp().set_nonblocking(true).unwrap();
     let mut full = 0;
     while full < 3 {
@@ -204,7 +204,7 @@ fn messages_that_nobody_read_are_counted_and_warned_of_when_they_go_down_with_a_
     let mut near = manager.create().unwrap();
     let mut far = clients.next();
     (0..3).for_each(|number| far.send(text(number)).unwrap());
-    // One is read, one is kept, and one has not even been taken in.
+    // One is read, one is kept, and one is still unread in the socket.
     let length = frame(0x81, b"message 0").len();
     websocket::arrive(near.tcp(), 3 * length);
     assert_eq!(near.read().unwrap(), text(0));

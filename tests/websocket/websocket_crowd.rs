@@ -1,5 +1,4 @@
-//! Many users of few WebSockets, on a server that goes down and comes back; and what is left of all
-//! that in the system.
+//! Many users of few WebSockets, on a server that stops and restarts; and the system resources afterwards.
 
 #![allow(
     clippy::disallowed_methods,
@@ -32,10 +31,8 @@ const MESSAGES: usize = 2_000;
 #[test]
 #[cfg(target_os = "linux")]
 fn sixteen_threads_on_four_sockets_outlive_a_restart_of_the_server_with_no_wrong_answer() {
-    let name =
-        "sixteen_threads_on_four_sockets_outlive_a_restart_of_the_server_with_no_wrong_answer";
-    alone(name, || {
-        // The watchdog of the noise is a thread of its own.
+    alone(|| {
+        // The latency monitor is a thread of its own, so it starts before the count.
         common::noise();
         let before = Usage::now();
         let server = Server::echo();
@@ -75,7 +72,7 @@ fn sixteen_threads_on_four_sockets_outlive_a_restart_of_the_server_with_no_wrong
     });
 }
 
-/// Asks until there is an answer, which must be the right one. Returns how often the connection broke.
+/// Sends requests until there is an answer, which must be right. Returns how often the connection broke.
 fn ask(pool: &conpool::Pool<WebSocketManager>, number: usize) -> u64 {
     let mut broken = 0;
     loop {
@@ -96,8 +93,7 @@ fn ask(pool: &conpool::Pool<WebSocketManager>, number: usize) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn no_descriptor_and_no_thread_is_left_of_a_create_that_failed() {
-    let name = "no_descriptor_and_no_thread_is_left_of_a_create_that_failed";
-    alone(name, || {
+    alone(|| {
         let closed = ClosedPort::new().unwrap();
         let hole = BlackHole::new().unwrap();
         let silent = Server::start(|mut client| drop(client.read_to_end(&mut Vec::new())));
@@ -123,7 +119,7 @@ fn no_descriptor_and_no_thread_is_left_of_a_create_that_failed() {
         eventually(|| silent.open() + resets.open() + ends.open() == 0);
         before.is_restored("failed creates");
 
-        // The same of those that a pool made, checked, found dead and closed.
+        // The same for connections that a pool made, checked, found dead and closed.
         let server = Server::echo();
         let before = Usage::now();
         let manager = server.manager().ping_timeout(SOON).build();

@@ -1,4 +1,4 @@
-//! WebSockets that end, fall silent or go mad while nobody uses them.
+//! Idle WebSockets that end, fall silent or send garbage.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,7 +24,7 @@ use websocket::{
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a server does to an idle connection.
+/// The server's action on an idle connection.
 type Fault = fn(Far);
 
 #[test]
@@ -35,12 +35,12 @@ fn an_idle_connection_that_ended_is_never_handed_out() {
             reason: "see you".into(),
         };
         far.close(Some(frame)).unwrap();
-        // The close is answered, by the look or by the dispose.
+        // The close is answered, by the probe or by the dispose.
         assert!(matches!(far.read(), Ok(Message::Close(_))));
     };
     let garbage: Fault = |mut far| {
         far.get_mut().write_all(&[0xFF; 300]).unwrap();
-        // The client says that this was wrong, and goes.
+        // The client reports a protocol error, and closes.
         assert_eq!(sees_close(far), Some(1002));
     };
     let masked: Fault = |mut far| {
@@ -64,7 +64,7 @@ fn an_idle_connection_that_ended_is_never_handed_out() {
         drop(guard);
         let fault = spawn(move || fault(far));
         arrives(&witness);
-        // A message comes before the end, and the end must be here too.
+        // A message precedes the end, and the end must have arrived too.
         if name == "ws-push-fin" {
             fault.join_soon();
             std::thread::sleep(ms(20));
@@ -172,7 +172,7 @@ fn a_server_that_is_silent_costs_the_ping_timeout_and_is_not_waited_for_again() 
     assert_at(took, ms(80));
     let ((), took) = timed(|| manager.dispose(near));
     assert_at(took, Duration::ZERO);
-    // It was told, all the same.
+    // The server got the ping all the same.
     next_ping(&mut far);
     assert!(matches!(far.read(), Ok(Message::Close(Some(_)))));
 }
@@ -233,7 +233,7 @@ fn a_server_that_trickles_a_message_gets_no_more_than_the_ping_timeout() {
 #[test]
 fn a_server_that_floods_an_idle_connection_with_pings_is_left() {
     let (server, clients) = Server::by_hand();
-    // What has come is more than that already, and the look need not find the server at work.
+    // More than that has arrived already, so the probe need not coincide with a send.
     let little = Pushed::Keep {
         max_messages: 10,
         max_bytes: 1000,

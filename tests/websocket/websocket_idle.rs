@@ -1,4 +1,4 @@
-//! What happens to a WebSocket while nobody uses it.
+//! Idle WebSockets.
 
 #![allow(
     clippy::disallowed_methods,
@@ -37,7 +37,7 @@ fn the_collector_pings_each_idle_connection_once_an_interval_with_a_nonce_of_its
     drop(guard);
     let mut seen = Vec::new();
     for _ in 0..3 {
-        // Not before it is due.
+        // Before it is due there is no ping.
         clock.advance(INTERVAL - secs(1));
         pool.sweep();
         assert_eq!(pool.stats().idle, 1, "{}", pool.stats());
@@ -103,7 +103,7 @@ fn messages_pushed_while_idle_are_kept_in_order_for_the_next_user() {
     for round in 0..3 {
         (0..100).for_each(|n| far.send(text(round * 100 + n)).unwrap());
         if round < 2 {
-            // Some are taken in by the collector's ping, the others by the checkout.
+            // The collector's ping reads some of them, the checkout the others.
             clock.advance(INTERVAL + secs(1));
             next_ping(&mut far);
             far.flush().unwrap();
@@ -113,7 +113,7 @@ fn messages_pushed_while_idle_are_kept_in_order_for_the_next_user() {
     arrives(&witness);
     let mut guard = pool.get_timeout(SOON).unwrap();
     assert!(guard.kept() >= 200, "{guard:?}");
-    // Half of them by this user, the others by the next.
+    // This user reads half of them, the next user the others.
     reads(&mut guard, 0..150);
     drop(guard);
     let mut guard = pool.get_timeout(SOON).unwrap();
@@ -133,7 +133,7 @@ fn messages_that_come_between_a_ping_and_its_pong_are_kept() {
     let (manager, mut near, mut far) = pair(&server, &clients);
     let far = spawn(move || {
         let nonce = next_ping(&mut far);
-        // Before the pong, which the codec sends with the next write, raw.
+        // Written raw, before the pong, which the codec sends with the next write.
         let stream = far.get_mut();
         stream.write_all(&frame(0x81, b"message 0")).unwrap();
         // In fragments, with the pong between them.
@@ -201,7 +201,7 @@ fn more_than_may_be_kept_fails_the_check_and_the_checkout() {
             }
             let kept = near.kept() as u64;
             assert!(fits || bytes > 100_000 || kept > 0, "{number}: {kept}");
-            // The rest goes down with the connection, and is counted.
+            // The rest is lost with the connection, and is counted.
             let disposed = spawn({
                 let manager = manager.clone();
                 move || manager.dispose(near)
@@ -260,7 +260,7 @@ fn a_check_timeout_below_the_ping_timeout_is_the_one_that_counts() {
     clock.advance(INTERVAL + secs(1));
     eventually(|| pool.stats().evicted(EvictReason::CheckFailed) == 1);
     assert_at(start.elapsed(), ms(50));
-    // The hook goes on until its own time is over; then its connection is disposed.
+    // The hook runs until its own timeout; then its connection is disposed.
     eventually(|| pool.stats().disposed == 1);
     assert!(start.elapsed() >= ms(300));
     drop(far);

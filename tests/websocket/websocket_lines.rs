@@ -1,4 +1,4 @@
-//! WebSockets over lines that are slow, that cut everything to pieces, or that swallow it.
+//! WebSockets over links that are slow, split everything into pieces, or swallow it.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,7 +18,7 @@ use support::{
 };
 use websocket::{Guard, Server, echoes, found_dead, leave};
 
-/// A pool of so many open connections through a proxy to an echo server.
+/// A pool of open connections through a proxy to an echo server.
 fn through_proxy(
     name: &str,
     size: usize,

@@ -1,4 +1,4 @@
-//! How a WebSocket is opened, and what is said when it cannot be.
+//! Opening a WebSocket, and the errors when it fails.
 
 #![allow(
     clippy::disallowed_methods,
@@ -45,7 +45,7 @@ fn a_url_that_cannot_be_used_is_permanent_and_says_which_and_why() {
     ];
     for (url, rule) in cases {
         let manager = WebSocketManager::new(url);
-        // And again: the answer is the same each time.
+        // Repeated: the answer is the same each time.
         for _ in 0..2 {
             let error = fails(&manager);
             assert!(!error.is_transient());
@@ -183,7 +183,7 @@ fn the_request_says_what_was_asked_for_and_the_server_may_choose() {
     assert_eq!(headers, ["virtual.example", "one|two", "first, second"]);
     manager.dispose(near);
 
-    // One that was not asked for is a server that does not keep the rules.
+    // A subprotocol that was not requested violates the rules.
     let error = fails(&server.manager().build());
     assert!(matches!(error, WebSocketError::Handshake { .. }), "{error}");
     assert!(error.source().is_some() && !error.is_transient());

@@ -1,4 +1,4 @@
-//! What is said when a WebSocket cannot be opened, and how long it takes.
+//! The errors when a WebSocket cannot be opened, and their time.
 
 #![allow(
     clippy::disallowed_methods,
@@ -32,7 +32,7 @@ fn answers(text: &'static str) -> Server {
     Server::start(move |mut client| {
         request(&client);
         let _ = client.write_all(text.as_bytes());
-        // Until the client has gone.
+        // Until the client has disconnected.
         let _ = client.read(&mut [0]);
     })
 }
@@ -187,7 +187,7 @@ fn a_caller_of_the_pool_waits_out_a_busy_server_and_hears_of_a_refusal_at_once()
         let visits = visits.clone();
         move |mut client| {
             let head = request(&client);
-            // A stranger who had this port from another server on this machine is not counted.
+            // A client of an earlier server on this port is not counted.
             if head.is_empty() {
                 return;
             }
@@ -198,7 +198,7 @@ fn a_caller_of_the_pool_waits_out_a_busy_server_and_hears_of_a_refusal_at_once()
             };
             let answer = match visits.fetch_add(1, Ordering::SeqCst) {
                 0 => b"HTTP/1.1 503 Busy\r\n\r\n".to_vec(),
-                // With the upgrade, so that the first look sees it.
+                // With the upgrade, so that the first probe sees it.
                 1 => close(1013),
                 2 => {
                     client.write_all(&welcome(&head)).unwrap();

@@ -1,4 +1,4 @@
-//! WebSockets over TLS: the same promises, where bytes on the line are not yet messages.
+//! WebSockets over TLS: the same promises, where bytes on the socket are not yet messages.
 
 #![allow(
     clippy::disallowed_methods,
@@ -34,7 +34,7 @@ use websocket::{Server, arrives, echo_all, found_dead, frame, leave, text};
 type Secured = StreamOwned<ServerConnection, TcpStream>;
 type Far = WebSocket<Secured>;
 
-/// An authority that signed itself, for 127.0.0.1, and the server's side of it.
+/// A self-signed authority for 127.0.0.1, and the server's configuration.
 fn identity() -> (TlsConfig, Arc<ServerConfig>) {
     let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
@@ -104,7 +104,7 @@ fn messages_pings_and_the_close_go_over_tls() {
     drop(guard);
     clock.advance(secs(31));
     pool.sweep();
-    // The second answer proves that the tickets behind the handshake were no data.
+    // The second answer proves that the tickets after the handshake were no data.
     let mut guard = pool.get_timeout(SOON).unwrap();
     guard.send("again".into()).unwrap();
     assert_eq!(guard.read().unwrap(), Message::text("again"));
@@ -130,7 +130,7 @@ fn messages_pushed_while_idle_are_kept_and_pings_answered() {
     arrives(&witness);
     let mut guard = pool.get_timeout(SOON).unwrap();
     (0..50).for_each(|number| assert_eq!(guard.read().unwrap(), text(number)));
-    // The ping came behind the messages.
+    // The ping came after the messages.
     far.send(text(50)).unwrap();
     assert_eq!(guard.read().unwrap(), text(50));
     assert_eq!(far.read().unwrap(), Message::Pong("x".into()));
@@ -238,7 +238,7 @@ fn an_upgrade_over_tls_that_trickles_gets_no_more_than_the_handshake_timeout() {
         }
     });
     let manager = manager(&server, trust).handshake_timeout(ms(150)).build();
-    // Tried again where a busy machine uses up what the handshake of TLS has for itself, which is as much.
+    // Tried again where a busy machine uses up the timeout in the TLS handshake, which has the same limit.
     let upgrade = (0..20).any(|_| {
         let (error, took) = timed(|| manager.create().unwrap_err());
         assert!(
@@ -266,19 +266,19 @@ fn dispose_says_goodbye_in_both_protocols() {
         let Message::Close(Some(said)) = far.read().unwrap() else {
             panic!("no close frame");
         };
-        // The codec takes the end of the handshake for an error, and it is one that is wanted here.
+        // The codec reports the end of the handshake as an error, and the test wants that error.
         let _ = far.flush();
         let mut stream = far.into_inner();
         stream.conn.send_close_notify();
         stream.flush().unwrap();
         stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
-        // Without the goodbye of TLS this would be an error.
+        // Without the TLS close notification this would be an error.
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         said.code
     });
     manager.dispose(near);
     assert_eq!(far.join_soon(), CloseCode::Normal);
-    // So it is where only half a message came.
+    // So it is after half a message.
     let mut near = manager.create().unwrap();
     let mut far = next(&fars);
     far.get_mut().write_all(&frame(0x81, b"abc")[..3]).unwrap();

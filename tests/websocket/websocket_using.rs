@@ -1,4 +1,4 @@
-//! What a user of a WebSocket meets, and what of it reaches the next user.
+//! A user's errors on a WebSocket, and which of them reach the next user.
 
 #![allow(
     clippy::disallowed_methods,
@@ -25,7 +25,7 @@ use websocket::{
     Far, Server, arrive, arrives, echo_all, frame, leave, one, reset, sees_close, text,
 };
 
-/// The next user gets a connection that works, which is another one than `number`.
+/// Asserts that the next user gets a working connection other than `number`.
 #[track_caller]
 fn next_is_another(pool: &conpool::Pool<WebSocketManager>, clients: &websocket::Clients) {
     let guard = pool.get_timeout(SOON).unwrap();
@@ -76,7 +76,7 @@ fn a_read_that_found_nothing_in_time_costs_nothing() {
     drop(guard);
     let mut guard = pool.get_timeout(SOON).unwrap();
     assert_eq!(pool.stats().created, 1, "{}", pool.stats());
-    // Nor does half a message whose other half is read later.
+    // The same for half a message whose other half is read later.
     let message = frame(0x81, b"message 5");
     far.get_mut().write_all(&message[..5]).unwrap();
     arrives(guard.tcp());
@@ -105,7 +105,7 @@ fn a_send_ends_in_time_when_the_server_does_not_read_and_half_a_message_is_for_n
         matches!(error, WebSocketError::WriteTimeout { after } if after == ms(80)),
         "{error}"
     );
-    // The copy of so long a message takes a while, too.
+    // Copying such a long message takes a while, too.
     assert!(took >= ms(80) && took < SOON, "{took:?}");
     let ((), took) = timed(|| drop(guard));
     assert_at(took, Duration::ZERO);
@@ -178,7 +178,7 @@ fn a_connection_that_ends_in_use_costs_its_user_an_error_and_nobody_else_anythin
             };
             let error = sent.and_then(|()| guard.read()).unwrap_err();
             assert!(expected(&error), "{name}: {error} {error:?}");
-            // And it stays like that.
+            // The error repeats.
             guard.read().unwrap_err();
             drop(guard);
             fault.join_soon();
@@ -287,7 +287,7 @@ fn try_read_never_waits_and_gives_what_is_here() {
         .unwrap();
     arrives(near.tcp());
     assert_eq!(near.try_read().unwrap(), Some(text(1)));
-    // The socket waits again.
+    // The socket blocks again.
     near.send("back".into()).unwrap();
     assert_eq!(far.read().unwrap(), Message::text("back"));
     drop(far);
@@ -322,7 +322,7 @@ fn long_messages_and_many_go_through_whole() {
         near.send(message.clone()).unwrap();
         assert_eq!(near.read().unwrap(), message);
     }
-    // Not more than fits into the buffers on the way, because nobody reads meanwhile.
+    // As many as fit into the buffers on the way, because there is no reader meanwhile.
     (0..500).for_each(|n| near.send(text(n)).unwrap());
     for number in 0..500 {
         assert_eq!(near.read().unwrap(), text(number));

@@ -1,4 +1,4 @@
-//! bb8, without its check, beside a runtime that it finds but that nobody drives.
+//! bb8, without its check, inside a runtime that no thread drives.
 
 use std::{convert::Infallible, hint::black_box};
 
@@ -29,12 +29,12 @@ impl ManageConnection for Nothing {
 
 pub(super) struct Bb8 {
     pool: Pool<Nothing>,
-    /// Its get asks for a timer. No timer needs to fire here.
+    /// The get of bb8 needs a timer. The timer never has to fire here.
     runtime: Runtime,
 }
 
 impl Bb8 {
-    /// Its build waits until `min_idle` connections are open.
+    /// The build of bb8 waits until `min_idle` connections are open.
     pub(super) fn new(size: usize) -> Self {
         let size = u32::try_from(size).expect("a small pool");
         let runtime = Builder::new_current_thread()

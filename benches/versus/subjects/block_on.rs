@@ -1,4 +1,4 @@
-//! The least that lets a thread wait for a future.
+//! A minimal executor: lets a thread wait for a future.
 
 use std::{
     pin::pin,
@@ -20,7 +20,7 @@ impl Wake for Unpark {
 }
 
 thread_local! {
-    // One for all futures of the thread, so that a get allocates nothing.
+    // One waker for all futures of the thread, so that a get allocates nothing.
     static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
 }
 

@@ -1,4 +1,4 @@
-//! What hands out numbers and is no pool: it cannot wait, create, check or count.
+//! Lower bounds: a floor hands out numbers, but cannot wait, create, check or count.
 
 use std::sync::atomic::{
     AtomicBool,
@@ -51,8 +51,8 @@ impl Subject for Queue {
     }
 }
 
-/// One compare-and-swap and one store, on a flag that no other thread touches: what it costs at least
-/// to say that something is taken and free again.
+/// One compare-and-swap and one store, on a flag that no other thread touches: the minimum to mark a slot as
+/// taken and as free again.
 pub(super) struct Flags(Vec<CachePadded<AtomicBool>>);
 
 impl Flags {

@@ -1,4 +1,4 @@
-//! What is compared: this pool, other pools, and floors below which no pool can be.
+//! The subjects: this pool, other pools, and floors that bound their cost from below.
 
 mod bb8;
 mod block_on;
@@ -9,20 +9,20 @@ mod r2d2;
 
 use crate::{cell::Cell, measure::Measured};
 
-/// Something that gives a connection to one thread at a time.
+/// Gives a connection to one thread at a time.
 pub(crate) trait Subject: Sync {
     const NAME: &'static str;
 
-    /// Gets a connection, works on it, and gives it back.
+    /// Gets a connection, runs `work` on it, and gives it back.
     fn with(&self, thread: usize, work: impl FnOnce(&mut u64));
 
-    /// Runs the whole of a thread, with what it needs around it.
+    /// Runs the body of a thread inside the context that the subject needs.
     fn around<T>(&self, thread: impl FnOnce() -> T) -> T {
         thread()
     }
 }
 
-/// All that can run in the cell, each new and with its connections open.
+/// All subjects that can run in the cell, each new and with its connections open.
 pub(crate) fn of(cell: Cell) -> Vec<Box<dyn Measured>> {
     let size = cell.size;
     let mut subjects: Vec<Box<dyn Measured>> = vec![

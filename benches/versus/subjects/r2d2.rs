@@ -5,7 +5,7 @@ use r2d2::Pool;
 use super::Subject;
 use crate::nothing::Nothing;
 
-/// Its build waits until all connections are open.
+/// Builds a pool. The build of r2d2 waits until all connections are open.
 fn open(size: usize, test_on_check_out: bool) -> Pool<Nothing> {
     Pool::builder()
         .max_size(u32::try_from(size).expect("a small pool"))

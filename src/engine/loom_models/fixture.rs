@@ -1,10 +1,9 @@
 //! A pool without hooks, which runs the sequences of engine moves that the rest of the crate makes.
 
 use super::super::{
-    Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Outcome, Permit, State,
-    WaitResult, Waiter,
+    Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Outcome, Permit,
+    SharedLimit, State, WaitResult, Waiter,
 };
-use super::shared_limit::Group;
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
@@ -69,6 +68,14 @@ pub(super) enum CreateBy {
     Waiter,
 }
 
+/// The fixtures that share their slots with one another.
+pub(super) trait Peers: Send + Sync {
+    fn limit(&self) -> &Arc<SharedLimit<Entry, Failure>>;
+
+    /// Runs the actions that `fixture` left to other fixtures.
+    fn run_followups(&self, fixture: &Fixture, rest: EngineActions);
+}
+
 pub(super) struct Fixture {
     pub(super) engine: Arc<Engine<Entry, Failure>>,
     create_by: CreateBy,
@@ -79,7 +86,7 @@ pub(super) struct Fixture {
     failing: AtomicUsize,
     pub(super) alive: Arc<AtomicUsize>,
     /// The group that shares its slots with this fixture, if there is one.
-    pub(super) group: Option<Arc<Group>>,
+    pub(super) group: Option<Arc<dyn Peers>>,
 }
 
 fn at(time: u64) -> Instant {
@@ -97,7 +104,7 @@ impl Fixture {
     }
 
     pub(super) fn on(
-        group: Option<Arc<Group>>,
+        group: Option<Arc<dyn Peers>>,
         max_size: usize,
         bound: Bound,
         create_by: CreateBy,
@@ -113,7 +120,7 @@ impl Fixture {
             bound,
             create_by == CreateBy::Waiter,
             at(0),
-            group.as_ref().map(|group| &group.limit),
+            group.as_ref().map(|group| group.limit()),
         );
         // The real table makes slots on demand, behind a std::sync::OnceLock that loom cannot see.
         for slot in 0..4 {
@@ -147,13 +154,13 @@ impl Fixture {
     }
 
     pub(super) fn permit(&self, for_waiter: bool) -> CreatePermit {
-        let need = if for_waiter {
+        let reason = if for_waiter {
             CreateReason::Waiter
         } else {
             CreateReason::Spare
         };
         let mut state = self.engine.lock();
-        let permit = self.engine.reserve_create(&mut state, need, at(0));
+        let permit = self.engine.reserve_create(&mut state, reason, at(0));
         permit.expect("there is room")
     }
 
@@ -309,11 +316,11 @@ impl Fixture {
         &self,
         evicted: Evicted<Entry, Failure>,
     ) -> DisposePermit<Entry, Failure> {
-        let Evicted { entry, leaving, .. } = evicted;
-        leaving.start(self.now(), None);
+        let Evicted { entry, permit, .. } = evicted;
+        permit.start(self.now(), None);
         entry.touch();
         drop(entry);
-        leaving
+        permit
     }
 
     pub(super) fn detach(&self, held: HeldEntry) {
@@ -395,61 +402,4 @@ impl Fixture {
     }
 
     // ---- the whole pool ------------------------------------------------------------------------
-
-    pub(super) fn close(&self) {
-        if let Some(actions) = self.engine.close(self.now(), || Failure::Closed) {
-            self.run(actions);
-            self.evict_all();
-        }
-    }
-
-    pub(super) fn evict_all(&self) {
-        let idle: Vec<_> = self.engine.take_all(TICK).collect();
-        idle.into_iter().for_each(|held| self.evict(held));
-    }
-
-    pub(super) fn clear(&self) {
-        let generation = self.next_generation();
-        self.drain_older(generation);
-        self.settle();
-    }
-
-    fn settle(&self) {
-        let actions = self.engine.settle(&mut self.engine.lock(), self.now());
-        self.run(actions);
-    }
-
-    pub(super) fn next_generation(&self) -> u64 {
-        let generation = self
-            .engine
-            .announce_generation(None)
-            .expect("any generation may be announced");
-        self.run(self.engine.begin_generation(generation, self.now()));
-        generation
-    }
-
-    pub(super) fn drain_older(&self, generation: u64) {
-        let idle: Vec<_> = self.engine.take_all(TICK).collect();
-        for held in idle {
-            if held.entry.generation < generation {
-                self.evict(held);
-            } else {
-                self.return_entry(held, false);
-            }
-        }
-    }
-
-    pub(super) fn resize(&self, max_size: usize) {
-        let now = self.engine_now();
-        self.run(self.engine.resize(max_size, now.real));
-        for evicted in self.engine.evict_excess(now) {
-            self.run(self.dispose(evicted).finish(self.now()));
-        }
-    }
-
-    pub(super) fn suspend(&self, on: bool) {
-        if let Some(actions) = self.engine.suspend(on, self.now()) {
-            self.run(actions);
-        }
-    }
 }

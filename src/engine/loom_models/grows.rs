@@ -261,7 +261,7 @@ fn an_added_connection_reaches_a_waiter() {
     explore(|| {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
         fixture.run(fixture.engine.resize(2, fixture.now()));
-        // No create may start, so only the added connection can serve the waiter.
+        // With creates forbidden, only the added connection can serve the waiter.
         fixture.lock().max_creating = 0;
         let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         side_by_side([

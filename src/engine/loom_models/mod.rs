@@ -29,6 +29,7 @@ mod ends;
 mod fixture;
 mod grows;
 mod inspect;
+mod operations;
 mod returns;
 mod shared_limit;
 mod waits;

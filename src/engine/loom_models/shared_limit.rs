@@ -1,13 +1,13 @@
 //! Engines that share a limit on slots.
 
 use super::super::{Followup, SharedLimit};
-use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, GetResult};
+use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, GetResult, Peers};
 use super::{explore, explore_within, side_by_side};
 use std::sync::{Arc, Mutex, Weak};
 
 /// The engines that share one limit, as in a keyed pool.
 pub(super) struct Group {
-    pub(super) limit: Arc<SharedLimit<Entry, Failure>>,
+    limit: Arc<SharedLimit<Entry, Failure>>,
     fixtures: Mutex<Vec<Weak<Fixture>>>,
     /// Leaves out a step: no slot is marked RETURN_SLOW for a waiter of another engine.
     skip_marking: bool,
@@ -24,13 +24,27 @@ impl Group {
             fixtures: Mutex::default(),
             skip_marking,
         });
-        let fixture = |_| Fixture::on(Some(Arc::clone(&group)), 1, bound, CreateBy::Worker);
+        let fixture = |_| Fixture::on(Some(Arc::clone(&group) as _), 1, bound, CreateBy::Worker);
         let fixtures = std::array::from_fn(fixture);
         *group.fixtures.lock().unwrap() = fixtures.iter().map(Arc::downgrade).collect();
         (group, fixtures)
     }
 
-    pub(super) fn run_followups(&self, fixture: &Fixture, rest: EngineActions) {
+    /// Asserts that the next caller gets the one slot and that no waiter and no other connection is left.
+    fn inspect(&self, fixtures: &[Arc<Fixture>]) {
+        fixtures[0].finish(fixtures[0].get(None));
+        let idle: usize = fixtures.iter().map(|fixture| fixture.inspect()).sum();
+        assert_eq!(idle, 1, "connections in one slot");
+        assert!(!self.limit.has_waiters(), "the limit has no waiters");
+    }
+}
+
+impl Peers for Group {
+    fn limit(&self) -> &Arc<SharedLimit<Entry, Failure>> {
+        &self.limit
+    }
+
+    fn run_followups(&self, fixture: &Fixture, rest: EngineActions) {
         for next in rest.followups {
             if let Followup::Waiter(id) = next {
                 let number = usize::try_from(id).unwrap() - 1;
@@ -51,14 +65,6 @@ impl Group {
                 fixture.run(fixture.dispose(evicted).finish(now.real));
             }
         }
-    }
-
-    /// Asserts that the next caller gets the one slot and that no waiter and no other connection is left.
-    fn inspect(&self, fixtures: &[Arc<Fixture>]) {
-        fixtures[0].finish(fixtures[0].get(None));
-        let idle: usize = fixtures.iter().map(|fixture| fixture.inspect()).sum();
-        assert_eq!(idle, 1, "connections in one slot");
-        assert!(!self.limit.has_waiters(), "the limit has no waiters");
     }
 }
 

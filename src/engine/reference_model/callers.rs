@@ -174,11 +174,11 @@ impl World {
             *left.borrow_mut() = Some(actions);
             waiter.complete(waiter.take_outcome().unwrap_or(Outcome::Fail(())));
         };
-        let waited = engine.wait(&waiter, Some(far_deadline), || now, run_actions);
+        let ended = engine.wait(&waiter, Some(far_deadline), || now, run_actions);
         let actions = left.into_inner().expect("it has searched");
         let searches = self.model.is_head(at) && !self.model.suspended;
         let expected = searches && self.model.idle() > 0;
-        match waited {
+        match ended {
             WaitResult::Found(checkout) => {
                 drop(waiter.take_outcome());
                 assert!(expected, "found out of turn");
@@ -216,8 +216,8 @@ impl World {
         let (engine, now) = (Arc::clone(&self.engine), self.engine_now());
         let left = RefCell::new(None);
         let run_actions = |actions| *left.borrow_mut() = Some(actions);
-        let waited = engine.wait(&waiter, Some(now.real), || now, run_actions);
-        assert!(matches!(waited, WaitResult::TimedOut), "it ends twice");
+        let ended = engine.wait(&waiter, Some(now.real), || now, run_actions);
+        assert!(matches!(ended, WaitResult::TimedOut), "it ends twice");
         self.model.dequeue(at);
         self.run(left.into_inner().expect("it was queued"));
         self.callers[at] = Caller::new(now.real);

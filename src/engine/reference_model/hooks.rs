@@ -359,7 +359,7 @@ impl World {
             return;
         }
         let dispose = planned[usize::from(which) % planned.len()];
-        dispose.leaving.start(self.now(), deadline);
+        dispose.permit.start(self.now(), deadline);
         self.model.start(dispose.job, deadline);
     }
 
@@ -367,16 +367,12 @@ impl World {
         let Some(dispose) = pick(&mut self.disposes, which) else {
             return;
         };
-        let Dispose {
-            leaving,
-            job,
-            entry,
-        } = dispose;
+        let Dispose { permit, job, entry } = dispose;
         self.model.end(job);
         self.model.forget(entry.0);
         self.model.disposed += 1;
         self.model.settle();
-        let actions = leaving.finish(self.now());
+        let actions = permit.finish(self.now());
         self.run(actions);
         self.settled = true;
     }

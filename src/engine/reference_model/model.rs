@@ -12,7 +12,7 @@ pub(super) enum Place {
     Out,
     /// Being disposed. The slot stays taken.
     DisposePermit,
-    /// Without a slot and not disposed yet, because the pool abandoned the hook.
+    /// The pool abandoned the hook: the entry has no slot and is not disposed yet.
     AbandonedConnection,
 }
 

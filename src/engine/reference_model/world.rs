@@ -57,7 +57,7 @@ pub(super) struct Check {
 }
 
 pub(super) struct Dispose {
-    pub(super) leaving: DisposePermit<Entry, ()>,
+    pub(super) permit: DisposePermit<Entry, ()>,
     pub(super) job: u64,
     pub(super) entry: Box<Entry>,
 }
@@ -245,13 +245,9 @@ impl World {
     }
 
     pub(super) fn begin_dispose(&mut self, evicted: Evicted<Entry, ()>, job: u64) {
-        let Evicted { entry, leaving, .. } = evicted;
+        let Evicted { entry, permit, .. } = evicted;
         assert_eq!(self.model.entry(entry.0).place, Place::DisposePermit);
-        self.disposes.push(Dispose {
-            leaving,
-            job,
-            entry,
-        });
+        self.disposes.push(Dispose { permit, job, entry });
     }
 
     pub(super) fn evict(&mut self, checkout: HeldEntry) {

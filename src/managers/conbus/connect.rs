@@ -139,7 +139,7 @@ fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(
         "keepalive",
         set_limit(settings.keepalive, |idle| {
             let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
-            socket.set_tcp_keepalive(&ask_again(keepalive, settings.user_timeout))
+            socket.set_tcp_keepalive(&with_probe_interval(keepalive, settings.user_timeout))
         }),
     )?;
     set(
@@ -170,7 +170,7 @@ fn whole_seconds(value: Duration) -> Duration {
 /// Sets the interval of repeated probes. Linux checks the user timeout only when it sends a probe, by default
 /// every 75 s.
 #[cfg(target_os = "linux")]
-fn ask_again(keepalive: TcpKeepalive, user_timeout: Option<Duration>) -> TcpKeepalive {
+fn with_probe_interval(keepalive: TcpKeepalive, user_timeout: Option<Duration>) -> TcpKeepalive {
     match user_timeout {
         Some(limit) => keepalive.with_interval(whole_seconds(limit)),
         None => keepalive,
@@ -178,7 +178,7 @@ fn ask_again(keepalive: TcpKeepalive, user_timeout: Option<Duration>) -> TcpKeep
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ask_again(keepalive: TcpKeepalive, _: Option<Duration>) -> TcpKeepalive {
+fn with_probe_interval(keepalive: TcpKeepalive, _: Option<Duration>) -> TcpKeepalive {
     keepalive
 }
 

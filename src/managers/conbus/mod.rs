@@ -1,6 +1,9 @@
 //! A manager for plain TCP connections, made for devices that take one client at a time.
 //!
-//! [`ConbusSocketManager`] opens a [`TcpStream`](std::net::TcpStream), checks without waiting that it is still open, discards bytes that a device sent between two checkouts, and closes it so that the device has seen the end before the next connect. The name comes from the bridges that the manager was written for (Conbus, TCP port 10001); the manager is independent of their protocol.
+//! [`ConbusSocketManager`] opens a [`TcpStream`](std::net::TcpStream), checks without waiting that it is
+//! still open, discards bytes that a device sent between two checkouts, and closes it so that the device has
+//! seen the end before the next connect. The name comes from the bridges that the manager was written for
+//! (Conbus, TCP port 10001); the manager is independent of their protocol.
 //!
 //! # Limits
 //!

@@ -9,28 +9,28 @@ use ureq_proto::BodyMode;
 
 use super::{
     HttpError, HttpManager, HttpOrigin, HttpPhase,
-    budget::GetTimeout,
-    chunked::{BadChunk, Chunks, NextWake},
+    chunked::{BadChunk, Chunks, NextPart},
     reuse::ReuseInputs,
+    timeout::RequestTimeout,
 };
 use crate::PooledConnection;
 
-/// The body of a response. Read it to its end: then its connection serves the next request.
+/// The body of a response. Read it to its end to return its connection to the pool.
 ///
-/// It holds a connection of the pool. The read that brings the last byte gives the connection back, or
-/// evicts it where it must not be used again; it need not be dropped for that. For a chunked body this
-/// may take the read that returns 0. A body without bytes has given its connection back before
-/// [`send`](super::HttpPool::send) returned.
+/// The body holds a connection of the pool. The read of the last byte gives the connection back, or evicts it
+/// if it must not be reused; the body need not be dropped for that. For a chunked body this may take the read
+/// that returns 0. A body without bytes has given its connection back before [`send`](super::HttpPool::send)
+/// returns.
 ///
-/// Dropped earlier, it evicts the connection, unless the rest has already arrived together with the head
-/// or with what was read: that is gone over without waiting.
+/// Dropping an unread body evicts the connection, unless the rest has already arrived with the head or with
+/// earlier reads. The rest is then skipped without waiting.
 ///
-/// What was compressed comes as it came. Trailers of a chunked body are thrown away.
+/// Compressed content is not decompressed. Trailers of a chunked body are discarded.
 ///
 /// # Errors
 ///
-/// An error of a read holds an [`HttpError`]: see there. A body that ends too early is an error and
-/// never a shorter body. After an error every read fails.
+/// An error of a read contains an [`HttpError`]. A body that ends too early is an error, and never a shorter
+/// body. After an error every read fails.
 #[must_use = "a body that is dropped unread costs its connection"]
 pub struct HttpBody {
     state: State,
@@ -47,25 +47,25 @@ struct Open {
     framing: Framing,
     inputs: ReuseInputs,
     origin: HttpOrigin,
-    budget: GetTimeout,
+    timeout: RequestTimeout,
     limit: usize,
 }
 
 enum Framing {
-    /// So many bytes more.
+    /// The number of bytes left.
     Length(u64),
     Chunked(Chunks),
     UntilClose,
 }
 
 impl HttpBody {
-    /// `limit`: how long trailers may be.
+    /// `limit` is the maximum length of the trailers.
     pub(super) fn new(
         connection: PooledConnection<HttpManager>,
         mode: BodyMode,
         inputs: ReuseInputs,
         origin: HttpOrigin,
-        budget: GetTimeout,
+        timeout: RequestTimeout,
         limit: usize,
     ) -> Self {
         let framing = match mode {
@@ -79,7 +79,7 @@ impl HttpBody {
             framing,
             inputs,
             origin,
-            budget,
+            timeout,
             limit,
         };
         let mut body = Self {
@@ -91,7 +91,7 @@ impl HttpBody {
         body
     }
 
-    /// How many bytes are still to be read, where the server has said it.
+    /// Returns the number of bytes left to read, if the server has announced it.
     #[must_use]
     pub fn remaining(&self) -> Option<u64> {
         match &self.state {
@@ -104,13 +104,13 @@ impl HttpBody {
         }
     }
 
-    /// Does it still hold a connection?
+    /// Returns true if the body still holds a connection.
     #[must_use]
     pub fn holds_connection(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// Lets the connection go: back into the pool, or out of it.
+    /// Returns the connection to the pool, or evicts it.
     fn end(&mut self, complete: bool) {
         if let State::Open(mut open) = std::mem::replace(&mut self.state, State::Done) {
             let left = open.connection.wire.buffer.len();
@@ -121,19 +121,19 @@ impl HttpBody {
     }
 
     fn fail(&mut self, error: HttpError) -> io::Error {
-        // Its connection is still marked as busy, and so the pool evicts it.
+        // The connection is still marked as busy, so the pool evicts it.
         self.state = State::Failed;
         error.into_io()
     }
 }
 
 impl Open {
-    /// Goes over what stands between the data, as far as it has come.
-    fn advance(&mut self) -> Result<NextWake, HttpError> {
+    /// Skips the received framing before the next data.
+    fn advance(&mut self) -> Result<NextPart, HttpError> {
         match &mut self.framing {
-            Framing::Length(0) => Ok(NextWake::End),
-            Framing::Length(left) => Ok(NextWake::Data(*left)),
-            Framing::UntilClose => Ok(NextWake::Data(u64::MAX)),
+            Framing::Length(0) => Ok(NextPart::End),
+            Framing::Length(left) => Ok(NextPart::Data(*left)),
+            Framing::UntilClose => Ok(NextPart::Data(u64::MAX)),
             Framing::Chunked(chunks) => {
                 let buffer = &mut self.connection.wire.buffer;
                 let (used, next) = chunks.advance(buffer.unread()).map_err(|bad| match bad {
@@ -160,13 +160,13 @@ impl Open {
         }
     }
 
-    /// The next bytes; none at the end of the body.
+    /// Reads the next bytes. Returns 0 at the end of the body.
     fn read(&mut self, out: &mut [u8]) -> Result<usize, HttpError> {
         loop {
-            let deadline = self.budget.deadline();
+            let deadline = self.timeout.deadline();
             match self.advance()? {
-                NextWake::End => return Ok(0),
-                NextWake::Data(most) => {
+                NextPart::End => return Ok(0),
+                NextPart::Data(most) => {
                     let most = usize::try_from(most).map_or(out.len(), |most| most.min(out.len()));
                     let read = self.connection.wire.read(&mut out[..most], deadline);
                     let bytes = read.map_err(|error| self.failed(error))?;
@@ -176,7 +176,7 @@ impl Open {
                     self.took(bytes);
                     return Ok(bytes);
                 }
-                NextWake::Unknown => {
+                NextPart::Unknown => {
                     let filled = self.connection.wire.fill(deadline);
                     if filled.map_err(|error| self.failed(error))? == 0 {
                         return Err(self.too_short());
@@ -187,7 +187,7 @@ impl Open {
     }
 
     fn failed(&self, error: io::Error) -> HttpError {
-        self.budget
+        self.timeout
             .failed(&self.origin, HttpPhase::Receiving, error)
     }
 
@@ -201,12 +201,12 @@ impl Open {
         }
     }
 
-    /// Goes over the rest, if all of it has come. Whether it had.
+    /// Skips the rest of the body. Returns false if a part of it has not arrived.
     fn skip(&mut self) -> bool {
         loop {
             match self.advance() {
-                Ok(NextWake::End) => return true,
-                Ok(NextWake::Data(most)) => {
+                Ok(NextPart::End) => return true,
+                Ok(NextPart::Data(most)) => {
                     let buffer = &mut self.connection.wire.buffer;
                     let most = usize::try_from(most).unwrap_or(usize::MAX);
                     let bytes = buffer.len().min(most);
@@ -216,7 +216,7 @@ impl Open {
                         return false;
                     }
                 }
-                Ok(NextWake::Unknown) | Err(_) => return false,
+                Ok(NextPart::Unknown) | Err(_) => return false,
             }
         }
     }
@@ -236,8 +236,8 @@ impl Read for HttpBody {
                 Ok(0)
             }
             Ok(bytes) => {
-                // The bytes are good whatever stands behind them; the next read tells of that.
-                if matches!(open.advance(), Ok(NextWake::End)) {
+                // These bytes are valid even if an error follows them; the next read returns the error.
+                if matches!(open.advance(), Ok(NextPart::End)) {
                     self.end(true);
                 }
                 Ok(bytes)

@@ -1,13 +1,13 @@
-//! Bytes that came and were not used yet.
+//! A buffer of bytes that were received but not used yet.
 
 use std::fmt;
 
-/// What one read asks for at least.
+/// The minimum size of one read.
 const PIECE: usize = 8 * 1024;
-/// An idle connection keeps no more memory than this.
+/// The maximum memory that an idle connection keeps.
 const KEEP: usize = 16 * 1024;
 
-/// A window on bytes: filled at its end, used from its start.
+/// A window on bytes that is filled at its end and consumed from its start.
 #[derive(Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
@@ -28,7 +28,7 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// The first `bytes` of the unread ones are used.
+    /// Consumes the first `bytes` unread bytes.
     pub(super) fn consume(&mut self, bytes: usize) {
         self.start += bytes.min(self.len());
         if self.is_empty() {
@@ -36,7 +36,8 @@ impl Buffer {
         }
     }
 
-    /// Where the next bytes may be put; [`filled`](Self::filled) says how many they were. Never empty.
+    /// Returns the space for the next bytes, which is never empty. Call [`filled`](Self::filled) with their
+    /// number.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.bytes.len() - self.end < PIECE {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -52,7 +53,7 @@ impl Buffer {
         self.end += bytes;
     }
 
-    /// Moves unread bytes out; how many.
+    /// Moves unread bytes out and returns their number.
     pub(super) fn take(&mut self, out: &mut [u8]) -> usize {
         let bytes = self.len().min(out.len());
         out[..bytes].copy_from_slice(&self.unread()[..bytes]);
@@ -60,15 +61,15 @@ impl Buffer {
         bytes
     }
 
-    /// Gives memory back that a long head took.
-    pub(super) fn rest(&mut self) {
+    /// Frees the memory that a long head took.
+    pub(super) fn shrink(&mut self) {
         if self.is_empty() && self.bytes.len() > KEEP {
             *self = Self::default();
         }
     }
 }
 
-/// Without the bytes, which are somebody's data.
+/// Omits the bytes, which may be confidential.
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({} unread)", self.len())
@@ -108,10 +109,10 @@ mod tests {
         for _ in 0..8 {
             replace(&mut buffer, &[7; PIECE]);
         }
-        buffer.rest();
+        buffer.shrink();
         assert_eq!(buffer.len(), 8 * PIECE);
         buffer.consume(8 * PIECE);
-        buffer.rest();
+        buffer.shrink();
         assert_eq!(buffer.bytes.capacity(), 0);
     }
 }

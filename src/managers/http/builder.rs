@@ -1,4 +1,4 @@
-//! The settings of an [`HttpPool`] and how they are given.
+//! The builder of an [`HttpPool`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ type Tcp = Arc<dyn Fn(ConbusSocketManagerBuilder) -> ConbusSocketManagerBuilder 
 
 const MAX_PER_HOST: usize = 30;
 
-/// After a create of its own limits has failed, the pool need not end it too.
+/// Added to the connect timeout for the pool, so that the create's own limits fail first.
 const SLACK: Duration = Duration::from_millis(100);
 
-/// What every request and every create reads.
+/// The settings that every request and every create reads.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
@@ -29,16 +29,16 @@ pub(super) struct Settings {
     pub(super) tls: Option<TlsConfig>,
 }
 
-/// Collects the settings of an [`HttpPool`]; made by [`HttpPool::builder`].
+/// Builds an [`HttpPool`]; created by [`HttpPool::builder`].
 ///
-/// No setter fails. Everything is checked in [`build`](Self::build), and a bad value is an error that
-/// names the setting, the value and the rule.
+/// Setters never fail. [`build`](Self::build) checks every value, and returns an error that names the
+/// setting, the value and the rule.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct HttpPoolBuilder {
     keyed: Keyed,
     max_total: usize,
-    /// None: the default, as far as `max_total` allows.
+    /// None means the default, limited by `max_total`.
     max_per_host: Option<usize>,
     settings: Settings,
 }
@@ -48,14 +48,14 @@ impl HttpPoolBuilder {
         Self {
             keyed: Keyed::new()
                 .name("http")
-                // Shorter than a server or a balancer before it keeps an idle connection: 60 s and 75 s
-                // are the usual values.
+                // Shorter than the time that servers and load balancers keep idle connections, usually 60 s
+                // or 75 s.
                 .idle_timeout(Duration::from_secs(50))
-                // A name that moves is followed within this time.
+                // Limits how long connections go to the old address after a DNS change.
                 .max_lifetime(Duration::from_secs(600))
                 // The probe runs at every checkout anyway.
                 .health_check(HealthCheck::Never)
-                // Who wants a page does not wait for a server to be repaired.
+                // A request should fail rather than wait for a server's recovery.
                 .fail_fast(true)
                 .backoff(
                     Backoff::default()
@@ -76,83 +76,84 @@ impl HttpPoolBuilder {
         }
     }
 
-    /// The pool's name, in threads (`<pool>-<role>`), logs, errors and metrics. Default `"http"`.
+    /// Sets the pool's name in threads (`<pool>-<role>`), logs, errors and metrics. Default `"http"`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.keyed = self.keyed.name(name);
         self
     }
 
-    /// The most connections at once, of all origins together; at least 1. Default 100. When it is
-    /// reached, the connection of another origin that was idle longest makes room.
+    /// Sets the maximum number of connections over all origins. Default 100; at least 1. At the limit, the
+    /// connection of another origin that was idle longest is evicted.
     pub fn max_total(mut self, max_total: usize) -> Self {
         self.max_total = max_total;
         self
     }
 
-    /// The most connections to one origin (scheme, host and port); at least 1, at most `max_total`.
-    /// Default 30, or `max_total` if that is less. As many may be opened at the same time.
+    /// Sets the maximum number of connections to one origin (scheme, host and port). Default 30, or
+    /// `max_total` if that is less; at least 1, at most `max_total`. All of them may be opened at the same
+    /// time.
     pub fn max_per_host(mut self, max_per_host: usize) -> Self {
         self.max_per_host = Some(max_per_host);
         self
     }
 
-    /// How long it may take to open one connection: resolving the name, TCP and TLS together. Default
-    /// 10 s; not zero; `Duration::MAX` for no limit.
+    /// Sets how long opening one connection may take: resolving the name, TCP and TLS together. Default 10 s;
+    /// not zero; `Duration::MAX` for no limit.
     ///
-    /// It does not lengthen the time of a request.
+    /// The timeout does not extend the time of a request.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// The time of a whole request: from the call of [`send`](HttpPool::send) to the last byte of the
-    /// response's body, with waiting for a connection, connecting, a retry, and the pauses between the
-    /// reads of the body in it. Default 30 s; not zero; `None` or `Duration::MAX` for no limit.
+    /// Sets the time limit of a whole request: from the call of [`send`](HttpPool::send) to the last byte of
+    /// the response's body. Default 30 s; not zero; `None` or `Duration::MAX` for no limit.
     ///
-    /// [`send_timeout`](HttpPool::send_timeout) sets it for one request.
+    /// The limit includes waiting for a connection, connecting, a retry, and the pauses between reads of the
+    /// body. [`send_timeout`](HttpPool::send_timeout) sets the limit for one request.
     pub fn total_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.total_timeout = timeout.into().unwrap_or(Duration::MAX);
         self
     }
 
-    /// A connection that is idle longer than this is evicted. Default 50 s: servers and balancers keep
-    /// idle connections 60 s or 75 s as a rule, and whoever closes first cannot be surprised. `None` for
-    /// never; not zero.
+    /// Sets the idle time after which a connection is evicted. Default 50 s; `None` for never; not zero.
+    /// Servers and load balancers usually keep idle connections for 60 s or 75 s, and the side that closes
+    /// first is not surprised by the other.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.keyed = self.keyed.idle_timeout(timeout);
         self
     }
 
-    /// A connection that is older than this is evicted when it is idle. Default 10 min: a name that
-    /// resolves to another address is followed within this time. `None` for never; not zero.
+    /// Sets the age at which an idle connection is evicted. Default 10 min; `None` for never; not zero. The
+    /// limit is also how long connections may go to the old address after a DNS change.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.keyed = self.keyed.max_lifetime(lifetime);
         self
     }
 
-    /// How long a request with `expect: 100-continue` waits for permission to send its body. After that
-    /// the body is sent. Default 1 s; zero does not wait.
+    /// Sets how long a request with `expect: 100-continue` waits for permission before it sends its body
+    /// anyway. Default 1 s; zero does not wait.
     pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
         self.settings.expect_continue_timeout = timeout;
         self
     }
 
-    /// The longest head of a response, in bytes, and the longest trailers behind a chunked body. Default
-    /// 64 KiB; not zero. A head has at most 128 headers in any case.
+    /// Sets the maximum size of a response's head, and of the trailers of a chunked body, in bytes. Default
+    /// 64 KiB; not zero. A head always has at most 128 headers.
     pub fn max_header_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_header_bytes = bytes;
         self
     }
 
-    /// Whom to trust in https. Default: nobody, and an https URI is an error.
+    /// Sets the trusted certificates for https. By default none are trusted, and an https URI is an error.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: impl Into<TlsConfig>) -> Self {
         self.settings.tls = Some(config.into());
         self
     }
 
-    /// Changes settings of TCP: `nodelay`, `keepalive`, `user_timeout`, `bind`, further addresses,
-    /// `close_wait` (zero here by default). Called for each origin. Its `unread` has no effect.
+    /// Changes settings of TCP: `nodelay`, `keepalive`, `user_timeout`, `bind`, further addresses, and
+    /// `close_wait` (zero by default here). Called for each origin. Its `unread` has no effect.
     ///
     /// ```
     /// # use conpool::HttpPool;
@@ -173,13 +174,13 @@ impl HttpPoolBuilder {
         self
     }
 
-    /// Changes any other setting of the pool below: an observer, `max_waiters`, `leak_threshold` and so
-    /// on. Its `max_total`, `max_per_key`, `max_creating`, `create_timeout` and `get_timeout` have no
-    /// effect: they follow from the settings here.
+    /// Changes any other setting of the underlying pool: an observer, `max_waiters`, `leak_threshold` and
+    /// others. Its `max_total`, `max_per_key`, `max_creating`, `create_timeout` and `get_timeout` have no
+    /// effect, because they follow from the settings of this builder.
     ///
-    /// Other than a plain pool, this one begins with `fail_fast` (a server that refuses is an error at
-    /// once, and for 20 ms up to 1 s more, see `backoff`) and without a health check, because the probe
-    /// at every checkout needs none.
+    /// Two defaults differ from those of a plain pool. `fail_fast` is set: a server that refuses connections
+    /// is an error at once, and again without an attempt for a pause of 20 ms up to 1 s (see `backoff`). The
+    /// health check is off, because a probe runs at every checkout.
     ///
     /// ```
     /// # use conpool::HttpPool;
@@ -198,12 +199,12 @@ impl HttpPoolBuilder {
         self
     }
 
-    /// The pool. Opens nothing before the first request.
+    /// Builds the pool. Nothing is opened before the first request.
     ///
     /// # Errors
     ///
-    /// [`HttpError::Setting`] or [`HttpError::Build`] for a bad setting, and [`HttpError::Build`] if the
-    /// collector could not be started.
+    /// Returns [`HttpError::Setting`] or [`HttpError::Build`] for an invalid setting, and
+    /// [`HttpError::Build`] if the collector thread cannot be started.
     pub fn build(self) -> Result<HttpPool, HttpError> {
         self.check()?;
         let Self {

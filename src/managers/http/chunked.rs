@@ -1,42 +1,42 @@
-//! The chunks of a response, read strictly.
+//! A strict parser for the chunks of a response.
 //!
-//! Not ureq-proto's reader: it takes `+5` for a size, refuses a line with an extension of 20 letters,
-//! waits for ever behind a lone carriage return, and sets no limit on trailers. Where two readers of one
-//! byte stream disagree on where a body ends, the next response is forged, so here is one meaning only:
-//! hexadecimal digits, lines that end in CR LF.
+//! ureq-proto's parser is too lenient: it accepts `+5` as a size, refuses a line with an extension of 20
+//! letters, waits for ever after a lone carriage return, and does not limit trailers. If two parsers of one
+//! byte stream disagree on the end of a body, a response can be forged (response splitting). This parser
+//! therefore accepts only hexadecimal digits and lines that end in CR LF.
 
 use std::borrow::Cow;
 
-/// The longest line with a chunk's size and extensions, in bytes.
+/// The maximum length of a line with a chunk's size and extensions, in bytes.
 const LONGEST_LINE: usize = 4096;
 
-/// Why the bytes are no chunks.
+/// The reason why bytes are not valid chunks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BadChunk {
     Protocol(Cow<'static, str>),
     TrailersTooLong,
 }
 
-/// What comes next.
+/// The next part of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NextWake {
-    /// So many bytes of data, at most.
+pub(super) enum NextPart {
+    /// At most this number of bytes of data.
     Data(u64),
-    /// Not known before more bytes have come.
+    /// Unknown until more bytes have arrived.
     Unknown,
-    /// Nothing: the body is complete.
+    /// The end: the body is complete.
     End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A line with a size.
+    /// At a line with a size.
     Size,
-    /// So many bytes of data.
+    /// Before this number of bytes of data.
     Data(u64),
-    /// The end of line behind the data.
+    /// At the end of line after the data.
     AfterData,
-    /// The lines behind the last chunk; so many bytes of them have been read.
+    /// In the lines after the last chunk. Holds the number of their bytes read so far.
     Trailers(usize),
     End,
 }
@@ -49,7 +49,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Trailers are read and thrown away, as long as they are no longer than this.
+    /// Creates a parser. Trailers are discarded, and are refused if they are longer than `longest_trailers`.
     pub(super) fn new(longest_trailers: usize) -> Self {
         Self {
             state: State::Size,
@@ -57,20 +57,20 @@ impl Chunks {
         }
     }
 
-    /// Goes over everything in `bytes` that is not data. How much that was, and what is next. An error
-    /// changes nothing, so that it is the same when asked again.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, NextWake), BadChunk> {
+    /// Skips the bytes before the next data. Returns their number and the next part. An error leaves the
+    /// state unchanged, so that a second call returns the same error.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, NextPart), BadChunk> {
         let before = self.state;
         self.walk(bytes).inspect_err(|_| self.state = before)
     }
 
-    fn walk(&mut self, bytes: &[u8]) -> Result<(usize, NextWake), BadChunk> {
+    fn walk(&mut self, bytes: &[u8]) -> Result<(usize, NextPart), BadChunk> {
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
             used += match self.state {
-                State::Data(left) => return Ok((used, NextWake::Data(left))),
-                State::End => return Ok((used, NextWake::End)),
+                State::Data(left) => return Ok((used, NextPart::Data(left))),
+                State::End => return Ok((used, NextPart::End)),
                 State::Size => match line(rest, LONGEST_LINE) {
                     Line::Whole(text) => {
                         self.state = match size(text)? {
@@ -79,7 +79,7 @@ impl Chunks {
                         };
                         text.len() + 2
                     }
-                    Line::Part => return Ok((used, NextWake::Unknown)),
+                    Line::Part => return Ok((used, NextPart::Unknown)),
                     Line::TooLong => return Err(bad("the line of a chunk's size has no end")),
                     Line::Broken => return Err(bad("the line of a chunk's size ends in no CR LF")),
                 },
@@ -88,7 +88,7 @@ impl Chunks {
                         self.state = State::Size;
                         2
                     }
-                    [] | [b'\r'] => return Ok((used, NextWake::Unknown)),
+                    [] | [b'\r'] => return Ok((used, NextPart::Unknown)),
                     _ => return Err(bad("a chunk is longer than its size")),
                 },
                 State::Trailers(read) => {
@@ -102,7 +102,7 @@ impl Chunks {
                             self.state = State::Trailers(read + text.len() + 2);
                             text.len() + 2
                         }
-                        Line::Part => return Ok((used, NextWake::Unknown)),
+                        Line::Part => return Ok((used, NextPart::Unknown)),
                         Line::TooLong => return Err(BadChunk::TrailersTooLong),
                         Line::Broken => return Err(bad("a trailer ends in no CR LF")),
                     }
@@ -111,7 +111,7 @@ impl Chunks {
         }
     }
 
-    /// So many of the bytes of data have been read.
+    /// Records that this number of data bytes was read.
     pub(super) fn took(&mut self, bytes: u64) {
         if let State::Data(left) = self.state {
             self.state = match left.saturating_sub(bytes) {
@@ -133,8 +133,7 @@ enum Line<'a> {
     Broken,
 }
 
-/// Up to the first CR LF. A line feed alone is no end of a line, and a carriage return alone is no part
-/// of one.
+/// Returns the bytes before the first CR LF. A lone line feed or a lone carriage return is an error.
 fn line(bytes: &[u8], longest: usize) -> Line<'_> {
     let look = &bytes[..bytes.len().min(longest.saturating_add(2))];
     match look.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
@@ -149,7 +148,7 @@ fn line(bytes: &[u8], longest: usize) -> Line<'_> {
     }
 }
 
-/// Digits, then nothing, blanks or an extension, which nobody here understands.
+/// Parses a size: hexadecimal digits, followed by nothing, blanks or an extension, which is ignored.
 fn size(line: &[u8]) -> Result<u64, BadChunk> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let (digits, rest) = line.split_at(digits.count());
@@ -170,7 +169,7 @@ fn size(line: &[u8]) -> Result<u64, BadChunk> {
 mod tests {
     use super::*;
 
-    /// All data of a body that comes in pieces of `step` bytes, and what is left behind its end.
+    /// Returns the data of a body that arrives in pieces of `step` bytes, and the bytes after its end.
     fn decode(bytes: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>), Option<BadChunk>> {
         let mut chunks = Chunks::new(100);
         let (mut data, mut pending) = (Vec::new(), Vec::new());
@@ -179,11 +178,11 @@ mod tests {
             let (used, next) = chunks.advance(&pending).map_err(Some)?;
             pending.drain(..used);
             match next {
-                NextWake::End => {
+                NextPart::End => {
                     pending.extend(pieces.flatten());
                     return Ok((data, pending));
                 }
-                NextWake::Data(most) if !pending.is_empty() => {
+                NextPart::Data(most) if !pending.is_empty() => {
                     let most = usize::try_from(most).unwrap().min(pending.len());
                     data.extend(pending.drain(..most));
                     chunks.took(most as u64);

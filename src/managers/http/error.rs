@@ -1,17 +1,17 @@
-//! Why a request brought no response, or only a part of one.
+//! The errors of a request.
 
 use std::{borrow::Cow, fmt, io, time::Duration};
 
 use super::HttpOrigin;
 use crate::{BuildError, GetError, managers::TransportError};
 
-/// What a request was doing when its time was over or its connection was lost.
+/// The phase of a request in which its time elapsed or its connection was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HttpPhase {
-    /// It, or its body, was being sent.
+    /// The request or its body was being sent.
     Sending,
-    /// The head of the response had not come, or not all of it.
+    /// The head of the response had not arrived completely.
     Waiting,
     /// The body of the response was being read.
     Receiving,
@@ -27,11 +27,10 @@ impl fmt::Display for HttpPhase {
     }
 }
 
-/// What went wrong, with whom.
+/// A request failed.
 ///
-/// Those that come out of reading a body are inside the [`io::Error`] of the read:
-/// [`get_ref`](io::Error::get_ref) and `downcast_ref::<HttpError>()` find them. After each of them the
-/// connection is evicted, except where no connection was involved.
+/// An error while reading a body is inside the [`io::Error`] of the read: [`get_ref`](io::Error::get_ref) and
+/// `downcast_ref::<HttpError>()` return it. After an error the connection, if one was used, is evicted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -40,9 +39,9 @@ pub enum HttpError {
     Setting {
         /// The setter's name.
         field: &'static str,
-        /// What it was given.
+        /// The given value.
         value: String,
-        /// What it may be.
+        /// The rule.
         rule: &'static str,
     },
 
@@ -50,119 +49,120 @@ pub enum HttpError {
     #[error(transparent)]
     Build(#[from] BuildError<TransportError>),
 
-    /// The URI of a request names no server that this client can talk to.
+    /// The URI of a request does not name a server that this client can connect to.
     #[error("the URI {uri:?} cannot be used: {problem}")]
     Uri {
-        /// As given, without a password.
+        /// The URI as given, without a password.
         uri: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: &'static str,
     },
 
-    /// The URI says https, and this pool has no TLS.
+    /// The URI is https, and this pool has no TLS.
     #[error("{origin} needs TLS: {remedy}")]
     NoTls {
-        /// Where it should have gone.
+        /// The origin of the URI.
         origin: HttpOrigin,
-        /// What to do about it.
+        /// How to enable TLS.
         remedy: &'static str,
     },
 
-    /// The request breaks HTTP or asks for something that a shared connection cannot do. Nothing was
+    /// The request violates HTTP or requires a feature that a shared connection cannot provide. No byte was
     /// sent.
     #[error("the request cannot be sent: {problem}")]
     Request {
-        /// What is wrong with it.
+        /// The reason.
         problem: Cow<'static, str>,
     },
 
-    /// No connection: the pool's error, with the number of connections and the cause. When the whole
-    /// request's time ran out here, this is its timeout.
+    /// The pool returned no connection. The pool's error has the number of connections and the cause. If the
+    /// time of the whole request elapsed here, the error is the pool's timeout.
     #[error(transparent)]
     Pool(#[from] GetError<TransportError>),
 
-    /// The time of the whole request is over.
+    /// The time of the whole request elapsed.
     #[error("{origin}: not done within {limit:?}, while {phase}")]
     Timeout {
-        /// With whom.
+        /// The origin of the request.
         origin: HttpOrigin,
-        /// How far it had come.
+        /// The phase of the request.
         phase: HttpPhase,
         /// The `total_timeout`, or the timeout of this request.
         limit: Duration,
     },
 
-    /// The system says that the connection is lost.
+    /// The system reported that the connection is lost.
     #[error("{origin}: the connection failed while {phase}")]
     Io {
-        /// With whom.
+        /// The origin of the request.
         origin: HttpOrigin,
-        /// How far it had come.
+        /// The phase of the request.
         phase: HttpPhase,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
     /// The server ended the connection before the head of its response was complete.
     #[error("{origin}: the server ended the connection after {received} bytes of a response")]
     Ended {
-        /// Who.
+        /// The origin of the request.
         origin: HttpOrigin,
-        /// How much of the head had come.
+        /// The number of bytes of the head that had arrived.
         received: usize,
     },
 
-    /// The server ended the connection before the body was complete. What was read so far is a part.
+    /// The server ended the connection before the body was complete. The bytes read so far are only a part.
     #[error("{origin}: the body ended too early{}", Missing(.missing))]
     BodyTooShort {
-        /// Who.
+        /// The origin of the request.
         origin: HttpOrigin,
-        /// How many bytes are missing, if the server had said how many there are.
+        /// The number of missing bytes, if the server had announced the length.
         missing: Option<u64>,
     },
 
-    /// The server sent what is not HTTP/1.1, or contradicts itself.
+    /// The server sent data that is not valid HTTP/1.1 or is contradictory.
     #[error("{origin}: the server broke the protocol: {problem}")]
     Protocol {
-        /// Who.
+        /// The origin of the request.
         origin: HttpOrigin,
-        /// What was wrong.
+        /// The reason.
         problem: Cow<'static, str>,
     },
 
-    /// A head, or what follows the last chunk, is longer than `max_header_bytes`.
+    /// A head, or the trailers after the last chunk, exceeded `max_header_bytes`.
     #[error("{origin}: the server sent more than {limit} bytes of headers")]
     HeadersTooLong {
-        /// Who.
+        /// The origin of the request.
         origin: HttpOrigin,
         /// The `max_header_bytes`.
         limit: usize,
     },
 
-    /// The reader that the request's body comes from failed. A part of the body may have been sent.
+    /// The reader of the request's body failed. A part of the body may have been sent.
     #[error("the body of the request cannot be read")]
     RequestBody {
-        /// The reader's answer.
+        /// The reader's error.
         source: io::Error,
     },
 
-    /// The reader that the request's body comes from ended before its length was reached. A part of
-    /// the body was sent, and the server knows that it is not all.
+    /// The reader of the request's body ended before its announced length. A part of the body was sent, and
+    /// the server can tell that it is incomplete.
     #[error("the body of the request ended after {sent} of {length} bytes")]
     RequestBodyTooShort {
-        /// What the reader gave.
+        /// The number of bytes that the reader returned.
         sent: u64,
-        /// What was announced.
+        /// The announced length.
         length: u64,
     },
 
-    /// An earlier read of this body failed, so there is nothing more to read.
+    /// An earlier read of this body failed, so no more can be read.
     #[error("an earlier read of this body failed")]
     BodyFailed,
 }
 
 impl HttpError {
-    /// Is it that time ran out: of the whole request, of waiting for a connection, of connecting?
+    /// Returns true if a timeout elapsed: that of the whole request, of waiting for a connection, or of
+    /// connecting.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -172,13 +172,13 @@ impl HttpError {
         }
     }
 
-    /// Could no connection be made or had? Then nothing was sent.
+    /// Returns true if no connection could be obtained. No byte of the request was sent then.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Pool(_))
     }
 
-    /// For the `Read` of a body.
+    /// Converts the error for the `Read` of a body.
     pub(super) fn into_io(self) -> io::Error {
         let kind = match &self {
             Self::Timeout { .. } => io::ErrorKind::TimedOut,
@@ -191,7 +191,7 @@ impl HttpError {
     }
 }
 
-/// Of a create.
+/// Returns true if a create failed by a timeout.
 fn is_timeout(error: &TransportError) -> bool {
     use crate::managers::ConbusError;
     fn tcp(error: &ConbusError) -> bool {
@@ -211,7 +211,7 @@ fn is_timeout(error: &TransportError) -> bool {
     }
 }
 
-/// `, 17 bytes are missing`, where that is known.
+/// Displays as `, 17 bytes are missing`, if the number is known.
 struct Missing<'a>(&'a Option<u64>);
 
 impl fmt::Display for Missing<'_> {

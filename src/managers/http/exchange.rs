@@ -1,4 +1,4 @@
-//! One request and the head of its response, over one connection.
+//! Sends one request and reads the head of its response, over one connection.
 
 use std::io::{self, ErrorKind};
 
@@ -13,25 +13,25 @@ use ureq_proto::{
 
 use super::{
     HttpError, HttpPhase,
-    budget::GetTimeout,
     builder::Settings,
     head_reader::HeadReader,
-    request::{HttpRequestBody, Plan},
+    request::{HttpRequestBody, RequestInfo},
     reuse::ReuseInputs,
+    timeout::RequestTimeout,
     wire::Wire,
 };
 
-/// A body that is at hand and no longer than this leaves together with its head.
-const TOGETHER: usize = 16 * 1024;
-/// What is sent between two looks at whether the server has answered.
+/// The maximum size of a body in memory that is sent together with its head.
+const MAX_WITH_HEAD: usize = 16 * 1024;
+/// The number of bytes sent between two checks for an early response.
 const PIECE: usize = 64 * 1024;
-/// What is asked of a reader at once. A chunk of ureq-proto holds up to 10 KiB; with less it writes one
-/// chunk for each piece. (With exactly five bytes of room left it would write the end of the body.)
+/// The size of one read from a reader. A chunk of ureq-proto holds up to 10 KiB; smaller pieces become one
+/// chunk each. (With exactly five bytes of room left, ureq-proto would write the end of the body.)
 const READ: usize = 8 * 1024;
-/// What a chunk needs around its data, and more.
-const AROUND_A_CHUNK: usize = 32;
+/// An upper bound for the framing around a chunk's data.
+const CHUNK_OVERHEAD: usize = 32;
 
-/// The head of a response, and what has to be known to read its body.
+/// The head of a response, with the state needed to read its body.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) head: Response<()>,
@@ -39,15 +39,15 @@ pub(super) struct Answer {
     pub(super) inputs: ReuseInputs,
 }
 
-/// No response.
+/// The exchange failed without a response.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: HttpError,
-    /// The connection was lost before any byte of a response: it may have been dead before the request.
+    /// The connection was lost before any byte of a response, so it may have been dead before the request.
     pub(super) lost_early: bool,
 }
 
-/// Refusals before anything was sent, and those of the reader of a body.
+/// Converts refusals before sending, and errors of a body's reader.
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Self {
         Self {
@@ -57,52 +57,52 @@ impl From<HttpError> for Failure {
     }
 }
 
-/// What stops a transfer.
-enum Stop {
+/// The reason why a transfer stopped.
+enum StopReason {
     Lost(io::Error),
     Error(HttpError),
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for StopReason {
     fn from(error: io::Error) -> Self {
         Self::Lost(error)
     }
 }
 
-impl From<HttpError> for Stop {
+impl From<HttpError> for StopReason {
     fn from(error: HttpError) -> Self {
         Self::Error(error)
     }
 }
 
-/// How the sending of a body ended.
+/// The result of sending a body.
 enum Sent {
     All,
-    /// The server answered before.
+    /// The server answered before the body was sent.
     Answered,
 }
 
 pub(super) struct Exchange<'a> {
     wire: &'a mut Wire,
-    plan: &'a Plan,
+    info: &'a RequestInfo,
     settings: &'a Settings,
-    budget: &'a GetTimeout,
+    timeout: &'a RequestTimeout,
     heads: HeadReader<'a>,
 }
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(
         wire: &'a mut Wire,
-        plan: &'a Plan,
+        info: &'a RequestInfo,
         settings: &'a Settings,
-        budget: &'a GetTimeout,
+        timeout: &'a RequestTimeout,
     ) -> Self {
         Self {
-            heads: HeadReader::new(&plan.origin, settings.max_header_bytes),
+            heads: HeadReader::new(&info.origin, settings.max_header_bytes),
             wire,
-            plan,
+            info,
             settings,
-            budget,
+            timeout,
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a> Exchange<'a> {
                 let call = if self.transmit(&out)? {
                     self.await_100(call)?
                 } else {
-                    self.hear(call)?
+                    self.skip_body(call)?
                 };
                 match call.proceed().map_err(refused)? {
                     Await100Result::SendBody(call) => self.send_body(call, body, Vec::new())?,
@@ -135,12 +135,12 @@ impl<'a> Exchange<'a> {
         self.receive(call, sent)
     }
 
-    /// The head as bytes; nothing is sent yet.
+    /// Writes the head to a buffer, without sending it.
     fn write_head(&self, request: Request<()>) -> Result<(Call<SendRequest>, Vec<u8>), HttpError> {
         let mut call = Call::new(request).map_err(refused)?;
-        // WebDAV and others: the method is the caller's choice.
+        // The caller chooses the method, which may be one of WebDAV, for example.
         call.allow_non_standard_methods(true);
-        if let Some((name, value)) = &self.plan.framing {
+        if let Some((name, value)) = &self.info.framing {
             call.header(name, value).map_err(refused)?;
         }
         let mut call = call.proceed();
@@ -157,20 +157,20 @@ impl<'a> Exchange<'a> {
         Ok((call, out))
     }
 
-    /// Waits for permission to send the body, or until it need not be waited for any longer.
+    /// Waits for permission to send the body, at most for the timeout of the expectation.
     fn await_100(&mut self, call: Call<Await100>) -> Result<Call<Await100>, Failure> {
-        let patience = self.budget.at_most(self.settings.expect_continue_timeout);
+        let wait_end = self.timeout.at_most(self.settings.expect_continue_timeout);
         loop {
             if self.heads.look(&mut self.wire.buffer)? {
-                return self.hear(call);
+                return self.skip_body(call);
             }
             if self.heads.continued {
                 return Ok(call);
             }
-            match self.wire.fill(patience) {
+            match self.wire.fill(wait_end) {
                 Ok(0) => return Err(self.ended()),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::TimedOut && !self.budget.is_over() => {
+                Err(error) if error.kind() == ErrorKind::TimedOut && !self.timeout.is_over() => {
                     return Ok(call);
                 }
                 Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
@@ -178,14 +178,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Lets the call know that there is a final response instead of a 100: it sends no body then.
-    fn hear(&mut self, mut call: Call<Await100>) -> Result<Call<Await100>, Failure> {
+    /// Tells the call that a final response arrived instead of a 100, so that it sends no body.
+    fn skip_body(&mut self, mut call: Call<Await100>) -> Result<Call<Await100>, Failure> {
         let heard = call.try_read_100(self.wire.buffer.unread());
         heard.map_err(|error| self.broken(error.to_string()))?;
         Ok(call)
     }
 
-    /// `head`: still to be sent, before the body. Whether all of both was sent.
+    /// Sends `head`, if it is not empty, and the body. Returns whether all of both was sent.
     fn send_body(
         &mut self,
         mut call: Call<SendBody>,
@@ -195,15 +195,15 @@ impl<'a> Exchange<'a> {
         let sent = match self.pump(&mut call, body, head) {
             Ok(Sent::All) => true,
             Ok(Sent::Answered) => false,
-            Err(Stop::Error(error)) => return Err(error.into()),
-            Err(Stop::Lost(error)) => {
-                self.last_words(error)?;
+            Err(StopReason::Error(error)) => return Err(error.into()),
+            Err(StopReason::Lost(error)) => {
+                self.read_early_response(error)?;
                 false
             }
         };
         if !sent {
-            // The call goes on to the response only when it believes that the body is out.
-            feign_the_rest(&mut call, body.left()).map_err(refused)?;
+            // The call proceeds to the response only after the whole body.
+            skip_rest_of_body(&mut call, body.left()).map_err(refused)?;
         }
         let call = call.proceed();
         let call = call.ok_or_else(|| broken_call("bug: the body was not written"))?;
@@ -215,12 +215,13 @@ impl<'a> Exchange<'a> {
         call: &mut Call<SendBody>,
         body: &mut HttpRequestBody<'_>,
         mut out: Vec<u8>,
-    ) -> Result<Sent, Stop> {
+    ) -> Result<Sent, StopReason> {
         let chunked = call.is_chunked();
-        // A head waits for a body that is at hand, and not for a reader, which may take its time.
+        // The head of a small body in memory is sent together with it. A reader may be slow, so the head is
+        // sent first.
         let small = body
             .length()
-            .is_some_and(|length| length <= TOGETHER as u64);
+            .is_some_and(|length| length <= MAX_WITH_HEAD as u64);
         let waits = body.is_at_hand() && small;
         if !waits && !self.push(&mut out)? {
             return Ok(Sent::Answered);
@@ -234,7 +235,7 @@ impl<'a> Exchange<'a> {
         let mut first = true;
         while !call.can_proceed() {
             if !first {
-                self.wire.fill_now();
+                self.wire.fill_nonblocking();
                 if self.heads.look(&mut self.wire.buffer)? {
                     return Ok(Sent::Answered);
                 }
@@ -242,12 +243,12 @@ impl<'a> Exchange<'a> {
             first = false;
             let piece = body.next(most, &mut scratch)?;
             if piece.is_empty() && !chunked {
-                // Else it would be asked for the rest for ever.
+                // Without this check, an empty piece would loop for ever.
                 return Err(broken_call("bug: the body is shorter than its length").into());
             }
             if chunked {
                 let start = out.len();
-                out.resize(start + piece.len() + AROUND_A_CHUNK, 0);
+                out.resize(start + piece.len() + CHUNK_OVERHEAD, 0);
                 let (_, written) = call.write(piece, &mut out[start..]).map_err(refused)?;
                 out.truncate(start + written);
             } else {
@@ -266,32 +267,32 @@ impl<'a> Exchange<'a> {
         Ok(Sent::All)
     }
 
-    /// Sends and empties `out`.
-    fn push(&mut self, out: &mut Vec<u8>) -> Result<bool, Stop> {
+    /// Sends and empties `out`. Returns whether all of it was sent.
+    fn push(&mut self, out: &mut Vec<u8>) -> Result<bool, StopReason> {
         let all = out.is_empty() || self.send(out)?;
         out.clear();
         Ok(all)
     }
 
-    /// Whether all of it went out; if not, the response has come.
-    fn send(&mut self, bytes: &[u8]) -> Result<bool, Stop> {
+    /// Sends bytes. Returns false if the response arrived before all were sent.
+    fn send(&mut self, bytes: &[u8]) -> Result<bool, StopReason> {
         let heads = &mut self.heads;
-        let answered = |wire: &mut Wire| heads.look(&mut wire.buffer).map_err(Stop::from);
-        self.wire.send(bytes, self.budget.deadline(), answered)
+        let answered = |wire: &mut Wire| heads.look(&mut wire.buffer).map_err(StopReason::from);
+        self.wire.send(bytes, self.timeout.deadline(), answered)
     }
 
-    /// The same for a head without a body that follows at once.
+    /// Sends the bytes of a head that is not followed by a body at once.
     fn transmit(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
         match self.send(bytes) {
             Ok(all) => Ok(all),
-            Err(Stop::Error(error)) => Err(error.into()),
-            Err(Stop::Lost(error)) => self.last_words(error).map(|()| false),
+            Err(StopReason::Error(error)) => Err(error.into()),
+            Err(StopReason::Lost(error)) => self.read_early_response(error).map(|()| false),
         }
     }
 
-    /// A server that wants no more of a request may answer and end the connection, which here shows as
-    /// a failed write. Ok: there is an answer.
-    fn last_words(&mut self, failed: io::Error) -> Result<(), Failure> {
+    /// Reads a response after a failed write. A server that wants no more of a request may answer and end the
+    /// connection, which shows as a failed write. Returns Ok if a response arrived.
+    fn read_early_response(&mut self, failed: io::Error) -> Result<(), Failure> {
         if failed.kind() == ErrorKind::TimedOut {
             return Err(self.lost(HttpPhase::Sending, failed));
         }
@@ -299,7 +300,7 @@ impl<'a> Exchange<'a> {
             if self.heads.look(&mut self.wire.buffer)? {
                 return Ok(());
             }
-            if !matches!(self.wire.fill(self.budget.deadline()), Ok(1..)) {
+            if !matches!(self.wire.fill(self.timeout.deadline()), Ok(1..)) {
                 return Err(self.lost(HttpPhase::Sending, failed));
             }
         }
@@ -307,7 +308,7 @@ impl<'a> Exchange<'a> {
 
     fn receive(mut self, mut call: Call<RecvResponse>, sent: bool) -> Result<Answer, Failure> {
         while !self.heads.look(&mut self.wire.buffer)? {
-            match self.wire.fill(self.budget.deadline()) {
+            match self.wire.fill(self.timeout.deadline()) {
                 Ok(0) => return Err(self.ended()),
                 Ok(_) => {}
                 Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
@@ -325,12 +326,11 @@ impl<'a> Exchange<'a> {
             _ => BodyMode::NoBody,
         };
         self.check_coding(&head, mode)?;
-        let inputs = ReuseInputs::new(&head, mode, self.plan.says_close, sent);
+        let inputs = ReuseInputs::new(&head, mode, self.info.says_close, sent);
         Ok(Answer { head, mode, inputs })
     }
 
-    /// The only coding that a server may use here is chunked; a body in another would be handed on as
-    /// something that it is not.
+    /// Refuses every transfer coding but chunked. A body in another coding would be returned undecoded.
     fn check_coding(&self, head: &Response<()>, mode: BodyMode) -> Result<(), HttpError> {
         let mut codings = head.headers().get_all(header::TRANSFER_ENCODING).iter();
         let Some(coding) = codings.next() else {
@@ -360,7 +360,7 @@ impl<'a> Exchange<'a> {
         );
         let lost_early = lost && !self.heads.any(&self.wire.buffer);
         Failure {
-            error: self.budget.failed(&self.plan.origin, phase, source),
+            error: self.timeout.failed(&self.info.origin, phase, source),
             lost_early,
         }
     }
@@ -369,7 +369,7 @@ impl<'a> Exchange<'a> {
         let received = self.wire.buffer.len();
         Failure {
             error: HttpError::Ended {
-                origin: self.plan.origin.clone(),
+                origin: self.info.origin.clone(),
                 received,
             },
             lost_early: !self.heads.any(&self.wire.buffer),
@@ -378,13 +378,13 @@ impl<'a> Exchange<'a> {
 
     fn broken(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> HttpError {
         HttpError::Protocol {
-            origin: self.plan.origin.clone(),
+            origin: self.info.origin.clone(),
             problem: problem.into(),
         }
     }
 }
 
-/// By ureq-proto, before or while it is written.
+/// Converts an error of ureq-proto before or during writing.
 fn refused(error: ureq_proto::Error) -> HttpError {
     let problem = match error {
         ureq_proto::Error::BadHeader(problem) => problem,
@@ -400,10 +400,10 @@ fn broken_call(problem: &'static str) -> HttpError {
     }
 }
 
-/// Makes the call believe that the body, of which so much is left, is out. What it writes goes nowhere.
-fn feign_the_rest(call: &mut Call<SendBody>, mut left: u64) -> Result<(), ureq_proto::Error> {
+/// Makes the call count the rest of the body as sent. The bytes written are discarded.
+fn skip_rest_of_body(call: &mut Call<SendBody>, mut left: u64) -> Result<(), ureq_proto::Error> {
     if call.is_chunked() {
-        call.write(&[], &mut [0; AROUND_A_CHUNK])?;
+        call.write(&[], &mut [0; CHUNK_OVERHEAD])?;
         return Ok(());
     }
     while left > 0 {

@@ -1,24 +1,24 @@
-//! The heads of responses, as far as they have come.
+//! Parses the heads of responses as they arrive.
 
 use ureq_proto::{client::MAX_RESPONSE_HEADERS, http::StatusCode, parser::try_parse_response};
 
 use super::{HttpError, HttpOrigin, buffer::Buffer};
 
-/// So many informational responses (1xx) before one final one are no news any more.
+/// The maximum number of informational responses (1xx) before a final one.
 const INFORMATIONAL: usize = 100;
 
-/// Goes over informational heads (but 101, which ends the conversation) and finds the final one.
+/// Skips informational heads (except 101, which ends HTTP on the connection) and finds the final one.
 ///
-/// Here and not by ureq-proto, which takes a 100 with headers for an error and a 103 with headers for
-/// the refusal of a body, though both are allowed and sent.
+/// ureq-proto cannot do this: it rejects a 100 with headers, and takes a 103 with headers for the refusal of
+/// a body, although both are valid and common.
 #[derive(Debug)]
 pub(super) struct HeadReader<'a> {
     origin: &'a HttpOrigin,
     limit: usize,
-    /// So much of the buffer holds no end of a line: it need not be parsed before one comes.
+    /// The length of the buffer's prefix without an end of line. Parsing needs one after it.
     searched: usize,
     skipped: usize,
-    /// A 100 was among them.
+    /// A 100 was among the skipped heads.
     pub(super) continued: bool,
 }
 
@@ -33,17 +33,17 @@ impl<'a> HeadReader<'a> {
         }
     }
 
-    /// Has any byte of a response come?
+    /// Returns true if any byte of a response has arrived.
     pub(super) fn any(&self, buffer: &Buffer) -> bool {
         self.skipped > 0 || !buffer.is_empty()
     }
 
-    /// Is the final head there as a whole? It stays in the buffer.
+    /// Returns true if the whole final head is in the buffer, where it stays.
     pub(super) fn look(&mut self, buffer: &mut Buffer) -> Result<bool, HttpError> {
         loop {
             let unread = buffer.unread();
-            // Nothing else may come first, not even the empty lines that parsers forgive: on a
-            // connection that is used again they are left over from somewhere.
+            // The response must be the first data, without the empty lines that parsers tolerate: on a reused
+            // connection such lines are left over from an earlier response.
             let start = b"HTTP/1.";
             let most = unread.len().min(start.len());
             if unread[..most] != start[..most] {

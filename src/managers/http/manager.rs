@@ -1,4 +1,4 @@
-//! The connections of one origin, as the pool keeps them.
+//! The connection manager of one origin.
 
 use super::{HttpOrigin, builder::Settings, wire::Wire};
 #[cfg(feature = "tls")]
@@ -17,40 +17,40 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct HttpConnection {
     pub(super) wire: Wire,
-    /// A request was begun on it and has not ended in order.
+    /// A request was started and has not finished in order.
     busy: bool,
-    /// How many ended in order.
+    /// The number of requests that finished in order.
     served: u64,
 }
 
 impl HttpConnection {
-    /// How many requests it has served.
+    /// Returns the number of requests that the connection has served.
     #[must_use]
     pub fn served(&self) -> u64 {
         self.served
     }
 
-    /// The transport below. Reading or writing it would break the conversation.
+    /// Returns the underlying transport. Reading or writing it would break the exchange.
     #[must_use]
     pub fn transport(&self) -> &Transport {
         &self.wire.transport
     }
 
-    /// A request begins. Until [`release`](Self::release) a check-in means eviction, so that nothing
-    /// can forget it: no early return, no panic, no body that is dropped.
-    pub(super) fn seize(&mut self) {
+    /// Marks the start of a request. Until [`release`](Self::release), a check-in evicts the connection, so
+    /// an early return, a panic or a dropped body cannot bypass the eviction.
+    pub(super) fn begin_request(&mut self) {
         self.busy = true;
     }
 
     pub(super) fn release(&mut self) {
-        self.wire.buffer.rest();
+        self.wire.buffer.shrink();
         self.busy = false;
         self.served += 1;
     }
 }
 
-/// Opens, probes and closes the connections of one origin. Made by the pool itself; its name is needed
-/// for [`HttpPoolBuilder::pool`](super::HttpPoolBuilder::pool).
+/// Opens, probes and closes the connections of one origin. The pool creates it; the type is public for
+/// [`HttpPoolBuilder::pool`](super::HttpPoolBuilder::pool).
 #[derive(Debug)]
 pub struct HttpManager {
     dialer: Dialer,
@@ -62,7 +62,7 @@ impl HttpManager {
         let tcp = |builder: ConbusSocketManagerBuilder| {
             let builder = builder
                 .connect_timeout(timeout)
-                // A server that is half-way through a response would not end soon.
+                // A server in the middle of a response would not end soon.
                 .close_wait(Duration::ZERO);
             (settings.tcp)(builder).unread(Unread::Reject)
         };
@@ -107,8 +107,8 @@ impl ConnectionManager for HttpManager {
         connection.busy
     }
 
-    /// Without waiting: an end, a reset or bytes that came while it was idle (a 408, for example) mean
-    /// that the next one is tried.
+    /// Probes the connection without waiting. If it ended, was reset or received bytes while idle (a 408, for
+    /// example), the next connection is tried.
     fn on_checkout(&self, connection: &mut HttpConnection) -> Result<(), TransportError> {
         self.dialer.on_checkout(&mut connection.wire.transport)
     }

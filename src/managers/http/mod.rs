@@ -1,17 +1,16 @@
-//! A keep-alive HTTP/1.1 client: what a program needs for talking to services it knows, without an async
-//! runtime.
+//! A keep-alive HTTP/1.1 client for programs that talk to known services, without an async runtime.
 //!
-//! [`HttpPool`] sends requests with the types of the crate `http` (here as [`http_types`]) over
-//! connections that it keeps in a [`KeyedPool`](crate::KeyedPool), one key for each scheme, host and port.
-//! Bodies stream both ways: [`HttpRequestBody`] is read while it is sent, [`HttpBody`] is read from the
-//! connection. ureq-proto writes requests, chunks their bodies and tells how a response is delimited;
-//! which bytes are a response at all, where its chunks end, and whether its connection may be used again
-//! is decided here. https needs the feature `tls` and `HttpPoolBuilder::tls`.
+//! [`HttpPool`] sends requests with the types of the crate `http` (re-exported as [`http_types`]) over
+//! connections in a [`KeyedPool`](crate::KeyedPool), with one key for each scheme, host and port. Bodies
+//! stream in both directions: [`HttpRequestBody`] is read while it is sent, and [`HttpBody`] is read from the
+//! connection. ureq-proto writes requests, frames their bodies and determines how a response is delimited.
+//! This module decides which bytes are a response, where its chunks end, and whether its connection may be
+//! reused. https needs the feature `tls` and `HttpPoolBuilder::tls`.
 //!
-//! It does what a connection needs and no more: it follows no redirects, keeps no cookies, knows no
-//! proxies and decompresses nothing (what was compressed is handed on as it came), adds no headers but
-//! `host` and the length of the body, and drops the trailers of a chunked response. CONNECT is refused;
-//! the response 101 is handed on, and its connection is evicted.
+//! The client has no features beyond connections. It follows no redirects, keeps no cookies, supports no
+//! proxies and decompresses no content. It adds only the headers `host` and the length of the body, and
+//! discards the trailers of a chunked response. CONNECT is refused. The response 101 is returned, and its
+//! connection is evicted.
 //!
 //! # One client for a program
 //!
@@ -31,71 +30,70 @@
 //! # assert!(!HTTP.is_closed());
 //! ```
 //!
-//! # Which connections are used again
+//! # Connection reuse
 //!
-//! One goes back into the pool when the last byte of the response has been read, and only if all of this
-//! holds; else it is evicted:
+//! A connection returns to the pool when the last byte of the response has been read, if all of the following
+//! hold. Otherwise it is evicted:
 //!
-//! - the body was read to its end, and nothing has come behind it;
-//! - the whole request was sent before the response came;
-//! - neither side said `connection: close`, and a response of HTTP/1.0 said `keep-alive`;
-//! - the response has one length: not `transfer-encoding` together with `content-length`, not either of
-//!   them in a 204 (except 0), no `transfer-encoding` in HTTP/1.0;
-//! - its body did not end with the connection, and it was no 101.
+//! - the body was read to its end, and no bytes follow it;
+//! - the whole request was sent before the response arrived;
+//! - neither side sent `connection: close`, and a response of HTTP/1.0 sent `keep-alive`;
+//! - the response has one length: not both `transfer-encoding` and `content-length`, neither of them in a 204
+//!   (except 0), and no `transfer-encoding` in HTTP/1.0;
+//! - the body did not end with the connection, and the response is not a 101.
 //!
-//! While it is idle its end, a reset, or bytes that nobody asked for evict it: that is looked at, without
-//! waiting, at every checkout.
+//! An idle connection is evicted if it ends, is reset or receives bytes. Every checkout checks for that
+//! without waiting.
 //!
-//! # When a request is sent twice
+//! # Retries
 //!
-//! A server may end an idle connection at the moment in which it is used. Such a request is sent once
-//! more, on a connection that was never used, if all of this holds: the connection had served before, the
-//! method is idempotent (GET, HEAD, PUT, DELETE, OPTIONS, TRACE), no byte of a response had come, the
-//! connection was lost (a timeout is no loss), and nothing of a reader as the body had been read. Never
-//! more than once.
+//! A server may end an idle connection at the moment of its reuse. A request on such a connection is sent
+//! once more, on a new connection, if all of the following hold: the connection had served a request before,
+//! the method is idempotent (GET, HEAD, PUT, DELETE, OPTIONS, TRACE), no byte of a response had arrived, the
+//! connection was lost (a timeout is no loss), and no byte of a reader as the body had been read. A request
+//! is never sent more than twice.
 //!
-//! # What bounds what
+//! # Limits
 //!
-//! | step | bounded by | when that is over |
+//! | step | limit | when the limit is reached |
 //! |---|---|---|
 //! | all of a request, from [`send`](HttpPool::send) to the last byte of the response's body | `total_timeout`, or that of [`send_timeout`](HttpPool::send_timeout) | [`HttpError::Timeout`], in the body inside an [`io::Error`](std::io::Error) of kind `TimedOut`; evicted |
-//! | waiting for a connection | what is left of it | [`HttpError::Pool`] with [`GetError::TimedOut`](crate::GetError::TimedOut) |
-//! | opening one: name, TCP and TLS together | `connect_timeout`, but no longer than the request | [`HttpError::Pool`]; the late connection serves the next one, if it comes within its own time |
+//! | waiting for a connection | the remaining time of the request | [`HttpError::Pool`] with [`GetError::TimedOut`](crate::GetError::TimedOut) |
+//! | opening a connection: name, TCP and TLS together | `connect_timeout`, but no longer than the request | [`HttpError::Pool`]; a connection that is late for the request but within `connect_timeout` serves the next one |
 //! | waiting for a 100 | `expect_continue_timeout` | the body is sent |
 //! | a head, a trailer | `max_header_bytes`; 128 headers; 100 informational responses | [`HttpError::HeadersTooLong`], [`HttpError::Protocol`]; evicted |
-//! | the reader of a request's body | nothing: it runs on the caller's thread and cannot be interrupted; its time counts | – |
+//! | the reader of a request's body | none: it runs on the caller's thread and cannot be interrupted; its time counts | – |
 //! | an idle connection | `idle_timeout`, `max_lifetime` | evicted |
-//! | the probe, and what is unread in a dropped body | nothing: they never wait | – |
-//! | closing | nothing: it does not wait for the server | – |
+//! | the probe, and the unread rest of a dropped body | none: they never wait | – |
+//! | closing | none: it does not wait for the server | – |
 //!
-//! # What can go wrong
+//! # Faults
 //!
 //! | the server … | what happens |
 //! |---|---|
-//! | refuses, does not resolve, has a certificate that is not trusted | [`HttpError::Pool`] with the cause, at once; for a pause of 20 ms up to 1 s the same is told without another attempt |
-//! | the same, while other connections to it are in use | the request waits for one of those, within its time |
-//! | is a black hole | [`HttpError::Pool`] after `connect_timeout` |
-//! | takes the connection or the request and says nothing, or too slowly | [`HttpError::Timeout`] after the time of the request |
-//! | ends or resets a connection while it is idle | the next one is tried, or a new one opened |
-//! | ends or resets it while the request is sent or before the head is complete | sent once more, see above, or [`HttpError::Ended`], [`HttpError::Io`] |
-//! | ends or resets it in the body | [`HttpError::BodyTooShort`], [`HttpError::Io`]; over TLS also where the end of the body is the end of the connection, and it did not say goodbye |
-//! | answers before it has the whole request, and reads no further | the response, however far the sending was; evicted |
-//! | sends what is no HTTP/1.1, two different lengths, another transfer-encoding than `chunked`, a bad chunk | [`HttpError::Protocol`]; evicted |
-//! | sends a head, trailers or a chunk's line without end | [`HttpError::HeadersTooLong`], [`HttpError::Protocol`]; evicted |
+//! | refuses, does not resolve, has a certificate that is not trusted | [`HttpError::Pool`] with the cause, at once; for a pause of 20 ms up to 1 s further requests get this error without another attempt |
+//! | the same, while other connections to it are in use | the request waits for one of those connections, within its time |
+//! | never answers the connect | [`HttpError::Pool`] after `connect_timeout` |
+//! | accepts the connection or the request and then sends nothing, or too slowly | [`HttpError::Timeout`] after the time of the request |
+//! | ends or resets a connection while it is idle | the next connection is tried, or a new one is opened |
+//! | ends or resets it while the request is sent or before the head is complete | the request is sent once more (see above), or [`HttpError::Ended`], [`HttpError::Io`] |
+//! | ends or resets it in the body | [`HttpError::BodyTooShort`], [`HttpError::Io`]; over TLS also if the end of the connection ends the body and the server did not send `close_notify` |
+//! | answers before it has the whole request, and reads no further | the response, however much of the request was sent; evicted |
+//! | sends data that is not HTTP/1.1, two different lengths, another transfer-encoding than `chunked`, or an invalid chunk | [`HttpError::Protocol`]; evicted |
+//! | sends an endless head, trailers or chunk line | [`HttpError::HeadersTooLong`], [`HttpError::Protocol`]; evicted |
 //! | sends more than the response | the response; evicted |
-//! | sends something before it is asked | evicted if that came before the checkout |
+//! | sends bytes before a request | evicted if they arrived before the checkout |
 //!
 //! After an error the request may have reached the server, except for [`HttpError::Pool`] and the errors
 //! of the request itself ([`HttpError::Request`], [`HttpError::Uri`], [`HttpError::NoTls`]).
 //!
-//! # Holding several
+//! # Holding several connections
 //!
-//! A response holds its connection until its body is read or dropped. A thread that holds one and sends
-//! another request needs a second connection; where `max_per_host` does not allow it, it waits for itself,
-//! and the error after that says so.
+//! A response holds its connection until its body is read or dropped. A thread that holds a response and
+//! sends another request needs a second connection. If `max_per_host` does not allow it, the thread waits for
+//! itself, and the resulting error says so.
 
 mod body;
-mod budget;
 mod buffer;
 mod builder;
 mod chunked;
@@ -107,6 +105,7 @@ mod origin;
 mod pool;
 mod request;
 mod reuse;
+mod timeout;
 mod wire;
 
 pub use body::HttpBody;
@@ -116,6 +115,6 @@ pub use manager::{HttpConnection, HttpManager};
 pub use origin::HttpOrigin;
 pub use pool::HttpPool;
 pub use request::HttpRequestBody;
-/// The crate `http` as this client uses it: requests, responses, headers, URIs. A program that depends on
-/// `http` 1 itself has the same types.
+/// The crate `http` as this client uses it: requests, responses, headers and URIs. A program that depends on
+/// `http` 1 itself gets the same types.
 pub use ureq_proto::http as http_types;

@@ -1,4 +1,4 @@
-//! Where a request goes: what the connections are kept apart by.
+//! The destination of a request, which is the key of its connections.
 
 use std::{fmt, str::FromStr};
 
@@ -6,10 +6,10 @@ use ureq_proto::http::Uri;
 
 use super::HttpError;
 
-/// Scheme, host and port: requests with the same three share connections.
+/// Scheme, host and port. Requests with the same origin share connections.
 ///
-/// The host is in lower case, the port always there. `http://Example.org/a` and
-/// `http://example.org:80/b` are one origin; two names of one machine are two.
+/// The host is in lower case, and the port is always present. `http://Example.org/a` and
+/// `http://example.org:80/b` have one origin. Two names of one machine are two origins.
 ///
 /// ```
 /// use conpool::HttpOrigin;
@@ -26,31 +26,31 @@ pub struct HttpOrigin {
 }
 
 impl HttpOrigin {
-    /// Is it https?
+    /// Returns true for https.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// The name or address; an IPv6 address is in brackets.
+    /// Returns the name or address; an IPv6 address is in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, 80 or 443 where the URI names none.
+    /// Returns the port; 80 or 443 if the URI names none.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the TCP manager connects to.
+    /// Returns the address for the TCP manager.
     pub(super) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
 
-/// The origin of an absolute `http` or `https` URI.
+/// Converts an absolute `http` or `https` URI.
 impl TryFrom<&Uri> for HttpOrigin {
     type Error = HttpError;
 
@@ -66,9 +66,9 @@ impl TryFrom<&Uri> for HttpOrigin {
             None => return Err(refused("it has no scheme and host")),
         };
         let authority = uri.authority().ok_or_else(|| refused("it has no host"))?;
-        // What is in the URI ends up in logs, and nothing here could undo its percent-encoding.
+        // A user in the URI would appear in logs, and its percent-encoding could not be decoded here.
         if authority.as_str().contains('@') {
-            // Not repeated: it may hold a password.
+            // The error omits the user, which may include a password.
             return Err(HttpError::Uri {
                 uri: format!(
                     "{}://…@{}",
@@ -100,7 +100,7 @@ impl TryFrom<&Uri> for HttpOrigin {
     }
 }
 
-/// From the text of a URI, whose path is ignored.
+/// Parses the text of a URI and ignores its path.
 impl FromStr for HttpOrigin {
     type Err = HttpError;
 

@@ -1,4 +1,4 @@
-//! The client: a keyed pool of connections and what a request does with one.
+//! The client: a keyed pool of connections, and the course of a request.
 
 use std::{
     fmt,
@@ -11,19 +11,19 @@ use ureq_proto::http::{self, Request, Response, Uri};
 
 use super::{
     HttpBody, HttpError, HttpManager, HttpOrigin, HttpPoolBuilder,
-    budget::GetTimeout,
     builder::Settings,
     exchange::{Answer, Exchange, Failure},
-    request::{HttpRequestBody, Plan},
+    request::{HttpRequestBody, RequestInfo},
+    timeout::RequestTimeout,
 };
 use crate::{KeyedPool, PoolStats, PooledConnection, StillInUse};
 
-/// A keep-alive HTTP/1.1 client; see the [module](crate::managers::http) for what it does and what not.
+/// A keep-alive HTTP/1.1 client. The [module](crate::managers::http) describes its features and limits.
 ///
 /// Needs the feature `http`.
 ///
-/// Cloning makes another handle of the same pool. `Send` and `Sync`: one for the whole program is
-/// enough. When the last handle is dropped the pool closes; bodies that are out stay readable.
+/// Cloning creates another handle of the same pool. The type is `Send` and `Sync`, so one client is enough
+/// for a program. Dropping the last handle closes the pool; bodies that are still held stay readable.
 ///
 /// ```no_run
 /// use conpool::{HttpPool, http_types::Request};
@@ -50,16 +50,16 @@ pub struct HttpPool {
 }
 
 impl HttpPool {
-    /// A pool with the default settings.
+    /// Creates a pool with the default settings.
     ///
     /// # Errors
     ///
-    /// As [`HttpPoolBuilder::build`].
+    /// See [`HttpPoolBuilder::build`].
     pub fn new() -> Result<Self, HttpError> {
         Self::builder().build()
     }
 
-    /// Settings for a pool.
+    /// Returns a builder.
     pub fn builder() -> HttpPoolBuilder {
         HttpPoolBuilder::new()
     }
@@ -72,7 +72,7 @@ impl HttpPool {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); a URI that cannot be read is [`HttpError::Request`].
+    /// See [`send`](Self::send). An invalid URI is [`HttpError::Request`].
     #[track_caller]
     pub fn get<T>(&self, uri: T) -> Result<Response<HttpBody>, HttpError>
     where
@@ -87,11 +87,11 @@ impl HttpPool {
         self.send(request)
     }
 
-    /// Sends a request and waits for the head of the response. The body is read from the [`HttpBody`] of
-    /// the response, which holds the connection until then.
+    /// Sends a request and waits for the head of the response. The [`HttpBody`] of the response reads the
+    /// body, and holds the connection until then.
     ///
-    /// The URI is absolute: `http://host/path`. To the headers are added `host`, where it is missing, and
-    /// `content-length` or `transfer-encoding` as the body needs it; nothing else.
+    /// The URI must be absolute: `http://host/path`. The client adds `host` if it is missing, and
+    /// `content-length` or `transfer-encoding` as the body requires, and no other headers.
     ///
     /// A response with any status is `Ok`.
     ///
@@ -106,8 +106,8 @@ impl HttpPool {
         self.send_timeout(request, self.settings.total_timeout)
     }
 
-    /// The same within `timeout`, in place of `total_timeout`. `Duration::MAX` for no limit; zero waits
-    /// for nothing and so fails.
+    /// Sends a request as [`send`](Self::send) does, within `timeout` instead of `total_timeout`.
+    /// `Duration::MAX` means no limit. Zero fails, because it allows no waiting.
     ///
     /// # Errors
     ///
@@ -121,52 +121,53 @@ impl HttpPool {
     where
         B: Into<HttpRequestBody<'b>>,
     {
-        let budget = GetTimeout::start(timeout);
+        let timeout = RequestTimeout::start(timeout);
         let (parts, body) = request.into_parts();
         let mut body = body.into();
-        let plan = Plan::new(&parts, &mut body)?;
-        self.check_tls(&plan.origin)?;
+        let info = RequestInfo::new(&parts, &mut body)?;
+        self.check_tls(&info.origin)?;
         let request = Request::from_parts(parts, ());
 
-        let mut connection = self.checkout(&plan.origin, &budget)?;
+        let mut connection = self.checkout(&info.origin, &timeout)?;
         let reused = connection.served() > 0;
-        let spare = (reused && plan.idempotent).then(|| request.clone());
-        match self.exchange(&mut connection, request, &mut body, &plan, &budget) {
-            Ok(answer) => Ok(self.respond(connection, answer, plan, budget)),
-            Err(failure) => match spare {
+        let retry_request = (reused && info.idempotent).then(|| request.clone());
+        match self.exchange(&mut connection, request, &mut body, &info, &timeout) {
+            Ok(answer) => Ok(self.respond(connection, answer, info, timeout)),
+            Err(failure) => match retry_request {
                 Some(request) if failure.lost_early && body.is_whole() => {
                     drop(connection);
-                    self.retry(request, body, plan, budget, failure)
+                    self.retry(request, body, info, timeout, failure)
                 }
                 _ => Err(failure.error),
             },
         }
     }
 
-    /// Once more, on a connection that has not served yet. `failure`: of the first time.
+    /// Sends the request again, on a connection that has not served yet. `failure` is the failure of the
+    /// first attempt.
     ///
-    /// Idle connections met on the way are evicted: a server that has ended one of them is likely to be
-    /// ending them all, and holding them while waiting for another could block for ever.
+    /// Idle connections found on the way are evicted. A server that has ended one idle connection is probably
+    /// ending them all, and holding them while waiting for another connection could deadlock.
     #[track_caller]
     fn retry(
         &self,
         request: Request<()>,
         mut body: HttpRequestBody<'_>,
-        plan: Plan,
-        budget: GetTimeout,
+        info: RequestInfo,
+        timeout: RequestTimeout,
         failure: Failure,
     ) -> Result<Response<HttpBody>, HttpError> {
         body.rewind();
         for _ in 0..=self.keyed.config().max_size {
-            let mut connection = self.checkout(&plan.origin, &budget)?;
+            let mut connection = self.checkout(&info.origin, &timeout)?;
             if connection.served() > 0 {
                 PooledConnection::discard(connection);
                 continue;
             }
             let answer = self
-                .exchange(&mut connection, request, &mut body, &plan, &budget)
+                .exchange(&mut connection, request, &mut body, &info, &timeout)
                 .map_err(|failure| failure.error)?;
-            return Ok(self.respond(connection, answer, plan, budget));
+            return Ok(self.respond(connection, answer, info, timeout));
         }
         Err(failure.error)
     }
@@ -175,9 +176,9 @@ impl HttpPool {
     fn checkout(
         &self,
         origin: &HttpOrigin,
-        budget: &GetTimeout,
+        timeout: &RequestTimeout,
     ) -> Result<PooledConnection<HttpManager>, HttpError> {
-        let got = match budget.deadline() {
+        let got = match timeout.deadline() {
             Some(deadline) => self.keyed.get_deadline(origin, deadline),
             None => self.keyed.get_timeout(origin, Duration::MAX),
         };
@@ -189,23 +190,23 @@ impl HttpPool {
         connection: &mut PooledConnection<HttpManager>,
         request: Request<()>,
         body: &mut HttpRequestBody<'_>,
-        plan: &Plan,
-        budget: &GetTimeout,
+        info: &RequestInfo,
+        timeout: &RequestTimeout,
     ) -> Result<Answer, Failure> {
-        connection.seize();
-        Exchange::new(&mut connection.wire, plan, &self.settings, budget).run(request, body)
+        connection.begin_request();
+        Exchange::new(&mut connection.wire, info, &self.settings, timeout).run(request, body)
     }
 
     fn respond(
         &self,
         connection: PooledConnection<HttpManager>,
         answer: Answer,
-        plan: Plan,
-        budget: GetTimeout,
+        info: RequestInfo,
+        timeout: RequestTimeout,
     ) -> Response<HttpBody> {
         let Answer { head, mode, inputs } = answer;
         let limit = self.settings.max_header_bytes;
-        let body = HttpBody::new(connection, mode, inputs, plan.origin, budget, limit);
+        let body = HttpBody::new(connection, mode, inputs, info.origin, timeout, limit);
         head.map(|()| body)
     }
 
@@ -231,69 +232,69 @@ impl HttpPool {
         Ok(())
     }
 
-    /// The numbers over all origins, as [`KeyedPool::stats`].
+    /// Returns the statistics over all origins, as [`KeyedPool::stats`] does.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.keyed.stats()
     }
 
-    /// The numbers of one origin; `None` if it has no connections now.
+    /// Returns the statistics of one origin, or `None` if it has no pool now.
     #[must_use]
     pub fn stats_for(&self, origin: &HttpOrigin) -> Option<PoolStats> {
         self.keyed.stats_for(origin)
     }
 
-    /// The origins that have connections now, in no order.
+    /// Returns the origins that have a pool now, in arbitrary order.
     #[must_use]
     pub fn origins(&self) -> Vec<HttpOrigin> {
         self.keyed.keys()
     }
 
-    /// Evicts every connection of today, those in use when their response is read.
+    /// Evicts every current connection. A connection in use is evicted when its response has been read.
     pub fn clear(&self) {
         self.keyed.clear();
     }
 
-    /// The same for one origin.
+    /// Evicts every current connection of one origin.
     pub fn clear_origin(&self, origin: &HttpOrigin) {
         self.keyed.clear_key(origin);
     }
 
-    /// The pool below, for what is not repeated here: its settings, who holds what, a sweep.
+    /// Returns the underlying pool, for its settings, holders and sweep.
     #[must_use]
     pub fn pool(&self) -> &KeyedPool<HttpOrigin, HttpManager> {
         &self.keyed
     }
 
-    /// Closes the pool: every later request fails. Idempotent; waits for nothing. Bodies that are out
-    /// stay readable.
+    /// Closes the pool, so every later request fails. Idempotent, and does not wait. Bodies that are still
+    /// held stay readable.
     pub fn close(&self) {
         self.keyed.close();
     }
 
-    /// Closes the pool and waits until every connection is back and closed and the threads have ended.
+    /// Closes the pool, and waits until every connection is back and closed and the threads have ended.
     ///
     /// # Errors
     ///
-    /// At the timeout: what is still in use.
+    /// At the timeout, returns the connections and hooks still in use.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
         self.keyed.close_timeout(timeout)
     }
 
-    /// True once it is closed.
+    /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.keyed.is_closed()
     }
 
-    /// The name.
+    /// Returns the name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
         self.keyed.name()
     }
 }
 
-// As the keyed pool; the settings never change.
+// The keyed pool is unwind safe, and the settings never change.
 impl UnwindSafe for HttpPool {}
 impl RefUnwindSafe for HttpPool {}
 

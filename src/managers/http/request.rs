@@ -1,4 +1,4 @@
-//! What a request carries, and whether it may be sent at all.
+//! The body of a request, and the validation of a request.
 
 use std::{
     borrow::Cow,
@@ -12,10 +12,10 @@ use ureq_proto::http::{
 
 use super::{HttpError, HttpOrigin};
 
-/// The body of a request: nothing, bytes, or a reader that is read while it is sent.
+/// The body of a request: empty, bytes, or a reader that is read while it is sent.
 ///
-/// Made from `()`, from texts and bytes, borrowed or owned, and from readers by [`sized`](Self::sized)
-/// and [`chunked`](Self::chunked).
+/// Created from `()`, from borrowed or owned texts and bytes, and from readers by [`sized`](Self::sized) and
+/// [`chunked`](Self::chunked).
 ///
 /// ```
 /// use conpool::HttpRequestBody;
@@ -32,11 +32,11 @@ use super::{HttpError, HttpOrigin};
 pub struct HttpRequestBody<'a>(Source<'a>);
 
 enum Source<'a> {
-    /// Some of them are sent already.
+    /// Bytes in memory, of which the first `sent` were handed out.
     Bytes { bytes: Cow<'a, [u8]>, sent: usize },
     Reader {
         reader: Box<dyn Read + Send + 'a>,
-        /// How many bytes it will be; None: in chunks, until it ends.
+        /// The announced length. None means chunks until the reader ends.
         length: Option<u64>,
         read: u64,
         touched: bool,
@@ -44,14 +44,14 @@ enum Source<'a> {
 }
 
 impl<'a> HttpRequestBody<'a> {
-    /// Exactly the next `length` bytes of `reader`, which are announced by `content-length`. A reader
-    /// that ends before is an error of the request; what it has beyond is not read.
+    /// Creates a body of exactly the next `length` bytes of `reader`, announced by `content-length`. A reader
+    /// that ends earlier is an error of the request. Further bytes of the reader are not read.
     pub fn sized(reader: impl Read + Send + 'a, length: u64) -> Self {
         Self::reader(reader, Some(length))
     }
 
-    /// All of `reader`, however long. Sent in chunks, each as soon as it is read, unless the request
-    /// has a header `content-length`, which then is the length as in [`sized`](Self::sized).
+    /// Creates a body of all bytes of `reader`. The bytes are sent in chunks, each as soon as it is read. If
+    /// the request has a header `content-length`, the body has that length, as with [`sized`](Self::sized).
     pub fn chunked(reader: impl Read + Send + 'a) -> Self {
         Self::reader(reader, None)
     }
@@ -69,7 +69,7 @@ impl<'a> HttpRequestBody<'a> {
         Self(Source::Bytes { bytes, sent: 0 })
     }
 
-    /// How long it is in all, if that is known.
+    /// Returns the total length, if it is known.
     pub(super) fn length(&self) -> Option<u64> {
         match &self.0 {
             Source::Bytes { bytes, .. } => Some(bytes.len() as u64),
@@ -77,7 +77,7 @@ impl<'a> HttpRequestBody<'a> {
         }
     }
 
-    /// How much of a known length was not handed out by [`next`](Self::next) yet.
+    /// Returns the part of a known length that [`next`](Self::next) has not returned yet.
     pub(super) fn left(&self) -> u64 {
         match &self.0 {
             Source::Bytes { bytes, sent } => (bytes.len() - sent) as u64,
@@ -85,7 +85,7 @@ impl<'a> HttpRequestBody<'a> {
         }
     }
 
-    /// Can it be sent again from its start?
+    /// Returns true if the body can be sent again from its start.
     pub(super) fn is_whole(&self) -> bool {
         match &self.0 {
             Source::Bytes { .. } => true,
@@ -93,19 +93,20 @@ impl<'a> HttpRequestBody<'a> {
         }
     }
 
-    /// From its start again.
+    /// Starts the body again.
     pub(super) fn rewind(&mut self) {
         if let Source::Bytes { sent, .. } = &mut self.0 {
             *sent = 0;
         }
     }
 
-    /// Is it there without waiting for a reader?
+    /// Returns true if the body is in memory.
     pub(super) fn is_at_hand(&self) -> bool {
         matches!(self.0, Source::Bytes { .. })
     }
 
-    /// The next piece, of at most `most` bytes; empty at the end. A reader reads into `scratch`.
+    /// Returns the next piece, of at most `most` bytes, which is empty at the end. A reader reads into
+    /// `scratch`.
     pub(super) fn next<'b>(
         &'b mut self,
         most: usize,
@@ -158,14 +159,14 @@ fn pull(reader: &mut (dyn Read + Send + '_), out: &mut [u8]) -> Result<usize, Ht
     }
 }
 
-/// Nothing. With POST, PUT and PATCH, whose body a server expects, `content-length: 0` is sent.
+/// An empty body. With POST, PUT and PATCH, for which servers expect a body, `content-length: 0` is sent.
 impl From<()> for HttpRequestBody<'_> {
     fn from((): ()) -> Self {
         Self::bytes(Cow::Borrowed(&[]))
     }
 }
 
-/// Borrowed and owned bytes and texts.
+/// Converts borrowed and owned bytes and texts.
 macro_rules! from_bytes {
     ($($type:ty: $bytes:ident => $cow:expr;)+) => {$(
         impl<'a> From<$type> for HttpRequestBody<'a> {
@@ -191,7 +192,7 @@ impl<'a, const N: usize> From<&'a [u8; N]> for HttpRequestBody<'a> {
     }
 }
 
-/// Without the bytes, which may be many or secret.
+/// Omits the bytes, which may be many or confidential.
 impl fmt::Debug for HttpRequestBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("HttpRequestBody");
@@ -201,20 +202,20 @@ impl fmt::Debug for HttpRequestBody<'_> {
     }
 }
 
-/// What is known of a request before a connection is taken for it.
+/// The properties of a request that are determined before its connection is checked out.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct RequestInfo {
     pub(super) origin: HttpOrigin,
-    /// May be sent twice without harm.
+    /// The request may be sent twice without harm.
     pub(super) idempotent: bool,
-    /// The request says `connection: close`.
+    /// The request has `connection: close`.
     pub(super) says_close: bool,
-    /// How the body is delimited, where the caller has not said it.
+    /// The header that delimits the body, if the caller has not set one.
     pub(super) framing: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Plan {
-    /// Refuses what is no request, or could be understood by the server in two ways.
+impl RequestInfo {
+    /// Refuses a request that is invalid or that a server could interpret in two ways.
     pub(super) fn new(parts: &Parts, body: &mut HttpRequestBody<'_>) -> Result<Self, HttpError> {
         let origin = HttpOrigin::try_from(&parts.uri)?;
         if parts.version != Version::HTTP_11 {
@@ -241,7 +242,7 @@ fn refused(problem: impl Into<Cow<'static, str>>) -> HttpError {
     HttpError::Request { problem }
 }
 
-/// The header that is missing, after making sure that those which are there are true.
+/// Validates the headers that delimit the body, and returns the one that is missing.
 fn framing(
     method: &Method,
     headers: &HeaderMap,
@@ -305,7 +306,7 @@ fn is_chunked(coding: &HeaderValue) -> bool {
         .eq_ignore_ascii_case(b"chunked")
 }
 
-/// Is this one of the words of a list, which may be spread over several headers?
+/// Returns true if `token` is an element of a list, which may be spread over several headers.
 pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut values = headers.get_all(name).iter();
     values.any(|value| {

@@ -1,4 +1,4 @@
-//! May a connection serve the next request? The one place that decides it.
+//! Decides whether a connection may serve another request.
 
 use ureq_proto::{
     BodyMode,
@@ -7,29 +7,29 @@ use ureq_proto::{
 
 use super::request::has_token;
 
-/// What the head of a response and the sending of its request say about the connection.
+/// The properties of a response and its request that determine the reuse of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "the columns of a truth table"
 )]
 pub(super) struct ReuseInputs {
-    /// The request said `connection: close`.
+    /// The request has `connection: close`.
     pub(super) client_closes: bool,
-    /// The response said `connection: close`, or is of HTTP/1.0 and did not say `keep-alive`.
+    /// The response has `connection: close`, or is of HTTP/1.0 without `keep-alive`.
     pub(super) server_closes: bool,
     /// The response has a second framing that contradicts the one in use.
     pub(super) ambiguous: bool,
-    /// 101: what follows is another protocol.
+    /// The status is 101: another protocol follows.
     pub(super) switched: bool,
-    /// Only the end of the connection ends the body.
+    /// The body ends with the connection.
     pub(super) until_close: bool,
-    /// The whole request went out before the response came.
+    /// The whole request was sent before the response arrived.
     pub(super) sent: bool,
 }
 
 impl ReuseInputs {
-    /// `mode` is how the body of the response is delimited.
+    /// `mode` is the framing of the response's body.
     pub(super) fn new(
         head: &Response<()>,
         mode: BodyMode,
@@ -49,8 +49,8 @@ impl ReuseInputs {
         }
     }
 
-    /// Why the connection must not be used again; None: it may. `complete`: the body was read to its
-    /// end. `left`: so many bytes behind that end have come already.
+    /// Returns the reason why the connection must not be reused, or None. `complete` says whether the body
+    /// was read to its end. `left` is the number of bytes received after that end.
     pub(super) fn obstacle(self, complete: bool, left: usize) -> Option<&'static str> {
         let obstacles = [
             (!complete, "the body was not read to its end"),
@@ -67,14 +67,14 @@ impl ReuseInputs {
     }
 }
 
-/// Two readers could disagree on where this response ends, so what comes after it cannot be trusted
-/// (RFC 9112, 6.1 and 6.3).
+/// Returns true if two parsers could disagree on the end of this response, so that the bytes after it cannot
+/// be trusted (RFC 9112, 6.1 and 6.3).
 fn is_ambiguous(head: &Response<()>) -> bool {
     let headers = head.headers();
     let coded = headers.contains_key(header::TRANSFER_ENCODING);
     let sized = headers.contains_key(header::CONTENT_LENGTH);
     match head.status() {
-        // It has no body, and announces one.
+        // The response has no body but announces one.
         StatusCode::NO_CONTENT => coded || sized && !says_zero(headers),
         _ => coded && (sized || head.version() == Version::HTTP_10),
     }
@@ -89,7 +89,7 @@ fn says_zero(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    /// Every column of the table, as bits.
+    /// Returns the inputs for every column of the truth table, as bits.
     fn inputs(bits: u8) -> ReuseInputs {
         let bit = |number: u8| bits & (1 << number) != 0;
         ReuseInputs {

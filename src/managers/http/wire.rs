@@ -1,4 +1,4 @@
-//! A connection, what came over it, and the time in which it may be used.
+//! A transport with a receive buffer and deadlines.
 
 use std::{
     io::{self, ErrorKind},
@@ -8,16 +8,16 @@ use std::{
 use super::buffer::Buffer;
 use crate::managers::{Transport, limit::now, timed::WaitMode};
 
-/// A write that does not get on looks this often whether the server has answered meanwhile.
+/// The interval at which a blocked write checks for an early response.
 const STALLED: Duration = Duration::from_millis(100);
 
-/// A read of so many bytes does not go through the buffer.
+/// The minimum size of a read that bypasses the buffer.
 const DIRECT: usize = 8 * 1024;
 
-/// `None`: without end.
+/// `None` means no limit.
 pub(super) type Deadline = Option<Instant>;
 
-/// A transport with the bytes that were read from it ahead of their use.
+/// A transport with the bytes that were read ahead.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) transport: Transport,
@@ -32,7 +32,8 @@ impl Wire {
         }
     }
 
-    /// Waits for more bytes and puts them into the buffer. How many; 0 means that the server has ended.
+    /// Waits for more bytes and appends them to the buffer. Returns their number; 0 means that the server has
+    /// ended the connection.
     pub(super) fn fill(&mut self, deadline: Deadline) -> io::Result<usize> {
         let wait_mode = WaitMode::Until(deadline);
         let bytes = self.transport.read_at(wait_mode, self.buffer.room())?;
@@ -40,7 +41,7 @@ impl Wire {
         Ok(bytes)
     }
 
-    /// The buffered bytes if there are any, else what comes next; a large `out` gets it directly.
+    /// Returns buffered bytes if there are any, or else reads. A large `out` bypasses the buffer.
     pub(super) fn read(&mut self, out: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         if self.buffer.is_empty() {
             if out.len() >= DIRECT {
@@ -51,21 +52,21 @@ impl Wire {
         Ok(self.buffer.take(out))
     }
 
-    /// Puts what has arrived into the buffer, and waits for nothing. The end of a connection is no news
-    /// here: the next read or write meets it.
-    pub(super) fn fill_now(&mut self) {
+    /// Appends the bytes that have arrived to the buffer, without waiting. Ignores the end of the connection,
+    /// which the next read or write reports.
+    pub(super) fn fill_nonblocking(&mut self) {
         if self.transport.tcp().set_nonblocking(true).is_err() {
             return;
         }
         if let Ok(bytes) = self.transport.read_at(WaitMode::Now, self.buffer.room()) {
             self.buffer.filled(bytes);
         }
-        // Where this fails, the next read returns at once and says why.
+        // If this fails, the next read returns at once with the reason.
         let _ = self.transport.tcp().set_nonblocking(false);
     }
 
-    /// Sends all of `bytes`, or, when `answered` says so while they do not get on, a part. Whether it was
-    /// all.
+    /// Sends `bytes`. A blocked send stops early if `answered` returns true. Returns whether all bytes were
+    /// sent.
     pub(super) fn send<E: From<io::Error>>(
         &mut self,
         mut bytes: &[u8],
@@ -73,8 +74,8 @@ impl Wire {
         mut answered: impl FnMut(&mut Self) -> Result<bool, E>,
     ) -> Result<bool, E> {
         loop {
-            let patience = now().checked_add(STALLED);
-            let until = deadline.map_or(patience, |end| patience.map(|soon| soon.min(end)));
+            let wait_end = now().checked_add(STALLED);
+            let until = deadline.map_or(wait_end, |end| wait_end.map(|soon| soon.min(end)));
             let until = WaitMode::Until(until);
             let step = match bytes {
                 [] => self.transport.flush_at(until).map(|()| None),
@@ -85,14 +86,15 @@ impl Wire {
                 Ok(Some(0)) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
                 Ok(Some(sent)) => bytes = &bytes[sent..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Of the wait; the system may also say so of the connection.
+                // The error of the wait. The system may also report a timeout of the connection, which has an
+                // OS code.
                 Err(error)
                     if error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_none() =>
                 {
                     if deadline.is_some_and(|end| now() >= end) {
                         return Err(error.into());
                     }
-                    self.fill_now();
+                    self.fill_nonblocking();
                     if answered(self)? {
                         return Ok(false);
                     }

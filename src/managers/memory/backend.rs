@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What all clones of one manager, and their connections, share.
+/// The state shared by all clones of one manager and their connections.
 #[derive(Debug, Default)]
 pub(super) struct Backend {
-    /// Never held while a scripted delay, hang or panic is carried out.
+    /// Unlocked while a scripted delay, hang or panic is carried out.
     state: Mutex<State>,
-    /// Told of every change of the counters, and of every release.
+    /// Notified of every change of the counters, and of every release.
     changed: Condvar,
 }
 
@@ -22,24 +22,23 @@ pub(super) struct Backend {
 struct State {
     scripts: Scripts,
     counters: MemoryCounters,
-    /// Bumped by every release, so that a hang begun before it ends even if the hook has been told
-    /// to hang again by the time its thread wakes.
+    /// Incremented by every release. An earlier hang then ends even if the hook was told to hang again before
+    /// its thread woke.
     releases: u64,
-    /// Bumped by every change of the counters and every release.
+    /// Incremented by every change of the counters and every release.
     changes: u64,
     last_id: u64,
-    /// The connections whose values exist, and whether each has been killed.
+    /// The connections whose values exist, and whether each was killed.
     killed: HashMap<u64, bool>,
     store: HashMap<String, String>,
 }
 
 impl Backend {
-    /// Begins a call of `hook`: carries out its script up to the failure, which is left to
-    /// [`Call::fail`].
+    /// Begins a call of `hook`: carries out its script up to the failure, which [`Call::fail`] handles.
     ///
     /// # Panics
     ///
-    /// When the script says so.
+    /// Panics if the script says so.
     pub(super) fn enter(&self, hook: Hook) -> Call<'_> {
         let mut state = self.state.lock();
         let script = state.scripts.of(hook);
@@ -55,9 +54,9 @@ impl Backend {
             Hook::Checkin => counters.checkins += 1,
             Hook::Create | Hook::Dispose | Hook::HasBroken => {}
         }
-        self.tell(&mut state);
+        self.notify(&mut state);
 
-        // From here on the call ends with this value, panics included.
+        // The call ends when this value is dropped, also during a panic.
         let call = Call {
             backend: self,
             hook,
@@ -86,17 +85,17 @@ impl Backend {
         let mut state = self.state.lock();
         state.releases += 1;
         state.scripts.all().for_each(|script| script.hangs = false);
-        self.tell(&mut state);
+        self.notify(&mut state);
     }
 
     pub(super) fn heal(&self) {
         let mut state = self.state.lock();
         state.releases += 1;
         state.scripts.all().for_each(Script::heal);
-        self.tell(&mut state);
+        self.notify(&mut state);
     }
 
-    /// Numbers a new connection.
+    /// Returns the number of a new connection.
     pub(super) fn open(&self) -> u64 {
         let mut state = self.state.lock();
         state.last_id += 1;
@@ -106,11 +105,11 @@ impl Backend {
         counters.created += 1;
         counters.open += 1;
         counters.peak_open = counters.peak_open.max(counters.open);
-        self.tell(&mut state);
+        self.notify(&mut state);
         id
     }
 
-    /// Ends connection `id`, whose value is being dropped.
+    /// Records the end of connection `id`, whose value is being dropped.
     pub(super) fn closed(&self, id: u64, disposed: bool) {
         let mut state = self.state.lock();
         state.killed.remove(&id);
@@ -121,7 +120,7 @@ impl Backend {
         } else {
             counters.dropped_undisposed += 1;
         }
-        self.tell(&mut state);
+        self.notify(&mut state);
     }
 
     pub(super) fn kill(&self, id: u64) -> bool {
@@ -140,7 +139,7 @@ impl Backend {
             .count()
     }
 
-    /// Fails when connection `id` has been killed.
+    /// Returns an error if connection `id` was killed.
     pub(super) fn alive(&self, id: u64) -> Result<(), MemoryError> {
         self.state.lock().alive(id)
     }
@@ -149,7 +148,7 @@ impl Backend {
         let mut state = self.state.lock();
         state.alive(id)?;
         state.counters.executed += 1;
-        self.tell(&mut state);
+        self.notify(&mut state);
 
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         let (key, value) = match rest.split_once(' ') {
@@ -186,7 +185,7 @@ impl Backend {
         )]
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            // Asked without the lock, so that it may call whatever it likes, this manager too.
+            // The condition runs without the lock, so it may call any code, including this manager.
             let (changes, seen) = {
                 let state = self.state.lock();
                 (state.changes, state.counters)
@@ -208,7 +207,7 @@ impl Backend {
         }
     }
 
-    fn tell(&self, state: &mut State) {
+    fn notify(&self, state: &mut State) {
         state.changes += 1;
         self.changed.notify_all();
     }
@@ -223,7 +222,7 @@ impl State {
     }
 }
 
-/// A hook that is running: it ends when this is dropped.
+/// A running hook. It ends when this value is dropped.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Call<'a> {
@@ -232,7 +231,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Fails if the script has a failure left.
+    /// Returns an error if the script has a failure left.
     pub(super) fn fail(&self) -> Result<(), MemoryError> {
         let hook = self.hook;
         match self.backend.script(hook, Script::take_failure) {
@@ -241,7 +240,7 @@ impl Call<'_> {
         }
     }
 
-    /// Counts the errors that the counters tell apart by hook, and hands the result on.
+    /// Counts the errors of hooks that have an error counter, and returns the result.
     pub(super) fn count<T>(&self, result: Result<T, MemoryError>) -> Result<T, MemoryError> {
         if result.is_err() {
             let mut state = self.backend.state.lock();
@@ -250,7 +249,7 @@ impl Call<'_> {
                 Hook::Check => state.counters.check_errors += 1,
                 Hook::Dispose | Hook::HasBroken | Hook::Checkout | Hook::Checkin => {}
             }
-            self.backend.tell(&mut state);
+            self.backend.notify(&mut state);
         }
         result
     }
@@ -261,6 +260,6 @@ impl Drop for Call<'_> {
         let mut state = self.backend.state.lock();
         state.counters.in_hook -= 1;
         state.scripts.of(self.hook).running -= 1;
-        self.backend.tell(&mut state);
+        self.backend.notify(&mut state);
     }
 }

@@ -6,9 +6,9 @@ use std::{fmt, sync::Arc};
 pub struct MemoryConnection {
     id: u64,
     backend: Arc<Backend>,
-    /// Set by a command that found the connection dead; a driver knows no sooner.
+    /// Set when a command finds the connection dead, as in a driver.
     pub(super) known_dead: bool,
-    /// Whether `dispose` was called with it; a drop without that is counted apart.
+    /// Whether `dispose` was called. A drop without `dispose` is counted separately.
     pub(super) disposed: bool,
 }
 
@@ -22,8 +22,8 @@ impl MemoryConnection {
         }
     }
 
-    /// The number of this connection: 1 for the first that the backend opened, and never used
-    /// again.
+    /// Returns the number of this connection. The first connection of the backend has the number 1, and
+    /// numbers are never reused.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
@@ -37,13 +37,13 @@ impl MemoryConnection {
     /// | `SET key value` | `OK`; the value is the rest of the line, spaces included |
     /// | `GET key` | the value, or an empty string if the key was never set |
     ///
-    /// Values are seen by all connections at once and outlive each of them.
+    /// All connections see a value at once, and it outlives each of them.
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Dead`] when the connection was killed; from then on
-    /// [`has_broken`](crate::ConnectionManager::has_broken) knows it too.
-    /// [`MemoryError::Command`] for anything that is not in the table; the connection stays good.
+    /// [`MemoryError::Dead`] if the connection was killed.
+    /// [`has_broken`](crate::ConnectionManager::has_broken) returns true from then on.
+    /// [`MemoryError::Command`] for a command that is not in the table; the connection stays good.
     ///
     /// # Examples
     ///

@@ -1,18 +1,18 @@
 use super::Hook;
 
-/// Why a hook of [`MemoryManager`](crate::MemoryManager) or a command of
+/// A hook of [`MemoryManager`](crate::MemoryManager) or a command of
 /// [`MemoryConnection`](crate::MemoryConnection) failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// The failure was asked for by [`fail`](crate::MemoryManager::fail) or
+    /// The failure was scripted by [`fail`](crate::MemoryManager::fail) or
     /// [`fail_transient`](crate::MemoryManager::fail_transient).
     #[error("scripted failure of {hook}{}", if *transient { ", transient" } else { "" })]
     #[non_exhaustive]
     Scripted {
         /// The hook that failed.
         hook: Hook,
-        /// Whether the failure counts as worth repeating.
+        /// Whether the failure is transient.
         transient: bool,
     },
     /// The connection was killed by [`kill`](crate::MemoryManager::kill) or
@@ -23,17 +23,17 @@ pub enum MemoryError {
         /// The number of the connection.
         id: u64,
     },
-    /// The command is not one of those that the connection understands. The connection stays good.
+    /// The command is unknown. The connection stays good.
     #[error("unknown command {command:?}")]
     #[non_exhaustive]
     Command {
-        /// The command as it was given.
+        /// The command as given.
         command: String,
     },
 }
 
 impl MemoryError {
-    /// Is this worth repeating? True for failures scripted as transient, and only for them.
+    /// Returns true if the failure was scripted as transient.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(

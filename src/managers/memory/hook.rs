@@ -1,7 +1,7 @@
 use std::{fmt, time::Duration};
 
-/// A hook of [`ConnectionManager`](crate::ConnectionManager), as
-/// [`MemoryManager`](crate::MemoryManager) names it in its scripts.
+/// A hook of [`ConnectionManager`](crate::ConnectionManager), in the scripts of
+/// [`MemoryManager`](crate::MemoryManager).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hook {
@@ -9,9 +9,9 @@ pub enum Hook {
     Create,
     /// `check_aliveness`
     Check,
-    /// `dispose`, which has no way to report an error: a scripted failure does nothing there
+    /// `dispose`, which cannot report an error: a scripted failure has no effect
     Dispose,
-    /// `has_broken`, where a scripted failure is the answer "yes"
+    /// `has_broken`, where a scripted failure means that it returns true
     HasBroken,
     /// `on_checkout`
     Checkout,
@@ -20,7 +20,7 @@ pub enum Hook {
 }
 
 impl fmt::Display for Hook {
-    /// The name of the trait's method.
+    /// Writes the name of the trait's method.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Create => "create",
@@ -33,7 +33,7 @@ impl fmt::Display for Hook {
     }
 }
 
-/// What one hook has been told to do, and what it has done.
+/// The scripted faults of one hook, and the counts of its calls.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) panics: u64,
@@ -51,7 +51,7 @@ impl Script {
         take_one(&mut self.panics)
     }
 
-    /// The next scripted failure, as whether it is transient.
+    /// Takes the next scripted failure, and returns whether it is transient.
     pub(super) fn take_failure(&mut self) -> Option<bool> {
         take_one(&mut self.failures).then_some(self.transient)
     }

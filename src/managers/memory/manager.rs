@@ -10,16 +10,16 @@ use std::{
     time::Duration,
 };
 
-/// Makes connections that exist only in memory, and makes them fail on command.
+/// Creates connections that exist only in memory, with faults on command.
 ///
-/// Clones share one backend: give one to the pool and keep another as the remote control.
+/// Clones share one backend: give one clone to the pool, and keep another to control the faults.
 ///
 /// # Order of scripted faults
 ///
-/// A call of a hook goes through its script in this order: panic, hang, delay, failure. Each is
-/// looked up when its turn comes, so a failure scripted while a call hangs still meets that call.
-/// No lock is held while a call sleeps, hangs or panics. Every call takes one short lock, which a
-/// benchmark of a pool would see; such a benchmark wants a manager of its own.
+/// A call of a hook executes its script in this order: panic, hang, delay, failure. Each step is read when
+/// its turn comes, so a failure scripted while a call hangs applies to that call. No lock is held while a
+/// call sleeps, hangs or panics. Every call takes one short lock, which would show in a benchmark of a pool;
+/// use another manager for benchmarks.
 ///
 /// # Examples
 ///
@@ -30,7 +30,7 @@ use std::{
 /// let pool = Pool::builder().max_size(2).build(backend.clone())?;
 /// assert_eq!(pool.get()?.execute("PING")?, "PONG");
 ///
-/// // The backend refuses the next caller: nothing is open, so that one hears of it at once.
+/// // The backend refuses the next create. No connection is open, so the caller gets the error at once.
 /// pool.clear();
 /// backend.fail(Hook::Create, 1);
 /// assert!(pool.get().unwrap_err().last_create_error().is_some());
@@ -43,7 +43,7 @@ pub struct MemoryManager {
 }
 
 impl MemoryManager {
-    /// A manager with a backend of its own, without faults.
+    /// Creates a manager with a backend of its own, without faults.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -52,17 +52,17 @@ impl MemoryManager {
         }
     }
 
-    /// Makes the next `n` calls of `hook` fail permanently. For [`Hook::HasBroken`] the next `n`
-    /// answers are yes; [`Hook::Dispose`] cannot fail, so nothing happens there.
+    /// Makes the next `n` calls of `hook` fail permanently. For [`Hook::HasBroken`] the next `n` calls return
+    /// true. [`Hook::Dispose`] cannot fail, so the script has no effect there.
     ///
-    /// Replaces what earlier calls of this method or [`fail_transient`](Self::fail_transient) left
-    /// for the hook; 0 takes it back, `u64::MAX` is for good.
+    /// Replaces earlier failures of the hook, including those of [`fail_transient`](Self::fail_transient). 0
+    /// cancels them; `u64::MAX` is unlimited.
     pub fn fail(&self, hook: Hook, n: u64) {
         self.script_failure(hook, n, false);
     }
 
-    /// Like [`fail`](Self::fail), with errors that [`MemoryError::is_transient`] calls worth
-    /// repeating.
+    /// Makes the next `n` calls of `hook` fail with errors that [`MemoryError::is_transient`] classifies as
+    /// transient. Otherwise equals [`fail`](Self::fail).
     pub fn fail_transient(&self, hook: Hook, n: u64) {
         self.script_failure(hook, n, true);
     }
@@ -74,80 +74,81 @@ impl MemoryManager {
         });
     }
 
-    /// Makes every call of `hook` that begins from now on sleep this long. Zero switches it off; a
-    /// sleep under way goes on.
+    /// Makes every call of `hook` that begins from now on sleep this long. Zero switches the delay off; a
+    /// sleep under way continues.
     pub fn delay(&self, hook: Hook, delay: Duration) {
         self.backend.script(hook, |script| script.delay = delay);
     }
 
-    /// Makes every call of `hook` from now on block until [`release`](Self::release) or
-    /// [`heal`](Self::heal). There is no other way out, so keep a clone to call them on.
+    /// Makes every call of `hook` from now on block until [`release`](Self::release) or [`heal`](Self::heal).
+    /// Keep a clone to call these methods, because calls do not end otherwise.
     pub fn hang(&self, hook: Hook) {
         self.backend.script(hook, |script| script.hangs = true);
     }
 
-    /// Ends all hangs: blocked calls go on, and later calls do not block until
-    /// [`hang`](Self::hang) is called again.
+    /// Ends all hangs: blocked calls continue, and later calls do not block until [`hang`](Self::hang) is
+    /// called again.
     pub fn release(&self) {
         self.backend.release();
     }
 
-    /// Makes the next `n` calls of `hook` panic with a message that names the hook. Replaces what
-    /// an earlier call left for the hook; 0 takes it back.
+    /// Makes the next `n` calls of `hook` panic with a message that names the hook. Replaces earlier panics
+    /// of the hook; 0 cancels them.
     pub fn panic(&self, hook: Hook, n: u64) {
         self.backend.script(hook, |script| script.panics = n);
     }
 
-    /// Kills one connection: its checks and commands fail from now on. As with a real driver,
-    /// `has_broken` answers no until a command has failed.
+    /// Kills one connection: its checks and commands fail from now on. As with a real driver, `has_broken`
+    /// returns false until a command has failed.
     ///
-    /// Returns whether the connection was open and alive.
+    /// Returns true if the connection was open and alive.
     pub fn kill(&self, id: u64) -> bool {
         self.backend.kill(id)
     }
 
-    /// Kills all open connections, as [`kill`](Self::kill) does, and returns how many were alive.
+    /// Kills all open connections, as [`kill`](Self::kill) does, and returns the number of those that were
+    /// alive.
     pub fn kill_all(&self) -> usize {
         self.backend.kill_all()
     }
 
-    /// Takes back every scripted failure, delay, hang and panic. Killed connections stay dead.
+    /// Cancels every scripted failure, delay, hang and panic. Killed connections stay dead.
     pub fn heal(&self) {
         self.backend.heal();
     }
 
-    /// Sets the answer to [`check_may_block`](ConnectionManager::check_may_block), which a pool asks
-    /// once, when it is built. Default true. Shared by all clones.
+    /// Sets the result of [`check_may_block`](ConnectionManager::check_may_block), which a pool reads once,
+    /// when it is built. Default true. Shared by all clones.
     pub fn blocking_check(&self, may_block: bool) {
         self.blocking_check.store(may_block, Ordering::Relaxed);
     }
 
-    /// What has happened so far.
+    /// Returns the current counters.
     #[must_use]
     pub fn counters(&self) -> MemoryCounters {
         self.backend.counters()
     }
 
-    /// How many calls of `hook` have begun, those that failed or panicked included.
+    /// Returns the number of calls of `hook` that have begun, including those that failed or panicked.
     #[must_use]
     pub fn calls(&self, hook: Hook) -> u64 {
         self.backend.script(hook, |script| script.calls)
     }
 
-    /// How many calls of `hook` are running now.
+    /// Returns the number of calls of `hook` that are running now.
     #[must_use]
     pub fn running(&self, hook: Hook) -> usize {
         self.backend.script(hook, |script| script.running)
     }
 
-    /// The highest value that [`running`](Self::running) has had.
+    /// Returns the highest value of [`running`](Self::running) so far.
     #[must_use]
     pub fn peak_running(&self, hook: Hook) -> usize {
         self.backend.script(hook, |script| script.peak_running)
     }
 
-    /// Waits until the counters satisfy `condition`, at most `timeout`, and returns whether they
-    /// did. It is asked at once and after every change, under no lock: it may call this manager, as
+    /// Waits until the counters satisfy `condition`, at most `timeout`, and returns whether they did.
+    /// `condition` runs at once and after every change. It runs without a lock and may call this manager, as
     /// in `backend.wait_for(|_| backend.running(Hook::Dispose) == 2, timeout)`.
     pub fn wait_for(
         &self,
@@ -180,7 +181,7 @@ impl ConnectionManager for MemoryManager {
     fn dispose(&self, mut connection: MemoryConnection) {
         connection.disposed = true;
         let _call = self.backend.enter(Hook::Dispose);
-        // Before the call ends, so that nobody sees it finished and the connection still open.
+        // The connection is dropped before the call ends, so that a finished call implies a closed connection.
         drop(connection);
     }
 
@@ -207,13 +208,13 @@ impl ConnectionManager for MemoryManager {
 }
 
 impl Default for MemoryManager {
-    /// The same as [`new`](Self::new).
+    /// Equals [`new`](Self::new).
     fn default() -> Self {
         Self::new()
     }
 }
 
-// Its panics are scripted, and raised with no lock held.
+// All panics are scripted, and occur without a lock held.
 impl UnwindSafe for MemoryManager {}
 impl RefUnwindSafe for MemoryManager {}
 

@@ -1,7 +1,7 @@
-//! Connections that exist only in memory, with a remote control for their faults.
+//! Connections that exist only in memory, with scripted faults.
 //!
-//! Two uses: trying the pool without a server, and testing code that uses a pool against a backend
-//! that fails, hangs, panics or dies exactly when the test says so.
+//! Use the manager to try the pool without a server, or to test code that uses a pool against a backend that
+//! fails, hangs, panics or dies at a chosen moment.
 
 mod backend;
 mod connection;

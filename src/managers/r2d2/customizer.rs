@@ -1,21 +1,21 @@
-//! A customizer as its owner has it: by itself, or boxed as r2d2's builder takes it.
+//! Accepts customizers by value, or boxed as r2d2's builder takes them.
 
 use std::fmt;
 
 use ::r2d2::CustomizeConnection;
 
-/// What [`R2d2Manager::customizer`](super::R2d2Manager::customizer) takes: every
-/// `r2d2::CustomizeConnection`, and every box of one, so that what went to r2d2's
-/// `connection_customizer` goes here unchanged. There is nothing to implement.
+/// A customizer for [`R2d2Manager::customizer`](super::R2d2Manager::customizer): any
+/// `r2d2::CustomizeConnection`, or a box of one. An argument of r2d2's `connection_customizer` can therefore
+/// be passed unchanged. The trait is not meant to be implemented.
 ///
-/// `C` and `E` are the connection and the error of the manager. `K` tells the two kinds apart and is
-/// always inferred.
+/// `C` and `E` are the connection and the error of the manager. `K` distinguishes the two kinds and is always
+/// inferred.
 pub trait IntoCustomizer<C, E, K> {
-    /// The customizer in the form that the manager keeps.
+    /// Converts the customizer to the form that the manager stores.
     fn into_customizer(self) -> Box<dyn CustomizeConnection<C, E>>;
 }
 
-// The two kinds. Any two types would do; these spare the crate two names that nobody ever writes.
+// Markers of the two kinds. Existing types avoid two public names that users would never write.
 type Plain = ();
 type InBox = Box<()>;
 
@@ -39,8 +39,8 @@ where
     }
 }
 
-/// A box is no customizer itself. What is in this one may be of any size, which a box of a trait
-/// object could not take over as it is.
+/// Implements the customizer trait for a box, which does not implement it itself. The content may be unsized,
+/// so the box cannot become a trait object directly.
 struct Unboxed<X: ?Sized>(Box<X>);
 
 impl<X: fmt::Debug + ?Sized> fmt::Debug for Unboxed<X> {

@@ -1,4 +1,4 @@
-//! The manager itself: which hook of r2d2 stands behind which of ours.
+//! The implementation of `ConnectionManager` on top of r2d2's managers.
 
 use std::{any, fmt};
 
@@ -7,12 +7,12 @@ use ::r2d2::{CustomizeConnection, ManageConnection};
 use super::IntoCustomizer;
 use crate::ConnectionManager;
 
-/// Pools what an r2d2 manager makes; see the [module](crate::managers::r2d2) for which hook is which,
-/// and what bounds what.
+/// Adapts an r2d2 manager. The [module](crate::managers::r2d2) lists which hook runs which method, and the
+/// limit of each step.
 ///
 /// Needs the feature `r2d2`.
 ///
-/// It is a [`ConnectionManager`] when the error of `T` is `Send + Sync`.
+/// `R2d2Manager<T>` is a [`ConnectionManager`] if the error of `T` is `Send + Sync`.
 ///
 /// # Example
 ///
@@ -29,7 +29,7 @@ use crate::ConnectionManager;
 /// # }
 /// # let manager = Manager;
 ///
-/// // `manager` is what r2d2::Pool::builder().build(manager) took.
+/// // `manager` is the argument of r2d2::Pool::builder().build(manager).
 /// let pool = Pool::builder()
 ///     .name("orders")
 ///     .max_size(4)
@@ -44,11 +44,11 @@ pub struct R2d2Manager<T: ManageConnection> {
     transient: Option<Classifier<T::Error>>,
 }
 
-/// Says whether an error of a create is worth another attempt.
+/// A function that decides whether an error of a create is transient.
 type Classifier<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
 
 impl<T: ManageConnection> R2d2Manager<T> {
-    /// Takes an r2d2 manager as it is. Touches no backend.
+    /// Wraps an r2d2 manager. Touches no backend.
     pub fn new(inner: T) -> Self {
         Self {
             inner,
@@ -57,13 +57,13 @@ impl<T: ManageConnection> R2d2Manager<T> {
         }
     }
 
-    /// Sets the customizer, what `connection_customizer` of r2d2's builder was; by itself or boxed.
-    /// The last one given counts. Default: none.
+    /// Sets the customizer, like `connection_customizer` of r2d2's builder. Accepts it by value or boxed.
+    /// Replaces an earlier customizer. Default: none.
     ///
-    /// Its `on_acquire` runs once for each new connection, after `connect` and within the same
-    /// `create_timeout`; an error makes it a failed create, and the connection is dropped without
-    /// `on_release`. Its `on_release` gets every other connection that leaves the pool, also on close,
-    /// where r2d2 just drops them; not those that were [detached](crate::PooledConnection::detach).
+    /// `on_acquire` runs once for each new connection, after `connect` and within the same `create_timeout`.
+    /// Its error fails the create, and the connection is dropped without `on_release`. `on_release` receives
+    /// every other connection that leaves the pool, also on close, where r2d2 only drops connections.
+    /// [Detached](crate::PooledConnection::detach) connections are excepted.
     ///
     /// # Example
     ///
@@ -101,15 +101,15 @@ impl<T: ManageConnection> R2d2Manager<T> {
         self
     }
 
-    /// Sets the classifier, which says whether an error of `connect` or `on_acquire` is worth another
-    /// attempt. The last one given counts. Default: none, and every error is, as in r2d2.
+    /// Sets the classifier, which decides whether an error of `connect` or `on_acquire` is transient.
+    /// Replaces an earlier classifier. Default: none; every error is transient, as in r2d2.
     ///
-    /// With one, a wrong password or an untrusted certificate fails a build and a caller at once, and they
-    /// go on waiting for a server that starts up. [`docs::recipes`](crate::docs::recipes) has classifiers for
-    /// PostgreSQL, diesel and Redis.
+    /// With a classifier, a wrong password or an untrusted certificate fails a build and a caller at once,
+    /// while both keep waiting for a server that starts up. [`docs::recipes`](crate::docs::recipes) has
+    /// classifiers for PostgreSQL, diesel and Redis.
     ///
-    /// It is [`is_transient`](ConnectionManager::is_transient) of this manager: it must not block, and a panic
-    /// in it is caught, counted and taken for a no.
+    /// The classifier serves as [`is_transient`](ConnectionManager::is_transient) of this manager. It must
+    /// not block. A panic is caught, counted and taken as "not transient".
     ///
     /// # Example
     ///
@@ -139,13 +139,13 @@ impl<T: ManageConnection> R2d2Manager<T> {
         self
     }
 
-    /// The r2d2 manager inside, for example `pool.manager().get_ref()`.
+    /// Returns the inner r2d2 manager, for example as `pool.manager().get_ref()`.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }
 }
 
-// By hand: few managers are Debug, and those that are may print a password.
+// The impl is manual: few managers implement Debug, and those that do may print a password.
 impl<T: ManageConnection> fmt::Debug for R2d2Manager<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut manager = f.debug_struct("R2d2Manager");

@@ -1,4 +1,4 @@
-//! A connection, and what the pool must remember of it.
+//! A pooled connection, with the state that the pool needs to validate it.
 
 use std::{
     fmt, fs, io,
@@ -12,10 +12,10 @@ use ::rusqlite::{Connection, config::DbConfig};
 
 use super::{SqliteError, settings::Settings, write_queue::WriteQueue};
 
-/// A connection to a database: a [`rusqlite::Connection`](::rusqlite::Connection), to which it
-/// dereferences, and what tells the pool whether it is still the one that was opened.
+/// A connection to a database. Dereferences to [`rusqlite::Connection`](::rusqlite::Connection), and tracks
+/// whether it is still the connection that was opened.
 ///
-/// What takes a `&mut rusqlite::Connection` takes `&mut guard`:
+/// A function that takes a `&mut rusqlite::Connection` accepts `&mut guard`:
 ///
 /// ```
 /// use conpool::{Pool, SqliteManager, rusqlite};
@@ -33,27 +33,28 @@ use super::{SqliteError, settings::Settings, write_queue::WriteQueue};
 pub struct SqliteConnection {
     connection: Connection,
     identity: Identity,
-    /// The databases that were attached when it was opened, `main` and `temp` included.
+    /// The number of databases attached when the connection was opened, including `main` and `temp`.
     databases: usize,
     pub(super) settings: Arc<Settings>,
     pub(super) write_queue: Arc<WriteQueue>,
 }
 
-/// By what a connection is known again. Rust lets a user put another into a `&mut Connection`.
+/// Identifies the opened connection. A user can swap in another through `&mut Connection`.
 enum Identity {
-    /// A file: the name under which SQLite has it, and which file that was.
+    /// A file: its name in SQLite, and the identity of the file.
     File { name: Option<String>, file: FileId },
-    /// Memory has no name that SQLite would tell. A switch that means nothing there is the mark.
+    /// A database in memory has no name that SQLite reports. A database option without effect there serves as
+    /// the mark.
     Memory,
 }
 
-/// As many as SQLite can have attached, and the two that are always there.
+/// The maximum number of attached databases in SQLite, plus the two that always exist.
 const MAX_DATABASES: usize = 127;
 
 const MEMORY_MARK: DbConfig = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
 
 impl SqliteConnection {
-    /// A connection that is fully set up.
+    /// Wraps a connection that is fully set up.
     pub(super) fn new(
         connection: Connection,
         settings: &Arc<Settings>,
@@ -83,13 +84,13 @@ impl SqliteConnection {
         })
     }
 
-    /// The connection alone. It works on as any other; the pool has nothing to do with it.
+    /// Returns the underlying connection. It keeps working, outside of the pool.
     #[must_use]
     pub fn into_inner(self) -> Connection {
         self.connection
     }
 
-    /// Is it still the one that was opened? Asks SQLite only, no file.
+    /// Returns true if this is still the connection that was opened. Asks only SQLite and accesses no file.
     pub(super) fn is_original(&self) -> bool {
         match &self.identity {
             Identity::File { name, .. } => self.connection.path() == name.as_deref(),
@@ -100,7 +101,7 @@ impl SqliteConnection {
         }
     }
 
-    /// Is its file still the one at that path?
+    /// Checks that the file at the path is still the one that the connection has open.
     pub(super) fn examine_file(&self) -> Result<(), SqliteError> {
         let Identity::File { file, .. } = &self.identity else {
             return Ok(());
@@ -113,15 +114,15 @@ impl SqliteConnection {
         }
     }
 
-    /// Are the attached databases those of the start?
+    /// Returns true if the attached databases are those of the start.
     pub(super) fn has_original_databases(&self) -> bool {
         self.connection.db_name(self.databases).is_err()
             && self.connection.db_name(self.databases - 1).is_ok()
     }
 
-    /// What is cheap to set again, so that a user who changes it does not change it for the next.
+    /// Restores the settings that are cheap to set, in case a user has changed them.
     pub(super) fn restore(&self) -> ::rusqlite::Result<()> {
-        // This also takes the place of a busy handler.
+        // Setting the busy timeout also replaces a busy handler.
         self.wait_for_locks(self.settings.busy_timeout)?;
         self.connection.set_db_config(
             DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
@@ -164,7 +165,7 @@ impl fmt::Debug for SqliteConnection {
     }
 }
 
-/// Which file it is, whatever it is called.
+/// The identity of a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
 
@@ -188,7 +189,7 @@ impl FileId {
         Self(metadata.dev(), metadata.ino())
     }
 
-    /// Elsewhere an open file cannot be deleted or replaced, so that it is there is enough.
+    /// On other systems an open file cannot be deleted or replaced, so its existence is enough.
     #[cfg(not(unix))]
     fn from_metadata(_: &fs::Metadata) -> Self {
         Self(0, 0)

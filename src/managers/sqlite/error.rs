@@ -1,67 +1,67 @@
-//! What can go wrong between a pool and a database.
+//! The errors of SQLite connections.
 
 use std::{io, path::Path, sync::Arc};
 
 use ::rusqlite::ErrorCode;
 
-/// Why a connection to a database could not be opened or is no longer good.
+/// A connection to a database could not be opened or is no longer usable.
 ///
-/// `path` is the absolute path of the file, or `:memory:` and the name.
+/// `path` is the absolute path of the file, or `:memory:` followed by the name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {
-    /// The path or the name that the manager was given breaks a rule.
+    /// The path or the name of the database breaks a rule.
     #[error("database {path:?}: {rule}")]
     Name {
-        /// What was given.
+        /// The path or the name.
         path: Arc<Path>,
         /// The rule.
         rule: &'static str,
     },
 
-    /// There is no such file, and none is made: `create_if_missing` is off or `read_only` is on.
+    /// The file does not exist and must not be created: `create_if_missing` is off or `read_only` is on.
     #[error("there is no database {path:?}")]
     Missing {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// The folder that the file should be in does not exist.
+    /// The folder of the file does not exist.
     #[error("there is no folder for the database {path:?}")]
     NoFolder {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// The path leads to something that is no file.
+    /// The path leads to something other than a file.
     #[error("{path:?} is not a file")]
     NotAFile {
-        /// The folder, or whatever it is.
+        /// The path.
         path: Arc<Path>,
     },
 
-    /// The system would not open the file.
+    /// SQLite could not open the file.
     #[error("cannot open the database {path:?}")]
     Open {
         /// The file.
         path: Arc<Path>,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: ::rusqlite::Error,
     },
 
-    /// The file can be read and not written, and `read_only` is off.
+    /// The file can be read but not written, and `read_only` is off.
     #[error("the database {path:?} is write-protected; read_only opens it")]
     WriteProtected {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// Nothing could be read from the database: it is locked, damaged, or no database at all.
+    /// The database could not be read: it is locked, damaged, or not a database.
     #[error("cannot read the database {path:?}")]
     Read {
         /// The file.
         path: Arc<Path>,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: ::rusqlite::Error,
     },
 
@@ -72,22 +72,22 @@ pub enum SqliteError {
         path: Arc<Path>,
         /// The pragma's name.
         pragma: &'static str,
-        /// What it was to be.
+        /// The requested value.
         value: Box<str>,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: ::rusqlite::Error,
     },
 
-    /// A pragma did not fail, but SQLite kept another value.
+    /// A pragma succeeded, but SQLite kept another value.
     #[error("cannot set {pragma} to {value} on the database {path:?}: it stays {actual}")]
     PragmaRefused {
         /// The file.
         path: Arc<Path>,
         /// The pragma's name.
         pragma: &'static str,
-        /// What it was to be.
+        /// The requested value.
         value: Box<str>,
-        /// What it is.
+        /// The value that SQLite kept.
         actual: Box<str>,
     },
 
@@ -96,48 +96,48 @@ pub enum SqliteError {
     Init {
         /// The file.
         path: Arc<Path>,
-        /// What it returned.
+        /// The error of the hook.
         source: ::rusqlite::Error,
     },
 
-    /// The init hook began a transaction and did not end it.
+    /// The init hook started a transaction and did not end it.
     #[error("the init hook left a transaction open on the database {path:?}")]
     InitUnfinished {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// The file that the connection has open is not there any more.
+    /// The file that the connection has open no longer exists.
     #[error("the database {path:?} is gone")]
     Gone {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// Another file has taken the place of the one that the connection has open.
+    /// Another file has replaced the one that the connection has open.
     #[error("the database {path:?} was replaced by another file")]
     Replaced {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// The system would not tell about the file.
+    /// The system could not report the state of the file.
     #[error("cannot examine the database {path:?}")]
     Examine {
         /// The file.
         path: Arc<Path>,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// Somebody put another connection in the place of the one that the pool opened.
+    /// A user swapped in another connection.
     #[error("the connection is not the one that was opened to the database {path:?}")]
     Exchanged {
         /// The file.
         path: Arc<Path>,
     },
 
-    /// The user attached databases that create had not, or detached some that it had.
+    /// The user attached or detached databases.
     #[error(
         "the connection to the database {path:?} has other databases attached than at its start"
     )]
@@ -151,23 +151,23 @@ pub enum SqliteError {
     Rollback {
         /// The file.
         path: Arc<Path>,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: ::rusqlite::Error,
     },
 }
 
 impl SqliteError {
-    /// Is it worth trying again in a moment?
+    /// Returns true if another attempt may succeed soon.
     ///
-    /// Yes where the database is busy or locked, whichever step met it, and where a write-ahead log was
-    /// just being set up or taken down by somebody else (`SQLITE_PROTOCOL`). No for everything else: a
-    /// file that is missing, damaged or write-protected stays so until somebody does something about it.
+    /// This holds if the database is busy or locked, in any step, and if another connection was setting up or
+    /// removing a write-ahead log (`SQLITE_PROTOCOL`). All other errors are permanent: a missing, damaged or
+    /// write-protected file stays so until someone repairs it.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.sqlite().is_some_and(is_locked)
     }
 
-    /// What SQLite calls it, where it was SQLite that failed.
+    /// Returns SQLite's error code, if SQLite failed.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         self.sqlite().and_then(::rusqlite::Error::sqlite_error_code)
@@ -185,7 +185,7 @@ impl SqliteError {
     }
 }
 
-/// Does somebody else hold what was asked for?
+/// Returns true if another connection holds the lock.
 pub(super) fn is_locked(error: &::rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

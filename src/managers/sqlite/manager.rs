@@ -1,4 +1,4 @@
-//! The manager itself: its settings, and which hook does what.
+//! The manager: its setters, and its implementation of `ConnectionManager`.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{ConnectionManager, managers::limit::Limit};
 
-/// Pools connections to one SQLite database, in a file or in memory; see the
-/// [module](crate::managers::sqlite) for what bounds what.
+/// Manages connections to one SQLite database, in a file or in memory. The [module](crate::managers::sqlite)
+/// lists the limit of each step.
 ///
 /// Needs the feature `sqlite`.
 ///
-/// The setters take the manager and return it. None fails and none touches the database: a value that
-/// makes no sense shows as a permanent [`SqliteError`] of the first create. Clones share the queue of
-/// the writers, and a database in memory.
+/// The setters take the manager and return it. Setters never fail and never access the database: an invalid
+/// value causes a permanent [`SqliteError`] in the first create. Clones share the queue of writers, and a
+/// database in memory.
 ///
 /// # Example
 ///
@@ -55,30 +55,30 @@ use crate::{ConnectionManager, managers::limit::Limit};
 pub struct SqliteManager {
     settings: Arc<Settings>,
     write_queue: Arc<WriteQueue>,
-    /// Connections close one after another: two that do so at once take each other for one that stays,
-    /// and neither empties the write-ahead log into the file.
+    /// Closes connections one at a time. Two connections that close concurrently each see the other one, and
+    /// neither checkpoints the write-ahead log into the file.
     close_queue: Arc<WriteQueue>,
-    /// For a database in memory: the connection that keeps it. Opened by the first create.
+    /// The connection that keeps a database in memory alive. The first create opens it.
     keeper: Arc<Mutex<Option<Connection>>>,
 }
 
 impl SqliteManager {
-    /// A manager for the database in this file, with a write-ahead log, foreign keys on, a busy timeout
-    /// of 5 s, and otherwise SQLite's own defaults.
+    /// Creates a manager for the database in this file, with a write-ahead log, foreign keys on, a busy
+    /// timeout of 5 s, and SQLite's defaults otherwise.
     ///
-    /// A relative path is made absolute now, so that a program may change its current directory later.
-    /// Nothing else is touched: the file is opened, and made if it is missing, by the first create.
-    /// `:memory:` and URIs are refused, by a permanent error of create.
+    /// A relative path is made absolute now, so that the program may change its current directory later. The
+    /// first create opens the file, or creates a missing one. `:memory:` and URIs are refused with a
+    /// permanent error of create.
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self::at(Place::file(path.as_ref()))
     }
 
-    /// A manager for the database of this name in the memory of this process, shared by all connections
-    /// of all managers of that name.
+    /// Creates a manager for the database of this name in the memory of this process. All connections of all
+    /// managers with this name share the database.
     ///
-    /// The manager holds a connection of its own from the first create on, so the data lives as long as
-    /// the manager, a clone of it or a connection does, whatever the pool evicts. An empty name, or one
-    /// with a zero byte, is refused by a permanent error of create.
+    /// From the first create on, the manager holds a connection of its own, so the data lives as long as the
+    /// manager, a clone of it or a connection, even if the pool evicts every connection. An empty name, or
+    /// one with a zero byte, is refused with a permanent error of create.
     pub fn memory(name: impl Into<String>) -> Self {
         Self::at(Place::memory(name.into()))
     }
@@ -92,71 +92,72 @@ impl SqliteManager {
         }
     }
 
-    /// What each connection makes sure of. Default: [`Wal`](JournalMode::Wal) for a file that may be
-    /// written, `None` otherwise. `None` leaves the database as it is.
+    /// Sets the journal mode that each connection requests. Default: [`Wal`](JournalMode::Wal) for a writable
+    /// file, `None` otherwise. `None` leaves the database as it is.
     ///
-    /// A database in memory knows [`Memory`](JournalMode::Memory) and [`Off`](JournalMode::Off) only. A
-    /// mode that SQLite does not take fails the create ([`PragmaRefused`](SqliteError::PragmaRefused)).
+    /// A database in memory supports only [`Memory`](JournalMode::Memory) and [`Off`](JournalMode::Off). A
+    /// mode that SQLite does not accept fails the create ([`PragmaRefused`](SqliteError::PragmaRefused)).
     pub fn journal_mode(self, mode: impl Into<Option<JournalMode>>) -> Self {
         let journal = mode.into().map_or(Journal::Keep, Journal::Set);
         self.with(|settings| settings.journal = journal)
     }
 
-    /// When SQLite waits for the disk. Default: not set, which is [`Full`](Synchronous::Full).
+    /// Sets when SQLite waits for the disk. Default: not set, which is [`Full`](Synchronous::Full).
     pub fn synchronous(self, synchronous: Synchronous) -> Self {
         self.with(|settings| settings.synchronous = Some(synchronous))
     }
 
-    /// Where temporary tables are kept. Default: not set, which is [`Default`](TempStore::Default).
+    /// Sets where temporary tables are kept. Default: not set, which is [`Default`](TempStore::Default).
     pub fn temp_store(self, temp_store: TempStore) -> Self {
         self.with(|settings| settings.temp_store = Some(temp_store))
     }
 
-    /// How much of the database each connection keeps in memory, as `PRAGMA cache_size` counts: so many
-    /// pages, or if negative so many KiB. Default: not set, which is -2000, about 2 MB.
+    /// Sets how much of the database each connection caches, in the units of `PRAGMA cache_size`: a positive
+    /// number counts pages, a negative number counts KiB. Default: not set, which is -2000, about 2 MB.
     pub fn cache_size(self, pages: i32) -> Self {
         self.with(|settings| settings.cache_size = Some(pages))
     }
 
-    /// Are foreign keys enforced? Default true, which is not SQLite's own. Set again at every check-in.
+    /// Sets whether foreign keys are enforced. Default true, unlike SQLite. Every check-in restores the
+    /// setting.
     pub fn foreign_keys(self, enforced: bool) -> Self {
         self.with(|settings| settings.foreign_keys = enforced)
     }
 
-    /// How long a statement waits for a lock of another connection before it fails as busy. Default 5 s.
-    /// Zero: not at all.
+    /// Sets how long a statement waits for a lock of another connection before it fails as busy. Default 5 s.
+    /// Zero does not wait.
     ///
-    /// It also is how long one writer may keep the next one waiting in
-    /// [`Pool::transaction`](crate::Pool#method.transaction), and bounds all waiting of a create. Whole milliseconds, rounded up; more than 24 days count as that. Set again at every
-    /// check-in. Should stay below the pool's `create_timeout`.
+    /// The timeout also limits how long one writer may delay the next in
+    /// [`Pool::transaction`](crate::Pool#method.transaction), and all waiting of a create. It is rounded up
+    /// to whole milliseconds and capped at 24 days. Every check-in restores the timeout. Should stay below
+    /// the pool's `create_timeout`.
     pub fn busy_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.busy_timeout = timeout)
     }
 
-    /// Are connections for reading only? Default false. A file is then never made and its journal mode
-    /// not changed; a database in memory is protected by `PRAGMA query_only`.
+    /// Sets whether connections are read-only. Default false. A read-only manager never creates the file and
+    /// never changes its journal mode; a database in memory is protected by `PRAGMA query_only`.
     ///
-    /// A database with a write-ahead log can be read only where its `-wal` and `-shm` files exist or can
-    /// be made.
+    /// A database with a write-ahead log can be read only if its `-wal` and `-shm` files exist or can be
+    /// created.
     pub fn read_only(self, read_only: bool) -> Self {
         self.with(|settings| settings.read_only = read_only)
     }
 
-    /// Is a file that is missing made? Default true, as SQLite does. If not, create fails with
-    /// [`Missing`](SqliteError::Missing). A folder is never made. Means nothing in memory.
+    /// Sets whether a missing file is created. Default true, as in SQLite. If false, create fails with
+    /// [`Missing`](SqliteError::Missing). Folders are never created. Has no effect in memory.
     ///
-    /// With true, a file that is deleted while the pool is open is made anew, and empty.
+    /// If true, a file that is deleted while the pool is open is created again, empty.
     pub fn create_if_missing(self, create: bool) -> Self {
         self.with(|settings| settings.create_if_missing = create)
     }
 
-    /// Called in each create with the new connection, when everything else is set: for more pragmas,
-    /// functions, attached databases, tables to be made. Takes the place of one that was given before.
-    /// Default: none.
+    /// Sets a hook that each create calls with the new connection, after all other settings: for further
+    /// pragmas, functions, attached databases and tables. Replaces an earlier hook. Default: none.
     ///
-    /// Its error fails the create; it is repeated where the cause is a lock. So is a transaction it
-    /// leaves open, for good. It runs on a thread of the pool, several at once, and `create_timeout`
-    /// bounds it.
+    /// An error of the hook fails the create, which is repeated if the cause is a lock. A transaction that
+    /// the hook leaves open fails the create permanently. The hook runs on a thread of the pool, possibly on
+    /// several at once, and is bounded by `create_timeout`.
     pub fn init(
         self,
         init: impl Fn(&mut Connection) -> ::rusqlite::Result<()> + Send + Sync + 'static,
@@ -169,13 +170,14 @@ impl SqliteManager {
         self
     }
 
-    /// Is this a connection to this database? One of another pool can be added, or swapped in.
+    /// Returns true if the connection belongs to this database. A connection of another pool can be added or
+    /// swapped in.
     fn belongs_here(&self, connection: &SqliteConnection) -> bool {
         Arc::ptr_eq(&self.settings, &connection.settings)
             || self.settings.label == connection.settings.label
     }
 
-    /// Opens the connection that keeps a database in memory, unless it is there.
+    /// Opens the connection that keeps a database in memory alive, unless it is open.
     fn open_keeper(&self) -> Result<(), SqliteError> {
         let Place::Memory(name) = &self.settings.place else {
             return Ok(());
@@ -203,7 +205,8 @@ impl ConnectionManager for SqliteManager {
             return Err(SqliteError::Exchanged { path: path() });
         }
         connection.examine_file()?;
-        // Whoever holds a lock is at work on the database, so it is there. Waiting would tell no more.
+        // A lock held by another connection proves that the database exists, so the check does not wait for
+        // it.
         connection
             .wait_for_locks(Duration::ZERO)
             .and_then(|()| match read_schema(connection) {
@@ -218,15 +221,15 @@ impl ConnectionManager for SqliteManager {
     }
 
     fn dispose(&self, connection: SqliteConnection) {
-        // One that hangs keeps the others waiting, but not for ever.
+        // A close that hangs delays the others only up to the busy timeout.
         let busy_timeout = self.settings.busy_timeout;
         let _turn = self.close_queue.take(busy_timeout, Limit::of(busy_timeout));
-        // Fails only where a statement was forgotten, and then there is nothing more to be done.
+        // Closing fails only if a statement was leaked, which cannot be repaired.
         let _ = connection.into_inner().close();
     }
 
     fn has_broken(&self, connection: &mut SqliteConnection) -> bool {
-        // A statement that still runs was forgotten: it holds a lock that nobody can give back.
+        // A statement that still runs was leaked: its lock can never be released.
         connection.is_busy() || !self.belongs_here(connection) || !connection.is_original()
     }
 

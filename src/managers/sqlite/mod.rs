@@ -1,8 +1,8 @@
 //! A manager for SQLite databases, in files and in memory, on top of [`rusqlite`].
 //!
-//! [`SqliteManager`] opens connections and sets them up, and rolls back what a user left open.
-//! [`Pool::transaction`](crate::Pool#method.transaction) runs a closure in a transaction that ends with
-//! it. [`SqlitePath`] is the key for a [`KeyedPool`](crate::KeyedPool) with a pool for each file.
+//! [`SqliteManager`] opens and configures connections, and rolls back transactions that a user left open.
+//! [`Pool::transaction`](crate::Pool#method.transaction) runs a closure in a transaction that ends with the
+//! closure. [`SqlitePath`] is a key for a [`KeyedPool`](crate::KeyedPool) with a pool for each file.
 //!
 //! ```
 //! use conpool::{IsolationLevel, Pool, SqliteManager, rusqlite};
@@ -21,82 +21,83 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What bounds what
+//! # Limits
 //!
-//! | step | bounded by | when that is over |
+//! | step | limit | when the limit is reached |
 //! |---|---|---|
 //! | waiting for a connection | the pool's `get_timeout` | [`Get`](TransactionError::Get) or the error of `get` |
 //! | locks of others in create, all steps together | `busy_timeout` | `create` fails, transient: the pool repeats it until the caller's deadline |
 //! | the rest of create: opening, the init hook | the pool's `create_timeout` | the create has failed; the late connection is disposed |
-//! | the check | it waits for no lock; what it reads from the disk is bounded by the pool's `check_timeout` | the connection is evicted |
-//! | a transaction that waits its turn among the writers of this manager | `busy_timeout` for each of those before it; `get_timeout` in all, or `busy_timeout` if longer | [`Begin`](TransactionError::Begin); the body did not run |
-//! | its `BEGIN`, where somebody else holds the lock | `busy_timeout` | the same |
+//! | the check | waits for no lock; the pool's `check_timeout` bounds its reads from the disk | the connection is evicted |
+//! | a transaction that waits its turn among the writers of this manager | `busy_timeout` for each writer before it; `get_timeout` in all, or `busy_timeout` if longer | [`Begin`](TransactionError::Begin); the body did not run |
+//! | its `BEGIN`, while another connection holds the lock | `busy_timeout` | [`Begin`](TransactionError::Begin); the body did not run |
 //! | `COMMIT` | `busy_timeout` | [`Commit`](TransactionError::Commit), rolled back |
-//! | the body of a transaction, and every statement that runs | nothing: use [`rusqlite::InterruptHandle`] | – |
+//! | the body of a transaction, and every statement that runs | none: use [`rusqlite::InterruptHandle`] | – |
 //! | one statement of the user that needs a lock, in a file | `busy_timeout` | the user gets `SQLITE_BUSY` |
-//! | the same in memory | nothing to bound: it does not wait | the user gets `SQLITE_LOCKED` at once |
-//! | rollback at check-in | nothing: it waits for no lock, but may write to the disk | – |
-//! | closing, one connection after another; the last one empties the write-ahead log into the file | the pool's `dispose_timeout` | the slot is free, the closing goes on |
+//! | one statement of the user that needs a lock, in memory | none: it does not wait | the user gets `SQLITE_LOCKED` at once |
+//! | rollback at check-in | none: it waits for no lock, but may write to the disk | – |
+//! | closing, one connection at a time; the last one checkpoints the write-ahead log into the file | the pool's `dispose_timeout` | the slot is freed, the closing continues |
 //!
-//! A thread that hangs in a system call (a network file system that does not answer) cannot be
-//! interrupted. The pool gives up on it and goes on; its deadlines hold.
+//! A thread that hangs in a system call (a network file system that does not answer) cannot be interrupted.
+//! The pool abandons the thread and continues; its deadlines hold.
 //!
-//! # What happens when
+//! # Faults
 //!
 //! | fault | what the pool and its callers see |
 //! |---|---|
-//! | the file is missing and may not be made; its folder is missing; it is a folder | [`Missing`](SqliteError::Missing), [`NoFolder`](SqliteError::NoFolder), [`NotAFile`](SqliteError::NotAFile), at once |
-//! | it is no database, or its schema is damaged | [`Read`](SqliteError::Read) with the code, at once; the file is left alone |
-//! | it may not be written | [`WriteProtected`](SqliteError::WriteProtected), at once |
-//! | it may not be opened | [`Open`](SqliteError::Open), at once |
-//! | it is locked for longer than `busy_timeout` | repeated until the deadline; the timeout carries [`Read`](SqliteError::Read) |
-//! | a pragma is not taken | [`PragmaRefused`](SqliteError::PragmaRefused) with pragma, value and what it stays, at once |
+//! | the file is missing and must not be created; its folder is missing; the path is a folder | [`Missing`](SqliteError::Missing), [`NoFolder`](SqliteError::NoFolder), [`NotAFile`](SqliteError::NotAFile), at once |
+//! | the file is not a database, or its schema is damaged | [`Read`](SqliteError::Read) with the code, at once; the file is not changed |
+//! | the file is write-protected | [`WriteProtected`](SqliteError::WriteProtected), at once |
+//! | the file cannot be opened | [`Open`](SqliteError::Open), at once |
+//! | the database is locked for longer than `busy_timeout` | repeated until the deadline; the timeout carries [`Read`](SqliteError::Read) |
+//! | SQLite does not accept a pragma | [`PragmaRefused`](SqliteError::PragmaRefused) with pragma, value and the value kept, at once |
 //! | the init hook fails, leaves a transaction open, panics, hangs | [`Init`](SqliteError::Init), [`InitUnfinished`](SqliteError::InitUnfinished), the pool's `Panicked`, the pool's `create_timeout` |
-//! | the file is deleted or replaced while the pool is open | the next check fails ([`Gone`](SqliteError::Gone), [`Replaced`](SqliteError::Replaced)) and the connection is evicted: nothing more goes into a file that has no name. A new connection opens what is there, and makes an empty file if it may: [`create_if_missing(false)`](SqliteManager::create_if_missing) is for files that must not vanish |
+//! | the file is deleted or replaced while the pool is open | the next check fails ([`Gone`](SqliteError::Gone), [`Replaced`](SqliteError::Replaced)) and the connection is evicted, so no more data goes into a file without a name. A new connection opens the file that exists, or creates an empty one; [`create_if_missing(false)`](SqliteManager::create_if_missing) protects files that must not vanish |
 //! | the file is overwritten | without a write-ahead log the next check fails; with one SQLite notices when it reads that page |
-//! | somebody holds a lock during a check | the connection is good |
-//! | a connection comes back in a transaction | rolled back at check-in; evicted where that fails |
-//! | it comes back with a statement that was forgotten (`mem::forget`) | evicted; SQLite cannot close it |
-//! | it comes back with other databases attached than at its start | evicted |
-//! | another connection was swapped in, and the right one perhaps closed | evicted, a new one is opened |
-//! | a panic with a connection in hand | evicted; in [`Pool::transaction`](crate::Pool#method.transaction) rolled back before the panic goes on |
+//! | another connection holds a lock during a check | the connection is good |
+//! | a connection comes back in a transaction | rolled back at check-in; evicted if that fails |
+//! | a connection comes back with a leaked statement (`mem::forget`) | evicted; SQLite cannot close it |
+//! | a connection comes back with other databases attached than at its start | evicted |
+//! | another connection was swapped in, and the original perhaps closed | evicted, a new one is opened |
+//! | a user panics while holding a connection | evicted; [`Pool::transaction`](crate::Pool#method.transaction) rolls back before it propagates the panic |
 //!
-//! # What the next user finds
+//! # State at check-in
 //!
-//! Set again at every check-in, because it costs next to nothing: the busy timeout (in place of a busy
-//! handler too) and whether foreign keys are enforced. No transaction is open, no statement runs, no
-//! other database is attached.
+//! Every check-in restores the busy timeout (also in place of a busy handler) and the enforcement of foreign
+//! keys, because that is cheap. After a check-in no transaction is open, no statement runs, and no other
+//! database is attached.
 //!
-//! Not set again: other pragmas, temporary tables, functions, collations and hooks, the statement
-//! cache, `last_insert_rowid`. Whoever changes those puts them back or
-//! [discards](crate::PooledConnection::discard) the connection.
+//! The check-in does not restore other pragmas, temporary tables, functions, collations and hooks, the
+//! statement cache and `last_insert_rowid`. A user that changes those must restore them or
+//! [discard](crate::PooledConnection::discard) the connection.
 //!
 //! # Writers
 //!
-//! SQLite has one writer at a time. Where a transaction will write, say
-//! [`Immediate`](IsolationLevel::Immediate): it waits at its start and then has the lock. A
-//! [`Deferred`](IsolationLevel::Deferred) one that reads and then writes fails without waiting when
-//! somebody else wrote in between.
+//! SQLite has one writer at a time. For a transaction that will write, use
+//! [`Immediate`](IsolationLevel::Immediate): it waits at its start and then holds the lock. A
+//! [`Deferred`](IsolationLevel::Deferred) transaction that reads and then writes fails without waiting if
+//! another connection wrote in between.
 //!
-//! SQLite's own waiting is polling: whoever looks at the right moment is next, and under load somebody
-//! is out of luck until the busy timeout ends. So the transactions of one manager and its clones that
-//! will write stand in a line first, and get their turn in the order they came. Writers of other
-//! programs, of other managers, and those who write `BEGIN` themselves, are met as SQLite does it.
+//! SQLite's own waiting polls: the connection that checks at the right moment is next, and under load some
+//! connection is unlucky until the busy timeout ends. Writing transactions of one manager and its clones
+//! therefore queue first, and get their turns in the order of arrival. Writers of other programs, of other
+//! managers, and users that execute `BEGIN` themselves compete through SQLite's polling.
 //!
 //! # In memory
 //!
-//! The connections share one cache, and so SQLite locks whole tables and not the file: it says
-//! `SQLITE_LOCKED` where it would say `SQLITE_BUSY`, and its busy timeout does not apply. `create`,
-//! `BEGIN` and `COMMIT` of [`Pool::transaction`](crate::Pool#method.transaction) are repeated here for as
-//! long as the busy timeout, so that transactions do as they do in files, with two differences. A reader
-//! does not see the old state while somebody writes: it fails, unless it asks for its turn too. And
-//! statements run one after another, whatever the connection: a long one keeps all others waiting, for
-//! which there is no timeout but those of the pool.
+//! The connections share one cache, so SQLite locks tables instead of the file: it returns `SQLITE_LOCKED`
+//! instead of `SQLITE_BUSY`, and its busy timeout does not apply. The manager therefore repeats `create`, and
+//! the `BEGIN` and `COMMIT` of [`Pool::transaction`](crate::Pool#method.transaction), for the length of the
+//! busy timeout, so that transactions behave as they do in files, with two differences. A reader does not see
+//! the old state while another connection writes: it fails, unless it queues as a writer too. And statements
+//! run one after another over all connections: a long statement delays all others, limited only by the
+//! timeouts of the pool.
 //!
 //! # Versions of rusqlite
 //!
-//! A program can have one SQLite, so all its crates that bring one must agree. Cargo finds a version of
-//! rusqlite for all, from 0.32 to 0.41; it is re-exported as [`rusqlite`] here and at the crate root:
+//! A program can contain only one SQLite, so all its crates that bring one must agree. Cargo selects one
+//! version of rusqlite for all, from 0.32 to 0.41, which is re-exported as [`rusqlite`] here and at the crate
+//! root:
 //!
 //! | beside | rusqlite |
 //! |---|---|
@@ -105,14 +106,13 @@
 //! | r2d2_sqlite 0.25 … 0.35 | 0.32 … 0.40, the one it asks for |
 //! | neither | 0.41; needs Rust 1.89 |
 //!
-//! # Why it is built this way
+//! # Design
 //!
-//! `transaction` belongs to `Pool<SqliteManager>` itself rather than to a trait, so that there is nothing
-//! to import. The connection is a type of its own, because only so can a connection tell which file it
-//! has open, and whether it is still the one that was opened; it dereferences to
-//! [`rusqlite::Connection`], mutably too. The error of a body is kept in
-//! [`TransactionError::Body`] and asks nothing of its type; where a rollback fails after it, the
-//! connection is evicted, which rolls back as well, so there is nothing to tell.
+//! `transaction` is a method of `Pool<SqliteManager>` and not of a trait, so no import is needed. The
+//! connection is a type of its own, because it must know which file it has open, and whether it is still the
+//! connection that was opened. It dereferences to [`rusqlite::Connection`], also mutably. The error of a body
+//! is kept in [`TransactionError::Body`], without requirements on its type. If the rollback after such an
+//! error fails, the connection is evicted, which also rolls back, so there is no further error to report.
 
 mod connection;
 mod error;

@@ -1,4 +1,4 @@
-//! From settings to a connection that is fit for use.
+//! Opens and configures a connection.
 
 use std::{fmt::Display, fs, io::ErrorKind, path::Path, sync::Arc};
 
@@ -11,9 +11,9 @@ use super::{
 };
 use crate::managers::limit::Limit;
 
-/// Opens, proves that there is a database, sets everything and calls the init hook.
+/// Opens the database, checks that it is one, applies all settings and calls the init hook.
 ///
-/// All waiting for locks together takes at most the busy timeout, the init hook apart.
+/// Waiting for locks takes at most the busy timeout in all, without the init hook.
 pub(super) fn open(
     settings: &Arc<Settings>,
     write_queue: &Arc<WriteQueue>,
@@ -41,7 +41,7 @@ pub(super) fn open(
     SqliteConnection::new(connection, settings, write_queue)
 }
 
-/// The connection of the manager, that keeps a database in memory alive.
+/// Opens the connection that keeps a database in memory alive.
 pub(super) fn keeper(name: &str, settings: &Settings) -> Result<Connection, SqliteError> {
     Connection::open_with_flags(memory_uri(name), memory_flags()).map_err(|source| {
         SqliteError::Open {
@@ -69,7 +69,7 @@ fn raw(settings: &Settings) -> Result<Connection, SqliteError> {
     }
 }
 
-/// One thread at a time uses a connection, so SQLite need not lock it.
+/// Returns the flags without a mutex, because only one thread at a time uses a connection.
 fn memory_flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -86,7 +86,8 @@ fn file_flags(settings: &Settings) -> OpenFlags {
     mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-/// SQLite says that it cannot open the file, and not why. None where its own words must do.
+/// Finds the reason why a file could not be opened, which SQLite does not report. Returns None if SQLite's
+/// error must do.
 fn examine(path: &Path, settings: &Settings) -> Option<SqliteError> {
     let label = Arc::clone(&settings.label);
     match fs::metadata(path) {
@@ -94,7 +95,7 @@ fn examine(path: &Path, settings: &Settings) -> Option<SqliteError> {
         Err(_) if path.parent().is_some_and(|folder| !folder.is_dir()) => {
             Some(SqliteError::NoFolder { path: label })
         }
-        // Where it may be made, something else was in the way.
+        // A missing file that may be created is not the reason.
         Err(error)
             if error.kind() == ErrorKind::NotFound
                 && (settings.read_only || !settings.create_if_missing) =>
@@ -105,7 +106,7 @@ fn examine(path: &Path, settings: &Settings) -> Option<SqliteError> {
     }
 }
 
-/// One connection on its way to being fit for use.
+/// A connection that is being configured.
 struct Setup<'a> {
     settings: &'a Settings,
     connection: &'a Connection,
@@ -113,7 +114,7 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// The first look into the file: before it, SQLite does not know whether that is a database.
+    /// Reads the file for the first time. Before this, SQLite does not know whether the file is a database.
     fn read(&self) -> Result<(), SqliteError> {
         self.retry_while_locked(|| read_schema(self.connection))
             .map_err(|source| SqliteError::Read {
@@ -138,7 +139,7 @@ impl Setup<'_> {
         if let Some(pages) = settings.cache_size {
             self.number("cache_size", pages.into())?;
         }
-        // A connection to shared memory that may only read gets its data from one that may write.
+        // A read-only connection to shared memory shares the data of writable ones, so a pragma protects it.
         if memory && settings.read_only {
             self.number("query_only", 1)?;
         }
@@ -151,7 +152,7 @@ impl Setup<'_> {
             })
     }
 
-    /// SQLite opens a file that it may not write for reading only, and says nothing.
+    /// Checks that the file is writable. SQLite silently opens a write-protected file as read-only.
     fn is_writable(&self) -> Result<(), SqliteError> {
         let path = Arc::clone(&self.settings.label);
         match self.connection.is_readonly(MAIN_DB) {
@@ -208,7 +209,8 @@ impl Setup<'_> {
         }
     }
 
-    /// With what is left of the busy timeout. In memory SQLite does not wait by itself.
+    /// Repeats `step` while the database is locked, for the rest of the busy timeout. SQLite itself does not
+    /// wait in memory.
     fn retry_while_locked<T>(
         &self,
         mut step: impl FnMut() -> ::rusqlite::Result<T>,
@@ -249,7 +251,7 @@ impl Setup<'_> {
     }
 }
 
-/// Reads the first page, and the schema if it is not known or has changed.
+/// Reads the first page, and the schema if it is unknown or has changed.
 pub(super) fn read_schema(connection: &Connection) -> ::rusqlite::Result<()> {
     connection.query_row(
         "SELECT count(*) FROM (SELECT 1 FROM sqlite_master LIMIT 1)",

@@ -1,4 +1,4 @@
-//! One name for each database file.
+//! One key for each database file.
 
 use std::{
     fmt, fs, io,
@@ -7,13 +7,12 @@ use std::{
 
 use super::SqliteManager;
 
-/// The resolved path of a database file, for a [`KeyedPool`](crate::KeyedPool) with a pool for each
+/// The resolved path of a database file, as the key of a [`KeyedPool`](crate::KeyedPool) with a pool for each
 /// file: `a.db`, `./a.db` and a symbolic link to it are equal.
 ///
-/// A file that does not exist yet is fine; its folder must exist. Hard links are different files to it,
-/// as they are to SQLite, which must not be given one database under two names: their journals would
-/// not meet. Where the file system takes large and small letters for the same, a file that does not
-/// exist yet is known by the letters it was given.
+/// The file need not exist yet, but its folder must. Hard links count as different files, as they do for
+/// SQLite. Do not open one database under two hard links, because each would have its own journal. On a file
+/// system that ignores case, a file that does not exist yet is identified by the case of the given path.
 ///
 /// ```
 /// use conpool::{IsolationLevel, KeyedPool, SqlitePath, rusqlite};
@@ -30,7 +29,7 @@ use super::SqliteManager;
 ///     tx.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1)")
 /// })?;
 ///
-/// // Another way to the same file, so the same pool.
+/// // A different path to the same file selects the same pool.
 /// let again = SqlitePath::new(folder.join(".").join("customer-7.db"))?;
 /// let orders: i64 = databases
 ///     .get(&again)?
@@ -41,20 +40,20 @@ use super::SqliteManager;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Other settings than the defaults: `.build(|path: &SqlitePath| path.manager().read_only(true))`.
+/// For other settings than the defaults: `.build(|path: &SqlitePath| path.manager().read_only(true))`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SqlitePath(PathBuf);
 
-/// As many symbolic links in a row as Linux follows.
+/// The number of symbolic links that Linux follows.
 const LINKS: usize = 40;
 
 impl SqlitePath {
-    /// Resolves a path, as things are now.
+    /// Resolves a path in its current state.
     ///
     /// # Errors
     ///
-    /// The system's, where the folder does not exist or may not be looked into; `InvalidInput` where the
-    /// path does not end in a name.
+    /// Returns the system's error if the folder does not exist or is not accessible, and `InvalidInput` if
+    /// the path does not end in a name.
     pub fn new(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut path = path.as_ref().to_owned();
         for _ in 0..LINKS {
@@ -64,7 +63,7 @@ impl SqlitePath {
             }
             let missing = in_its_folder(&path)?;
             match fs::read_link(&missing) {
-                // A link to a file that is still to be made: SQLite will make it there.
+                // A link to a file that does not exist yet: SQLite creates the file at the target.
                 Ok(target) => path = missing.with_file_name(target),
                 Err(_) => return Ok(Self(missing)),
             }
@@ -72,19 +71,19 @@ impl SqlitePath {
         Err(io::Error::other("too many symbolic links"))
     }
 
-    /// The path, absolute and without symbolic links.
+    /// Returns the path, absolute and without symbolic links.
     #[must_use]
     pub fn as_path(&self) -> &Path {
         &self.0
     }
 
-    /// A manager for the file, with the defaults of [`SqliteManager::file`].
+    /// Returns a manager for the file, with the defaults of [`SqliteManager::file`].
     pub fn manager(&self) -> SqliteManager {
         SqliteManager::file(&self.0)
     }
 }
 
-/// The path of a file that does not exist, in a folder that does.
+/// Resolves the path of a file that does not exist in a folder that does.
 fn in_its_folder(path: &Path) -> io::Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(

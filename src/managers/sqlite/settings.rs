@@ -1,4 +1,4 @@
-//! What a [`SqliteManager`](super::SqliteManager) is told, and every create reads.
+//! The settings of a [`SqliteManager`](super::SqliteManager).
 
 use std::{
     fmt,
@@ -9,21 +9,21 @@ use std::{
 
 use ::rusqlite::Connection;
 
-/// How SQLite keeps the old content of pages until a transaction is over (`PRAGMA journal_mode`).
+/// How SQLite keeps the old content of pages until a transaction ends (`PRAGMA journal_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JournalMode {
-    /// A rollback journal that is deleted after each transaction. SQLite's own default.
+    /// A rollback journal that is deleted after each transaction. The default of SQLite.
     Delete,
-    /// A rollback journal that is cut to nothing after each transaction.
+    /// A rollback journal that is truncated after each transaction.
     Truncate,
     /// A rollback journal whose header is overwritten after each transaction.
     Persist,
-    /// A rollback journal in memory: a crash in the middle of a transaction ruins the database.
+    /// A rollback journal in memory. A crash during a transaction corrupts the database.
     Memory,
-    /// A write-ahead log: readers and the writer do not wait for each other. The default here.
+    /// A write-ahead log: readers and the writer do not block each other. The default of the manager.
     Wal,
-    /// No journal, so no rollback: what a failed transaction leaves is undefined.
+    /// No journal and no rollback. The state after a failed transaction is undefined.
     Off,
 }
 
@@ -44,14 +44,14 @@ impl JournalMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Synchronous {
-    /// Never: a power failure can ruin the database.
+    /// Never. A power failure can corrupt the database.
     Off,
-    /// At the critical moments. With a write-ahead log a power failure can lose the last transactions,
-    /// and ruins nothing.
+    /// At the critical moments. With a write-ahead log, a power failure can lose the last transactions but
+    /// never corrupts the database.
     Normal,
-    /// At each commit: what was committed stays. SQLite's own default.
+    /// At each commit: a committed transaction is durable. The default of SQLite.
     Full,
-    /// As `Full`, and the folder is synchronised too.
+    /// At each commit, and the folder is synchronised too.
     Extra,
 }
 
@@ -70,7 +70,7 @@ impl Synchronous {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TempStore {
-    /// Where SQLite was compiled to keep them: in files, as it comes here.
+    /// As compiled into SQLite: in files, for the bundled version.
     Default,
     /// In files.
     File,
@@ -88,14 +88,15 @@ impl TempStore {
     }
 }
 
-/// Which database.
+/// The location of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// An absolute path: the current directory may change between two creates.
+    /// An absolute path, because the current directory may change between two creates.
     File(PathBuf),
     /// The name of a database in memory.
     Memory(String),
-    /// What was given, and the rule that it breaks. Creates say so; constructors never fail.
+    /// The given path or name, and the rule that it breaks. Creates return the error, because constructors
+    /// never fail.
     Unusable(PathBuf, &'static str),
 }
 
@@ -108,8 +109,8 @@ impl Place {
         if given == Path::new(":memory:") {
             return unusable("must be a file; SqliteManager::memory keeps a database in memory");
         }
-        // On a relative path SQLite would take these for what they look like, and on an absolute one
-        // it makes a file of this name. Hardly anybody wants that.
+        // SQLite would take a relative path of this form for a URI, and an absolute one for a file of this
+        // name. The latter is hardly ever intended.
         if given.as_os_str().as_encoded_bytes().starts_with(b"file:") {
             return unusable("must be a path and no URI; write ./file:... for a file of this name");
         }
@@ -129,7 +130,7 @@ impl Place {
         Self::Memory(name)
     }
 
-    /// As errors name it: the path, or `:memory:` and the name.
+    /// Returns the name in errors: the path, or `:memory:` followed by the name.
     fn label(&self) -> PathBuf {
         match self {
             Self::File(path) | Self::Unusable(path, _) => path.clone(),
@@ -142,14 +143,14 @@ impl Place {
     }
 }
 
-/// The URI under which all connections to one database in memory find each other.
+/// Returns the URI that all connections to one database in memory share.
 pub(super) fn memory_uri(name: &str) -> String {
     let mut uri = String::from("file:");
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() {
             uri.push(byte.into());
         } else {
-            // A slash too: two of them would begin the name of a host.
+            // Slashes are escaped too, because two of them would start a host name.
             uri.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
@@ -160,12 +161,12 @@ fn digit(value: u8) -> char {
     char::from(b"0123456789ABCDEF"[usize::from(value)])
 }
 
-/// What was said about the journal mode.
+/// The setting of the journal mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Journal {
-    /// Nothing.
+    /// Not set.
     Unset,
-    /// It stays as the database has it.
+    /// Set to `None`: the database keeps its mode.
     Keep,
     Set(JournalMode),
 }
@@ -205,8 +206,8 @@ impl Settings {
         }
     }
 
-    /// The journal mode to ask for. A connection that only reads cannot change it, and is not asked to
-    /// unless the user says so; nor can memory have a log.
+    /// Returns the journal mode to request. By default, a read-only connection and a database in memory
+    /// request none, because they cannot have a write-ahead log set.
     pub(super) fn journal_mode(&self) -> Option<JournalMode> {
         match self.journal {
             Journal::Set(mode) => Some(mode),
@@ -234,7 +235,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// SQLite counts whole milliseconds in 31 bits.
+/// Rounds up to whole milliseconds, which SQLite counts in 31 bits.
 pub(super) fn whole_millis(timeout: Duration) -> Duration {
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     let millis = u64::try_from(millis).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Waiting: for a turn to write, and for a lock that somebody else holds.
+//! Waits for a turn to write, and for a lock of another connection.
 
 use std::{
     collections::VecDeque,
@@ -11,31 +11,31 @@ use parking_lot::Mutex;
 use super::error::is_locked;
 use crate::managers::limit::{Limit, now};
 
-/// A line in which threads of this process wait: the writers in one, those who close in another.
+/// A FIFO queue of threads of this process. Writers and closing connections each have a queue.
 ///
-/// SQLite lets its writers poll: each sleeps for a while and looks again, and who looks at the right
-/// moment is next, so that under load somebody is always unlucky until the busy timeout is over. Here
-/// the one who has waited longest is next.
+/// SQLite's writers poll: each sleeps and checks again, and the one that checks at the right moment is next,
+/// so under load some writer is unlucky until the busy timeout ends. The queue serves the thread that has
+/// waited longest.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whose turn it is.
+    /// The number of the thread that has the turn.
     current: Option<u64>,
     waiting: VecDeque<(u64, Thread)>,
-    /// The last number that was given out.
+    /// The last number that was assigned.
     last: u64,
-    /// When a turn ended last.
+    /// The time at which the last turn ended.
     last_end: Option<Instant>,
 }
 
-/// One thread's turn; the next one begins when it is dropped.
+/// One thread's turn. Dropping it starts the next turn.
 pub(super) struct Turn<'a>(&'a WriteQueue);
 
 impl WriteQueue {
-    /// Waits as long as the line moves: until one turn takes longer than `patience`, or to the limit.
-    /// None then: SQLite itself has to say who holds the lock.
+    /// Waits for a turn. Returns None if one turn takes longer than `stall_timeout`, or at the limit; SQLite
+    /// then reports who holds the lock.
     pub(super) fn take(&self, stall_timeout: Duration, limit: Limit) -> Option<Turn<'_>> {
         let mut state = self.0.lock();
         state.last += 1;
@@ -47,7 +47,9 @@ impl WriteQueue {
         state.waiting.push_back((number, thread::current()));
         let arrived = now();
         loop {
-            let last_end = state.last_end.map_or(arrived, |last_end| last_end.max(arrived));
+            let last_end = state
+                .last_end
+                .map_or(arrived, |last_end| last_end.max(arrived));
             let stalled = now().saturating_duration_since(last_end);
             let left = stall_timeout.saturating_sub(stalled).min(limit.left());
             if left.is_zero() {
@@ -78,7 +80,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Limit {
-    /// Repeats what failed because of a lock for which SQLite's own busy timeout does not wait.
+    /// Repeats an attempt that failed because of a lock for which SQLite's own busy timeout does not wait.
     pub(super) fn retry<T>(
         self,
         mut attempt: impl FnMut() -> ::rusqlite::Result<T>,

@@ -1,11 +1,11 @@
-//! The settings of a [`TlsSocketManager`] and how they are given.
+//! The builder of a [`TlsSocketManager`].
 
 use std::time::Duration;
 
 use super::{TlsConfig, TlsSocketManager};
 use crate::{ConbusSocketManager, ConbusSocketManagerBuilder, Unread};
 
-/// What the builder collects and every hook reads.
+/// The settings that the builder collects and every hook reads.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) config: TlsConfig,
@@ -14,10 +14,10 @@ pub(super) struct Settings {
     pub(super) unread: Unread,
 }
 
-/// Collects the settings of a [`TlsSocketManager`]; made by [`TlsSocketManager::builder`].
+/// Builds a [`TlsSocketManager`]; created by [`TlsSocketManager::builder`].
 ///
-/// No setter fails. A value that makes no sense shows as a permanent [`TlsError`](super::TlsError) of
-/// the first create. `Duration::MAX` means no limit.
+/// Setters never fail. An invalid value causes a permanent [`TlsError`](super::TlsError) in the first create.
+/// `Duration::MAX` means no limit.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct TlsSocketManagerBuilder {
@@ -39,9 +39,9 @@ impl TlsSocketManagerBuilder {
         }
     }
 
-    /// Changes the settings of TCP: further addresses, `connect_timeout`, `read_timeout`,
-    /// `write_timeout`, `nodelay`, `keepalive`, `user_timeout`, `bind`, `close_wait`. Its `unread` has
-    /// no effect; there is one [here](Self::unread).
+    /// Changes the settings of TCP: further addresses, `connect_timeout`, `read_timeout`, `write_timeout`,
+    /// `nodelay`, `keepalive`, `user_timeout`, `bind`, `close_wait`. Its `unread` has no effect; use
+    /// [`unread`](Self::unread) of this builder.
     ///
     /// ```
     /// # use conpool::{TlsConfig, TlsSocketManager};
@@ -60,39 +60,38 @@ impl TlsSocketManagerBuilder {
         self
     }
 
-    /// Whom the server's certificate must name: a DNS name or an IP address. Default: the host of the
-    /// first address.
+    /// Sets the name that the server's certificate must contain: a DNS name or an IP address. Default: the
+    /// host of the first address.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.settings.server_name = name.into();
         self
     }
 
-    /// How long the handshake may take once TCP stands. Default 10 s. Zero means that every create
+    /// Sets how long the handshake may take once TCP is connected. Default 10 s. With zero, every create
     /// fails.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
         self
     }
 
-    /// What happens to data that arrived between two checkouts. Default: up to 64 KiB are thrown away.
+    /// Sets what happens to data that arrived between two checkouts. By default, up to 64 KiB are discarded.
     ///
-    /// With [`Unread::Keep`] the end of a connection is not seen until the data before it has been
-    /// read.
+    /// With [`Unread::Keep`], the end of a connection is not detected until the data before it has been read.
     pub fn unread(mut self, unread: Unread) -> Self {
         self.settings.unread = unread;
         self
     }
 
-    /// The manager. Touches nothing: names resolve and sockets open in `create`.
+    /// Builds the manager. Performs no I/O: `create` resolves names and opens sockets.
     #[must_use]
     pub fn build(self) -> TlsSocketManager {
-        // Of TLS records nothing may be thrown away.
+        // Bytes of TLS records must not be discarded.
         let tcp = self.tcp.unread(Unread::Keep).build();
         TlsSocketManager::from_settings(tcp, self.settings)
     }
 }
 
-/// `bridge` of `bridge:10443`, `::1` of `[::1]:10443`.
+/// Returns the host of an address: `bridge` of `bridge:10443`, `::1` of `[::1]:10443`.
 fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.strip_prefix('[')

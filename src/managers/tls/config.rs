@@ -1,4 +1,4 @@
-//! Whom to trust, and all else that rustls wants to know.
+//! The TLS configuration: trusted roots and the settings of rustls.
 
 use std::{fmt, sync::Arc};
 
@@ -10,11 +10,11 @@ use rustls::{
 
 use super::TlsError;
 
-/// How connections are secured: a shared [`rustls::ClientConfig`].
+/// A shared [`rustls::ClientConfig`].
 ///
-/// Cheap to clone. Clones share the store of sessions (as rustls does it: the last 256 servers), so
-/// use one for all managers that trust the same roots: a handshake that resumes a session saves a
-/// round trip (TLS 1.2) and the checking of certificates.
+/// A clone is cheap. Clones share the session store of rustls (the last 256 servers), so use one
+/// configuration for all managers that trust the same roots. A handshake that resumes a session saves a round
+/// trip (TLS 1.2) and the verification of certificates.
 ///
 /// # Example
 ///
@@ -30,7 +30,7 @@ use super::TlsError;
 pub struct TlsConfig(Arc<ClientConfig>);
 
 impl TlsConfig {
-    /// Trusts the roots given, and nobody else. TLS 1.2 and 1.3, no client certificate.
+    /// Trusts only the given roots. TLS 1.2 and 1.3, no client certificate.
     #[must_use]
     pub fn with_roots(roots: RootCertStore) -> Self {
         Self(Arc::new(
@@ -40,11 +40,11 @@ impl TlsConfig {
         ))
     }
 
-    /// Trusts the certificates in a PEM text, and nobody else: the authority of a company or a plant.
+    /// Trusts only the certificates in a PEM text, such as the authority of a company.
     ///
     /// # Errors
     ///
-    /// [`TlsError::Trust`] when the text holds no certificate, or one that cannot be read.
+    /// [`TlsError::Trust`] if the text contains no certificate, or an invalid one.
     pub fn pem(authorities: &[u8]) -> Result<Self, TlsError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| TlsError::Trust { source };
         let mut roots = RootCertStore::empty();
@@ -60,7 +60,7 @@ impl TlsConfig {
         Ok(Self::with_roots(roots))
     }
 
-    /// Trusts what Mozilla trusts: the list is compiled in and as old as the crate `webpki-roots`.
+    /// Trusts Mozilla's roots. The list is compiled in and as old as the crate `webpki-roots`.
     #[cfg(feature = "tls-webpki-roots")]
     #[must_use]
     pub fn webpki_roots() -> Self {
@@ -68,11 +68,11 @@ impl TlsConfig {
         Self::with_roots(roots.collect())
     }
 
-    /// Trusts what the operating system trusts, and asks it where it can be asked.
+    /// Trusts the roots of the operating system, through its verifier where it has one.
     ///
     /// # Errors
     ///
-    /// [`TlsError::Trust`] when the system has no roots that can be read.
+    /// [`TlsError::Trust`] if the system has no readable roots.
     #[cfg(feature = "tls-platform-verifier")]
     pub fn platform() -> Result<Self, TlsError> {
         use rustls_platform_verifier::BuilderVerifierExt;
@@ -84,29 +84,29 @@ impl TlsConfig {
         Ok(Self(Arc::new(builder.with_no_client_auth())))
     }
 
-    /// What rustls gets.
+    /// Returns the configuration of rustls.
     #[must_use]
     pub fn as_rustls(&self) -> &Arc<ClientConfig> {
         &self.0
     }
 }
 
-/// Named rather than found: two crates in one program may bring two providers, and then rustls's
-/// default panics.
+/// Creates a builder with an explicit provider. rustls's default panics if two crates in one program bring
+/// different providers.
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring knows the default versions")
 }
 
-/// For client certificates, a key log, other versions or a verifier of your own.
+/// Takes a custom configuration, for client certificates, a key log, other versions or a custom verifier.
 impl From<Arc<ClientConfig>> for TlsConfig {
     fn from(config: Arc<ClientConfig>) -> Self {
         Self(config)
     }
 }
 
-/// As the one from an `Arc`.
+/// Takes a custom configuration.
 impl From<ClientConfig> for TlsConfig {
     fn from(config: ClientConfig) -> Self {
         Self(Arc::new(config))
@@ -114,7 +114,7 @@ impl From<ClientConfig> for TlsConfig {
 }
 
 impl fmt::Debug for TlsConfig {
-    /// Without the roots, which are hundreds of lines.
+    /// Omits the roots, which are hundreds of lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConfig").finish_non_exhaustive()
     }

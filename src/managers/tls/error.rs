@@ -1,4 +1,4 @@
-//! Why a TLS connection could not be opened, or is no longer good.
+//! The errors of TLS connections.
 
 use std::{error::Error, io, time::Duration};
 
@@ -6,82 +6,82 @@ use rustls::pki_types::InvalidDnsNameError;
 
 use crate::ConbusError;
 
-/// What went wrong, in which step, with which server.
+/// A step failed for a server.
 ///
-/// The text of an error names the step; the words of rustls or of the system are its
+/// The text of an error names the step. The message of rustls or of the system is in
 /// [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// Of the TCP connection below: it could not be opened, or it has ended, was reset or holds
-    /// unread data. Transient as [`ConbusError::is_transient`] says.
+    /// The underlying TCP connection could not be opened, or it ended, was reset or holds unread data.
+    /// Transient as defined by [`ConbusError::is_transient`].
     #[error(transparent)]
     Tcp(#[from] ConbusError),
 
     /// The server's name is neither a DNS name nor an IP address. Permanent.
     #[error("the server name {name:?} is neither a DNS name nor an IP address")]
     ServerName {
-        /// As it was given, or as it stands in the first address.
+        /// The name as given, or the host of the first address.
         name: String,
-        /// What rustls says.
+        /// rustls's error.
         source: InvalidDnsNameError,
     },
 
-    /// The list of trusted roots could not be made. Permanent.
+    /// The trusted roots could not be loaded. Permanent.
     #[error("cannot tell whom to trust")]
     Trust {
-        /// What is wrong with the certificates.
+        /// The reason.
         source: Box<dyn Error + Send + Sync>,
     },
 
-    /// The two sides did not agree: a certificate that is not trusted, expired or for another name, no
-    /// version in common, an alert, or no TLS at all. Permanent.
+    /// The handshake failed: the certificate is untrusted, expired or for another name, there is no common
+    /// version, the server sent an alert, or the server does not speak TLS. Permanent.
     #[error("the TLS handshake with {server_name:?} failed")]
     Handshake {
-        /// Whom the certificate had to name.
+        /// The name that the certificate had to contain.
         server_name: String,
-        /// Why, in rustls's words.
+        /// rustls's error.
         source: rustls::Error,
     },
 
     /// The TCP connection ended or was reset during the handshake. Transient.
     #[error("the TLS handshake with {server_name:?} was cut off")]
     HandshakeCut {
-        /// Whom the certificate had to name.
+        /// The name that the certificate had to contain.
         server_name: String,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// `handshake_timeout` was over before the handshake was. Transient.
+    /// `handshake_timeout` elapsed during the handshake. Transient.
     #[error("the TLS handshake with {server_name:?} took longer than {limit:?}")]
     HandshakeTimeout {
-        /// Whom the certificate had to name.
+        /// The name that the certificate had to contain.
         server_name: String,
         /// The `handshake_timeout`.
         limit: Duration,
     },
 
-    /// What the server sent while the connection was idle is not right TLS, or is an alert.
+    /// The server sent invalid TLS or an alert while the connection was idle.
     #[error("the TLS session is broken")]
     Session {
-        /// Why, in rustls's words.
+        /// rustls's error.
         source: rustls::Error,
     },
 
-    /// The user gave the connection back in the middle of a write: half a record is still unsent.
+    /// The user gave the connection back in the middle of a write: a part of a record is unsent.
     #[error("{bytes} bytes of an unfinished write are still unsent")]
     Unsent {
-        /// How many, encrypted.
+        /// The number of unsent encrypted bytes.
         bytes: usize,
     },
 }
 
 impl TlsError {
-    /// Is it worth trying again in a moment?
+    /// Returns true if another attempt may succeed soon.
     ///
-    /// Yes for a handshake that was cut off or took too long, and for what [`ConbusError`] calls
-    /// transient. No for anything that another try would meet again, a certificate above all.
+    /// This holds for a handshake that was cut off or timed out, and for transient errors of [`ConbusError`].
+    /// All other errors are permanent, above all those of certificates.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! The manager itself: which hook does what.
+//! The implementation of `ConnectionManager` for TLS sockets.
 
 use std::net::TcpStream;
 
@@ -7,11 +7,11 @@ use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use super::{
     TlsConfig, TlsError, TlsSocket, TlsSocketManagerBuilder, TlsStream,
     builder::Settings,
-    session::{handshake, inspect, say_goodbye},
+    session::{handshake, inspect, send_close_notify_now},
 };
 use crate::{ConbusSocketManager, ConnectionManager};
 
-/// Pools TLS connections to one server; see the [module](crate::managers::tls) for what bounds what.
+/// Manages TLS connections to one server. The [module](crate::managers::tls) lists the limit of each step.
 ///
 /// Needs the feature `tls`.
 ///
@@ -34,14 +34,14 @@ pub struct TlsSocketManager {
 }
 
 impl TlsSocketManager {
-    /// A manager for `host:port` with the defaults of the builder. The certificate must name the
-    /// host. Never fails: the name resolves, anew, at each create.
+    /// Creates a manager for `host:port` with the default settings. The certificate must contain the host.
+    /// Never fails: each create resolves the name.
     #[must_use]
     pub fn new(address: impl Into<String>, config: impl Into<TlsConfig>) -> Self {
         Self::builder(address, config).build()
     }
 
-    /// A builder whose first address is `address`, `host:port`.
+    /// Returns a builder whose first address is `address`, in the form `host:port`.
     pub fn builder(
         address: impl Into<String>,
         config: impl Into<TlsConfig>,
@@ -66,7 +66,7 @@ impl TlsSocketManager {
         })
     }
 
-    /// The socket of a handshake that failed is of no use to anybody, so it is closed without waiting
+    /// Performs the handshake. The socket of a failed handshake is useless, so it is closed without waiting
     /// for the server.
     fn secure(
         &self,
@@ -74,7 +74,7 @@ impl TlsSocketManager {
         mut socket: TcpStream,
     ) -> Result<TlsStream, TlsError> {
         handshake(&mut session, &mut socket, &self.settings)?;
-        // The handshake's timeouts give way to those of the settings.
+        // Replaces the timeouts of the handshake with those of the settings.
         self.tcp.on_checkin(&mut socket)?;
         Ok(StreamOwned::new(session, TlsSocket::new(socket)))
     }
@@ -85,7 +85,7 @@ impl ConnectionManager for TlsSocketManager {
     type Error = TlsError;
 
     fn create(&self) -> Result<TlsStream, TlsError> {
-        // First, because it needs no network to fail.
+        // The session comes first, because its errors need no network.
         let session = self.session()?;
         let socket = self.tcp.create()?;
         self.secure(session, socket)
@@ -96,7 +96,7 @@ impl ConnectionManager for TlsSocketManager {
     }
 
     fn dispose(&self, mut connection: TlsStream) {
-        say_goodbye(&mut connection);
+        send_close_notify_now(&mut connection);
         self.tcp.dispose(connection.sock.into_tcp());
     }
 

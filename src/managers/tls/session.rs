@@ -1,4 +1,4 @@
-//! What is said over a TLS session before and after the user: the handshake, the probe, the goodbye.
+//! The handshake, the probe and the closing of a TLS session.
 
 use std::{
     io::{self, Read},
@@ -13,11 +13,11 @@ use crate::{
     managers::{conbus::peer_of, socket::probe::is_reset, timed::Timed},
 };
 
-/// Tickets and keys that one look takes in. A server that sends more of them to an idle connection is
-/// not in its right mind, and would keep the look busy for ever.
+/// The maximum bytes of tickets and keys that one probe reads. A server that sends more of them to an idle
+/// connection is faulty, and could keep the probe busy for ever.
 const OVERHEAD: usize = 256 * 1024;
 
-/// Makes the handshake, within the time that the settings give it.
+/// Performs the handshake within `handshake_timeout`.
 pub(super) fn handshake(
     session: &mut ClientConnection,
     socket: &mut TcpStream,
@@ -50,20 +50,21 @@ fn failed(error: io::Error, settings: &Settings) -> TlsError {
     }
 }
 
-/// Takes in what has arrived, without waiting, and tells whether the session still stands and has no
-/// more unread data than `unread` allows.
+/// Processes the received data, without waiting, and checks that the session is open and holds no more unread
+/// data than `unread` allows.
 ///
 /// # Errors
 ///
-/// The session or its TCP connection has ended, was reset, is broken or holds too much data.
+/// Returns an error if the session or its TCP connection has ended, was reset, is broken or holds too much
+/// data.
 pub(super) fn inspect(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
-    let looked = connection
+    let probed = connection
         .sock
         .set_nonblocking(true)
         .map_err(|source| unknown(connection, source))
-        .and_then(|()| look(connection, unread));
+        .and_then(|()| probe(connection, unread));
     let restored = connection.sock.set_nonblocking(false);
-    looked?;
+    probed?;
     restored.map_err(|source| unknown(connection, source))
 }
 
@@ -72,12 +73,12 @@ fn unknown(connection: &TlsStream, source: io::Error) -> TlsError {
     TlsError::Tcp(ConbusError::Probe { peer, source })
 }
 
-/// On a socket that does not block.
-fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
+/// Performs the probe on a non-blocking socket.
+fn probe(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
     let limit = unread.max_discarded();
     let (mut raw, mut data) = (0, 0);
     loop {
-        let state = take_in(connection)?;
+        let state = process(connection)?;
         let waiting = state.plaintext_bytes_to_read();
         if waiting > 0 && unread == Unread::Keep {
             return Ok(());
@@ -90,7 +91,7 @@ fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
                 limit,
             }));
         }
-        throw_away(connection, waiting);
+        discard(connection, waiting);
         if state.peer_has_closed() {
             return Err(closed(connection));
         }
@@ -104,7 +105,8 @@ fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
             },
         }
     }
-    // An answer to new keys; what there is no room for now goes out with the next write.
+    // The session may have to send an answer, such as a key update. If the socket has no room now, the next
+    // write sends the rest.
     while connection.conn.wants_write() {
         match connection.conn.write_tls(connection.sock.tcp_mut()) {
             Ok(_) => {}
@@ -115,12 +117,12 @@ fn look(connection: &mut TlsStream, unread: Unread) -> Result<(), TlsError> {
     Ok(())
 }
 
-fn take_in(connection: &mut TlsStream) -> Result<IoState, TlsError> {
+fn process(connection: &mut TlsStream) -> Result<IoState, TlsError> {
     let state = connection.conn.process_new_packets();
     state.map_err(|source| TlsError::Session { source })
 }
 
-fn throw_away(connection: &mut TlsStream, mut bytes: usize) {
+fn discard(connection: &mut TlsStream, mut bytes: usize) {
     let mut scratch = [0; 4096];
     while bytes > 0 {
         let most = bytes.min(scratch.len());
@@ -145,9 +147,9 @@ fn reset(connection: &TlsStream, error: io::Error) -> TlsError {
     }
 }
 
-/// Sends `close_notify` if there is room for it at once. A server that does not read would else hold
-/// the slot, and it sees the end of TCP anyway.
-pub(super) fn say_goodbye(connection: &mut TlsStream) {
+/// Sends `close_notify` if the socket has room for it at once. Waiting would let a server that does not read
+/// hold the slot, and the server sees the end of TCP anyway.
+pub(super) fn send_close_notify_now(connection: &mut TlsStream) {
     connection.conn.send_close_notify();
     if connection.sock.set_nonblocking(true).is_err() {
         return;

@@ -1,4 +1,4 @@
-//! The TCP socket below a session.
+//! The TCP socket below a TLS session.
 
 use std::{
     io::{self, Read, Write},
@@ -8,12 +8,12 @@ use std::{
 
 use crate::managers::timed::timed_out;
 
-/// A [`TcpStream`] whose reads and writes say [`TimedOut`](io::ErrorKind::TimedOut) when their time is
-/// over, on every system.
+/// A [`TcpStream`] whose reads and writes return [`TimedOut`](io::ErrorKind::TimedOut) when their timeout
+/// elapses, on every system.
 ///
-/// On Unix a socket says [`WouldBlock`](io::ErrorKind::WouldBlock) instead, and rustls takes that for a
-/// socket that does not block: when a write got stuck, it would try to read meanwhile, which on a
-/// socket that does block is a wait of up to the whole read timeout, or for ever.
+/// On Unix a socket returns [`WouldBlock`](io::ErrorKind::WouldBlock) instead, which rustls takes for a
+/// non-blocking socket: after a blocked write, it would try to read. On a blocking socket, that read waits
+/// for the read timeout or for ever.
 #[derive(Debug)]
 pub struct TlsSocket(TcpStream);
 
@@ -22,7 +22,8 @@ impl TlsSocket {
         Self(stream)
     }
 
-    /// Past the translation: for reads and writes with a time of their own, and those that do not wait.
+    /// Returns the stream without the translation of errors, for reads and writes with deadlines and
+    /// non-blocking ones.
     pub(in crate::managers) fn tcp_mut(&mut self) -> &mut TcpStream {
         &mut self.0
     }

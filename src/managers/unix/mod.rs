@@ -1,6 +1,9 @@
 //! A manager for connections over Unix sockets.
 //!
-//! [`UnixSocketManager`] opens a [`UnixStream`](std::os::unix::net::UnixStream) to a server on the same machine, checks without waiting that the connection is still open, discards bytes that arrived between two checkouts, and closes the connection so that the server has seen the end before the next connect. The manager exists on Unix only and needs no feature.
+//! [`UnixSocketManager`] opens a [`UnixStream`](std::os::unix::net::UnixStream) to a server on the same
+//! machine, checks without waiting that the connection is still open, discards bytes that arrived between two
+//! checkouts, and closes the connection so that the server has seen the end before the next connect. The
+//! manager exists on Unix only and needs no feature.
 //!
 //! # Limits
 //!

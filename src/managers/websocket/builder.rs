@@ -1,4 +1,4 @@
-//! The settings of a [`WebSocketManager`] and how they are given.
+//! The builder of a [`WebSocketManager`].
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::{
 use crate::TlsConfig;
 use crate::{ConbusSocketManager, ConbusSocketManagerBuilder};
 
-/// Collects the settings of a [`WebSocketManager`]; made by [`WebSocketManager::builder`].
+/// Builds a [`WebSocketManager`]; created by [`WebSocketManager::builder`].
 ///
-/// No setter fails. A value that makes no sense (a zero timeout, a URL that is none, a header that
-/// cannot be sent) shows as a permanent [`WebSocketError`](super::WebSocketError) of the first create.
-/// `Duration::MAX` means no limit everywhere.
+/// Setters never fail. An invalid value (a zero timeout, an invalid URL, or a header that cannot be sent)
+/// causes a permanent [`WebSocketError`](super::WebSocketError) in the first create. `Duration::MAX` means no
+/// limit in every setting.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct WebSocketManagerBuilder {
@@ -46,24 +46,24 @@ impl WebSocketManagerBuilder {
         }
     }
 
-    /// Adds a header to the request for the upgrade: `Authorization`, `Origin`, `Cookie` and the like.
-    /// `Host` replaces the one from the URL. Those of the handshake itself are refused.
+    /// Adds a header to the upgrade request, such as `Authorization`, `Origin` or `Cookie`. `Host` replaces
+    /// the host of the URL. Headers of the handshake itself are refused.
     ///
-    /// The value is not shown by `Debug` and in no error. tungstenite shows the whole request to the
-    /// facade `log`, at the level `trace`.
+    /// `Debug` and errors never show the value. tungstenite logs the whole request through the facade `log`,
+    /// at the level `trace`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Adds a subprotocol that the server may choose, the most wanted first. A server that chooses
-    /// none, or another one, fails the create for good.
+    /// Adds a subprotocol that the server may choose; add the preferred one first. A server that chooses
+    /// none, or another one, fails the create permanently.
     pub fn subprotocol(mut self, protocol: impl Into<String>) -> Self {
         self.settings.subprotocols.push(protocol.into());
         self
     }
 
-    /// Whom to trust when the scheme is `wss`, which cannot be used without it. Has no effect on `ws`.
+    /// Sets the trusted certificates for `wss`, which requires this setting. Has no effect on `ws`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: impl Into<TlsConfig>) -> Self {
         self.settings.tls = Some(config.into());
@@ -72,9 +72,9 @@ impl WebSocketManagerBuilder {
 
     /// Changes the settings of TCP: further addresses, `nodelay`, `keepalive`, `user_timeout`, `bind`.
     ///
-    /// Without effect are `connect_timeout`, `read_timeout` and `write_timeout`, which are settings
-    /// [here](Self::connect_timeout), and `unread` and `close_wait`, whose work is done by
-    /// [`pushed`](Self::pushed) and [`close_timeout`](Self::close_timeout).
+    /// `connect_timeout`, `read_timeout` and `write_timeout` have no effect here, because they are settings
+    /// of [this builder](Self::connect_timeout). `unread` and `close_wait` have none either;
+    /// [`pushed`](Self::pushed) and [`close_timeout`](Self::close_timeout) replace them.
     ///
     /// ```
     /// # use conpool::WebSocketManager;
@@ -91,89 +91,89 @@ impl WebSocketManagerBuilder {
         self
     }
 
-    /// How long one create may spend on connecting, all addresses together. Default 10 s. Not zero.
+    /// Sets how long one create may spend on connecting, over all addresses. Default 10 s. Not zero.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// How long the upgrade may take once the connection stands, and before it, with `wss`, the
-    /// handshake of TLS. Default 10 s each. Not zero.
+    /// Sets how long the upgrade may take once the connection is open, and, with `wss`, the TLS handshake
+    /// before it. Default 10 s each. Not zero.
     ///
-    /// All of the upgrade together: a server that sends byte after byte gains nothing.
+    /// The limit applies to the whole upgrade, even if the server sends single bytes.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
         self
     }
 
-    /// How long a health check waits for the pong. Default 10 s. Not zero.
+    /// Sets how long a health check waits for the pong. Default 10 s. Not zero.
     ///
-    /// Must stay below the pool's `check_timeout`, which is 5 s unless set:
-    /// [`pool_config`](WebSocketManager::pool_config) sees to that.
+    /// Must stay below the pool's `check_timeout`, whose default is 5 s:
+    /// [`pool_config`](WebSocketManager::pool_config) raises it accordingly.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.settings.ping_timeout = timeout;
         self
     }
 
-    /// How long a connection may be idle before the pool's collector pings it. Default 30 s. Not zero.
+    /// Sets how long a connection may be idle before the pool's collector pings it. Default 30 s. Not zero.
     ///
-    /// The pool does this, by its `keepalive_interval`, so this takes effect through
-    /// [`pool_config`](WebSocketManager::pool_config). Pings of the server are answered on the same
-    /// occasion: the interval must be shorter than a server waits for its pongs.
+    /// The setting takes effect through [`pool_config`](WebSocketManager::pool_config), which sets the pool's
+    /// `keepalive_interval`. The check also answers pings of the server, so the interval must be shorter than
+    /// the time that the server waits for its pongs.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.settings.ping_interval = interval;
         self
     }
 
-    /// How long a dispose waits for the server's end of the closing handshake, all of it together.
-    /// Default 1 s. Zero sends the close frame if there is room for it and waits for nothing.
+    /// Sets how long a dispose waits for the server to finish the closing handshake. Default 1 s. Zero sends
+    /// the close frame if the socket has room for it and does not wait.
     ///
-    /// Must stay below the pool's `dispose_timeout`, which is 5 s unless set.
+    /// Must stay below the pool's `dispose_timeout`, whose default is 5 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout;
         self
     }
 
-    /// How long one [`read`](super::WebSocketConnection::read) of the user may wait for a whole
-    /// message. Default `None`: for ever. Not zero.
+    /// Sets how long one [`read`](super::WebSocketConnection::read) of the user may wait for a whole message.
+    /// Default `None`, no limit. Not zero.
     ///
-    /// Set again at every check-in, so that a user who changes it does not change it for the next.
+    /// Every check-in restores the timeout, so a change by one user does not affect the next.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.read_timeout = timeout.into();
         self
     }
 
-    /// How long one [`send`](super::WebSocketConnection::send) of the user may take. Default `None`:
-    /// for ever. Not zero.
+    /// Sets how long one [`send`](super::WebSocketConnection::send) of the user may take. Default `None`, no
+    /// limit. Not zero.
     ///
-    /// Set again at every check-in.
+    /// Every check-in restores the timeout.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.write_timeout = timeout.into();
         self
     }
 
-    /// The longest message that is taken in. Default 64 MiB; `None`: any. A longer one breaks the
-    /// connection.
+    /// Sets the maximum size of a received message. Default 64 MiB; `None` for no limit. A longer message
+    /// breaks the connection.
     pub fn max_message_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.settings.max_message_size = bytes.into();
         self
     }
 
-    /// The longest frame that is taken in. Default 16 MiB; `None`: any. A longer one breaks the
-    /// connection, before memory is taken for it.
+    /// Sets the maximum size of a received frame. Default 16 MiB; `None` for no limit. A longer frame breaks
+    /// the connection before memory is allocated for it.
     pub fn max_frame_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.settings.max_frame_size = bytes.into();
         self
     }
 
-    /// What happens to messages that arrive while nobody reads. Default: up to 1024 of them, with
-    /// 1 MiB together, are kept for the next user.
+    /// Sets what happens to messages that arrive while no user reads. By default, up to 1024 messages with 1
+    /// MiB in total are kept for the next user.
     pub fn pushed(mut self, pushed: Pushed) -> Self {
         self.settings.pushed = pushed;
         self
     }
 
-    /// The manager. Touches nothing: names resolve and sockets open in `create`.
+    /// Builds the manager. Performs no I/O: `create` resolves names and opens sockets.
     #[must_use]
     pub fn build(self) -> WebSocketManager {
         WebSocketManager::from_settings(self.settings)

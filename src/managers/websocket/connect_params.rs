@@ -1,4 +1,4 @@
-//! From the settings to what every create does: whom to dial and what to ask for.
+//! The parameters of a create, derived from the settings: the address and the upgrade request.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::{
 use crate::TlsSocketManager;
 use crate::{ConbusSocketManagerBuilder, Unread, managers::transport::Dialer};
 
-/// Taken in by one read of the codec; every connection has a buffer of this size.
+/// The size of one read of the codec, and of the buffer of every connection.
 const READ_BUFFER: usize = 16 * 1024;
 
-/// What the handshake says by itself, and what would promise more than this client can keep.
+/// Headers that the handshake sets itself, or that would announce features that this client lacks.
 const RESERVED: [HeaderName; 6] = [
     header::CONNECTION,
     header::UPGRADE,
@@ -30,18 +30,18 @@ const RESERVED: [HeaderName; 6] = [
     header::SEC_WEBSOCKET_EXTENSIONS,
 ];
 
-/// What a create does.
+/// The parameters of a create.
 #[derive(Debug)]
 pub(super) struct ConnectParams {
     pub(super) dialer: Dialer,
-    /// Without a fresh key.
+    /// The upgrade request without a key; each create adds a fresh one.
     pub(super) request: Request,
     pub(super) config: WebSocketConfig,
 }
 
 impl ConnectParams {
     pub(super) fn of(settings: &Settings) -> Result<Self, Unusable> {
-        refuse_zero(settings)?;
+        validate_timeouts(settings)?;
         let (uri, address, secure) = parse(&settings.url)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -55,7 +55,7 @@ impl ConnectParams {
     }
 }
 
-fn refuse_zero(settings: &Settings) -> Result<(), Unusable> {
+fn validate_timeouts(settings: &Settings) -> Result<(), Unusable> {
     let times: [(&'static str, Option<Duration>); 6] = [
         ("handshake_timeout", Some(settings.handshake_timeout)),
         ("ping_timeout", Some(settings.ping_timeout)),
@@ -102,7 +102,7 @@ fn request(settings: &Settings, uri: Uri) -> Result<Request, Unusable> {
         }
     }
     for protocol in &settings.subprotocols {
-        // The rule for a token is that for the name of a header.
+        // A subprotocol must be a token, by the rule for names of headers.
         HeaderName::try_from(protocol.as_str()).map_err(|_| Unusable::Setting {
             setting: "subprotocol",
             value: format!("{protocol:?}"),
@@ -146,15 +146,15 @@ fn dialer(settings: &Settings, _: String, secure: bool) -> Result<Dialer, Unusab
     Ok(Dialer::Tcp(tcp(settings).build()))
 }
 
-/// The user's changes, and then what the layers above rely on.
+/// Applies the user's changes, and then the settings that the upper layers require.
 fn tcp(settings: &Settings) -> ConbusSocketManagerBuilder {
     let tcp = settings.tcp.clone();
     tcp.connect_timeout(settings.connect_timeout)
-        // Set anew for every read and write.
+        // Every read and write sets its own timeout.
         .read_timeout(None)
         .write_timeout(None)
-        // Of frames nothing may be thrown away.
+        // Bytes of frames must not be discarded.
         .unread(Unread::Keep)
-        // The closing handshake has waited for the server's end already.
+        // The closing handshake has already waited for the server's end.
         .close_wait(Duration::ZERO)
 }

@@ -1,4 +1,4 @@
-//! What a guard dereferences to: a WebSocket whose messages do not get lost.
+//! The pooled connection: a WebSocket that keeps unread messages.
 
 use std::{collections::VecDeque, fmt, net::TcpStream, time::Duration};
 
@@ -6,44 +6,44 @@ use tungstenite::{Message, WebSocket, protocol::frame::coding::CloseCode};
 
 use super::{
     Pushed, WebSocketError,
-    failure::{is_late, would_wait},
+    failure::{is_timeout, would_wait},
     nonce::nonce,
     wire::Wire,
 };
 use crate::managers::limit::now;
 
-/// What a user may change and the check-in restores.
+/// The timeouts that a user may change and the check-in restores.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     pub(super) read: Option<Duration>,
     pub(super) write: Option<Duration>,
 }
 
-/// An open WebSocket; made by [`WebSocketManager`](super::WebSocketManager).
+/// An open WebSocket; created by [`WebSocketManager`](super::WebSocketManager).
 ///
-/// Messages that came while nobody read are kept, and [`read`](Self::read) gives them first. Pings of
-/// the server are answered by whatever reads: `read`, [`try_read`](Self::try_read),
+/// Messages that arrive while no user reads are kept, and [`read`](Self::read) returns them first. Every
+/// operation that reads answers pings of the server: `read`, [`try_read`](Self::try_read),
 /// [`ping`](Self::ping) and, while the connection is idle, the pool.
 ///
-/// There is no way to the stream below, because what is read there would be lost to the messages.
+/// The underlying stream is not accessible, because bytes read from it would be missing from the messages.
 pub struct WebSocketConnection {
     pub(super) socket: WebSocket<Wire>,
     pub(super) kept: VecDeque<Message>,
-    /// The payload of those.
+    /// The payload of the kept messages.
     pub(super) kept_bytes: usize,
     pub(super) pushed: Pushed,
     pub(super) timeouts: Timeouts,
     subprotocol: Option<String>,
     /// The code and the reason of the server's close frame.
     pub(super) closed: Option<(Option<u16>, String)>,
-    /// Reading or writing has failed in a way after which nobody can go on.
+    /// A read or write has failed in a way that breaks the connection.
     pub(super) failed: bool,
-    /// The user stopped reading after the first bytes of a message.
+    /// The user stopped reading in the middle of a message.
     pub(super) gave_up: bool,
-    /// The user sent the first fragments of a message and not its last.
+    /// The user sent the first fragments of a message without its last.
     pub(super) unfinished: bool,
-    /// What the close frame of this side will say.
-    pub(super) farewell: CloseCode,
+    /// The code for the close frame of this side.
+    pub(super) close_code: CloseCode,
 }
 
 impl WebSocketConnection {
@@ -65,18 +65,19 @@ impl WebSocketConnection {
             failed: false,
             gave_up: false,
             unfinished: false,
-            farewell: CloseCode::Normal,
+            close_code: CloseCode::Normal,
         }
     }
 
-    /// Sends a message, all of it, within the `write_timeout`.
+    /// Sends a whole message within the `write_timeout`.
     ///
-    /// A [`Message::Close`] begins the closing handshake: the connection is evicted when it is given
-    /// back. So it is in the middle of a message sent in fragments ([`Message::Frame`]).
+    /// Sending a [`Message::Close`] begins the closing handshake, and the connection is evicted when it is
+    /// given back. The connection is also evicted if it is given back in the middle of a message sent in
+    /// fragments ([`Message::Frame`]).
     ///
     /// # Errors
     ///
-    /// [`WriteTimeout`](WebSocketError::WriteTimeout) when the server does not read,
+    /// [`WriteTimeout`](WebSocketError::WriteTimeout) if the server does not read,
     /// [`Closed`](WebSocketError::Closed), [`Transport`](WebSocketError::Transport) and
     /// [`Io`](WebSocketError::Io). After any of them the connection is evicted when it is given back.
     pub fn send(&mut self, message: Message) -> Result<(), WebSocketError> {
@@ -86,7 +87,7 @@ impl WebSocketConnection {
         self.socket.get_mut().within(limit);
         let sent = self.socket.send(message);
         sent.map_err(|error| match limit {
-            Some(after) if is_late(&error) => {
+            Some(after) if is_timeout(&error) => {
                 self.failed = true;
                 WebSocketError::WriteTimeout { after }
             }
@@ -94,19 +95,18 @@ impl WebSocketConnection {
         })
     }
 
-    /// The next message, text or binary: one that was kept, or the first to come within the
-    /// `read_timeout`. Pings are answered, pongs passed over.
+    /// Returns the next text or binary message: a kept one, or the first to arrive within the `read_timeout`.
+    /// Answers pings and ignores pongs.
     ///
     /// # Errors
     ///
-    /// [`ReadTimeout`](WebSocketError::ReadTimeout) when no whole message came in time. Nothing is
-    /// lost by that: a later read goes on where this one stopped. But a connection that is given back
-    /// in the middle of a message is evicted.
+    /// [`ReadTimeout`](WebSocketError::ReadTimeout) if no whole message arrived in time. No data is lost: a
+    /// later read continues. A connection that is given back in the middle of a message is evicted.
     ///
-    /// [`Closed`](WebSocketError::Closed) when the server has closed the connection; the close is
-    /// answered. [`Transport`](WebSocketError::Transport), [`Protocol`](WebSocketError::Protocol) and
-    /// [`Io`](WebSocketError::Io) when it is broken. After any of them the connection is evicted when
-    /// it is given back.
+    /// [`Closed`](WebSocketError::Closed) if the server has closed the connection; the close is answered.
+    /// [`Transport`](WebSocketError::Transport), [`Protocol`](WebSocketError::Protocol) and
+    /// [`Io`](WebSocketError::Io) if the connection is broken. After any of these errors the connection is
+    /// evicted when it is given back.
     pub fn read(&mut self) -> Result<Message, WebSocketError> {
         if let Some(message) = self.take_kept() {
             return Ok(message);
@@ -120,9 +120,9 @@ impl WebSocketConnection {
                     self.gave_up = false;
                     return Ok(message);
                 }
-                Ok(other) => self.arrived(other)?,
+                Ok(other) => self.handle_unrequested(other)?,
                 Err(error) => match limit {
-                    Some(after) if is_late(&error) => {
+                    Some(after) if is_timeout(&error) => {
                         self.gave_up = self.socket.get_ref().frame_tracker().mid_message();
                         return Err(WebSocketError::ReadTimeout { after });
                     }
@@ -132,12 +132,11 @@ impl WebSocketConnection {
         }
     }
 
-    /// The next message if a whole one is already here: one that was kept, or one that has arrived.
-    /// Never waits.
+    /// Returns the next message if a whole one was kept or has arrived. Never waits.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), without the timeout.
+    /// See [`read`](Self::read). There is no timeout.
     pub fn try_read(&mut self) -> Result<Option<Message>, WebSocketError> {
         if let Some(message) = self.take_kept() {
             return Ok(Some(message));
@@ -150,7 +149,7 @@ impl WebSocketConnection {
                         this.gave_up = false;
                         return Ok(Some(message));
                     }
-                    Ok(other) => this.arrived(other)?,
+                    Ok(other) => this.handle_unrequested(other)?,
                     Err(error) if would_wait(&error) => return Ok(None),
                     Err(error) => return Err(this.lost(error)),
                 }
@@ -158,19 +157,18 @@ impl WebSocketConnection {
         })
     }
 
-    /// Sends a ping with a random nonce and waits, at most `within` altogether, for the pong that
-    /// carries it. Returns how long that took. This is what the health check does.
+    /// Sends a ping with a random nonce and waits, at most `within` in all, for the pong with this nonce.
+    /// Returns the round-trip time. The health check of the pool uses this method.
     ///
-    /// Messages that come meanwhile are kept for [`read`](Self::read), as [`Pushed`] allows; pings are
-    /// answered; other pongs are passed over.
+    /// Messages that arrive meanwhile are kept for [`read`](Self::read), as [`Pushed`] allows. Pings are
+    /// answered, and other pongs are ignored.
     ///
     /// # Errors
     ///
-    /// [`PingTimeout`](WebSocketError::PingTimeout),
-    /// [`PushedTooMuch`](WebSocketError::PushedTooMuch), [`Closed`](WebSocketError::Closed),
-    /// [`Transport`](WebSocketError::Transport), [`Protocol`](WebSocketError::Protocol) and
-    /// [`Io`](WebSocketError::Io). After any of them but `PushedTooMuch` the connection is evicted when
-    /// it is given back.
+    /// [`PingTimeout`](WebSocketError::PingTimeout), [`PushedTooMuch`](WebSocketError::PushedTooMuch),
+    /// [`Closed`](WebSocketError::Closed), [`Transport`](WebSocketError::Transport),
+    /// [`Protocol`](WebSocketError::Protocol) and [`Io`](WebSocketError::Io). After any of them but
+    /// `PushedTooMuch` the connection is evicted when it is given back.
     pub fn ping(&mut self, within: Duration) -> Result<Duration, WebSocketError> {
         self.usable()?;
         let start = now();
@@ -178,58 +176,58 @@ impl WebSocketConnection {
         let room = self.room();
         self.socket.get_mut().within(within);
         self.socket.get_mut().allow(Some(room));
-        let late = |this: &mut Self, error| {
-            if is_late(&error) {
-                // A server that is silent will not answer a close either.
+        let timeout_or_lost = |this: &mut Self, error| {
+            if is_timeout(&error) {
+                // A silent server will not answer a close either.
                 this.failed = true;
                 return WebSocketError::PingTimeout { after: within };
             }
             this.lost(error)
         };
         let sent = self.socket.send(Message::Ping(nonce.clone()));
-        sent.map_err(|error| late(self, error))?;
+        sent.map_err(|error| timeout_or_lost(self, error))?;
         loop {
             match self.socket.read() {
                 Ok(Message::Pong(payload)) if payload == nonce => {
                     return Ok(now().saturating_duration_since(start));
                 }
-                Ok(message) => self.arrived(message)?,
-                Err(error) => return Err(late(self, error)),
+                Ok(message) => self.handle_unrequested(message)?,
+                Err(error) => return Err(timeout_or_lost(self, error)),
             }
         }
     }
 
-    /// How many messages are kept for [`read`](Self::read).
+    /// Returns the number of messages kept for [`read`](Self::read).
     pub fn kept(&self) -> usize {
         self.kept.len()
     }
 
-    /// Changes the `read_timeout` until the check-in; `None` or [`Duration::MAX`]: for ever. With zero
-    /// only a message that was kept is read.
+    /// Changes the `read_timeout` until the check-in. `None` or [`Duration::MAX`] means no limit. With zero,
+    /// only a kept message can be read.
     pub fn set_read_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.timeouts.read = timeout.into();
     }
 
-    /// Changes the `write_timeout` until the check-in; `None` or [`Duration::MAX`]: for ever. With zero
-    /// nothing can be sent.
+    /// Changes the `write_timeout` until the check-in. `None` or [`Duration::MAX`] means no limit. With zero,
+    /// no message can be sent.
     pub fn set_write_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.timeouts.write = timeout.into();
     }
 
-    /// The subprotocol that the server chose.
+    /// Returns the subprotocol that the server chose.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// The socket below, for its addresses and options. To read or write it directly would break the
-    /// stream of frames; its timeouts and its mode are set anew by every method here.
+    /// Returns the underlying socket, for its addresses and options. Reading or writing it directly would
+    /// break the stream of frames. Every method of the connection sets the socket's timeouts and mode again.
     pub fn tcp(&self) -> &TcpStream {
         self.socket.get_ref().transport().tcp()
     }
 }
 
 impl fmt::Debug for WebSocketConnection {
-    /// Without the messages.
+    /// Omits the messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocketConnection")
             .field("peer", &self.tcp().peer_addr().ok())

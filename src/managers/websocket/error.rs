@@ -1,100 +1,100 @@
-//! Why a WebSocket could not be opened, or is no longer good.
+//! The errors of WebSockets.
 
 use std::{fmt, io, time::Duration};
 
 use crate::TransportError;
 
-/// What went wrong, and in which step.
+/// A step of opening or using a WebSocket failed.
 ///
-/// The text of an error says its own part; the words of the system, of TLS or of tungstenite are its
-/// [`source`](std::error::Error::source).
+/// The text of an error covers only the error itself. The message of the system, of TLS or of tungstenite is
+/// in [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebSocketError {
-    /// Of TCP or TLS below: it could not be opened, or it has ended or was reset without a closing
-    /// handshake. Transient as [`TransportError::is_transient`] says.
+    /// The underlying TCP or TLS connection could not be opened, or it ended or was reset without a closing
+    /// handshake. Transient as defined by [`TransportError::is_transient`].
     #[error(transparent)]
     Transport(#[from] TransportError),
 
     /// The URL cannot be used. Permanent.
     #[error("the URL {url:?} cannot be used: {rule}")]
     Url {
-        /// As it was given, without what it may hold of secrets: user, password, query.
+        /// The URL without confidential parts: user, password and query.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         rule: &'static str,
     },
 
-    /// A setting of the builder makes no sense. Permanent.
+    /// A setting of the builder is invalid. Permanent.
     #[error("{setting} = {value}: {rule}")]
     Setting {
         /// The name of the setter.
         setting: &'static str,
-        /// What it was given; of a header its name.
+        /// The given value; for a header, its name.
         value: String,
-        /// What is wrong with it.
+        /// The reason.
         rule: &'static str,
     },
 
-    /// The server answered the upgrade with another status than 101. Transient for 429, 502, 503 and
-    /// 504, which speak of the moment; permanent for all others. Redirects are not followed.
+    /// The server answered the upgrade with another status than 101. Transient for 429, 502, 503 and 504,
+    /// which describe a temporary state; permanent for all others. Redirects are not followed.
     #[error("the server answered {status}{} to the upgrade", Reason(reason))]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What HTTP calls this status; empty where it does not know it.
+        /// The text that HTTP defines for the status; empty if there is none.
         reason: &'static str,
     },
 
-    /// The server speaks no HTTP, or its answer to the upgrade is not what tungstenite takes: it wants
-    /// `Connection: Upgrade` and nothing else in that header. Permanent.
+    /// The server does not speak HTTP, or tungstenite rejected its answer to the upgrade: the header
+    /// `Connection` must be exactly `Upgrade`. Permanent.
     #[error("the server does not upgrade to a WebSocket")]
     Handshake {
-        /// Why, in tungstenite's words.
+        /// tungstenite's error.
         source: tungstenite::Error,
     },
 
     /// The connection ended or was reset during the upgrade. Transient.
     #[error("the upgrade to a WebSocket was cut off")]
     HandshakeCut {
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// `handshake_timeout` was over before the upgrade was. Transient.
+    /// `handshake_timeout` elapsed during the upgrade. Transient.
     #[error("the upgrade to a WebSocket took longer than {limit:?}")]
     HandshakeTimeout {
         /// The `handshake_timeout`.
         limit: Duration,
     },
 
-    /// The server has closed the connection, or this side has. Of a connection that was just made it
-    /// is transient unless the code says that the server will not have this client: those of 1000,
-    /// 1001, 1011 to 1014 and none at all are transient.
-    #[error("the WebSocket was closed{}", Farewell(*code, reason))]
+    /// The server or this side has closed the connection. For a new connection, the error is transient with
+    /// the codes 1000, 1001 and 1011 to 1014 and without a code. The other codes say that the server does not
+    /// accept this client.
+    #[error("the WebSocket was closed{}", CloseReason(*code, reason))]
     Closed {
-        /// The code of the server's close frame, where it had one; see RFC 6455, 7.4.
+        /// The code of the server's close frame, if there was one; see RFC 6455, 7.4.
         code: Option<u16>,
-        /// The reason in it. Often empty.
+        /// The reason in the close frame; often empty.
         reason: String,
     },
 
-    /// No pong with the nonce of the ping came in time.
+    /// The pong with the nonce of the ping did not arrive in time.
     #[error("no pong within {after:?}")]
     PingTimeout {
         /// The `ping_timeout`.
         after: Duration,
     },
 
-    /// No message, or no whole one, came within the user's `read_timeout`.
+    /// No whole message arrived within the user's `read_timeout`.
     #[error("no message within {after:?}")]
     ReadTimeout {
         /// The `read_timeout`.
         after: Duration,
     },
 
-    /// A message could not be sent within the user's `write_timeout`. Nobody knows how much of it the
-    /// server has.
+    /// A message could not be sent within the user's `write_timeout`. It is unknown how much of the message
+    /// the server has received.
     #[error("the message was not sent within {after:?}")]
     WriteTimeout {
         /// The `write_timeout`.
@@ -107,37 +107,38 @@ pub enum WebSocketError {
          {max_messages} ({max_bytes} bytes) allowed"
     )]
     PushedTooMuch {
-        /// Whole messages seen; there may be more.
+        /// The number of whole messages seen; there may be more.
         messages: usize,
-        /// Bytes seen, of those messages and of one that is not complete.
+        /// The payload bytes of these messages and of an incomplete one.
         bytes: usize,
-        /// How many are allowed.
+        /// The maximum number of messages.
         max_messages: usize,
-        /// How many are allowed.
+        /// The maximum number of bytes.
         max_bytes: usize,
     },
 
-    /// The server broke the protocol, or sent a message or a frame that is longer than allowed.
+    /// The server violated the protocol, or sent a message or a frame that is too long.
     #[error("the server broke the WebSocket protocol")]
     Protocol {
-        /// How, in tungstenite's words.
+        /// tungstenite's error.
         source: tungstenite::Error,
     },
 
-    /// An earlier read or write has failed, and said why. Nothing more can be done with it.
+    /// An earlier read or write returned an error and broke the connection.
     #[error("the WebSocket is broken: an earlier read or write has failed")]
     Broken,
 
-    /// The system would not read or write.
+    /// The system could not read or write.
     #[error("the WebSocket cannot be read or written")]
     Io {
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl WebSocketError {
-    /// Is it worth trying again in a moment? Each variant says; those that do not, are not.
+    /// Returns true if another attempt may succeed soon. The variants state whether they are transient; a
+    /// variant without a statement is not.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -152,7 +153,7 @@ impl WebSocketError {
     }
 }
 
-/// ` Service Unavailable`, or nothing.
+/// Displays as ` Service Unavailable`, or as nothing.
 struct Reason<'a>(&'a str);
 
 impl fmt::Display for Reason<'_> {
@@ -164,17 +165,17 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// ` with code 1012: "restart"`, or what there is of it.
-struct Farewell<'a>(Option<u16>, &'a str);
+/// Displays as ` with code 1012: "restart"`, or as the parts that are known.
+struct CloseReason<'a>(Option<u16>, &'a str);
 
-impl fmt::Display for Farewell<'_> {
+impl fmt::Display for CloseReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(code) = self.0 {
             write!(f, " with code {code}")?;
         }
         match self.1 {
             "" => Ok(()),
-            // Quoted, because it is the server's text and may hold line breaks.
+            // The reason is quoted, because the server's text may contain line breaks.
             reason => write!(f, ": {reason:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! What an error of the codec means for the connection.
+//! Interprets the errors of the codec.
 
 use std::{io, net::SocketAddr};
 
@@ -9,9 +9,9 @@ use super::WebSocketError;
 use crate::TlsError;
 use crate::{ConbusError, managers::socket::probe::is_reset};
 
-/// The deadline of the wire was over. Unix has another word for it than for a peer that the system gave
-/// up on, which is the same kind of error but has a number.
-pub(super) fn is_late(error: &Error) -> bool {
+/// Returns true if the deadline of the wire elapsed. On Unix, a timeout of the connection in the system has
+/// the same kind, but also an OS code.
+pub(super) fn is_timeout(error: &Error) -> bool {
     match error {
         Error::Io(error) => {
             error.kind() == io::ErrorKind::TimedOut
@@ -21,13 +21,13 @@ pub(super) fn is_late(error: &Error) -> bool {
     }
 }
 
-/// Says whether nothing has arrived on a wire that does not wait.
+/// Returns true if a non-blocking read found no data.
 pub(super) fn would_wait(error: &tungstenite::Error) -> bool {
     matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Names what happened to a connection that stood. `closed` is what the server's close frame said, if
-/// it sent one.
+/// Converts an error of an open connection. `closed` is the content of the server's close frame, if it sent
+/// one.
 pub(super) fn lost(
     error: Error,
     peer: Option<SocketAddr>,
@@ -48,7 +48,7 @@ pub(super) fn lost(
     }
 }
 
-/// With which code this side leaves a server that made such an error.
+/// Returns the close code for a server that caused this error.
 pub(super) fn code(error: &Error) -> CloseCode {
     match error {
         Error::Capacity(_) => CloseCode::Size,
@@ -60,7 +60,7 @@ pub(super) fn code(error: &Error) -> CloseCode {
 
 fn broken(error: io::Error, peer: Option<SocketAddr>) -> WebSocketError {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        // TLS says so when TCP has ended without its own goodbye.
+        // TLS reports this if TCP ended without a `close_notify`.
         return WebSocketError::Transport(ConbusError::Closed { peer }.into());
     }
     match is_reset(&error) {

@@ -1,29 +1,29 @@
-//! Follows the frames that come in, to know whether a message has begun that is not complete.
+//! Tracks the received frames, to detect an incomplete message.
 //!
-//! The codec keeps this to itself, and it decides three things: whether a user gave up in the middle
-//! of a message, whether data arrives on an idle connection, and how much of it is held already.
+//! The codec does not expose this state. It is needed to determine whether a user gave up in the middle of a
+//! message, whether data arrived on an idle connection, and how much of a message has been received.
 
-/// The first byte of a frame: is it the last of its message?
+/// In the first byte of a frame: set for the last frame of a message.
 const FIN: u8 = 0x80;
-/// The first byte: this bit of the kind of a frame tells control frames from data.
+/// In the first byte: set for control frames.
 const CONTROL: u8 = 0x08;
-/// The second byte: is there a mask? A server must not send one; the codec complains about it.
+/// In the second byte: set if there is a mask. A server must not send one; the codec reports it.
 const MASKED: u8 = 0x80;
-/// Two bytes, a long length, a mask.
+/// Two bytes, a long length and a mask.
 const LONGEST_HEAD: usize = 2 + 8 + 4;
 
-/// Where in the stream of frames the last byte that came in stands.
+/// The position of the last received byte in the stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct FrameTracker {
     head: [u8; LONGEST_HEAD],
-    /// How much of `head` is there. Zero between two frames.
+    /// The number of bytes in `head`. Zero between two frames.
     have: usize,
-    /// What is missing of the payload. Counts only when the head is complete.
+    /// The number of missing payload bytes. Valid only if the head is complete.
     missing: u64,
     in_payload: bool,
-    /// Frames of a message came, its last did not.
+    /// Fragments of a message arrived, but not the last one.
     fragments: bool,
-    /// Payload of the incomplete message.
+    /// The payload of the incomplete message.
     bytes: u64,
 }
 
@@ -49,12 +49,12 @@ impl FrameTracker {
         }
     }
 
-    /// A data message has begun and is not complete. A control frame is none.
+    /// Returns true inside a data message. Control frames do not count.
     pub(super) fn mid_message(&self) -> bool {
         self.fragments || (self.have > 0 && self.is_data())
     }
 
-    /// How much of the payload of the incomplete message has come.
+    /// Returns the payload bytes of the incomplete message received so far.
     pub(super) fn bytes(&self) -> usize {
         usize::try_from(self.bytes).unwrap_or(usize::MAX)
     }
@@ -88,7 +88,7 @@ impl FrameTracker {
         }
     }
 
-    /// So much of the payload has come; with the last of it the frame is over.
+    /// Records payload bytes. The last of them ends the frame.
     fn pass(&mut self, taken: u64) {
         self.missing -= taken;
         let data = self.is_data();
@@ -138,35 +138,35 @@ mod tests {
     fn a_message_is_under_way_from_its_first_byte_to_its_last() {
         for length in [0, 1, 125, 126, 0xFFFF, 0x1_0000] {
             let frame = frame(FIN | TEXT, length);
-            let mut follower = FrameTracker::default();
+            let mut tracker = FrameTracker::default();
             for byte in &frame[..frame.len() - 1] {
-                follower.feed(&[*byte]);
-                assert!(follower.mid_message(), "{length}");
+                tracker.feed(&[*byte]);
+                assert!(tracker.mid_message(), "{length}");
             }
-            assert_eq!(follower.bytes(), length.saturating_sub(1));
-            follower.feed(&frame[frame.len() - 1..]);
-            assert!(!follower.mid_message(), "{length}");
-            assert_eq!(follower.bytes(), 0);
+            assert_eq!(tracker.bytes(), length.saturating_sub(1));
+            tracker.feed(&frame[frame.len() - 1..]);
+            assert!(!tracker.mid_message(), "{length}");
+            assert_eq!(tracker.bytes(), 0);
         }
     }
 
     #[test]
     fn a_control_frame_is_no_message_not_even_between_fragments() {
-        let mut follower = FrameTracker::default();
-        follower.feed(&frame(FIN | PING, 4)[..3]);
-        assert!(!follower.mid_message());
-        follower.feed(&[0, 0, 0]);
+        let mut tracker = FrameTracker::default();
+        tracker.feed(&frame(FIN | PING, 4)[..3]);
+        assert!(!tracker.mid_message());
+        tracker.feed(&[0, 0, 0]);
 
-        follower.feed(&frame(TEXT, 7));
-        assert!(follower.mid_message());
-        follower.feed(&frame(FIN | PING, 4));
-        assert!(follower.mid_message());
-        assert_eq!(follower.bytes(), 7);
-        follower.feed(&frame(MORE, 5));
-        assert_eq!(follower.bytes(), 12);
-        follower.feed(&frame(FIN | MORE, 0));
-        assert!(!follower.mid_message());
-        assert_eq!(follower.bytes(), 0);
+        tracker.feed(&frame(TEXT, 7));
+        assert!(tracker.mid_message());
+        tracker.feed(&frame(FIN | PING, 4));
+        assert!(tracker.mid_message());
+        assert_eq!(tracker.bytes(), 7);
+        tracker.feed(&frame(MORE, 5));
+        assert_eq!(tracker.bytes(), 12);
+        tracker.feed(&frame(FIN | MORE, 0));
+        assert!(!tracker.mid_message());
+        assert_eq!(tracker.bytes(), 0);
     }
 
     #[test]
@@ -176,14 +176,14 @@ mod tests {
             stream.extend(frame(FIN | TEXT, length));
             stream.extend(frame(FIN | PING, 5));
         }
-        // With a mask, which no server sends.
+        // Has a mask, which no server may send.
         stream.extend([FIN | TEXT, 0x80 | 2, 1, 2, 3, 4, 5, 6]);
         for size in [1, 2, 3, 7, 1000, stream.len()] {
-            let mut follower = FrameTracker::default();
-            stream.chunks(size).for_each(|chunk| follower.feed(chunk));
-            assert!(!follower.mid_message(), "{size}");
-            follower.feed(&[TEXT]);
-            assert!(follower.mid_message(), "{size}");
+            let mut tracker = FrameTracker::default();
+            stream.chunks(size).for_each(|chunk| tracker.feed(chunk));
+            assert!(!tracker.mid_message(), "{size}");
+            tracker.feed(&[TEXT]);
+            assert!(tracker.mid_message(), "{size}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the pool does with a WebSocket while nobody uses it: looks, keeps, answers, closes.
+//! The pool's work on an idle WebSocket: reading, keeping, answering and closing.
 
 use std::time::Duration;
 
@@ -17,27 +17,28 @@ use super::{
 };
 use crate::Transport;
 
-/// Control frames that one look or one ping takes in beside the data allowed, in bytes. A server that
-/// sends more of them to an idle connection is not in its right mind.
+/// The maximum bytes of control frames that one checkout or ping reads in addition to the allowed data. A
+/// server that sends more of them to an idle connection is faulty.
 const OVERHEAD: usize = 64 * 1024;
 
 impl WebSocketConnection {
-    /// Takes in what has arrived, without waiting: keeps messages, answers pings, sees the end.
-    pub(super) fn look(&mut self) -> Result<(), WebSocketError> {
+    /// Reads the data that has arrived, without waiting: keeps messages, answers pings and detects the end.
+    pub(super) fn read_arrived(&mut self) -> Result<(), WebSocketError> {
         let room = self.room();
         self.without_waiting(|this| {
             this.socket.get_mut().allow(Some(room));
             loop {
                 match this.socket.read() {
-                    Ok(message) => this.arrived(message)?,
-                    Err(error) if would_wait(&error) => return this.judge(),
+                    Ok(message) => this.handle_unrequested(message)?,
+                    Err(error) if would_wait(&error) => return this.check_limits(),
                     Err(error) => return Err(this.lost(error)),
                 }
             }
         })
     }
 
-    /// Nobody can use it any more, or the next user would get in the middle of something.
+    /// Returns true if the connection is unusable, or if the next user would start in the middle of a
+    /// message.
     pub(super) fn is_broken(&self) -> bool {
         self.failed || self.gave_up || self.unfinished || !self.socket.can_write()
     }
@@ -46,24 +47,25 @@ impl WebSocketConnection {
         self.timeouts = timeouts;
     }
 
-    /// The closing handshake, within `limit`. Returns what is left, and how many messages nobody read.
+    /// Performs the closing handshake within `limit`. Returns the transport and the number of unread
+    /// messages.
     pub(super) fn close(mut self, limit: Duration) -> (Transport, usize) {
-        let farewell = Some(CloseFrame {
-            code: self.farewell,
+        let close_frame = Some(CloseFrame {
+            code: self.close_code,
             reason: Utf8Bytes::default(),
         });
         let mut unread = self.kept.len();
         if self.failed || limit.is_zero() {
-            // Said if there is room for it; nobody waits for an answer.
+            // The close frame is sent if the socket has room for it. Its answer is not awaited.
             let _ = self.without_waiting(|this| {
-                let _ = this.socket.close(farewell);
+                let _ = this.socket.close(close_frame);
                 Ok(())
             });
         } else {
             self.socket.get_mut().within(limit);
-            let mut open = self.socket.close(farewell).is_ok();
-            // Until the server has ended TCP, which it does first, so that it and not this side
-            // keeps the remains of the connection.
+            let mut open = self.socket.close(close_frame).is_ok();
+            // Reads until the server has ended TCP. The server then ends it first, so that the TIME_WAIT
+            // state is on the server and not on this side.
             while open {
                 match self.socket.read() {
                     Ok(Message::Text(_) | Message::Binary(_)) => unread += 1,
@@ -81,31 +83,31 @@ impl WebSocketConnection {
         Some(message)
     }
 
-    /// Something came that the caller did not ask for.
-    pub(super) fn arrived(&mut self, message: Message) -> Result<(), WebSocketError> {
+    /// Handles a message that the caller did not ask for.
+    pub(super) fn handle_unrequested(&mut self, message: Message) -> Result<(), WebSocketError> {
         match message {
             Message::Text(_) | Message::Binary(_) => {
                 self.gave_up = false;
                 self.kept_bytes += message.len();
                 self.kept.push_back(message);
-                self.judge()
+                self.check_limits()
             }
             Message::Close(frame) => {
-                // The answer to it. Where there is no room for that now, the dispose tries again.
+                // Sends the answer. If the socket has no room now, the dispose tries again.
                 let _ = self.socket.flush();
-                let farewell = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                let (code, reason) = farewell.unzip();
+                let close = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                let (code, reason) = close.unzip();
                 let reason = reason.unwrap_or_default();
                 self.closed = Some((code, reason.clone()));
                 Err(WebSocketError::Closed { code, reason })
             }
-            // The pong goes out with the next read or write.
+            // The next read or write sends the pong.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
     }
 
-    /// Is there more data for the next user than allowed?
-    fn judge(&self) -> Result<(), WebSocketError> {
+    /// Checks the unread data against the limits for the next user.
+    fn check_limits(&self) -> Result<(), WebSocketError> {
         let (messages, bytes) = self.pushed.limits();
         let rejected = self.pushed == Pushed::Reject && self.holds_any();
         if rejected || self.kept.len() > messages || self.held() > bytes {
@@ -118,13 +120,13 @@ impl WebSocketConnection {
         !self.kept.is_empty() || self.socket.get_ref().frame_tracker().mid_message()
     }
 
-    /// Payload that waits for the next user, that of an incomplete message included.
+    /// Returns the payload kept for the next user, including that of an incomplete message.
     fn held(&self) -> usize {
         let incomplete = self.socket.get_ref().frame_tracker().bytes();
         self.kept_bytes.saturating_add(incomplete)
     }
 
-    /// Bytes that may come in while nobody reads.
+    /// Returns the number of bytes that may arrive while no user reads.
     pub(super) fn room(&self) -> usize {
         let (_, bytes) = self.pushed.limits();
         bytes.saturating_sub(self.held()).saturating_add(OVERHEAD)
@@ -145,7 +147,7 @@ impl WebSocketConnection {
             return self.too_much();
         }
         self.failed = true;
-        self.farewell = code(&error);
+        self.close_code = code(&error);
         let peer = self.tcp().peer_addr().ok();
         lost(error, peer, self.closed.as_ref())
     }
@@ -155,14 +157,14 @@ impl WebSocketConnection {
         work: impl FnOnce(&mut Self) -> Result<R, WebSocketError>,
     ) -> Result<R, WebSocketError> {
         let io = |source| WebSocketError::Io { source };
-        self.socket.get_mut().hurry().map_err(io)?;
+        self.socket.get_mut().set_nonblocking().map_err(io)?;
         let result = work(self);
-        let calmed = self.socket.get_mut().calm().map_err(io);
+        let restored = self.socket.get_mut().set_blocking().map_err(io);
         let result = result?;
-        calmed.map(|()| result)
+        restored.map(|()| result)
     }
 
-    /// A raw frame can begin a message or end it, and can close the connection.
+    /// Tracks raw frames, which can start or end a message and can close the connection.
     pub(super) fn note_fragment(&mut self, message: &Message) {
         let Message::Frame(frame) = message else {
             return;
@@ -176,7 +178,7 @@ impl WebSocketConnection {
         }
     }
 
-    /// Nothing can be sent and nothing more read when it is broken, or closed.
+    /// Returns an error if the connection is closed or broken.
     pub(super) fn usable(&self) -> Result<(), WebSocketError> {
         match &self.closed {
             Some((code, reason)) => Err(WebSocketError::Closed {

@@ -1,4 +1,4 @@
-//! The manager itself: which hook does what.
+//! The implementation of `ConnectionManager` for WebSockets.
 
 use std::{
     fmt,
@@ -18,14 +18,14 @@ use tungstenite::{
 
 use super::{
     WebSocketConnection, WebSocketError, WebSocketManagerBuilder, connect_params::ConnectParams,
-    connection::Timeouts, failure::is_late, settings::Settings, url::Unusable, wire::Wire,
+    connection::Timeouts, failure::is_timeout, settings::Settings, url::Unusable, wire::Wire,
 };
 use crate::{ConnectionManager, HealthCheck, PoolConfig, Transport};
 
-/// What the pool's limits are above the manager's, so that the manager's are the ones that count.
+/// The difference between the pool's limits and the manager's, so that the manager's limits apply first.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Pools WebSockets to one URL; see the [module](crate::managers::websocket) for what bounds what.
+/// Manages WebSockets to one URL. The [module](crate::managers::websocket) lists the limit of each step.
 ///
 /// Needs the feature `websocket`.
 ///
@@ -55,14 +55,14 @@ pub struct WebSocketManager {
 }
 
 impl WebSocketManager {
-    /// A manager for a `ws` URL with the defaults of the builder. Never fails: the name resolves,
-    /// anew, at each create.
+    /// Creates a manager for a `ws` URL with the default settings. Never fails: each create resolves the
+    /// name.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self::builder(url).build()
     }
 
-    /// A builder for a URL with the scheme `ws` or `wss`.
+    /// Returns a builder for a URL with the scheme `ws` or `wss`.
     pub fn builder(url: impl Into<String>) -> WebSocketManagerBuilder {
         WebSocketManagerBuilder::new(url.into())
     }
@@ -75,12 +75,13 @@ impl WebSocketManager {
         }
     }
 
-    /// Pool settings that go with this manager: named `websocket`; idle connections pinged by the
-    /// collector every `ping_interval`, and at a checkout if they were not proven for so long;
-    /// `check_timeout`, `dispose_timeout` and `create_timeout` at least a second above what this
-    /// manager may take for itself. The rest is the default.
+    /// Returns pool settings for this manager. All settings not listed are the defaults.
     ///
-    /// The `idle_timeout` of the pool still ends what nobody uses, after 10 minutes unless set.
+    /// The name is `websocket`. The collector pings idle connections every `ping_interval`, and a checkout
+    /// checks a connection that was not checked for that long. `check_timeout`, `dispose_timeout` and
+    /// `create_timeout` are at least a second above the manager's own limits.
+    ///
+    /// The pool's `idle_timeout` still evicts unused connections, by default after 10 minutes.
     #[must_use]
     pub fn pool_config(&self) -> PoolConfig {
         let settings = &self.settings;
@@ -101,9 +102,9 @@ impl WebSocketManager {
         }
     }
 
-    /// How many messages were thrown away with connections that were disposed: kept for a user who
-    /// never came, or sent by the server while the connection was closed. Each such dispose is also a
-    /// warning of `tracing` (target `conpool`).
+    /// Returns the number of messages that were lost with disposed connections: kept messages that no user
+    /// read, and messages that arrived during the close. Each such dispose also logs a warning to `tracing`
+    /// (target `conpool`).
     pub fn unread(&self) -> u64 {
         self.unread.load(Ordering::Relaxed)
     }
@@ -131,7 +132,7 @@ impl WebSocketManager {
         let (socket, response) = match handshake.handshake() {
             Ok(upgraded) => upgraded,
             Err(HandshakeError::Failure(error)) => return Err(refused(error, limit)),
-            // Does not happen: the wire waits, and has another word for it when it waited too long.
+            // Unreachable: the wire blocks, and reports its timeout as another error.
             Err(HandshakeError::Interrupted(_)) => {
                 return Err(WebSocketError::HandshakeTimeout { limit });
             }
@@ -148,7 +149,7 @@ impl WebSocketManager {
 }
 
 fn refused(error: Error, limit: Duration) -> WebSocketError {
-    if is_late(&error) {
+    if is_timeout(&error) {
         return WebSocketError::HandshakeTimeout { limit };
     }
     match error {
@@ -171,8 +172,7 @@ impl ConnectionManager for WebSocketManager {
     fn create(&self) -> Result<WebSocketConnection, WebSocketError> {
         let params = self.params.as_ref().map_err(Unusable::clone)?;
         let transport = params.dialer.create()?;
-        // The socket of an upgrade that failed is of no use to anybody, so it is closed without waiting
-        // for the server.
+        // The socket of a failed upgrade is useless, so it is closed without waiting for the server.
         self.upgrade(params, transport)
     }
 
@@ -192,7 +192,7 @@ impl ConnectionManager for WebSocketManager {
         }
         match &self.params {
             Ok(params) => params.dialer.dispose(transport),
-            // Somebody else's connection, added to this pool.
+            // The connection comes from another manager and was added to this pool.
             Err(_) => drop(transport),
         }
     }
@@ -202,7 +202,7 @@ impl ConnectionManager for WebSocketManager {
     }
 
     fn on_checkout(&self, connection: &mut WebSocketConnection) -> Result<(), WebSocketError> {
-        connection.look()
+        connection.read_arrived()
     }
 
     fn on_checkin(&self, connection: &mut WebSocketConnection) -> Result<(), WebSocketError> {

@@ -1,4 +1,4 @@
-//! What a ping carries, so that its pong can be told from others.
+//! The payload of a ping, which identifies its pong.
 
 use std::{
     collections::hash_map::RandomState,
@@ -8,8 +8,8 @@ use std::{
 
 use tungstenite::Bytes;
 
-/// Eight bytes that no pong carries by accident: from keys that the standard library draws for each
-/// thread, and a number that makes two of the same thread differ.
+/// Returns eight bytes that no other pong contains by accident. They combine random keys that the standard
+/// library draws for each thread with a counter, which makes two nonces of one thread differ.
 pub(super) fn nonce() -> Bytes {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);

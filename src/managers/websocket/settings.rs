@@ -7,30 +7,30 @@ use crate::ConbusSocketManagerBuilder;
 #[cfg(feature = "tls")]
 use crate::TlsConfig;
 
-/// What happens to messages that arrive while nobody reads: between two checkouts, or while a ping
-/// waits for its pong.
+/// The handling of messages that arrive while no user reads: between two checkouts, or while a ping waits for
+/// its pong.
 ///
-/// There is no way to throw them away unseen. Who wants to can read them and do it.
+/// Messages are never discarded silently. A user that does not want them can read and drop them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pushed {
-    /// They are kept, in order, and the next user of the connection reads them first. The default,
-    /// with 1024 messages and 1 MiB.
+    /// Keeps the messages in order; the next user of the connection reads them first. The default, with 1024
+    /// messages and 1 MiB.
     ///
-    /// With one more of either the connection is evicted, with
+    /// A connection that exceeds either limit is evicted with
     /// [`PushedTooMuch`](super::WebSocketError::PushedTooMuch).
     Keep {
-        /// Whole messages kept at a time.
+        /// The maximum number of whole messages.
         max_messages: usize,
-        /// Their payload together, and that of a message that is not complete.
+        /// The maximum payload of these messages and of an incomplete one.
         max_bytes: usize,
     },
-    /// A connection that has data for nobody is out of step, and is evicted.
+    /// Evicts a connection that receives data, because it is out of step.
     Reject,
 }
 
 impl Pushed {
-    /// How many messages, and how many bytes.
+    /// Returns the maximum number of messages and bytes.
     pub(super) fn limits(self) -> (usize, usize) {
         match self {
             Self::Keep {
@@ -51,7 +51,7 @@ impl Default for Pushed {
     }
 }
 
-/// What the builder collects.
+/// The settings that the builder collects.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) url: String,
@@ -73,7 +73,7 @@ pub(super) struct Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Without the values of headers and the query of the URL, which may be secrets.
+    /// Omits the values of headers and the query of the URL, which may be confidential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("Settings")

@@ -1,10 +1,10 @@
-//! Reads the URL of a WebSocket and shows it without its secrets.
+//! Parses the URL of a WebSocket, and shows it without confidential parts.
 
 use tungstenite::http::Uri;
 
 use super::WebSocketError;
 
-/// Settings that make no plan. Every create says so anew.
+/// An invalid setting. Every create returns it as an error.
 #[derive(Debug, Clone)]
 pub(super) enum Unusable {
     Url {
@@ -35,7 +35,7 @@ impl From<Unusable> for WebSocketError {
     }
 }
 
-/// Where the URL leads, and whether by TLS.
+/// Returns the URI, the address to connect to, and whether the connection uses TLS.
 pub(super) fn parse(url: &str) -> Result<(Uri, String, bool), Unusable> {
     let bad = |rule| Unusable::Url {
         url: shown(url).to_owned(),
@@ -69,14 +69,14 @@ pub(super) fn parse(url: &str) -> Result<(Uri, String, bool), Unusable> {
     Ok((uri, address, secure))
 }
 
-/// Whom to dial; nobody if the URL is bad, which the plan tells.
+/// Returns the address to connect to, or an empty text for an invalid URL, which `parse` reports.
 pub(super) fn address(url: &str) -> String {
     parse(url).map_or_else(|_| String::new(), |(_, address, _)| address)
 }
 
-/// The URL without user, password and query.
+/// Returns the URL without user, password and query.
 pub(super) fn shown(url: &str) -> &str {
     let url = url.split(['?', '#']).next().unwrap_or_default();
-    // All of it would be a lie without the part in the middle, so nothing of it is shown.
+    // A URL without its middle part would be misleading, so no part of it is shown.
     if url.contains('@') { "…" } else { url }
 }

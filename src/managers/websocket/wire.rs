@@ -1,5 +1,5 @@
-//! The stream below the codec: how long it may wait, how much it may take in, and where the answer to
-//! the upgrade ends and the frames begin.
+//! The stream below the codec. It limits waiting and received bytes, and separates the answer to the upgrade
+//! from the frames after it.
 
 use std::{
     io::{self, Read, Write},
@@ -12,22 +12,22 @@ use crate::{
     managers::{limit::now, timed::WaitMode},
 };
 
-/// An answer to the upgrade with a longer head is none that the codec takes.
+/// The maximum length of the answer's head. The codec accepts no longer one.
 const LONGEST_HEAD: usize = 64 * 1024;
 
-/// A transport with its limits.
+/// A transport with limits.
 #[derive(Debug)]
 pub(super) struct Wire {
     transport: Transport,
     wait_mode: WaitMode,
-    /// Bytes that may still come in; `None`: any number.
+    /// The number of bytes that may still arrive; `None` means no limit.
     allowance: Option<usize>,
-    /// More was there than was allowed.
+    /// More bytes had arrived than were allowed.
     exhausted: bool,
-    follower: FrameTracker,
-    /// Came in and was not passed on yet.
+    tracker: FrameTracker,
+    /// Bytes that were received but not passed on yet.
     early: Vec<u8>,
-    /// How much of `early` belongs to the answer to the upgrade, once that is known.
+    /// The number of bytes in `early` that belong to the answer to the upgrade, once known.
     head: Option<usize>,
     upgraded: bool,
 }
@@ -39,7 +39,7 @@ impl Wire {
             wait_mode: WaitMode::Until(None),
             allowance: None,
             exhausted: false,
-            follower: FrameTracker::default(),
+            tracker: FrameTracker::default(),
             early: Vec::new(),
             head: None,
             upgraded: false,
@@ -55,49 +55,49 @@ impl Wire {
     }
 
     pub(super) fn frame_tracker(&self) -> &FrameTracker {
-        &self.follower
+        &self.tracker
     }
 
-    /// More was there than [`allow`](Self::allow) allows.
+    /// Returns true if more bytes had arrived than [`allow`](Self::allow) permits.
     pub(super) fn exhausted(&self) -> bool {
         self.exhausted
     }
 
-    /// From here on frames come in.
+    /// Marks the end of the upgrade. Frames follow.
     pub(super) fn upgraded(&mut self) {
         self.upgraded = true;
     }
 
-    /// From now on all reads and writes together may wait so long, and any number of bytes may come
-    /// in. `None`, or longer than there is time: for ever.
+    /// Limits all following reads and writes together to this duration, without a limit on bytes. `None`, or
+    /// a duration beyond the range of `Instant`, means no limit.
     pub(super) fn within(&mut self, limit: impl Into<Option<Duration>>) {
         let deadline = limit.into().and_then(|limit| now().checked_add(limit));
         self.wait_mode = WaitMode::Until(deadline);
         self.allow(None);
     }
 
-    /// From now on only so many bytes may come in.
+    /// Limits the bytes that may arrive from now on.
     pub(super) fn allow(&mut self, bytes: Option<usize>) {
         self.allowance = bytes;
         self.exhausted = false;
     }
 
-    /// From now on nothing waits, until [`calm`](Self::calm).
-    pub(super) fn hurry(&mut self) -> io::Result<()> {
+    /// Makes reads and writes never wait, until [`set_blocking`](Self::set_blocking).
+    pub(super) fn set_nonblocking(&mut self) -> io::Result<()> {
         self.transport.tcp().set_nonblocking(true)?;
         self.wait_mode = WaitMode::Now;
         self.allow(None);
         Ok(())
     }
 
-    /// The socket may block again.
-    pub(super) fn calm(&mut self) -> io::Result<()> {
+    /// Makes the socket blocking again.
+    pub(super) fn set_blocking(&mut self) -> io::Result<()> {
         self.wait_mode = WaitMode::Until(None);
         self.allow(None);
         self.transport.tcp().set_nonblocking(false)
     }
 
-    /// Passes on what was received before.
+    /// Copies received bytes to `buffer`.
     fn pass_on(&mut self, buffer: &mut [u8], most: usize) -> usize {
         let count = buffer.len().min(most);
         buffer[..count].copy_from_slice(&self.early[..count]);
@@ -105,10 +105,10 @@ impl Wire {
         count
     }
 
-    /// Passes on the answer to the upgrade and not a byte more: what the codec gets before it has made
-    /// the connection is out of reach afterwards.
+    /// Reads the answer to the upgrade and no byte after it, because bytes that the codec reads before it has
+    /// created the connection are lost.
     ///
-    /// It gets the answer in one piece, because it takes many small ones for an attack.
+    /// The codec gets the answer in one piece, because it takes many small pieces for an attack.
     fn read_head(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.head.is_none() {
             self.head = end_of_head(&self.early);
@@ -128,17 +128,17 @@ impl Wire {
     }
 }
 
-/// Where the empty line ends.
+/// Returns the end of the empty line.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let ends = |length: usize, end: &[u8]| {
         let found = bytes.windows(length).position(|window| window == end);
         found.map(|start| start + length)
     };
-    // The codec takes lines that end without a carriage return, too.
+    // The codec also accepts lines without a carriage return.
     ends(3, b"\n\r\n").into_iter().chain(ends(2, b"\n\n")).min()
 }
 
-/// What speaks no HTTP gets no time to say more.
+/// Returns false for data that is not HTTP, so that the upgrade does not wait for more of it.
 fn may_be_head(bytes: &[u8]) -> bool {
     let start = b"HTTP/1.";
     let seen = bytes.len().min(start.len());
@@ -161,7 +161,7 @@ impl Read for Wire {
         } else {
             self.pass_on(buffer, most.min(self.early.len()))
         };
-        self.follower.feed(&buffer[..count]);
+        self.tracker.feed(&buffer[..count]);
         self.allowance = self.allowance.map(|left| left - count);
         Ok(count)
     }

@@ -60,7 +60,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Evicted {
             entry: pooled,
             uses,
-            leaving: permit,
+            permit,
         } = evicted;
         self.emit_evicted(&pooled, uses, reason, self.ticker.tick());
         self.connection_closed();

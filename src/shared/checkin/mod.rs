@@ -8,8 +8,8 @@ use crate::shared::{PoolCheckout, PoolEngine, PoolReturnResult, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 
-/// Checks a connection in: calls the hooks and stores the connection in its slot with one swap, unless the slot
-/// is marked.
+/// Checks a connection in: calls the hooks and stores the connection in its slot with one swap, unless the
+/// slot is marked.
 #[inline]
 pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     // Read the clock first: values loaded before the call would have to be saved across the call.
@@ -19,8 +19,8 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     };
     let pooled = &mut *held.pooled;
     let panicked = std::thread::panicking();
-    // At the tick of its checkout the connection had not expired, and a hold time too short for the clock is not
-    // recorded.
+    // At the tick of its checkout the connection had not expired, and a hold time too short for the clock is
+    // not recorded.
     if panicked || pooled.flags != 0 || !held.slot.is_in_use_since(now) {
         return check_in_slow(held, panicked);
     }
@@ -38,13 +38,14 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
 fn try_return<M: ConnectionManager>(held: Held<M>, now: u64) -> Result<(), Held<M>> {
     let Held { slot, pooled } = held;
     let engine = &pooled.shared.engine;
-    let put = match engine.has_waiters() && must_hand_off(engine) {
+    let stored = match engine.has_waiters() && must_hand_off(engine) {
         true => Err(pooled),
         false => slot.try_return(pooled, now),
     };
-    put.map_err(|pooled| Held { slot, pooled })
+    stored.map_err(|pooled| Held { slot, pooled })
 }
 
+/// Returns whether a check-in must hand its connection off instead of skipping the waiters.
 #[cold]
 #[inline(never)]
 fn must_hand_off<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
@@ -74,6 +75,7 @@ fn check_in_hooks<M: ConnectionManager>(
     }
 }
 
+/// Checks in a connection whose check-in must record, report or decide something.
 #[cold]
 #[inline(never)]
 fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
@@ -103,6 +105,7 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     }
 }
 
+/// Evicts a connection at its check-in.
 #[cold]
 #[inline(never)]
 fn evict_held<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
@@ -115,7 +118,8 @@ fn evict_held<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64
     shared.evict(held.into_checkout(), reason);
 }
 
-/// Returns a connection whose slot was marked: by a waiter, or because the pool was closed, cleared or shrunk.
+/// Returns a connection whose slot was marked: by a waiter, or because the pool was closed, cleared or
+/// shrunk.
 #[cold]
 #[inline(never)]
 fn return_held<M: ConnectionManager>(held: Held<M>, now: u64) {
@@ -125,8 +129,10 @@ fn return_held<M: ConnectionManager>(held: Held<M>, now: u64) {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Brings a connection back through the lock. `fresh`: new or newly proven, it goes to the head
-    /// waiter however young.
+    /// Returns a connection through the lock.
+    ///
+    /// `fresh` marks a connection that was just created, checked or added. A fresh connection goes to the
+    /// head waiter even if the head is not due.
     pub(in crate::shared) fn return_connection(
         self: &Arc<Self>,
         checkout: PoolCheckout<M>,
@@ -138,7 +144,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.run_returned(engine.return_entry(checkout, idle_since, generation, fresh, real_now()));
     }
 
-    /// Does what handing a connection back left to be done.
+    /// Runs the actions of a return, or evicts the connection that the engine rejected.
     pub(in crate::shared) fn run_returned(self: &Arc<Self>, returned: PoolReturnResult<M>) {
         match returned {
             Ok(actions) => self.run(actions),
@@ -146,7 +152,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Returns a connection through the lock, idle since this tick.
+    /// Returns a used connection through the lock, idle since this tick.
     pub(in crate::shared) fn return_used(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,

@@ -4,15 +4,15 @@ pub(in crate::shared) mod outcome;
 pub(in crate::shared) mod slow;
 pub(in crate::shared) mod validate;
 
-use crate::shared::hooks::is_traced;
-use crate::shared::pooled::{Flag, PooledConnection};
-use crate::shared::checkout::validate::Validated;
-use crate::shared::{Entry, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
 use crate::foreign::Caught;
+use crate::shared::checkout::validate::Validated;
+use crate::shared::hooks::is_traced;
+use crate::shared::pooled::{Flag, PooledConnection};
+use crate::shared::{Entry, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::cell::Cell;
 use std::panic::Location;
@@ -43,7 +43,8 @@ impl GetTimeout {
     }
 }
 
-pub(in crate::shared) type GetResult<M> = Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
+pub(in crate::shared) type GetResult<M> =
+    Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
 
 /// The request of one caller for a connection.
 pub(in crate::shared) struct Request {
@@ -76,7 +77,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Performs a checkout on the fast path: takes the connection in the slot that this thread used last,
     /// with one swap and no lock.
     ///
-    /// `TRIES` is true for `try_get`. Err carries the connection that was taken but must be validated, if
+    /// `TRY_GET` is true for `try_get`. Err carries the connection that was taken but must be validated, if
     /// there is one.
     #[allow(
         clippy::inline_always,
@@ -84,7 +85,7 @@ impl<M: ConnectionManager> Shared<M> {
                   and the processor cannot forward two stores to one load"
     )]
     #[inline(always)]
-    pub(crate) fn get_fast<const TRIES: bool>(
+    pub(crate) fn get_fast<const TRY_GET: bool>(
         self: &Arc<Self>,
         engine: &PoolEngine<M>,
         slot_cache: PoolSlotCache<M>,
@@ -97,7 +98,7 @@ impl<M: ConnectionManager> Shared<M> {
             .last_used_slot()
             .or_else(|| engine.table.last_used_slot());
         let checkout = self.take_fast(last_used, now)?;
-        Ok(Self::count_checkout(checkout, TRIES))
+        Ok(Self::count_checkout(checkout, TRY_GET))
     }
 
     /// Performs a checkout without the lock in a pool that instrumentation keeps off the fast path.
@@ -143,7 +144,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Performs the first half of a fast checkout and calls no user code, not even the clock.
     ///
-    /// The caller may therefore hold a lock of its own. [`finish_fast`](Self::finish_fast) is the second half.
+    /// The caller may therefore hold a lock of its own. [`finish_fast`](Self::finish_fast) is the second
+    /// half.
     #[inline]
     pub(crate) fn try_fast(&self, now: u64) -> Found<M> {
         if !self.engine.fast_path_open() || is_traced() {
@@ -154,8 +156,8 @@ impl<M: ConnectionManager> Shared<M> {
             .table
             .last_used_slot()
             .and_then(|slot| slot.take(now));
-        // Idle connections gather in the lowest slots, so the first slot is the best guess without a last used
-        // slot.
+        // Idle connections gather in the lowest slots, so the first slot is the best guess without a last
+        // used slot.
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
         match last_used.or_else(first) {
             None => Found::Nothing,
@@ -319,8 +321,8 @@ impl<M: ConnectionManager> Shared<M> {
             at,
         };
         let got = self.get_queued(&request, found);
-        // A pool of a keyed pool may just have been removed. Its caller retries with the key's next pool, which
-        // counts the get.
+        // A pool of a keyed pool may just have been removed. Its caller retries with the key's next pool,
+        // which counts the get.
         let gone = self.group.is_some() && matches!(got, Err(GetError::Closed { .. }));
         if got.is_err() && !gone {
             self.meter.failed.fetch_add(1, Relaxed);
@@ -366,8 +368,8 @@ impl<M: ConnectionManager> Shared<M> {
         request: &Request,
         mut found: Option<PoolCheckout<M>>,
     ) -> Result<Option<PoolCheckout<M>>, PoolCheckout<M>> {
-        // Connections whose checks a non-blocking request cannot wait for. Their checks start after the search,
-        // so that the search does not find them again.
+        // Connections whose checks a non-blocking request cannot wait for. Their checks start after the
+        // search, so that the search does not find them again.
         let mut unchecked = Vec::new();
         let result = loop {
             let now = self.ticker.tick();

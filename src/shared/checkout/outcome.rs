@@ -1,12 +1,12 @@
 //! Outcome: the wait time of a checkout that succeeded, and the error of one that failed.
 
-use crate::shared::checkout::Request;
-use crate::shared::create::Failed;
-use crate::shared::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{JobKind, this_thread};
 use crate::error::{Cause, GetError, Phase, Timeout};
 use crate::foreign::Caught;
+use crate::shared::checkout::Request;
+use crate::shared::create::Failed;
+use crate::shared::{Failure, PoolCheckout, Shared};
 use crate::{ConnectionManager, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Sets the last cause of a timeout.
 ///
-/// The previous cause may hold the last reference to an error of the user. Its drop is user code, so panics are
-/// caught.
+/// The previous cause may hold the last reference to an error of the user. Its drop is user code, so panics
+/// are caught.
 pub(in crate::shared) fn set_last_cause<E>(timeout: &mut Timeout<E>, cause: Cause<E>) {
     drop(Caught::new(timeout.last.replace(cause)));
 }
@@ -65,8 +65,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// With `fail_fast`: fails all waiters if there is an outage.
     ///
-    /// Called after a connection was closed. It may have been the last one while creates fail, and its waiters
-    /// must not wait for the recovery.
+    /// Called after a connection was closed. It may have been the last one while creates fail, and its
+    /// waiters must not wait for the recovery.
     pub(in crate::shared) fn fail_all_in_outage(self: &Arc<Self>) {
         if self.config.fail_fast {
             if let Some(failed) = self.outage_failure(real_now()) {
@@ -133,7 +133,8 @@ impl<M: ConnectionManager> Shared<M> {
         };
         drop(state);
         if let Some(member) = self.engine.member().filter(|_| timeout.max_total.is_some()) {
-            // The limit is shared, so a connection that this thread holds from any pool of the group is in the way.
+            // The limit is shared, so a connection that this thread holds from any pool of the group is in
+            // the way.
             timeout.held_by_this_thread = member.limit().held_by(me);
         }
         let failing = self.backoff.lock().failures() > 0;
@@ -144,7 +145,11 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Counts and reports a timeout and returns its error.
-    pub(in crate::shared) fn timeout_error(&self, request: &Request, waited: bool) -> GetError<M::Error> {
+    pub(in crate::shared) fn timeout_error(
+        &self,
+        request: &Request,
+        waited: bool,
+    ) -> GetError<M::Error> {
         if self.engine.lock().closed {
             return self.get_error(Failure::Closed);
         }

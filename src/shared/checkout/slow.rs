@@ -1,11 +1,11 @@
 //! The slow path of a checkout: searches, queues and waits until there is an outcome.
 
-use crate::shared::checkout::{GetResult, Request};
-use crate::shared::create::{Failed, Purpose};
-use crate::shared::checkout::validate::Validated;
-use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, WaitResult, Waiter};
 use crate::error::GetError;
+use crate::shared::checkout::validate::Validated;
+use crate::shared::checkout::{GetResult, Request};
+use crate::shared::create::{Failed, Purpose};
+use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,12 +52,10 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let Some(waiter) = &waiter else { continue };
             let clock = || self.now();
-            let waited = self
+            let ended = self
                 .engine
-                .wait(waiter, request.deadline, clock, |actions| {
-                    self.run(actions)
-                });
-            let handed_off = match waited {
+                .wait(waiter, request.deadline, clock, |actions| self.run(actions));
+            let handed_off = match ended {
                 WaitResult::TimedOut => return Err(self.timeout_error(request, true)),
                 WaitResult::Found(checkout) => {
                     found = Some(checkout);
@@ -131,12 +129,13 @@ impl<M: ConnectionManager> Shared<M> {
             (check, checkout, soft_deadline)
         });
         if state.suspended {
-            // The waiter takes no connection while the pool is suspended, but every later check-in must go through
-            // the lock.
+            // The waiter takes no connection while the pool is suspended, but every later check-in must go
+            // through the lock.
             self.engine.mark_all_slots(&mut state, now.tick);
         } else if check.is_some() {
-            // The waiter searches again when its check has failed or takes long. Until then check-ins read in the
-            // gate that there is a waiter. Marking the slots would cost a walk over every idle connection.
+            // The waiter searches again when its check has failed or takes long. Until then check-ins read in
+            // the gate that there is a waiter. Marking the slots would cost a walk over every idle
+            // connection.
         } else if let Some(checkout) = self.engine.search(&mut state, waiter, now.tick) {
             let actions = self.engine.dequeue(&mut state, waiter, now.real);
             drop(state);
@@ -180,15 +179,15 @@ impl<M: ConnectionManager> Shared<M> {
         Ok(Enqueued::Waiting)
     }
 
-    /// Returns whether this failure of a create ends the wait: the error is permanent or the pool fails fast, and
-    /// no connection is open that could be returned.
+    /// Returns whether this failure of a create ends the wait: the error is permanent or the pool fails fast,
+    /// and no connection is open that could be returned.
     fn is_final(&self, failed: &Failed<M::Error>) -> bool {
         let hopeless = !failed.transient || self.config.fail_fast;
         hopeless && self.engine.lock().open == 0
     }
 
-    /// Returns whether more than `max_waiters` callers are blocked. Callers that a create or a check under way
-    /// will serve do not count.
+    /// Returns whether more than `max_waiters` callers are blocked. Callers that a create or a check under
+    /// way will serve do not count.
     fn is_saturated(&self, state: &crate::shared::PoolState<M>) -> bool {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;

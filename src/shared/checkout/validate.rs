@@ -1,11 +1,11 @@
 //! Validation: decides by age, check and `on_checkout` whether a connection may be checked out.
 
-use crate::shared::create::Failed;
-use crate::shared::pooled::Freshness;
-use crate::shared::{PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::error::Cause;
 use crate::foreign::Caught;
+use crate::shared::create::Failed;
+use crate::shared::pooled::Freshness;
+use crate::shared::{PoolCheckout, Shared};
 use crate::{ConnectionManager, EvictReason, HealthCheck};
 use std::error::Error;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub(in crate::shared) enum Validated<M: ConnectionManager> {
 impl<M: ConnectionManager> Shared<M> {
     /// Validates a connection before its checkout.
     ///
-    /// `non_blocking`: the caller waits for nothing. `handed_off`: the connection was handed to a waiter and did
-    /// not come from a slot.
+    /// `non_blocking`: the caller waits for nothing. `handed_off`: the connection was handed to a waiter and
+    /// did not come from a slot.
     pub(in crate::shared) fn validate(
         self: &Arc<Self>,
         mut checkout: PoolCheckout<M>,
@@ -112,7 +112,8 @@ impl<M: ConnectionManager> Shared<M> {
             HealthCheck::OnCheckout => true,
             HealthCheck::AfterIdle(window) => {
                 let since = checkout.idle_since.max(checkout.slot.checked());
-                crate::shared::limit(Some(window)).is_some_and(|window| now.saturating_sub(since) >= window)
+                crate::shared::limit(Some(window))
+                    .is_some_and(|window| now.saturating_sub(since) >= window)
             }
         }
     }

@@ -1,17 +1,18 @@
-//! Hooks that outlive their timeouts: their slots are freed, their threads are on their own.
+//! Hook timeouts: the slot of a hook that outlives its timeout is freed, and its thread runs on unattended.
 
-use crate::shared::create::Failed;
-use crate::shared::pooled::span;
-use crate::shared::{PoolState, Shared};
 use crate::engine::{Job, JobKind, Opened};
 use crate::error::Cause;
 use crate::foreign::{Caught, guarded};
+use crate::shared::create::Failed;
+use crate::shared::pooled::span;
+use crate::shared::{PoolState, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
+    /// Abandons the hooks whose timeouts have passed, and reports them.
     pub(in crate::shared) fn abandon_overdue_hooks(self: &Arc<Self>, now: Instant) {
         let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let overdue: Vec<u64> = {
@@ -39,7 +40,7 @@ impl<M: ConnectionManager> Shared<M> {
                 JobKind::Create => {
                     let transient = true;
                     let failed = Failed { cause, transient };
-                    // Without a permit nothing is given back that could have been given up on.
+                    // The result matters only to a caller with a permit.
                     let _ = self.create_failed::<()>(None, job.since, failed, error);
                 }
                 JobKind::Check => {
@@ -56,6 +57,9 @@ impl<M: ConnectionManager> Shared<M> {
                         age,
                         uses,
                     });
+                    // The connection is no longer open, and it may have been the last one.
+                    self.connection_closed();
+                    self.fail_all_in_outage();
                 }
                 JobKind::Dispose => {}
             }
@@ -64,29 +68,33 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// The job, and how its connection began and how often it was used since.
+    /// Abandons a job. Returns the job, the facts about its connection, and the use count of the connection.
     fn abandon(&self, id: u64) -> Option<(Job, Opened, u64)> {
         let mut state = self.engine.lock();
         let job = self.engine.abandon(&mut state, id)?;
-        // Under the same lock: the slot is free now, and the next connection may be put there.
+        // Read the facts under the same lock: the slot is free now and may get another connection after
+        // unlock.
         let opened = state.opened_in(job.slot);
         let slot = self.engine.table.get(job.slot);
         let uses = slot.map_or(0, |slot| slot.uses() - opened.uses);
         Some((job, opened, uses))
     }
 
-    /// When the next hook has taken too long, or a waiter should look for something else, or a create
-    /// may be tried again.
-    pub(in crate::shared) fn next_deadline(&self, state: &PoolState<M>, now: Instant) -> Option<Instant> {
+    /// Returns when the next hook timeout, soft deadline or pause ends.
+    pub(in crate::shared) fn next_deadline(
+        &self,
+        state: &PoolState<M>,
+        now: Instant,
+    ) -> Option<Instant> {
         let deadlines = state.jobs().filter_map(|(_, job)| job.deadline);
-        let patience = state
+        let soft_deadlines = state
             .jobs()
             .filter_map(|(_, job)| job.soft_deadline.filter(|_| job.has_waiter));
-        // Even if nobody wants a connection now: somebody may before the pause is over. Who comes and waits
-        // makes the pause shorter, and calls the collector.
+        // Include the pause even if the queue is empty, because a waiter may come before the pause is over.
+        // That waiter makes the pause shorter and wakes the collector.
         let pause = state.backoff_until().filter(|_| !state.closed);
         deadlines
-            .chain(patience)
+            .chain(soft_deadlines)
             .chain(pause)
             .filter(|at| *at > now)
             .min()

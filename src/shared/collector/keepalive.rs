@@ -1,4 +1,4 @@
-//! Keepalive: checks of idle connections in the background.
+//! Keepalive: checks idle connections in the background.
 
 use super::NextWake;
 use crate::ConnectionManager;
@@ -8,18 +8,20 @@ use crate::sync::outer::AtomicUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Keepalive checks of many connections are spread over this part of the interval, its last tenth. HikariCP
-/// varies its keepalive by as much.
+/// The divisor for the spread of keepalive checks: the checks of many connections are spread over the last
+/// tenth of the interval. HikariCP varies its keepalive by as much.
 const KEEPALIVE_SPREAD: u64 = 10;
 
-/// How much earlier than the interval says a connection that was proven alive at this tick is checked:
-/// evenly distributed below `spread`, so that connections that were opened together are not checked
-/// together.
+/// Returns how many ticks before the end of the interval a connection is checked, if it was proven alive at
+/// tick `proven`.
+///
+/// The result is evenly distributed below `spread`, so that connections that were opened together are not
+/// checked together.
 fn early_by(slot: u32, proven: u64, spread: u64) -> u64 {
     if spread == 0 {
         return 0;
     }
-    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014): neighbouring slots get unlike numbers.
+    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014) gives neighbouring slots unlike numbers.
     let mut mixed = proven ^ (u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -27,13 +29,14 @@ fn early_by(slot: u32, proven: u64, spread: u64) -> u64 {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// How long a connection may be idle before it is checked, in ticks.
+    /// Returns how many ticks a connection may be idle before it is checked.
     pub(super) fn keepalive(&self) -> Option<u64> {
         crate::shared::limit(*self.keepalive_interval.lock())
     }
 
-    /// Starts the keepalive checks that are due, as many as may run at once; returns how many. The end of
-    /// each calls the collector, which starts the next.
+    /// Starts the keepalive checks that are due, as many as may run at once, and returns how many.
+    ///
+    /// The end of each check wakes the collector, which starts the next one.
     pub(super) fn check_due(
         self: &Arc<Self>,
         now: Now,
@@ -43,7 +46,7 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(interval) = self.keepalive() else {
             return 0;
         };
-        // A few are checked beside each other anyway.
+        // A few connections can be checked concurrently, so their checks need no spread.
         let spread = match self.engine.lock().open > BACKGROUND_CHECKS {
             true => interval / KEEPALIVE_SPREAD,
             false => 0,
@@ -68,8 +71,8 @@ impl<M: ConnectionManager> Shared<M> {
             {
                 started += 1;
                 let failed = Arc::clone(failed);
-                self.run_background_check(check, checkout, move |well| {
-                    failed.fetch_add(usize::from(!well), Relaxed);
+                self.run_background_check(check, checkout, move |succeeded| {
+                    failed.fetch_add(usize::from(!succeeded), Relaxed);
                 });
             }
         }

@@ -1,30 +1,35 @@
-//! Whether the key of a pool in a keyed pool is used: `min_idle` lapses when it was not for as long as a
-//! connection may idle, and a pool with nothing open is let go.
+//! Key activity: tracks whether the key of a pool in a keyed pool is used.
+//!
+//! When a key was unused for `idle_timeout`, its `min_idle` lapses, and a pool without open connections is
+//! removed.
 
-use crate::shared::Shared;
-use crate::shared::collector::{NextWake, SweepState};
 use crate::ConnectionManager;
 use crate::clock::real_now;
 use crate::engine::Stamp;
+use crate::shared::Shared;
+use crate::shared::collector::{NextWake, SweepState};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What a pass remembers.
+/// The state that passes keep between them.
 #[derive(Default)]
 pub(in crate::shared) struct KeyActivity {
+    /// The use count of all slots at the last pass.
     uses: u64,
-    /// When it was last used, as far as is known; None before the first pass.
+    /// The tick of the last known use. None before the first pass.
     seen: Option<u64>,
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// A checkout ends out of the ordinary: perhaps its connection does not come back to tell when.
+    /// Records the end of a checkout whose connection may not return to its slot.
+    ///
+    /// A connection in its slot bears the tick of its return. Without it this record is the only trace.
     pub(in crate::shared) fn record_use_end(&self, now: u64) {
         if self.group.is_some() {
             self.used_at.fetch_max(now, Relaxed);
         }
     }
 
-    /// Looks at the slots, for a pass of the collector; says when to look again.
+    /// Updates the key activity and `min_idle` from the slots, and schedules the next pass.
     pub(in crate::shared) fn update_key_activity(
         &self,
         sweep_state: &mut SweepState,
@@ -42,19 +47,19 @@ impl<M: ConnectionManager> Shared<M> {
                 back = back.max(Some(since));
             }
         }
-        let usage = &mut sweep_state.usage;
-        let more = usage.uses != uses;
-        usage.uses = uses;
-        // The last to come back tells when that was, however late this looks. What did not come back has
-        // left its own note.
+        let activity = &mut sweep_state.usage;
+        let more = activity.uses != uses;
+        activity.uses = uses;
+        // The latest idle stamp is the tick of the last return, however late this pass runs. A connection
+        // that did not return has left a record instead.
         let reported = Some(self.used_at.load(Relaxed)).filter(|at| *at > 0);
         let last = match () {
             () if held => Some(now),
             () if more => Some(back.max(reported).unwrap_or(now)),
             () => reported,
         };
-        usage.seen = usage.seen.max(last).or(Some(now));
-        let ends = usage.seen.unwrap_or(now).saturating_add(limit);
+        activity.seen = activity.seen.max(last).or(Some(now));
+        let ends = activity.seen.unwrap_or(now).saturating_add(limit);
         if now <= ends {
             next.at_tick(ends + 1);
         }
@@ -62,14 +67,16 @@ impl<M: ConnectionManager> Shared<M> {
         self.min_idle.store(min_idle, Relaxed);
     }
 
-    /// A connection is used for the first time: if `min_idle` has lapsed, it holds again.
+    /// Wakes the collector at the first use of a connection if `min_idle` has lapsed. The next pass then
+    /// restores `min_idle`.
     pub(in crate::shared) fn renew_min_idle(&self) {
         if self.group.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
             self.wake_collector();
         }
     }
 
-    /// Not used for as long as a connection may idle, nor told to pause by its backend.
+    /// Returns whether the key was unused for longer than `idle_timeout` and no pause after a failure is
+    /// under way.
     pub(in crate::shared) fn is_unused(&self) -> bool {
         let now = self.ticker.tick();
         let paused = self.engine.lock().paused_until;

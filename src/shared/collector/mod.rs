@@ -1,9 +1,9 @@
-//! The collector's pass: whatever is due, and when to come again.
+//! The collector: its pass does everything that is due and computes when to run again.
 //!
-//! A pass only reads the slots' stamps, which takes no lock and disturbs no checkout; it takes out
-//! what is due and looks at it once more before it acts. Passes exclude each other, so that
-//! `sweep()` returns after the evictions of a pass that was under way have been counted too. Hooks
-//! and observers are called after the pass has let go of its own lock.
+//! A pass reads the slots' stamps, which takes no lock and disturbs no checkout. It takes out the connections
+//! that seem to be due and verifies each of them before it acts. Passes exclude each other, so that `sweep()`
+//! returns after the evictions of a concurrent pass have been counted. The pass calls hooks and observers
+//! after it has released its own lock.
 
 pub(in crate::shared) mod hook_timeouts;
 pub(in crate::shared) mod keepalive;
@@ -11,44 +11,47 @@ pub(in crate::shared) mod key_activity;
 pub(in crate::shared) mod refill;
 pub(in crate::shared) mod standby;
 
+use crate::engine::{Now, Slot, Stamp};
+use crate::exec::Collector;
 use crate::shared::create::Purpose;
 use crate::shared::pooled::{Freshness, span};
 use crate::shared::{PoolCheckout, PoolPermit, PoolReturnResult, Shared};
-use crate::engine::{Now, Slot, Stamp};
 use crate::sync::outer::AtomicUsize;
-use crate::exec::Collector;
 use crate::{ConnectionManager, EvictReason, SweepReport};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// The coarse clock lags by up to one timer interrupt: come that much later rather than in vain.
+/// How much later than its due time a pass runs. The coarse clock lags by up to one timer interrupt, and an
+/// earlier pass would find nothing due.
 const CLOCK_LAG: Duration = Duration::from_millis(5);
-/// How many slots a call looks at in a pool without a collector.
+/// How many slots each call sweeps in a pool without a collector.
 const SWEEP_SOME_SLOTS: usize = 2;
 
-/// What passes remember.
+/// The state that passes keep between them.
 #[derive(Default)]
 pub(in crate::shared) struct SweepState {
-    /// Slots whose expired connection stays until its replacement is there, with the create that is to
-    /// replace it.
+    /// Slots whose expired connection stays until its replacement is open, with the id of the create job.
     pub(in crate::shared) replacing: BTreeMap<u32, u64>,
-    /// Evicted after their replacement came, and not yet reported by a sweep without a collector.
+    /// Connections evicted after their replacement was opened, which no sweep has reported yet. Used in pools
+    /// without a collector.
     pub(in crate::shared) replaced: usize,
+    /// The use count of all slots at the last pass.
     pub(in crate::shared) uses_seen: u64,
-    /// Since when fewer connections are idle than min_idle says, only because others are in use.
+    /// Since when fewer than min_idle connections are idle only because others are in use.
     pub(in crate::shared) short_since: Option<Instant>,
     pub(in crate::shared) usage: crate::shared::collector::key_activity::KeyActivity,
-    /// The tick at which idle connections go on standby next; None before the first look.
+    /// The tick at which idle connections next go on standby. None before the first pass.
     pub(in crate::shared) standby_at: Option<u64>,
+    /// The slot at which the next [`sweep_some`](Shared::sweep_some) continues.
     cursor: usize,
 }
 
-/// What a pass found to do once its lock is free.
+/// The actions of a pass, which run after unlock.
 pub(in crate::shared) struct SweepActions<M: ConnectionManager> {
     pub(in crate::shared) to_evict: Vec<(PoolCheckout<M>, EvictReason)>,
-    /// What came of putting back those that were not due after all.
+    /// The results of returning the connections that were not due after all.
     pub(in crate::shared) returned: Vec<PoolReturnResult<M>>,
     pub(in crate::shared) creates: Vec<(PoolPermit<M>, Purpose)>,
     pub(in crate::shared) next: NextWake,
@@ -65,7 +68,7 @@ impl<M: ConnectionManager> SweepActions<M> {
     }
 }
 
-/// The earliest thing that becomes due, in each reckoning.
+/// The earliest time at which something becomes due, by the pool's clock and by the real clock.
 #[derive(Default)]
 pub(in crate::shared) struct NextWake {
     tick: Option<u64>,
@@ -86,8 +89,10 @@ impl NextWake {
     }
 }
 
-/// The pool as its collector sees it.
-pub(in crate::shared) struct PoolCollector<M: ConnectionManager>(pub(in crate::shared) Arc<Shared<M>>);
+/// The collector of one pool.
+pub(in crate::shared) struct PoolCollector<M: ConnectionManager>(
+    pub(in crate::shared) Arc<Shared<M>>,
+);
 
 impl<M: ConnectionManager> Collector for PoolCollector<M> {
     fn collect(&self) -> Option<Instant> {
@@ -108,42 +113,44 @@ impl<M: ConnectionManager> Shared<M> {
         let actions = self.engine.expire_soft_deadlines(now.real);
         self.run(actions);
         self.make_room_for_others();
-        let mut findings = SweepActions::new();
+        let mut found = SweepActions::new();
         let suspended;
         {
             let mut sweep_state = self.sweep_state.lock();
             let state = self.engine.lock();
             if state.closed {
-                return (SweepReport::default(), self.next_deadline(&state, now.real));
+                let next = [counts_due, self.next_deadline(&state, now.real)];
+                return (SweepReport::default(), next.into_iter().flatten().min());
             }
             suspended = state.suspended;
-            // A replacement that was given up on must not keep what it was to replace.
+            // A replacement that was abandoned must not keep the expired connection alive.
             sweep_state.replacing.retain(|_, job| state.has_job(*job));
             drop(state);
-            self.update_key_activity(&mut sweep_state, now.tick, &mut findings.next);
+            self.update_key_activity(&mut sweep_state, now.tick, &mut found.next);
             let mut coming = self.idle_or_coming(&self.engine.lock(), now.tick);
-            self.evict_due(&mut sweep_state, now, &mut coming, &mut findings);
-            self.put_on_standby(&mut sweep_state, now, &mut findings);
-            if !self.shortage_may_pass(&mut sweep_state, now, &mut findings.next) {
-                self.refill(now, &mut findings);
+            self.evict_due(&mut sweep_state, now, &mut coming, &mut found);
+            self.put_on_standby(&mut sweep_state, now, &mut found);
+            if !self.shortage_may_pass(&mut sweep_state, now, &mut found.next) {
+                self.refill(now, &mut found);
             }
-            self.find_probe(now, &mut findings);
+            self.find_probe(now, &mut found);
             self.pass_on_spare();
-            self.update_wake_on_checkout(&mut sweep_state, now.real, &mut findings.next);
-            for (_, reason) in &findings.to_evict {
+            self.update_wake_on_checkout(&mut sweep_state, now.real, &mut found.next);
+            for (_, reason) in &found.to_evict {
                 self.count_reason(*reason);
             }
         }
-        // First, because waiters may be among those that got something.
-        for returned in std::mem::take(&mut findings.returned) {
+        // Run these first, because waiters may have received a connection.
+        for returned in std::mem::take(&mut found.returned) {
             self.run_returned(returned);
         }
-        let mut evicted = findings.to_evict.len();
-        let mut next = std::mem::take(&mut findings.next);
+        let mut evicted = found.to_evict.len();
+        let mut next = std::mem::take(&mut found.next);
         self.report_leaks(now.tick, &mut next);
-        // Replacements before evictions: with room for both, the new one comes first.
-        let mut created = self.start_creates(&mut findings);
-        for (checkout, reason) in std::mem::take(&mut findings.to_evict) {
+        // Start replacements before evictions, so that the new connection opens first if there is room for
+        // both.
+        let mut created = self.start_creates(&mut found);
+        for (checkout, reason) in std::mem::take(&mut found.to_evict) {
             self.evict_counted(checkout, reason);
         }
         let failed = Arc::new(AtomicUsize::new(0));
@@ -155,16 +162,16 @@ impl<M: ConnectionManager> Shared<M> {
             next.at_opt(self.real_of(tick, now));
         }
         if self.executor.is_inline() {
-            // The checks and disposes are over: the report can count the ones, and what the others made
-            // room for can be created.
+            // The checks and disposes have ended on this thread. The report can count the failed checks, and
+            // creates can use the slots that the disposes freed.
             evicted += failed.load(Relaxed);
-            self.refill(self.now(), &mut findings);
-            created += self.start_creates(&mut findings);
+            self.refill(self.now(), &mut found);
+            created += self.start_creates(&mut found);
             let expired = self.evict_expired(now);
             if expired > 0 {
                 evicted += expired;
-                self.refill(self.now(), &mut findings);
-                created += self.start_creates(&mut findings);
+                self.refill(self.now(), &mut found);
+                created += self.start_creates(&mut found);
             }
             evicted += std::mem::take(&mut self.sweep_state.lock().replaced);
         }
@@ -178,35 +185,35 @@ impl<M: ConnectionManager> Shared<M> {
         (report, next.into_iter().flatten().min())
     }
 
-    /// Starts what was found to create; returns how many.
-    fn start_creates(self: &Arc<Self>, findings: &mut SweepActions<M>) -> usize {
+    /// Starts the creates of a pass and returns how many.
+    fn start_creates(self: &Arc<Self>, found: &mut SweepActions<M>) -> usize {
         let mut started = 0;
-        while !findings.creates.is_empty() {
-            started += findings.creates.len();
-            for (permit, purpose) in std::mem::take(&mut findings.creates) {
+        while !found.creates.is_empty() {
+            started += found.creates.len();
+            for (permit, purpose) in std::mem::take(&mut found.creates) {
                 self.start_create(permit, purpose);
             }
             if self.executor.is_inline() {
-                // They are over by now, and max_creating has let only so many start.
-                self.refill(self.now(), findings);
+                // The creates have ended by now, and max_creating may have held up more of them.
+                self.refill(self.now(), found);
             }
         }
         started
     }
 
-    /// The real time at which the pool's clock will show this tick, if it runs.
+    /// Returns the real time at which the pool's clock will show this tick, if the clock runs.
     fn real_of(&self, tick: u64, now: Now) -> Option<Instant> {
         now.real
             .checked_add(span(now.tick, tick))?
             .checked_add(CLOCK_LAG)
     }
 
-    /// Asks the collector to come when the pool's clock shows this tick.
+    /// Makes the collector run when the pool's clock shows this tick.
     pub(in crate::shared) fn wake_at_tick(&self, tick: u64, now: Now) {
         self.wake_by(self.real_of(tick, now));
     }
 
-    /// A new connection: the collector must not sleep through what becomes due with it.
+    /// Makes the collector run when something becomes due for a new connection.
     pub(in crate::shared) fn wake_for_new(&self, expires: u64, now: Now) {
         let ages = [self.standby_interval(), self.keepalive()];
         let ages = ages
@@ -218,7 +225,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     // ---- connections ---------------------------------------------------------------------------
 
-    /// Idle connections that could be handed out, counted up to `enough`.
+    /// Counts the idle connections that have not expired, up to `enough`.
     pub(in crate::shared) fn live_idle(&self, now: u64, enough: usize) -> usize {
         let live = |slot: &&'static Slot<_>| {
             matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() > now
@@ -226,6 +233,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.engine.table.all().filter(live).take(enough).count()
     }
 
+    /// Collects the connections past their idle timeout or lifetime, and starts replacements for min_idle.
+    ///
+    /// `coming` is the number of connections that are idle or will be after a create or a check.
     fn evict_due(
         self: &Arc<Self>,
         sweep_state: &mut SweepState,
@@ -234,10 +244,11 @@ impl<M: ConnectionManager> Shared<M> {
         found: &mut SweepActions<M>,
     ) {
         let (min_idle, keepalive) = (self.min_idle.load(Relaxed), self.keepalive());
-        // Counts what is on its way to be replaced as well.
+        // The idle connections that have not expired. The loop adds those whose replacement is under way.
         let mut live = self.live_idle(now.tick, usize::MAX);
         let slots: Vec<_> = self.engine.table.all().collect();
-        // The highest first: surplus idles out from the top, while the lowest slots stay busy.
+        // Visit the highest slot first, so that surplus connections idle out from the top and the lowest
+        // slots stay in use.
         for slot in slots.into_iter().rev() {
             let stamp = slot.stamp();
             let next = &mut found.next;
@@ -280,8 +291,10 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Takes an entry out if it is what it seemed to be; true if it is doomed now. Under the lock, so
-    /// that one which goes back at once was never missing.
+    /// Takes a connection out of its slot and evicts it if `due` confirms that the connection is due.
+    ///
+    /// True if the connection will be evicted. The decision happens under the lock, so that a connection
+    /// which is returned at once was never missing from the counts.
     pub(in crate::shared) fn take_if(
         self: &Arc<Self>,
         slot: &'static Slot<crate::shared::Entry<M>>,
@@ -308,8 +321,10 @@ impl<M: ConnectionManager> Shared<M> {
         false
     }
 
-    /// In a pool without a collector, at the end of a sweep: those that stayed because max_creating let
-    /// no replacement start yet. It has come since, or could not.
+    /// Evicts the expired connections at the end of a sweep in a pool without a collector.
+    ///
+    /// They stayed because max_creating let no replacement start. By now the replacement has opened or
+    /// failed.
     fn evict_expired(self: &Arc<Self>, now: Now) -> usize {
         let mut found = SweepActions::new();
         {
@@ -325,7 +340,7 @@ impl<M: ConnectionManager> Shared<M> {
         self.run_sweep_actions(found)
     }
 
-    /// Evicts what was found and hands on what was put back; returns how many were evicted.
+    /// Runs the evictions and the returns of a pass, and returns how many connections were evicted.
     pub(in crate::shared) fn run_sweep_actions(self: &Arc<Self>, found: SweepActions<M>) -> usize {
         let evicted = found.to_evict.len();
         for (checkout, reason) in found.to_evict {
@@ -337,8 +352,9 @@ impl<M: ConnectionManager> Shared<M> {
         evicted
     }
 
-    // ---- the rest ------------------------------------------------------------------------------
+    // ---- leaks, and pools without a collector --------------------------------------------------
 
+    /// Reports the checkouts that exceed `leak_threshold`.
     fn report_leaks(&self, now: u64, next: &mut NextWake) {
         let Some(leaks) = &self.leaks else { return };
         let (overdue, due) = leaks.overdue(now);
@@ -350,7 +366,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// In a pool without a collector: looks at a few slots and evicts what is due there.
+    /// Sweeps a few slots in a pool without a collector.
     pub(in crate::shared) fn sweep_some(self: &Arc<Self>) {
         let now = self.now();
         let mut found = SweepActions::new();

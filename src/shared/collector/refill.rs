@@ -1,16 +1,17 @@
-//! How `min_idle` is kept: refill, and replacement before expiry.
+//! Refill: keeps `min_idle` connections idle, and replaces connections before they expire.
 //!
 //! # Without a counter
 //!
-//! A warm checkout tells nobody, so a collector that sleeps would not learn that fewer than
-//! `min_idle` connections are left. In a pool with `min_idle` the collector therefore looks every
-//! [`REFILL_INTERVAL`] while there are checkouts; when there are none any more it sets a bit in the gate, which
-//! makes the next checkout ring, and sleeps for good. Pools without `min_idle` never do this.
+//! A fast checkout notifies no other thread, so a sleeping collector would not learn that fewer than
+//! `min_idle` connections are idle. In a pool with `min_idle` the collector therefore runs every
+//! [`REFILL_INTERVAL`] while there are checkouts. When there are no more checkouts, the collector sets a bit
+//! in the gate that makes the next checkout wake it, and sleeps without a deadline. Pools without `min_idle`
+//! never do this.
 
-use crate::shared::create::Purpose;
-use crate::shared::collector::{NextWake, SweepActions, SweepState};
-use crate::shared::{PoolCheckout, PoolState, Shared};
 use crate::engine::{CreateReason, Now, Stamp};
+use crate::shared::collector::{NextWake, SweepActions, SweepState};
+use crate::shared::create::Purpose;
+use crate::shared::{PoolCheckout, PoolState, Shared};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -19,8 +20,10 @@ use std::time::{Duration, Instant};
 const REFILL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl<M: ConnectionManager> Shared<M> {
-    /// An expired connection that min_idle needs: its replacement comes first where there is room. True
-    /// if it is to stay until then. `idle_or_coming`: how many are idle or on their way, updated here.
+    /// Starts the replacement of an expired connection that min_idle needs, if there is room.
+    ///
+    /// True if the expired connection must stay until its replacement is open. `coming` is the number of
+    /// connections that are idle or will be after a create or a check. This function updates `coming`.
     pub(in crate::shared) fn replace_expired(
         &self,
         sweep_state: &mut SweepState,
@@ -34,7 +37,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let mut state = self.engine.lock();
         if *coming >= self.min_idle.load(Relaxed) {
-            // What is under way replaces it; the end of that calls the collector.
+            // A create or a check under way replaces the connection, and its end wakes the collector.
             return true;
         }
         if !state.has_room() || state.suspended || state.is_paused(now) || state.closed {
@@ -45,19 +48,19 @@ impl<M: ConnectionManager> Shared<M> {
                 .engine
                 .reserve_create(&mut state, CreateReason::Spare, now)
             else {
-                // What several pools share has been used up.
+                // The shared limit has no free slot.
                 return false;
             };
             *coming += 1;
             sweep_state.replacing.insert(slot, permit.job());
             found.creates.push((permit, Purpose::Replace(slot)));
         }
-        // With max_creating reached, the end of one of them calls the collector again; without one,
-        // the sweep looks again at its end.
+        // If max_creating is reached, the end of a create wakes the collector. In a pool without a collector
+        // the sweep evicts the expired connections at its end.
         true
     }
 
-    /// The attempt to replace the connection in this slot is over, well or not.
+    /// Evicts the expired connection in this slot after the attempt to replace it, successful or not.
     pub(in crate::shared) fn evict_replaced(self: &Arc<Self>, slot: u32) {
         let now = self.now();
         let mut found = SweepActions::new();
@@ -80,8 +83,10 @@ impl<M: ConnectionManager> Shared<M> {
         self.run_sweep_actions(found);
     }
 
-    /// How many idle connections are missing, beyond those under way. Below zero, so many of those
-    /// under way are not wanted any more; zero while no more should be begun.
+    /// Returns how many idle connections are missing, beyond the creates and checks under way.
+    ///
+    /// A negative number says how many creates and checks under way are not needed any more. Zero also means
+    /// that no create should start now.
     pub(in crate::shared) fn refill_deficit(&self, state: &PoolState<M>, now: u64) -> isize {
         let min_idle = self.min_idle.load(Relaxed);
         if min_idle == 0 || state.suspended || state.closed || self.building.load(Acquire) {
@@ -91,14 +96,20 @@ impl<M: ConnectionManager> Shared<M> {
             - isize::try_from(self.idle_or_coming(state, now)).unwrap_or(isize::MAX)
     }
 
-    /// How many are idle, of those that min_idle needs, or on their way there from a create or a check.
-    /// Counted under one lock, under which each of them goes from the one to the other.
+    /// Returns how many connections are idle, counted up to min_idle, or will be idle after a create or a
+    /// check.
+    ///
+    /// Both are counted under one lock. A connection moves from one count to the other under that lock, so
+    /// each connection counts once.
     pub(in crate::shared) fn idle_or_coming(&self, state: &PoolState<M>, now: u64) -> usize {
         self.live_idle(now, self.min_idle.load(Relaxed)) + state.jobs_without_waiter()
     }
 
-    /// Too few are idle, but only because others are in use, and only since a moment ago. Most checkouts
-    /// are over by the next look, and nothing has to be opened for them.
+    /// Returns whether a refill should wait: too few connections are idle, but only because others are in
+    /// use.
+    ///
+    /// A refill waits for one [`REFILL_INTERVAL`]. Most checkouts have ended by then, and no connection has
+    /// to be opened.
     pub(in crate::shared) fn shortage_may_pass(
         &self,
         sweep_state: &mut SweepState,
@@ -119,6 +130,7 @@ impl<M: ConnectionManager> Shared<M> {
         early
     }
 
+    /// Reserves the creates that min_idle needs.
     pub(in crate::shared) fn refill(&self, now: Now, found: &mut SweepActions<M>) {
         let mut state = self.engine.lock();
         let mut missing = self.refill_deficit(&state, now.tick);
@@ -134,6 +146,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// Decides whether the next checkout wakes the collector or the collector polls.
     pub(in crate::shared) fn update_wake_on_checkout(
         &self,
         sweep_state: &mut SweepState,
@@ -147,7 +160,7 @@ impl<M: ConnectionManager> Shared<M> {
         let uses = self.engine.table.all().map(|slot| slot.uses()).sum();
         let active = sweep_state.uses_seen != uses;
         sweep_state.uses_seen = uses;
-        // After the bit is set, one more look: a checkout may have read the gate before.
+        // Run once more after the bit is set, because a checkout may have read the gate before.
         if active {
             self.engine.set_wake_collector(false);
             next.at(now + REFILL_INTERVAL);
@@ -156,7 +169,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// A checkout in a pool whose collector asked to hear of it.
+    /// Wakes the collector on behalf of a checkout that found the request in the gate.
     #[cold]
     pub(in crate::shared) fn checkout_wakes_collector(&self) {
         if self.engine.set_wake_collector(false) {

@@ -1,32 +1,32 @@
-//! How connections that nobody needs come to idle out, however many threads take turns.
+//! Standby: lets surplus connections idle out, however many threads take turns.
 //!
-//! A thread takes the connection that it used last. Threads that never overlap would so keep one connection
-//! young each, for ever. Four times within `idle_timeout`, the collector therefore puts every idle
-//! connection on *standby*: a checkout takes one on standby only where no other is idle, and takes it off
-//! standby with that. So as many connections come off standby as are in use at once, and the others idle
-//! out.
+//! A thread takes the connection that it used last. Threads that never overlap would therefore keep one
+//! connection each from idling out, forever. Four times within `idle_timeout`, the collector puts every idle
+//! connection on *standby*. A checkout takes a connection on standby only if no other is idle, and thereby
+//! takes the connection off standby. As many connections come off standby as are in use at once, and the
+//! others idle out.
 //!
-//! A warm checkout does no more work for it: it compares the age of what it takes with a limit anyway, and
-//! on standby the limit that it reads is 0.
+//! A fast checkout does no extra work for standby. It compares the age of the connection with a limit anyway,
+//! and on standby that limit is 0.
 
+use crate::engine::{Now, Stamp};
 use crate::shared::collector::{SweepActions, SweepState};
 use crate::shared::{PoolCheckout, Shared};
-use crate::engine::{Now, Stamp};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A checkout that met a connection on standby looks at so many others that are not: it costs no more where
-/// thousands are open.
+/// How many connections off standby a checkout tries after it has found one on standby. The bound keeps the
+/// cost constant when thousands of connections are open.
 const RECENT: usize = 32;
 
 impl<M: ConnectionManager> Shared<M> {
-    /// The time from one round of this to the next, in ticks; None where nothing idles out.
+    /// Returns the ticks between two rounds of standby. None if connections do not idle out.
     pub(in crate::shared) fn standby_interval(&self) -> Option<u64> {
         self.ages.idle.map(|limit| (limit / 4).max(1))
     }
 
-    /// Puts every idle connection on standby if it is time, unless min_idle needs them all.
+    /// Puts every idle connection on standby if a round is due, unless min_idle needs all connections.
     pub(in crate::shared) fn put_on_standby(
         self: &Arc<Self>,
         sweep_state: &mut SweepState,
@@ -42,7 +42,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let mut in_use = false;
         let next_round = now.tick.saturating_add(interval);
-        // The first round comes soon, but not while the first connections find their threads.
+        // The first round comes soon, but leaves the threads time to settle on their connections.
         let first_round = now.tick.saturating_add((interval / 16).max(1));
         let at = *sweep_state.standby_at.get_or_insert(first_round);
         let is_time = now.tick >= at;
@@ -76,7 +76,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// What a checkout takes that has found this: one that is not on standby, where there is one.
+    /// Exchanges a connection on standby for one off standby, if there is one.
     pub(in crate::shared) fn prefer_off_standby(
         self: &Arc<Self>,
         checkout: PoolCheckout<M>,
@@ -91,10 +91,11 @@ impl<M: ConnectionManager> Shared<M> {
         };
         let other = recent.into_iter().find_map(|index| {
             let slot = self.engine.table.get(index)?;
-            let rests = matches!(slot.stamp(), Stamp::Idle(_)) && !slot.is_on_standby();
-            rests.then(|| slot.take(now)).flatten()
+            let is_candidate = matches!(slot.stamp(), Stamp::Idle(_)) && !slot.is_on_standby();
+            is_candidate.then(|| slot.take(now)).flatten()
         });
-        // Else the lowest: were it the one that each thread used last, every round would keep another young.
+        // Otherwise take the lowest slot. With the last used slot of each thread, every round would keep
+        // another connection from idling out.
         let other = other.or_else(|| self.engine.table.find_below(checkout.slot.index(), now));
         let Some(other) = other else {
             return checkout;
@@ -103,7 +104,7 @@ impl<M: ConnectionManager> Shared<M> {
         other
     }
 
-    /// A checkout needs this connection.
+    /// Takes a connection off standby for a checkout.
     pub(in crate::shared) fn take_off_standby(&self, checkout: &mut PoolCheckout<M>) {
         if !checkout.slot.is_on_standby() {
             return;

@@ -1,7 +1,7 @@
 //! Backoff: the pause between repeated creates, shared by every caller and the refill.
 //!
-//! After a failure the pool tries one create at a time until one succeeds. A backend that is down or overloaded
-//! therefore sees one attempt per pause, however many callers wait.
+//! After a failure the pool tries one create at a time until one succeeds. A backend that is down or
+//! overloaded therefore sees one attempt per pause, however many callers wait.
 //!
 //! Each failure sets two pauses: the configured pause, and a shorter pause that applies while there are
 //! waiters. The engine picks one of them by the state of its queue. A caller that arrives during a long pause
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// The longest pause while there are waiters. A caller finds within this time that a backend has recovered.
 const LONGEST_FOR_WAITERS: Duration = Duration::from_millis(500);
-/// The lower bound of the pause for waiters, however small `get_timeout` is. Without this bound a backend that
-/// refuses at once would see attempts without a pause.
+/// The lower bound of the pause for waiters, however small `get_timeout` is. Without this bound a backend
+/// that refuses at once would see attempts without a pause.
 const SHORTEST_CUT: Duration = Duration::from_millis(10);
 
 /// The upper bound of any pause. A configured pause of `Duration::MAX` is legal.
@@ -69,8 +69,8 @@ pub(in crate::shared) fn random_unit() -> f64 {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Starts the pause after the failure of a create that began at `since`. No create starts before the pause is
-    /// over.
+    /// Starts the pause after the failure of a create that began at `since`. No create starts before the
+    /// pause is over.
     pub(in crate::shared) fn start_backoff(&self, since: Instant, now: Instant) {
         // Take the engine's lock while this lock is held, so that a concurrent success does not interleave.
         let mut backoff = self.backoff.lock();
@@ -96,7 +96,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Ends the backoff after a success, and serves the waiters that the pause held up.
     ///
-    /// `since` is the start of the create that succeeded. None: a new connection has passed its first checkout.
+    /// `since` is the start of the create that succeeded. None: a new connection has passed its first
+    /// checkout.
     pub(in crate::shared) fn reset_backoff(self: &Arc<Self>, since: Option<Instant>) {
         let mut backoff = self.backoff.lock();
         if backoff.fails_at_checkout && since.is_some() {

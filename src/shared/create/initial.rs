@@ -1,13 +1,13 @@
 //! The build: opens the initial connections and waits for them.
 
-use crate::shared::create::Purpose;
-use crate::shared::checkout::outcome::set_last_cause;
-use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{Outcome, WaitResult, Waiter};
 use crate::error::{BuildError, Cause};
 use crate::foreign::{guarded, with_causes};
+use crate::shared::checkout::outcome::set_last_cause;
+use crate::shared::create::Purpose;
+use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::{ConnectionManager, EvictReason};
 use std::error::Error;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// The slack of slow creates during the build. See the engine's `Counts::slack`.
 ///
-/// The builder wants an exact number of connections. A create that a later create has overtaken therefore gets
-/// more time here before the pool opens another connection in its place.
+/// The builder wants an exact number of connections. A create that a later create has overtaken therefore
+/// gets more time here before the pool opens another connection in its place.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Threads without work end within this time.
@@ -27,8 +27,8 @@ const CLEAN_UP_TIME: Duration = Duration::from_millis(100);
 const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Starts or ends the build phase. During the build nothing else refills to min_idle, and a create that fails
-    /// for good fails the build.
+    /// Starts or ends the build phase. During the build nothing else refills to min_idle, and a create that
+    /// fails for good fails the build.
     pub(crate) fn set_building(&self, on: bool) {
         self.building.store(on, Release);
     }
@@ -61,9 +61,14 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Warns that a create has failed and that the build goes on.
     ///
-    /// The first failure is logged at once, and later failures about once a second, so that a long `get_timeout`
-    /// is not a long silence. The builder sleeps, so the thread that counts the failure calls this.
-    pub(in crate::shared) fn warn_that_build_waits(&self, now: Instant, error: &(dyn Error + 'static)) {
+    /// The first failure is logged at once, and later failures about once a second, so that a long
+    /// `get_timeout` is not a long silence. The builder sleeps, so the thread that counts the failure calls
+    /// this.
+    pub(in crate::shared) fn warn_that_build_waits(
+        &self,
+        now: Instant,
+        error: &(dyn Error + 'static),
+    ) {
         {
             let mut warned_at = self.build_warned_at.lock();
             if warned_at.is_some_and(|at| now < at + WARN_INTERVAL) {
@@ -86,10 +91,13 @@ impl<M: ConnectionManager> Shared<M> {
         let since = real_now();
         let mut timeout = self.config.get_timeout;
         if timeout.is_zero() {
-            // A `get_timeout` of zero applies to callers. With a build timeout of zero no pool could be built.
+            // A `get_timeout` of zero applies to callers. With a build timeout of zero no pool could be
+            // built.
             timeout = self.config.create_timeout;
         }
-        let deadline = since.checked_add(timeout).filter(|_| !is_unlimited(timeout));
+        let deadline = since
+            .checked_add(timeout)
+            .filter(|_| !is_unlimited(timeout));
         // Queue all waiters before the first wait, so that their creates run concurrently.
         let waiters: Vec<_> = (0..target).map(|_| Waiter::new(since)).collect();
         let usual_slack = {
@@ -166,8 +174,8 @@ impl<M: ConnectionManager> Shared<M> {
         Err(error)
     }
 
-    /// Waits for the hooks that a failed build has left: for disposes until the deadline, and for creates under
-    /// way only briefly.
+    /// Waits for the hooks that a failed build has left: for disposes until the deadline, and for creates
+    /// under way only briefly.
     ///
     /// The error is known already, and a create that hangs must not delay the error.
     fn clean_up(&self, deadline: Option<Instant>) {

@@ -4,13 +4,13 @@ pub(in crate::shared) mod backoff;
 pub(in crate::shared) mod initial;
 pub(in crate::shared) mod probe;
 
-use crate::shared::checkin::evict::PoolEvicted;
-use crate::shared::pooled::{Freshness, PooledConnection};
-use crate::shared::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolState, Shared};
 use crate::clock::real_now;
 use crate::engine::RejectReason;
 use crate::error::Cause;
 use crate::foreign::Caught;
+use crate::shared::checkin::evict::PoolEvicted;
+use crate::shared::pooled::{Freshness, PooledConnection};
+use crate::shared::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolState, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
 use std::mem;
@@ -68,17 +68,23 @@ enum Installed<M: ConnectionManager> {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Submits a create to the executor.
-    pub(in crate::shared) fn start_create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
+    pub(in crate::shared) fn start_create(
+        self: &Arc<Self>,
+        permit: PoolPermit<M>,
+        purpose: Purpose,
+    ) {
         let shared = Arc::clone(self);
         (self.executor).submit(true, move || shared.create(permit, purpose));
     }
 
     /// Runs a create to its end on this thread.
     ///
-    /// The connection goes to the head waiter or becomes idle. A failure goes to the waiters that it concerns.
+    /// The connection goes to the head waiter or becomes idle. A failure goes to the waiters that it
+    /// concerns.
     pub(in crate::shared) fn create(self: &Arc<Self>, permit: PoolPermit<M>, purpose: Purpose) {
         if let Ok(Some(checkout)) = self.run_create(permit, purpose) {
-            // Only a pool without threads returns a connection at this point: from a refill or a probe.
+            // Only in a pool without threads does `run_create` return a connection to a refill, a replacement
+            // or a probe.
             let idle_since = checkout.idle_since;
             self.return_connection(checkout, idle_since, true);
         }
@@ -94,8 +100,8 @@ impl<M: ConnectionManager> Shared<M> {
     /// Runs the `create` hook.
     ///
     /// In a pool with threads the connection is returned to the pool at once. In a pool without threads the
-    /// connection belongs to the caller. None: the connection was returned, is not needed any more, or came too
-    /// late.
+    /// connection belongs to the caller. None: the connection was returned, is not needed any more, or came
+    /// too late.
     pub(in crate::shared) fn run_create(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
@@ -121,8 +127,8 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(generation) = permit.start(since, deadline, wanted) else {
             let (_, actions) = permit.fail(real_now());
             self.run(actions);
-            // The last pass may have counted this create toward min_idle. `create` wakes the collector for every
-            // other purpose.
+            // The last pass may have counted this create toward min_idle. `create` wakes the collector for
+            // every other purpose.
             if purpose == Purpose::Waiter && self.min_idle.load(Relaxed) > 0 {
                 self.wake_collector();
             }
@@ -216,9 +222,10 @@ impl<M: ConnectionManager> Shared<M> {
         generation: u64,
     ) -> Box<PooledConnection<M>> {
         let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
-            // Jitter shortens the lifetime and never lengthens it, so the limit holds. Connections that were opened
-            // together do not expire together.
-            let jitter = self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
+            // Jitter shortens the lifetime and never lengthens it, so the limit holds. Connections that were
+            // opened together do not expire together.
+            let jitter =
+                self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
             lifetime - (lifetime as f64 * jitter) as u64
         });
         let name = match &self.observer {
@@ -315,7 +322,8 @@ impl<M: ConnectionManager> Shared<M> {
         self.run(actions);
     }
 
-    /// Returns the failure for a waiter. None: a connection is open and may be returned, so the waiter goes on.
+    /// Returns the failure for a waiter. None: a connection is open and may be returned, so the waiter goes
+    /// on.
     ///
     /// A builder always fails, because no caller has a connection to return during the build.
     fn failure_for(

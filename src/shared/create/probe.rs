@@ -3,12 +3,12 @@
 //! Such a pool learns about its backend only from creates, so a request for its health starts one. `health`
 //! lets the collector run the create and waits for nothing. `check_health` runs the create and waits.
 
-use crate::shared::create::Purpose;
-use crate::shared::collector::SweepActions;
-use crate::shared::{PoolState, Shared};
 use crate::clock::real_now;
 use crate::config::is_unlimited;
 use crate::engine::{CreateReason, Now};
+use crate::shared::collector::SweepActions;
+use crate::shared::create::Purpose;
+use crate::shared::{PoolState, Shared};
 use crate::sync::outer::{AtomicBool, AtomicUsize, Condvar, Mutex};
 use crate::{ConnectionManager, Health, HealthState};
 use std::sync::Arc;
@@ -104,8 +104,8 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Opens a connection if none is open, unless a create is under way, and waits for the connection.
     ///
-    /// True if the wait ended with an open connection. False if a connection was open already, if a create has
-    /// failed, if the pool pauses after a failure, or if `create_timeout` and `check_timeout` are over.
+    /// True if the wait ended with an open connection. False if a connection was open already, if a create
+    /// has failed, if the pool pauses after a failure, or if `create_timeout` and `check_timeout` are over.
     fn open_to_check(self: &Arc<Self>) -> bool {
         let bound = (self.config.create_timeout).saturating_add(self.config.check_timeout);
         let deadline = real_now().checked_add(bound);

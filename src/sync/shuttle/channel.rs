@@ -17,7 +17,8 @@ pub(crate) struct Sender<T>(Arc<Inner<T>>);
 #[derive(Debug)]
 pub(crate) struct Receiver<T>(Arc<Inner<T>>);
 
-/// Nobody can receive the message. The pool keeps both ends of each channel, so this never happens.
+/// The error of a send to a channel without a receiver. The pool keeps both ends of each channel, so this
+/// error never occurs.
 #[derive(Debug)]
 pub(crate) struct SendError;
 

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// parking_lot's condition variable: no wake-up without a reason, and limits in the time of the
-/// world. Shuttle's own never lets a limit pass.
+/// A condition variable with the interface of parking_lot's: without spurious wake-ups, and with limits in
+/// the time of the world. Shuttle's own condition variable never lets a limit pass.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar {
-    /// Threads of a schedule take turns, and none ends while this is locked.
+    /// The waiting threads. This lock is never contended: threads of a schedule take turns, and no turn ends
+    /// while this is locked.
     sleepers: std::sync::Mutex<VecDeque<Arc<Sleeper>>>,
 }
 
@@ -41,12 +42,12 @@ impl Condvar {
         if world::strikes(Flaw::LostWake) {
             return;
         }
-        let mut told = 0;
-        while told < most {
+        let mut woken = 0;
+        while woken < most {
             let Some(sleeper) = self.sleepers().pop_front() else {
                 break;
             };
-            told += usize::from(sleeper.wake());
+            woken += usize::from(sleeper.wake());
         }
     }
 
@@ -64,7 +65,8 @@ impl Condvar {
 
     fn sleep<T>(&self, guard: &mut MutexGuard<'_, T>, until: Option<Instant>) -> TimeIsUp {
         let sleeper = Sleeper::new();
-        // Still under the lock: who changes what it protects after this finds the sleeper.
+        // Register the sleeper before the lock is released, so that a thread which changes the protected
+        // state later finds the sleeper.
         self.sleepers().push_back(Arc::clone(&sleeper));
         let in_time = MutexGuard::unlocked(guard, || sleeper.sleep(until));
         self.sleepers()

@@ -1,6 +1,6 @@
-//! Shuttle's types with the faces of the real ones, in a world with a time of its own.
+//! Shuttle's types with the interfaces of the real ones, in a world with simulated time.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "worlds are made by tests only"))]
+#![cfg_attr(not(test), allow(dead_code, reason = "only tests create worlds"))]
 
 pub(crate) mod channel;
 mod condvar;

@@ -1,7 +1,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{PoisonError, TryLockError};
 
-/// parking_lot's face over shuttle's mutex.
+/// Shuttle's mutex with the interface of parking_lot's.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
@@ -25,13 +25,13 @@ impl<T> Mutex<T> {
         Some(MutexGuard { mutex, held })
     }
 
-    /// Like parking_lot, it knows no poisoning.
+    /// Locks and ignores poisoning, as parking_lot does.
     fn held(&self) -> shuttle::sync::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A guard that a wait can give up and take again through a reference, as parking_lot's can.
+/// A guard that a wait can release and reacquire through a reference, like parking_lot's guard.
 #[derive(Debug)]
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,

@@ -2,12 +2,13 @@ use super::world::{self, Flaw};
 use shuttle::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The swap cell as one step between two turns.
+/// The swap cell, whose swap is one step between two turns of the scheduler.
 #[derive(Debug)]
 pub(crate) struct SwapCell<T> {
-    /// Whoever touches it may lose its turn there, and learns what others did before.
+    /// An access of this atomic is a point at which the scheduler may switch threads, and orders the thread
+    /// after the earlier accesses.
     turn: AtomicU32,
-    /// Never contended: threads of a schedule take turns, and none ends while this is locked.
+    /// Never contended: threads of a schedule take turns, and no turn ends while this is locked.
     value: Mutex<Option<Box<T>>>,
 }
 
@@ -24,7 +25,7 @@ impl<T> SwapCell<T> {
         if world::strikes(Flaw::TornSwap) {
             let old = self.step(None);
             self.turn.fetch_add(1, Ordering::AcqRel);
-            // Whatever came in between is overwritten, and with it a connection.
+            // This step overwrites, and so loses, a connection that was stored in between.
             self.step(value);
             return old;
         }

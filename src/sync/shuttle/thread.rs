@@ -1,4 +1,4 @@
-//! Threads that the world knows of, so that it ends after the last of them.
+//! Threads that the world counts, so that the world ends after the last of them.
 
 use super::world::{self, Flaw};
 pub(crate) use shuttle::thread::{ThreadId, current};
@@ -63,7 +63,7 @@ impl<T> JoinHandle<T> {
 }
 
 pub(crate) fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    // The flaws are the pool's to bear: a test always gets its threads.
+    // Flaws must affect the pool only: a test always gets its threads.
     let spawned = world::spared(|| Builder::new().spawn(body));
     spawned.expect("a spared thread is never refused")
 }

@@ -1,9 +1,9 @@
-//! The world of one schedule: its time, who sleeps in it, and what is wrong with it.
+//! The world of one schedule: its simulated time, its sleeping threads and its flaw.
 //!
-//! Time stands still while threads run, and passes when the scheduler gives its keeper a turn: then
-//! the earliest limit of all who sleep is over. As the keeper is a thread like any other, a limit may
-//! pass at every moment, before or after whatever else happens at that time; so every thread may seem
-//! slow beyond measure to the others, as on the busiest of machines.
+//! Time stands still while threads run. Time passes when the scheduler gives a turn to the timekeeper, a
+//! thread that ends the sleep with the earliest limit. The timekeeper is a thread like any other, so a limit
+//! may pass at every moment, before or after any other event at that time. So each thread may seem
+//! arbitrarily slow to the others, as on a very busy machine.
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// A bug to put in where the pool cannot help it, which its schedules then have to find; or, in the
-/// case of [`NoThreads`](Self::NoThreads), a misfortune that the pool has to bear.
+/// A bug in a service that the pool relies on. The schedules must find the bug, except
+/// [`NoThreads`](Self::NoThreads), a fault that the pool must tolerate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
     /// Every fourth wake-up is lost.
@@ -41,7 +41,7 @@ impl Flaw {
 struct World {
     now: Instant,
     sleepers: BTreeMap<(Instant, u64), Arc<Sleeper>>,
-    keeper: Option<Thread>,
+    timekeeper: Option<Thread>,
     number: u64,
     alive: usize,
     ending: bool,
@@ -49,7 +49,7 @@ struct World {
 }
 
 std::thread_local! {
-    /// All threads of a schedule are one of the system's.
+    /// All threads of a schedule run on one thread of the operating system.
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
@@ -64,33 +64,34 @@ fn with<R>(change: impl FnOnce(&mut World) -> R) -> R {
     })
 }
 
-/// Runs `body`, then time until the last thread has ended, and then what `body` returned.
+/// Runs `body`, lets time pass until the last thread has ended, and then runs the closure that `body`
+/// returned.
 pub(crate) fn live<End: FnOnce()>(flaw: Option<Flaw>, body: impl FnOnce() -> End) {
-    #[expect(clippy::disallowed_methods, reason = "only where this time begins")]
+    #[expect(clippy::disallowed_methods, reason = "the start of the simulated time")]
     let now = Instant::now();
     let world = World {
         now,
         sleepers: BTreeMap::new(),
-        keeper: None,
+        timekeeper: None,
         number: 0,
         alive: 0,
         ending: false,
         flaw,
     };
     WORLD.with(|place| *place.borrow_mut() = Some(world));
-    let keeper = thread::spawn(keep);
-    with(|world| world.keeper = Some(keeper.thread().clone()));
+    let timekeeper = thread::spawn(run_timekeeper);
+    with(|world| world.timekeeper = Some(timekeeper.thread().clone()));
     let end = body();
     with(|world| world.ending = true);
-    tell_keeper();
-    keeper.join().expect("time goes on");
+    notify_timekeeper();
+    timekeeper.join().expect("time goes on");
     end();
 }
 
-/// Lets time pass.
-fn keep() {
+/// Runs the timekeeper, which lets time pass.
+fn run_timekeeper() {
     loop {
-        // Sometimes at once, sometimes after the others have had their turns.
+        // End the next sleep at once, or only after other threads have had turns.
         let pause = [0, 3, 30, 300][thread_rng().gen_range(0..4)];
         for _ in 0..pause {
             thread::yield_now();
@@ -112,13 +113,13 @@ fn keep() {
     }
 }
 
-fn tell_keeper() {
-    if let Some(keeper) = with(|world| world.keeper.clone()) {
-        keeper.unpark();
+fn notify_timekeeper() {
+    if let Some(timekeeper) = with(|world| world.timekeeper.clone()) {
+        timekeeper.unpark();
     }
 }
 
-/// A moment at which another thread may come first.
+/// Lets the scheduler switch to another thread.
 pub(crate) fn turn() {
     AtomicU32::new(0).load(Ordering::SeqCst);
 }
@@ -131,12 +132,12 @@ pub(crate) fn sleep(time: Duration) {
     Sleeper::new().sleep(now().checked_add(time));
 }
 
-/// Whether the flaw of this world shows here.
+/// Whether the flaw of this world takes effect at this point.
 pub(super) fn strikes(flaw: Flaw) -> bool {
     with(|world| world.flaw) == Some(flaw) && thread_rng().gen_range(0..flaw.odds()) == 0
 }
 
-/// Does something that the flaw of this world does not touch.
+/// Runs `work` without the flaw of this world.
 pub(crate) fn spared<R>(work: impl FnOnce() -> R) -> R {
     let flaw = with(|world| world.flaw.take());
     let result = work();
@@ -150,7 +151,7 @@ pub(super) fn born() {
 
 pub(super) fn gone() {
     with(|world| world.alive -= 1);
-    tell_keeper();
+    notify_timekeeper();
 }
 
 const WAITING: u8 = 0;
@@ -172,7 +173,7 @@ impl Sleeper {
         })
     }
 
-    /// False when the time is up.
+    /// Sleeps until the thread is woken or the limit passes. False if the limit passed.
     pub(super) fn sleep(self: &Arc<Self>, until: Option<Instant>) -> bool {
         let place = until.map(|until| {
             with(|world| {
@@ -183,7 +184,7 @@ impl Sleeper {
             })
         });
         if place.is_some() {
-            tell_keeper();
+            notify_timekeeper();
         }
         while self.state.load(Relaxed) == WAITING {
             thread::park();
@@ -194,7 +195,7 @@ impl Sleeper {
         self.state.load(Relaxed) == WOKEN
     }
 
-    /// False if it was awake already.
+    /// Wakes the thread. False if the thread was awake already.
     pub(super) fn wake(&self) -> bool {
         self.end(WOKEN)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::process::User;
 
-/// A folder that nobody else can read, removed when this is dropped.
+/// A folder with access for its owner only, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 

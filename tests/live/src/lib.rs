@@ -1,8 +1,8 @@
-//! Real servers for tests: started on a free port of this machine in a folder of their own, killed,
-//! frozen and started again on demand, and gone when their handle is dropped, also by a panic.
+//! Real servers for tests: started on a free port of this machine in a folder of their own, killed, frozen
+//! and restarted on demand, and stopped when their handle is dropped, also by a panic.
 //!
-//! Where a server's programs are missing, `start` prints why and returns `None`, and the test passes
-//! without it; with `CONPOOL_LIVE=required` in the environment it panics instead.
+//! Where a server's programs are missing, `start` prints why and returns `None`, and the test passes without
+//! it; with `CONPOOL_LIVE=required` in the environment it panics instead.
 
 mod folder;
 mod pgbouncer;
@@ -20,17 +20,17 @@ use std::{
     path::PathBuf,
 };
 
-/// Says why a test does nothing.
+/// Prints why a test is skipped.
 fn skip(reason: &str) {
     assert!(
         env::var("CONPOOL_LIVE").as_deref() != Ok("required"),
         "required, but {reason}"
     );
-    // Not by a macro: the test harness would keep that to itself.
+    // Written directly: the test harness would capture the output of a macro.
     let _ = writeln!(io::stderr(), "SKIPPED: {reason}");
 }
 
-/// The first of these folders, or of those in PATH, that has all of these programs.
+/// The first folder of `folders`, then of PATH, that has all of these programs.
 fn find(programs: &[&str], folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut all = env::split_paths(&path).chain(folders);

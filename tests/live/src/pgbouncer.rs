@@ -15,7 +15,7 @@ use crate::{
 /// passwords.
 #[derive(Debug)]
 pub struct PgBouncer {
-    // In this order: the process ends before its files go.
+    // The order matters: the process ends before its files are removed.
     #[allow(dead_code, reason = "it ends when it is dropped")]
     process: Option<Process>,
     folder: Folder,
@@ -25,15 +25,15 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one; `None`, having said why, where it is not installed. `database` is added to the entry of
-    /// the database, for example `connect_query='...'`.
+    /// Starts a PgBouncer; prints why and returns `None` where it is not installed. `database` is added to
+    /// the entry of the database, for example `connect_query='...'`.
     pub fn start(server: &Postgres, database: &str) -> Option<Self> {
-        // Debian puts it where only root looks.
+        // Debian installs it in a folder that is in root's PATH only.
         let Some(programs) = find(&["pgbouncer"], ["/usr/sbin".into()].into_iter()) else {
             skip("no pgbouncer here (Debian: pgbouncer)");
             return None;
         };
-        // It refuses to run as root, as the server does.
+        // Like the server it refuses to run as root.
         let user = User::harmless();
         let mut bouncer = Self {
             process: None,
@@ -76,7 +76,7 @@ impl PgBouncer {
         Process::start(&mut command, self.log(), ready)
     }
 
-    /// How this user connects through it.
+    /// The configuration to connect through it as `user`.
     pub fn config(&self, user: &str) -> Config {
         let mut config = Config::new();
         config

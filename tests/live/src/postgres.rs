@@ -21,14 +21,14 @@ use crate::{
 /// A PostgreSQL server with an empty database, for the user `postgres` without a password.
 #[derive(Debug)]
 pub struct Postgres {
-    // In this order: the server ends before its files go.
+    // The order matters: the server ends before its files are removed.
     process: Option<Process>,
     folder: Folder,
     template: Arc<Template>,
     port: u16,
 }
 
-/// What `initdb` made, once for the tests of a program: it takes longer than all the rest.
+/// The output of `initdb`, made once per test program, because it takes longer than everything else.
 #[derive(Debug)]
 struct Template {
     programs: PathBuf,
@@ -37,7 +37,7 @@ struct Template {
 }
 
 impl Template {
-    /// The one that other tests have at this moment, or a new one.
+    /// The template that other tests hold at this moment, or a new one.
     fn get(programs: PathBuf) -> Arc<Self> {
         static LAST: Mutex<Weak<Template>> = Mutex::new(Weak::new());
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// Where Debian has the programs, the newest version first.
+/// The folders of Debian's packages, the newest version first.
 fn debian() -> impl Iterator<Item = PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut folders: Vec<_> = versions
@@ -84,7 +84,7 @@ fn debian() -> impl Iterator<Item = PathBuf> {
 }
 
 impl Postgres {
-    /// Starts a server; `None`, having said why, where it is not installed.
+    /// Starts a server; prints why and returns `None` where it is not installed.
     pub fn start() -> Option<Self> {
         let Some(programs) = find(&["initdb", "postgres"], debian()) else {
             skip("no initdb and postgres here (Debian: postgresql)");
@@ -135,7 +135,7 @@ impl Postgres {
         Process::start(&mut command, self.log(), ready)
     }
 
-    /// How to connect to it, under this name for `pg_stat_activity`.
+    /// The configuration to connect, with this name in `pg_stat_activity`.
     pub fn config(&self, name: &str) -> Config {
         let mut config = Config::new();
         config
@@ -147,18 +147,18 @@ impl Postgres {
         config
     }
 
-    /// The same for clients that take a text.
+    /// The connection string for clients that take a text.
     pub fn url(&self, name: &str) -> String {
         let port = self.port;
         format!("postgres://postgres@127.0.0.1:{port}/postgres?application_name={name}")
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// From now on this user needs a password, which is the role's.
+    /// Makes the server ask this user for the role's password from now on.
     pub fn ask_for_password(&self, user: &str) {
         let rules = self.folder.path().join("data/pg_hba.conf");
         let old = fs::read_to_string(&rules).expect("the rules of initdb");
@@ -168,7 +168,7 @@ impl Postgres {
         reload.expect("the administrator may");
     }
 
-    /// Has it refuse new clients, but end only when the last one has gone.
+    /// Begins a smart shutdown: refuses new clients, and ends when the last one has gone.
     pub fn begin_shut_down(&self) {
         self.process
             .as_ref()
@@ -176,18 +176,18 @@ impl Postgres {
             .signal(Signal::TERM);
     }
 
-    /// A connection beside the pool.
+    /// Opens a connection outside the pool.
     pub fn admin(&self) -> Client {
         let client = self.config("admin").connect(NoTls);
         client.expect("a server that is ready takes one more client")
     }
 
-    /// Ends it at once, as a crash would: no client hears a word.
+    /// Ends the server at once, like a crash: clients get no message.
     pub fn crash(&mut self) {
         self.stop(Signal::QUIT);
     }
 
-    /// Ends it as an administrator would: every client is told and sent away.
+    /// Ends the server like an administrator: every client is told and disconnected.
     pub fn shut_down(&mut self) {
         self.stop(Signal::INT);
     }
@@ -196,18 +196,18 @@ impl Postgres {
         Process::take(&mut self.process, signal);
     }
 
-    /// Starts it again, on the same port with the same data.
+    /// Starts the server again, on the same port with the same data.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
         self.process = Some(Process::required(self.try_launch(), &self.log()));
     }
 
-    /// Stops every process of it in its tracks: connections stay open and nothing answers.
+    /// Stops every process of the server: connections stay open without answers.
     pub fn freeze(&self) {
         self.signal_all(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues the stopped processes.
     pub fn thaw(&self) {
         self.signal_all(Signal::CONT);
     }
@@ -217,7 +217,7 @@ impl Postgres {
         process.signal_all(signal);
     }
 
-    /// Where its files are.
+    /// The folder of the server's files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

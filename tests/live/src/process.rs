@@ -1,4 +1,4 @@
-//! The process of a server, with those it started.
+//! The process of a server, and its child processes.
 
 use std::{
     fs::{self, File},
@@ -13,10 +13,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-/// A busy machine may take its time to start or to end a server.
+/// The time limit for the start or the end of a server on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whom a server runs as.
+/// The user that a server runs as.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) uid: u32,
@@ -24,7 +24,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Somebody without rights when this is root, whom PostgreSQL refuses to run as.
+    /// An unprivileged user when this process is root, because PostgreSQL refuses to run as root.
     pub(crate) fn harmless() -> Option<Self> {
         if !geteuid().is_root() {
             return None;
@@ -54,8 +54,8 @@ impl User {
     }
 }
 
-/// A port on which nobody listens. Not of those that the system gives to clients: a client that
-/// connects to one of them while the server is down could meet itself, and keep the server out.
+/// A free port outside the range of ephemeral ports: while the server is down, a client with an ephemeral
+/// port could connect to itself and block the port.
 fn free_port() -> u16 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
@@ -75,8 +75,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a server that writes its log to this file, and waits until `ready`. `None` if it ended
-    /// before that.
+    /// Starts a server that writes its log to this file, and waits until `ready`. `None` if it ended before
+    /// that.
     pub(crate) fn start(
         command: &mut Command,
         log: PathBuf,
@@ -101,29 +101,29 @@ impl Process {
         Some(process)
     }
 
-    /// The same on a free port; `launch` tries one.
+    /// Starts a server on a free port; `launch` tries one port.
     pub(crate) fn on_a_free_port(
         log: &PathBuf,
         mut launch: impl FnMut(u16) -> Option<Self>,
     ) -> Self {
-        // Somebody else may take the port meanwhile.
+        // Another process may take the port meanwhile.
         let launched = (0..5).find_map(|_| launch(free_port()));
         Self::required(launched, log)
     }
 
-    /// Panics with the server's last words if there is none.
+    /// Panics with the end of the server's log if there is no server.
     pub(crate) fn required(launched: Option<Self>, log: &PathBuf) -> Self {
         launched.unwrap_or_else(|| panic!("does not start:\n{}", Self::last_words(log)))
     }
 
-    /// Ends the one that is there with this signal.
+    /// Ends the process in `place`, if any, with this signal.
     pub(crate) fn take(place: &mut Option<Self>, signal: Signal) {
         let mut process = place.take().expect("a server that runs");
         process.signal(signal);
         process.wait();
     }
 
-    /// What the server had to say last.
+    /// The last lines of the server's log.
     pub(crate) fn last_words(log: &PathBuf) -> String {
         let text = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<_> = text.lines().rev().take(20).collect();
@@ -138,14 +138,14 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// The server and the processes it started.
+    /// The server and its child processes.
     fn all(&self) -> Vec<Pid> {
         let main = self.main();
         let started = fs::read_dir("/proc").expect("the list of processes");
         let started = started.flatten().filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name, in parentheses, may have blanks in it.
+            // The name, in parentheses, may contain blanks.
             let (_, rest) = stat.rsplit_once(") ")?;
             let parent: i32 = rest.split(' ').nth(1)?.parse().ok()?;
             (parent == main.as_raw_nonzero().get()).then_some(Pid::from_raw(pid)?)
@@ -158,7 +158,7 @@ impl Process {
         let _ = kill_process(self.main(), signal);
     }
 
-    /// Sends a signal to the server and all that it started. Some may be gone by then.
+    /// Sends a signal to the server and its child processes. Some may be gone by then.
     pub(crate) fn signal_all(&self, signal: Signal) {
         for pid in self.all() {
             let _ = kill_process(pid, signal);
@@ -174,7 +174,7 @@ impl Process {
         }
     }
 
-    /// Ends all of it by this signal to the server, or by force when that does not help.
+    /// Ends the server by this signal, or by SIGKILL when that does not help.
     pub(crate) fn end(&mut self, signal: Signal) {
         if self.ended() {
             return;
@@ -198,7 +198,7 @@ impl Drop for Process {
         if thread::panicking() {
             eprintln!("the server's last words:\n{}", Self::last_words(&self.log));
         }
-        // For PostgreSQL the quickest way that removes its shared memory; Redis just ends.
+        // For PostgreSQL the fastest way that removes its shared memory; Redis just ends.
         self.end(Signal::QUIT);
     }
 }

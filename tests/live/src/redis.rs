@@ -7,10 +7,10 @@ use rustix::process::Signal;
 
 use crate::{find, folder::Folder, process::Process, skip};
 
-/// A Redis server that keeps nothing on disk.
+/// A Redis server without persistence.
 #[derive(Debug)]
 pub struct Redis {
-    // In this order: the server ends before its files go.
+    // The order matters: the server ends before its files are removed.
     process: Option<Process>,
     folder: Folder,
     program: PathBuf,
@@ -18,7 +18,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server; `None`, having said why, where it is not installed.
+    /// Starts a server; prints why and returns `None` where it is not installed.
     pub fn start() -> Option<Self> {
         let Some(programs) = find(&["redis-server"], iter::empty()) else {
             skip("no redis-server here (Debian: redis-server)");
@@ -61,7 +61,7 @@ impl Redis {
         Process::start(&mut command, self.log(), ready)
     }
 
-    /// How to connect to it; this is its r2d2 manager, too.
+    /// The client to connect with; it is also the r2d2 manager.
     pub fn client(&self) -> Client {
         Client::open(("127.0.0.1", self.port)).expect("an address")
     }
@@ -71,34 +71,34 @@ impl Redis {
         self.folder.path().join("socket")
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A connection beside the pool.
+    /// Opens a connection outside the pool.
     pub fn admin(&self) -> Connection {
         let connection = self.client().get_connection();
         connection.expect("a server that is ready takes one more client")
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ends the server like `kill -9`.
     pub fn kill(&mut self) {
         Process::take(&mut self.process, Signal::KILL);
     }
 
-    /// Starts it again on the same port, empty.
+    /// Starts the server again on the same port, empty.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
         self.process = Some(Process::required(self.try_launch(), &self.log()));
     }
 
-    /// Stops it in its tracks: connections stay open and nothing answers.
+    /// Stops the server: connections stay open without answers.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues the stopped server.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }

@@ -1,5 +1,5 @@
-//! diesel's `ConnectionManager`: what it calls broken, its customizer for tests, and PostgreSQL too with
-//! the feature `libpq`.
+//! diesel's `ConnectionManager`: its broken connections, its customizer for tests, and PostgreSQL with the
+//! feature `libpq`.
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -48,7 +48,7 @@ fn insert(connection: &mut SqliteConnection, id: u64) -> QueryResult<usize> {
     insert.bind::<BigInt, _>(id as i64).execute(connection)
 }
 
-/// A file for a database, removed at the end.
+/// A file for a database, removed on drop.
 struct File(PathBuf);
 
 impl File {
@@ -58,7 +58,7 @@ impl File {
         Self(fs::canonicalize(folder).unwrap().join("test.db"))
     }
 
-    /// A pool of connections to it, with an empty table.
+    /// A pool of connections to the file, with an empty table.
     fn pool(&self, name: &str, size: usize) -> SqlitePool {
         let manager = ConnectionManager::<SqliteConnection>::new(self.0.to_str().unwrap());
         let pool = builder(name)
@@ -130,7 +130,7 @@ fn a_transaction_manager_in_error_makes_the_connection_broken() {
     let file = File::new("dslost");
     let pool = file.pool("dslost", 1);
     let mut connection = pool.get().unwrap();
-    // What diesel does when it cannot tell any more what is open.
+    // diesel does this when it can no longer tell whether a transaction is open.
     AnsiTransactionManager::transaction_manager_status_mut(&mut *connection).set_in_error();
     let refused = connection.transaction(|connection| insert(connection, 1));
     assert!(matches!(refused, Err(Error::BrokenTransactionManager)));
@@ -185,7 +185,7 @@ fn diesels_customizer_for_tests_goes_where_r2d2s_builder_took_it() {
     let manager = R2d2Manager::new(manager).customizer(Box::new(TestCustomizer));
     let pool = builder("dstest").max_size(1).build(manager).unwrap();
     insert(&mut pool.get().unwrap(), 1).unwrap();
-    // A test's transaction is no reason to call the connection broken.
+    // A test transaction does not make the connection broken.
     assert_eq!(count(&mut pool.get().unwrap()).unwrap(), 1);
     assert_eq!(pool.stats().created, 1);
     close(&pool);
@@ -203,7 +203,7 @@ fn a_file_that_cannot_be_opened_is_the_cause_of_the_timeout() {
     let pool: SqlitePool = builder("dsnowhere")
         .build_lazy(R2d2Manager::new(manager))
         .unwrap();
-    let error = told(&pool, ms(60));
+    let error = timeout_with_cause(&pool, ms(60));
     let cause = error.last_create_error();
     assert!(
         matches!(

@@ -1,5 +1,5 @@
-//! PostgreSQL with r2d2_postgres: load, restarts, connections ended by the administrator, a server that
-//! hangs, one that is full, one that refuses.
+//! PostgreSQL with r2d2_postgres: load, restarts, connections ended by the administrator, and servers that
+//! hang, are full or refuse.
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -13,7 +13,7 @@ use r2d2_postgres::{
     postgres::{Client, Error, NoTls, error::SqlState},
 };
 use shared::{
-    SIZE, builder, callers_hear_of_a_hang_in_time, close, process, serves_in_full, told,
+    SIZE, builder, callers_time_out_during_a_hang, close, process, serves_in_full, told,
     under_load, usage::Usage,
 };
 use std::{
@@ -27,12 +27,12 @@ use std::{
 
 type Manager = R2d2Manager<PostgresConnectionManager<NoTls>>;
 
-/// Connections that the server knows by the pool's name.
+/// A manager whose connections have the pool's name at the server.
 fn manager(server: &Postgres, name: &str) -> Manager {
     R2d2Manager::new(PostgresConnectionManager::new(server.config(name), NoTls))
 }
 
-/// A question whose answer nobody else gets.
+/// Sends a query with a unique answer.
 fn ask(client: &mut Client, number: u64) -> Result<(), Error> {
     let row = client.query_one("SELECT $1::int8 * 3, pg_backend_pid()", &[&(number as i64)])?;
     assert_eq!(
@@ -43,7 +43,7 @@ fn ask(client: &mut Client, number: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many connections of this name the server has.
+/// The number of connections of this name at the server.
 fn connections(admin: &mut Client, name: &str) -> usize {
     let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
     let row = admin.query_one(count, &[&name]).unwrap();
@@ -171,7 +171,7 @@ fn idle_connections_that_the_administrator_ended_are_not_handed_out() {
             .unwrap();
         serves_in_full(&pool, |client| ask(client, 1));
         assert_eq!(terminate(&mut admin, "pgidle"), SIZE);
-        // By default a connection is checked when it was idle for half a second.
+        // By default a connection is checked after half a second of idle time.
         clock.advance(ms(501));
         serves_in_full(&pool, |client| ask(client, 2));
         let stats = pool.stats();
@@ -203,7 +203,7 @@ fn a_keepalive_finds_what_the_administrator_ended_before_anybody_asks() {
     let killed = admin.query(kill, &[&"pgalive"]).unwrap().len();
     assert!(killed >= 2, "{killed}");
     eventually(|| pool.stats().evicted(EvictReason::CheckFailed) >= killed as u64);
-    // Others came in their place, all of them alive.
+    // Other connections replace them, all of them alive.
     eventually(|| {
         let size = pool.stats().size;
         size >= 2 && connections(&mut admin, "pgalive") == size
@@ -251,7 +251,7 @@ fn while_the_server_hangs_callers_hear_of_it_by_their_deadline_and_after_it_all_
         .dispose_timeout(ms(100))
         .build(manager(&server, "pghang"))
         .unwrap();
-    callers_hear_of_a_hang_in_time(&pool, || server.freeze());
+    callers_time_out_during_a_hang(&pool, || server.freeze());
 
     server.thaw();
     eventually(|| pool.stats().abandoned == 0);
@@ -290,7 +290,7 @@ fn a_refusal_is_the_cause_of_the_timeout_with_the_servers_own_code() {
     config.dbname("nowhere");
     let manager = R2d2Manager::new(PostgresConnectionManager::new(config, NoTls));
     let pool: Pool<Manager> = builder("pgcause").build_lazy(manager).unwrap();
-    let error = told(&pool, ms(100));
+    let error = timeout_with_cause(&pool, ms(100));
     let cause = error.last_create_error().and_then(Error::code);
     assert_eq!(cause, Some(&SqlState::INVALID_CATALOG_NAME), "{error:?}");
     close(&pool);
@@ -325,8 +325,7 @@ fn a_server_that_takes_fewer_than_max_size_serves_all_with_what_it_takes() {
 
 #[test]
 fn when_the_pool_is_gone_so_are_its_descriptors_and_threads() {
-    const NAME: &str = "when_the_pool_is_gone_so_are_its_descriptors_and_threads";
-    process::alone(NAME, || {
+    process::alone(|| {
         let Some(mut server) = Postgres::start() else {
             return;
         };
@@ -366,7 +365,7 @@ fn a_transaction_left_open_is_rolled_back_by_its_own_guard() {
         transaction
             .execute("INSERT INTO ledger VALUES (1)", &[])
             .unwrap();
-        // An early return: neither committed nor rolled back by hand.
+        // An early return, without a commit or rollback.
     }
     let mut client = pool.get_timeout(SOON).unwrap();
     let row = client

@@ -1,5 +1,5 @@
-//! What the page src/docs/recipes.md shows and says, run with real servers. Also what the guide says of
-//! PgBouncer.
+//! The code and the statements of the page src/docs/recipes.md, run with real servers. Also the guide's
+//! statements about PgBouncer.
 
 #[path = "recipes/mod.rs"]
 #[allow(
@@ -35,14 +35,14 @@ use std::{
     time::Duration,
 };
 
-/// How long a build is given that should fail at once.
+/// The timeout of a build that should fail at once.
 const LONG: Duration = Duration::from_secs(600);
 
 #[test]
 fn the_page_shows_what_runs_here() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("../../src/docs/recipes.md")).unwrap();
-    // With the lines that rustdoc hides.
+    // Including the lines that rustdoc hides.
     let lines = page
         .lines()
         .map(|line| line.strip_prefix("# ").unwrap_or(line));
@@ -69,7 +69,7 @@ where
     error
 }
 
-/// Builds a pool while nobody listens, and has `back` start the server. The build goes on and ends well.
+/// Builds a pool while the server is down; `back` starts the server. The build continues and succeeds.
 #[track_caller]
 fn waits_for_the_server<M: ConnectionManager<Error: Debug>>(
     name: &'static str,
@@ -196,7 +196,7 @@ fn postgres_an_error_that_passes_is_transient_and_that_of_a_statement_is_not() {
     let error = admin.batch_execute("SELECT nothing").unwrap_err();
     assert!(!transient(&error), "{error:?}");
 
-    // The last client keeps the server from ending. The code is that of a server that starts up, too.
+    // The last client keeps the server from ending. A starting server sends the same code.
     server.begin_shut_down();
     let config = server.config("down");
     eventually(|| {
@@ -205,15 +205,15 @@ fn postgres_an_error_that_passes_is_transient_and_that_of_a_statement_is_not() {
     });
 }
 
-/// The session ended with `code`. The server sends the error and closes, and a client that sees both
-/// at once tells of the end alone.
+/// Asserts that the session ended with `code`. The server sends the error and closes; a client that sees both
+/// at once reports only the close.
 fn assert_ended(error: &Error, code: &str) {
     let told = error.code().map(|state| state.code());
     assert!(told.is_none_or(|told| told == code), "{error:?}");
     assert!(code::postgres::is_transient(error), "{error:?}");
 }
 
-/// The server's process for this session.
+/// The server's process id of this session.
 fn session(client: &mut Client) -> i32 {
     let row = client.query_one("SELECT pg_backend_pid()", &[]);
     row.unwrap().get(0)
@@ -232,7 +232,7 @@ fn with_ledger() -> Option<Postgres> {
     Some(server)
 }
 
-/// Leaves a transaction open, with a row in it, and says in which session.
+/// Leaves a transaction open, with a row in it, and returns its session.
 fn leave_open<M: ConnectionManager<Connection = Client>>(pool: &Pool<M>) -> i32 {
     let mut client = pool.get_timeout(SOON).unwrap();
     let begin = "BEGIN; INSERT INTO ledger VALUES (1)";
@@ -252,7 +252,7 @@ fn postgres_a_transaction_left_open_by_hand_reaches_the_next_user_of_r2d2_postgr
     let mut client = pool.get_timeout(SOON).unwrap();
     assert_eq!((session(&mut client), rows(&mut client)), (left, 1));
     assert_eq!(rows(&mut server.admin()), 0, "nobody has committed it");
-    // What the page tells whoever sends BEGIN to do.
+    // The page's rule for users who send BEGIN.
     PooledConnection::discard(client);
     let mut client = pool.get_timeout(SOON).unwrap();
     assert_eq!(rows(&mut client), 0);
@@ -271,14 +271,14 @@ fn postgres_the_check_of_the_recipe_rolls_back_what_was_left_open() {
     let mut admin = server.admin();
     for _ in 0..3 {
         let left = leave_open(&pool);
-        // Until the next checkout it is open at the server.
+        // The transaction stays open at the server until the next checkout.
         let state = "SELECT state FROM pg_stat_activity WHERE pid = $1";
         let state = admin.query_one(state, &[&left]).unwrap();
         assert_eq!(state.get::<_, &str>(0), "idle in transaction");
         let mut client = pool.get_timeout(SOON).unwrap();
         assert_eq!((session(&mut client), rows(&mut client)), (left, 0));
     }
-    // The same for a transaction that an error has ended but for its ROLLBACK.
+    // The same for a transaction that has failed and needs only its ROLLBACK.
     let mut client = pool.get_timeout(SOON).unwrap();
     client.batch_execute("BEGIN; SELECT nothing").unwrap_err();
     client.batch_execute("SELECT 1").unwrap_err();
@@ -348,8 +348,8 @@ fn postgres_a_session_that_has_ended_is_replaced_and_a_server_that_hangs_holds_n
     close(&pool);
 }
 
-/// What the session says its statement_timeout is. Asked without a prepared statement, which PgBouncer may
-/// not find again in transaction mode.
+/// The session's statement_timeout. Read without a prepared statement, which PgBouncer may not find again in
+/// transaction mode.
 fn statement_timeout(client: &mut Client) -> String {
     let answer = client.simple_query("SHOW statement_timeout").unwrap();
     let row = answer.iter().find_map(|message| match message {
@@ -377,8 +377,7 @@ impl ConnectionManager for Sets {
     }
 }
 
-/// What two connections of a pool see in transactions that are open at the same time, and so in two
-/// sessions of the server.
+/// The results of two connections of a pool in concurrent transactions, and so in two sessions of the server.
 fn two_at_once<M: ConnectionManager<Connection = Client>>(pool: &Pool<M>) -> [String; 2] {
     let mut first = pool.get_timeout(SOON).unwrap();
     let mut second = pool.get_timeout(SOON).unwrap();
@@ -399,7 +398,7 @@ fn pgbouncer_in_transaction_mode_loses_what_create_has_set() {
         return;
     };
     let config = bouncer.config("postgres");
-    // One create after the other: each has the one session that is free.
+    // One create after the other: each gets the one free session.
     let sets = Sets(config.clone());
     let pool = builder("bouncerset")
         .max_creating(1)
@@ -410,7 +409,7 @@ fn pgbouncer_in_transaction_mode_loses_what_create_has_set() {
     assert!(seen.contains(&"0".to_owned()), "nothing is lost: {seen:?}");
     close(&pool);
 
-    // Without PgBouncer it holds.
+    // Without PgBouncer the setting holds.
     let sets = Sets(server.config("direct"));
     let pool = builder("directset").build(sets).unwrap();
     assert_eq!(two_at_once(&pool), ["5s", "5s"]);
@@ -532,7 +531,7 @@ fn diesel_a_wrong_password_fails_the_build_at_once_and_a_server_that_is_down_is_
     waits_for_the_server("dsdown", manager("guest:right"), || server.start_again());
 }
 
-/// Answers one client after the other as a mail server does, and keeps what they say.
+/// Answers one client after the other like a mail server, and records their commands.
 fn mail_server(heard: common::Log) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -601,7 +600,7 @@ fn pgbouncer_tells_of_a_server_that_is_down_and_of_an_unknown_user_with_one_code
     };
     assert_eq!(told(&config), (Some("08P01".to_owned()), true));
     server.crash();
-    // One that has asked for nothing yet is taken; a statement shows that there is no server.
+    // PgBouncer accepts a client before it needs a server; a statement shows that there is none.
     let mut client = bouncer.config("postgres").connect(NoTls).unwrap();
     let error = client.batch_execute("SELECT 1").unwrap_err();
     assert_ended(&error, "08P01");

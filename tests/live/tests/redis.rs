@@ -1,5 +1,5 @@
-//! Redis with the r2d2 manager of its client: load, `kill -9`, `CLIENT KILL`, a server that hangs, one that
-//! is full.
+//! Redis with the r2d2 manager of its client: load, `kill -9`, `CLIENT KILL`, and servers that hang or are
+//! full.
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -11,7 +11,7 @@ use conpool_live::Redis;
 use r2d2::CustomizeConnection;
 use redis::{Client, Connection, RedisError, RedisResult, cmd};
 use shared::{
-    SIZE, builder, callers_hear_of_a_hang_in_time, close, process, serves_in_full, told,
+    SIZE, builder, callers_time_out_during_a_hang, close, process, serves_in_full, told,
     under_load, usage::Usage,
 };
 use std::{
@@ -33,14 +33,14 @@ fn manager(server: &Redis, name: &'static str) -> R2d2Manager<Client> {
     R2d2Manager::new(server.client()).customizer(Named(name))
 }
 
-/// A question whose answer nobody else gets.
+/// Sends a request with a unique answer.
 fn ask(connection: &mut Connection, number: u64) -> RedisResult<()> {
     let answer: u64 = cmd("ECHO").arg(number).query(connection)?;
     assert_eq!(answer, number, "somebody else's answer");
     Ok(())
 }
 
-/// The ids of the connections of this name that the server has.
+/// The ids of the connections of this name at the server.
 fn connections(admin: &mut Connection, name: &str) -> Vec<u64> {
     let list: String = cmd("CLIENT").arg("LIST").query(admin).unwrap();
     let name = format!(" name={name} ");
@@ -133,7 +133,7 @@ fn callers_of_a_server_that_is_down_hear_why_by_their_deadline_and_are_served_wh
     let pool = builder("rddown").build(manager(&server, "rddown")).unwrap();
     server.kill();
     pool.clear();
-    let error = told(&pool, ms(150));
+    let error = timeout_with_cause(&pool, ms(150));
     let cause = error.last_create_error().unwrap();
     assert!(cause.is_connection_refusal(), "{error:?}");
 
@@ -163,7 +163,7 @@ fn idle_connections_that_the_administrator_ended_are_not_handed_out() {
             .unwrap();
         serves_in_full(&pool, |connection| ask(connection, 1));
         assert_eq!(kill(&mut admin, "rdidle"), SIZE);
-        // By default a connection is checked when it was idle for half a second.
+        // By default a connection is checked after half a second of idle time.
         clock.advance(ms(501));
         serves_in_full(&pool, |connection| ask(connection, 2));
         let stats = pool.stats();
@@ -207,7 +207,7 @@ fn while_the_server_hangs_callers_hear_of_it_by_their_deadline_and_after_it_all_
         .dispose_timeout(ms(100))
         .build(manager(&server, "rdhang"))
         .unwrap();
-    callers_hear_of_a_hang_in_time(&pool, || server.freeze());
+    callers_time_out_during_a_hang(&pool, || server.freeze());
 
     server.thaw();
     eventually(|| pool.stats().abandoned == 0);
@@ -226,7 +226,7 @@ fn a_server_that_takes_fewer_than_max_size_serves_all_with_what_it_takes() {
         command.arg("SET").arg("maxclients").arg(clients);
         command.exec(admin).unwrap();
     };
-    // The administrator is one of them.
+    // The administrator's connection counts too.
     limit(&mut admin, 3);
     let pool = builder("rdfull")
         .max_creating(1)
@@ -266,8 +266,7 @@ fn a_guard_goes_where_the_client_takes_a_connection() {
 
 #[test]
 fn when_the_pool_is_gone_so_are_its_descriptors_and_threads() {
-    const NAME: &str = "when_the_pool_is_gone_so_are_its_descriptors_and_threads";
-    process::alone(NAME, || {
+    process::alone(|| {
         let Some(mut server) = Redis::start() else {
             return;
         };

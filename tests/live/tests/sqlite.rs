@@ -1,4 +1,4 @@
-//! SQLite with r2d2_sqlite: files, memory, locks, and what a user leaves open.
+//! SQLite with r2d2_sqlite: files, memory, locks, and state that a user leaves open.
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -19,7 +19,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-/// A folder for a database, removed at the end.
+/// A folder for a database, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -125,7 +125,7 @@ fn a_transaction_rolls_back_by_its_guard_but_a_bare_begin_is_the_next_users_as_w
     let connection = pool.get().unwrap();
     assert_eq!(count(&connection).unwrap(), 0);
 
-    // The manager's has_broken says no to everything, so neither pool notices.
+    // The manager's has_broken always returns false, so neither pool notices.
     connection
         .execute_batch("BEGIN; INSERT INTO ledger VALUES (2)")
         .unwrap();
@@ -173,7 +173,7 @@ fn a_file_that_cannot_be_opened_is_the_cause_until_it_can() {
     let pool: Pool<_> = builder("sqnowhere")
         .build_lazy(manager(&missing.join("test.db")))
         .unwrap();
-    let error = told(&pool, ms(60));
+    let error = timeout_with_cause(&pool, ms(60));
     let cause = error.last_create_error().and_then(Error::sqlite_error_code);
     assert_eq!(cause, Some(ErrorCode::CannotOpen), "{error:?}");
     fs::create_dir(&missing).unwrap();

@@ -35,7 +35,7 @@ fn ask(connection: &mut UnixStream, command: &str) -> io::Result<String> {
     String::from_utf8(line).map_err(io::Error::other)
 }
 
-/// Takes a connection, asks, and discards it on an error.
+/// Takes a connection, sends a command, and discards the connection on an error.
 fn ask_pool(pool: &Pool<UnixSocketManager>, command: &str) -> io::Result<String> {
     let mut connection = pool.get().unwrap();
     let answer = ask(&mut connection, command);
@@ -101,7 +101,7 @@ fn a_server_that_is_killed_and_started_again_serves_the_same_pool() {
         .unwrap();
     assert_eq!(ask_pool(&pool, "PING").unwrap(), "+PONG");
     server.kill();
-    // The file of the socket is still there, so a connect is refused.
+    // The file of the socket still exists, so a connect is refused.
     let error = pool.get_timeout(common::ms(50)).unwrap_err();
     let cause = error.last_create_error().unwrap();
     assert!(cause.is_transient(), "{cause}");

@@ -1,6 +1,6 @@
-//! What must be true of the numbers at any instant, and when all is over.
+//! The invariants of the numbers at any instant, and at the end.
 
-use super::backend::{Backend, Book, Flaky};
+use super::backend::{Backend, Counts, Flaky};
 use conpool::{EvictReason, Pool, PoolEvent, PoolObserver, PoolStats};
 use std::{
     panic::resume_unwind,
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-/// What the users of the pool did, and what its observer was told.
+/// The counts of the pool's users and of its observer.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) gets: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, SeqCst);
 }
 
-/// Counts four kinds of events, and panics now and then.
+/// Counts four kinds of events, and sometimes panics.
 struct Watcher(Arc<Tally>);
 
 impl PoolObserver for Watcher {
@@ -56,12 +56,12 @@ impl PoolObserver for Watcher {
     }
 }
 
-/// Looks at one snapshot, and notes what cannot be.
+/// Checks the invariants of one snapshot.
 pub(crate) fn check(pool: &Pool<Flaky>, backend: &Backend) -> PoolStats {
     let stats = pool.stats();
     let must = |holds: bool, what: &str| {
         if !holds {
-            backend.foul(format!("{what}: {stats:?}"));
+            backend.violation(format!("{what}: {stats:?}"));
         }
     };
     must(
@@ -77,7 +77,7 @@ pub(crate) fn check(pool: &Pool<Flaky>, backend: &Backend) -> PoolStats {
     stats
 }
 
-/// Everything is over: compares what the pool, its users, its observer and the backend counted.
+/// Compares the final counts of the pool, its users, its observer and the backend.
 pub(crate) fn settle(pool: &Pool<Flaky>, backend: &Backend, tally: &Tally, observed: bool) {
     let stats = check(pool, backend);
     println!("{stats}");
@@ -85,14 +85,14 @@ pub(crate) fn settle(pool: &Pool<Flaky>, backend: &Backend, tally: &Tally, obser
         .iter()
         .map(|&reason| stats.evicted(reason))
         .sum();
-    let Book {
+    let Counts {
         open,
         created,
         disposed,
-        fouls,
+        violations,
         ..
-    } = backend.copy_book();
-    assert_eq!(fouls, [""; 0]);
+    } = backend.snapshot();
+    assert_eq!(violations, [""; 0]);
     assert_eq!(stats.size + stats.disposing + stats.waiters, 0, "{stats}");
     assert_eq!(open, 0, "{stats}");
     assert_eq!(stats.created + stats.added, stats.disposed + stats.detached);

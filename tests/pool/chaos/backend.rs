@@ -1,4 +1,4 @@
-//! A backend that counts what is open, and a manager whose hooks fail, panic and dawdle.
+//! A backend that counts open connections, and a manager whose hooks fail, panic and delay.
 
 use super::settings::scrambled;
 use conpool::ConnectionManager;
@@ -15,52 +15,52 @@ use std::{
     time::Duration,
 };
 
-/// What the backend sees, whoever asks.
+/// The backend's view of all connections.
 pub(crate) struct Backend {
     seed: u64,
     /// Faults per thousand calls of a hook.
     faults: AtomicU64,
     calls: AtomicU64,
-    book: Mutex<Book>,
+    counts: Mutex<Counts>,
     clears_begun: AtomicU64,
     clears_done: AtomicU64,
-    foul: AtomicBool,
+    violation: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Book {
-    /// Connections that take room here, those being opened and closed included.
+pub(crate) struct Counts {
+    /// Connections that take capacity here, including those being opened and closed.
     pub(crate) open: usize,
     pub(crate) peak: usize,
-    /// More must not be open.
+    /// The limit on `open`.
     pub(crate) limit: usize,
     pub(crate) created: u64,
     pub(crate) disposed: u64,
-    pub(crate) fouls: Vec<String>,
+    pub(crate) violations: Vec<String>,
 }
 
-/// Where a connection is, as far as the backend must count it.
+/// The place of a connection, as far as the backend must count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// A user has it.
+    /// In the hands of a user, outside the pool.
     Outside,
-    /// Passed to `add`, which has not answered yet.
+    /// Passed to `add`, which has not returned yet.
     Offered,
     Inside,
-    Gone,
+    CountEnd,
 }
 
-/// One connection. Holds a descriptor, so that one that is lost shows.
-pub(crate) struct Line {
+/// One connection. It holds a descriptor, so that a lost one shows.
+pub(crate) struct Conn {
     backend: Arc<Backend>,
     _file: File,
-    /// The clears that had begun when this was created; `u64::MAX` for one that was added.
-    birth: u64,
+    /// The number of clears that had begun when it was created; `u64::MAX` for an added one.
+    generation: u64,
     busy: AtomicBool,
     place: Arc<Mutex<Place>>,
 }
 
-/// Its hooks ask the dice before they answer.
+/// The manager. Its hooks inject random faults.
 pub(crate) struct Flaky {
     pub(crate) backend: Arc<Backend>,
     pub(crate) blocking_check: bool,
@@ -73,7 +73,7 @@ pub(crate) struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the dice said so")
+        f.write_str("random fault")
     }
 }
 
@@ -85,48 +85,48 @@ impl Backend {
             seed,
             faults: AtomicU64::new(faults),
             calls: AtomicU64::new(0),
-            book: Mutex::new(Book {
+            counts: Mutex::new(Counts {
                 limit,
-                ..Book::default()
+                ..Counts::default()
             }),
             clears_begun: AtomicU64::new(0),
             clears_done: AtomicU64::new(0),
-            foul: AtomicBool::new(false),
+            violation: AtomicBool::new(false),
         })
     }
 
-    /// What every connection holds a descriptor of.
+    /// The file of which every connection holds a descriptor.
     pub(crate) fn file() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap()
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap()
     }
 
-    pub(crate) fn copy_book(&self) -> Book {
-        self.book().clone()
+    pub(crate) fn snapshot(&self) -> Counts {
+        self.counts().clone()
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
-        self.book().limit = limit;
+        self.counts().limit = limit;
     }
 
     pub(crate) fn stop_faults(&self) {
         self.faults.store(0, SeqCst);
     }
 
-    /// Notes that a promise broke.
-    pub(crate) fn foul(&self, what: impl Into<String>) {
-        self.book().fouls.push(what.into());
-        self.foul.store(true, SeqCst);
+    /// Records a violation.
+    pub(crate) fn violation(&self, what: impl Into<String>) {
+        self.counts().violations.push(what.into());
+        self.violation.store(true, SeqCst);
     }
 
-    pub(crate) fn is_foul(&self) -> bool {
-        self.foul.load(SeqCst)
+    pub(crate) fn is_violated(&self) -> bool {
+        self.violation.load(SeqCst)
     }
 
-    /// Runs `clear` and remembers that it is over; no connection from before may be seen after.
+    /// Runs `clear` and records its end; afterwards older connections must not be seen.
     pub(crate) fn clearing(&self, clear: impl FnOnce()) {
         let number = self.clears_begun.fetch_add(1, SeqCst) + 1;
         clear();
@@ -137,47 +137,47 @@ impl Backend {
         self.clears_done.load(SeqCst)
     }
 
-    fn count_in(&self, book: &mut Book) {
-        book.open += 1;
-        book.peak = book.peak.max(book.open);
-        if book.open > book.limit {
-            let text = format!("{} open where {} may be", book.open, book.limit);
-            book.fouls.push(text);
-            self.foul.store(true, SeqCst);
+    fn count_in(&self, counts: &mut Counts) {
+        counts.open += 1;
+        counts.peak = counts.peak.max(counts.open);
+        if counts.open > counts.limit {
+            let text = format!("{} open where {} may be", counts.open, counts.limit);
+            counts.violations.push(text);
+            self.violation.store(true, SeqCst);
         }
     }
 
     /// A connection made without the pool.
-    pub(crate) fn outsider(self: &Arc<Self>) -> Line {
-        self.line(u64::MAX, Place::Outside)
+    pub(crate) fn external(self: &Arc<Self>) -> Conn {
+        self.conn(u64::MAX, Place::Outside)
     }
 
-    fn line(self: &Arc<Self>, birth: u64, place: Place) -> Line {
-        Line {
+    fn conn(self: &Arc<Self>, generation: u64, place: Place) -> Conn {
+        Conn {
             backend: Arc::clone(self),
             _file: File::open(Self::file()).unwrap(),
-            birth,
+            generation,
             busy: AtomicBool::new(false),
             place: Arc::new(Mutex::new(place)),
         }
     }
 
-    /// Lets the dice fail, panic or delay the call of a hook.
-    fn trial(&self) -> Result<(), Fault> {
+    /// Makes the call of a hook fail, panic or delay at random.
+    fn inject_fault(&self) -> Result<(), Fault> {
         let call = self.calls.fetch_add(1, SeqCst);
-        let mut dice = scrambled(self.seed ^ call.rotate_left(32));
+        let mut rng = scrambled(self.seed ^ call.rotate_left(32));
         let faults = self.faults.load(SeqCst);
-        if dice.roll(1000) >= faults {
+        if rng.below(1000) >= faults {
             return Ok(());
         }
-        match dice.roll(8) {
-            0..3 => thread::sleep(Duration::from_micros(dice.roll(3000))),
+        match rng.below(8) {
+            0..3 => thread::sleep(Duration::from_micros(rng.below(3000))),
             3..5 => return Err(Fault { transient: true }),
             5 => return Err(Fault { transient: false }),
-            // The dice are no bug: nobody needs to read of them, so the panic hook is passed over.
-            6 => resume_unwind(Box::new("the dice said so")),
+            // The panic is intended; `resume_unwind` skips the panic hook.
+            6 => resume_unwind(Box::new("random fault")),
             _ => {
-                thread::sleep(Duration::from_micros(dice.roll(500)));
+                thread::sleep(Duration::from_micros(rng.below(500)));
                 return Err(Fault { transient: true });
             }
         }
@@ -185,136 +185,136 @@ impl Backend {
     }
 }
 
-impl Line {
-    /// Marks the connection as used by one, for as long as `work` takes.
+impl Conn {
+    /// Marks the connection as in use by one thread for as long as `work` runs.
     pub(crate) fn alone<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
-        struct Leave<'a>(&'a mut Line);
+        struct Leave<'a>(&'a mut Conn);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
                 self.0.busy.store(false, SeqCst);
             }
         }
         if self.busy.swap(true, SeqCst) {
-            self.backend.foul("two had the same connection");
+            self.backend.violation("two had the same connection");
         }
         work(Leave(self).0)
     }
 
-    pub(crate) fn birth(&self) -> u64 {
-        self.birth
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
-    /// The backend must not count it from here on: its user is about to take it away.
-    pub(crate) fn step_out(&mut self) {
+    /// Ends the backend's count of the connection: its user is about to detach it.
+    pub(crate) fn before_detach(&mut self) {
         let backend = Arc::clone(&self.backend);
-        let mut book = backend.book();
+        let mut counts = backend.counts();
         let mut place = self.place.lock().unwrap();
         if *place == Place::Inside {
-            book.open -= 1;
+            counts.open -= 1;
         }
         *place = Place::Outside;
     }
 
-    /// Prepares for `add`. Call the result when it has been accepted.
-    pub(crate) fn step_in(&mut self) -> impl FnOnce() + use<> {
-        self.birth = u64::MAX;
+    /// Prepares for `add`. Call the result when the connection has been accepted.
+    pub(crate) fn before_add(&mut self) -> impl FnOnce() + use<> {
+        self.generation = u64::MAX;
         self.place = Arc::new(Mutex::new(Place::Offered));
         let (backend, place) = (Arc::clone(&self.backend), Arc::clone(&self.place));
         move || Self::arrive(&backend, &place)
     }
 
-    /// A hook sees it: it is inside, though `add` may not have returned yet.
+    /// Records that a hook has the connection: it is inside, though `add` may not have returned yet.
     fn seen(&self) {
         Self::arrive(&self.backend, &self.place);
     }
 
     fn arrive(backend: &Backend, place: &Mutex<Place>) {
-        let mut book = backend.book();
+        let mut counts = backend.counts();
         let mut place = place.lock().unwrap();
         if *place == Place::Offered {
             *place = Place::Inside;
-            backend.count_in(&mut book);
+            backend.count_in(&mut counts);
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for Conn {
     fn drop(&mut self) {
         if *self.place.lock().unwrap() == Place::Inside {
-            self.backend.foul("dropped without dispose");
+            self.backend.violation("dropped without dispose");
         }
     }
 }
 
 impl ConnectionManager for Flaky {
-    type Connection = Line;
+    type Connection = Conn;
     type Error = Fault;
 
-    fn create(&self) -> Result<Line, Fault> {
-        /// Gives the room back unless something was made of it.
-        struct Room<'a>(&'a Backend, bool);
-        impl Drop for Room<'_> {
+    fn create(&self) -> Result<Conn, Fault> {
+        /// Gives the capacity back unless a connection was made.
+        struct Reservation<'a>(&'a Backend, bool);
+        impl Drop for Reservation<'_> {
             fn drop(&mut self) {
                 if !self.1 {
-                    self.0.book().open -= 1;
+                    self.0.counts().open -= 1;
                 }
             }
         }
-        let birth = self.backend.clears_begun.load(SeqCst);
-        self.backend.count_in(&mut self.backend.book());
-        let mut room = Room(&self.backend, false);
-        self.backend.trial()?;
-        room.1 = true;
-        let line = self.backend.line(birth, Place::Inside);
-        self.backend.book().created += 1;
-        Ok(line)
+        let generation = self.backend.clears_begun.load(SeqCst);
+        self.backend.count_in(&mut self.backend.counts());
+        let mut reservation = Reservation(&self.backend, false);
+        self.backend.inject_fault()?;
+        reservation.1 = true;
+        let conn = self.backend.conn(generation, Place::Inside);
+        self.backend.counts().created += 1;
+        Ok(conn)
     }
 
-    fn check_aliveness(&self, line: &mut Line) -> Result<(), Fault> {
-        line.seen();
-        line.alone(|_| self.backend.trial())
+    fn check_aliveness(&self, conn: &mut Conn) -> Result<(), Fault> {
+        conn.seen();
+        conn.alone(|_| self.backend.inject_fault())
     }
 
-    fn dispose(&self, line: Line) {
-        /// Counts the end whatever the dice say.
-        struct Gone<'a>(&'a Backend, Line);
-        impl Drop for Gone<'_> {
+    fn dispose(&self, conn: Conn) {
+        /// Counts the end even when a fault is injected.
+        struct CountEnd<'a>(&'a Backend, Conn);
+        impl Drop for CountEnd<'_> {
             fn drop(&mut self) {
-                let mut book = self.0.book();
+                let mut counts = self.0.counts();
                 let mut place = self.1.place.lock().unwrap();
                 if *place == Place::Inside {
-                    book.open -= 1;
-                    book.disposed += 1;
-                    *place = Place::Gone;
+                    counts.open -= 1;
+                    counts.disposed += 1;
+                    *place = Place::CountEnd;
                 } else {
                     let text = format!("disposed where it was {:?}", *place);
-                    book.fouls.push(text);
-                    self.0.foul.store(true, SeqCst);
+                    counts.violations.push(text);
+                    self.0.violation.store(true, SeqCst);
                 }
             }
         }
-        line.seen();
-        if line.busy.swap(true, SeqCst) {
-            self.backend.foul("disposed while somebody had it");
+        conn.seen();
+        if conn.busy.swap(true, SeqCst) {
+            self.backend.violation("disposed while somebody had it");
         }
-        line.busy.store(false, SeqCst);
-        let _gone = Gone(&self.backend, line);
-        let _ = self.backend.trial();
+        conn.busy.store(false, SeqCst);
+        let _count_end = CountEnd(&self.backend, conn);
+        let _ = self.backend.inject_fault();
     }
 
-    fn has_broken(&self, line: &mut Line) -> bool {
-        line.seen();
-        line.alone(|_| self.backend.trial().is_err())
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        conn.seen();
+        conn.alone(|_| self.backend.inject_fault().is_err())
     }
 
-    fn on_checkout(&self, line: &mut Line) -> Result<(), Fault> {
-        line.seen();
-        line.alone(|_| self.backend.trial())
+    fn on_checkout(&self, conn: &mut Conn) -> Result<(), Fault> {
+        conn.seen();
+        conn.alone(|_| self.backend.inject_fault())
     }
 
-    fn on_checkin(&self, line: &mut Line) -> Result<(), Fault> {
-        line.seen();
-        line.alone(|_| self.backend.trial())
+    fn on_checkin(&self, conn: &mut Conn) -> Result<(), Fault> {
+        conn.seen();
+        conn.alone(|_| self.backend.inject_fault())
     }
 
     fn is_transient(&self, error: &Fault) -> bool {

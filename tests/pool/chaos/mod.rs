@@ -1,5 +1,5 @@
-//! What the stress mix is made of: a backend that counts and fails, settings thrown by dice, and the
-//! checks that must hold at any instant and at the end.
+//! The parts of the stress mix: a backend that counts and fails, random settings, and the checks at any
+//! instant and at the end.
 
 pub(crate) mod audit;
 pub(crate) mod backend;

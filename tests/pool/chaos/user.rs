@@ -1,12 +1,12 @@
-//! One thread of the mix: what it does, and what it may expect of the pool.
+//! One thread of the mix: its operations, and its expectations of the pool.
 
 use super::{
     audit::{self, Tally, count},
-    backend::{Backend, Flaky, Line},
+    backend::{Backend, Conn, Flaky},
     settings::{Settings, below, scrambled},
 };
 use crate::common::{
-    Dice, SOON, Task, descriptors, eventually, ms, noise, now, secs, spawn, threads,
+    Rng, SOON, Task, descriptors, eventually, ms, noise, now, secs, spawn, threads,
 };
 use conpool::{GetError, ManualClock, Phase, Pool, PooledConnection};
 use std::{
@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a thread of the mix needs.
+/// The state of a thread of the mix.
 #[derive(Clone)]
 struct User {
     pool: Pool<Flaky>,
@@ -29,24 +29,24 @@ struct User {
     max_uses: Option<u64>,
     most: usize,
     most_idle: usize,
-    calm: u64,
-    quiet: bool,
-    lull_after: Option<u64>,
-    lull: Arc<Lull>,
-    /// The settings in force; who changes one holds the lock until the change has come true.
+    gets_only: u64,
+    no_wakeups: bool,
+    pause_after: Option<u64>,
+    pause_point: Arc<PausePoint>,
+    /// The settings in force; a thread that changes one holds the lock until the change has taken effect.
     sizes: Arc<Mutex<(usize, usize)>>,
     suspending: Arc<Mutex<()>>,
-    /// Guards on their way from one thread to another.
-    shelf: Arc<Mutex<Vec<PooledConnection<Flaky>>>>,
+    /// Guards that are passed from one thread to another.
+    handed_over: Arc<Mutex<Vec<PooledConnection<Flaky>>>>,
 }
 
-/// Where all users meet, so that for a moment nobody does anything.
-struct Lull {
+/// A barrier at which all users pause together.
+struct PausePoint {
     barrier: Barrier,
     go_on: AtomicBool,
 }
 
-impl Lull {
+impl PausePoint {
     fn new() -> Self {
         Self {
             barrier: Barrier::new(USERS),
@@ -54,7 +54,7 @@ impl Lull {
         }
     }
 
-    /// Waits for everybody. All get the same answer.
+    /// Waits for all users. All get the same answer.
     fn pass(&self, go_on: impl FnOnce() -> bool) -> bool {
         if self.barrier.wait().is_leader() {
             self.go_on.store(go_on(), SeqCst);
@@ -65,15 +65,15 @@ impl Lull {
 }
 
 const USERS: usize = 8;
-/// How long a get of the mix may wait before it counts as forgotten.
-const PATIENT: Duration = secs(3);
+/// The wait after which a get of the mix counts as lost.
+const LOST_AFTER: Duration = secs(3);
 
-/// Far beyond the bound, and not by the machine's fault.
+/// Whether `took` is far beyond the bound, and the machine is not the cause.
 fn is_late(took: Duration, bound: Duration) -> bool {
     took > bound + secs(1) && took > bound + noise()
 }
 
-/// Lets users loose on a pool with these settings, and checks all that can be checked.
+/// Runs users on a pool with these settings, and checks everything.
 pub(crate) fn mix(seed: u64, time: Duration, settings: &Settings) {
     let (before, files) = (threads("mixture"), descriptors(&Backend::file()));
     let backend = Backend::new(seed, settings.config.max_size, settings.faults);
@@ -90,32 +90,32 @@ pub(crate) fn mix(seed: u64, time: Duration, settings: &Settings) {
         max_uses: settings.config.max_uses,
         most: settings.most,
         most_idle: settings.config.min_idle * 3,
-        calm: settings.calm,
-        quiet: settings.quiet,
-        lull_after: settings.lull_after,
-        lull: Arc::new(Lull::new()),
+        gets_only: settings.gets_only,
+        no_wakeups: settings.no_wakeups,
+        pause_after: settings.pause_after,
+        pause_point: Arc::new(PausePoint::new()),
         sizes: Arc::new(Mutex::new((
             settings.config.max_size,
             settings.config.min_idle,
         ))),
         suspending: Arc::default(),
-        shelf: Arc::default(),
+        handed_over: Arc::default(),
     };
     let end = now() + time;
     let users: Vec<_> = (0..USERS as u64)
         .map(|number| {
-            let (user, dice) = (user.clone(), scrambled(seed.wrapping_add(number + 1)));
-            spawn(move || user.live(dice, end))
+            let (user, rng) = (user.clone(), scrambled(seed.wrapping_add(number + 1)));
+            spawn(move || user.live(rng, end))
         })
         .collect();
     let watcher = user.clone();
     let watching = spawn(move || {
-        while !watcher.pool.is_closed() && !watcher.backend.is_foul() {
+        while !watcher.pool.is_closed() && !watcher.backend.is_violated() {
             audit::check(&watcher.pool, &watcher.backend);
             thread::sleep(Duration::from_micros(200));
         }
     });
-    while now() < end && !user.backend.is_foul() {
+    while now() < end && !user.backend.is_violated() {
         thread::sleep(ms(1));
     }
     user.finish(users);
@@ -126,41 +126,44 @@ pub(crate) fn mix(seed: u64, time: Duration, settings: &Settings) {
 }
 
 impl User {
-    /// Closes under load, or, where users meet, after the last has been served: a close would set
-    /// free whoever was forgotten.
+    /// Closes under load, or, where users pause, after the last one has been served: a close would release a
+    /// lost waiter.
     fn finish(&self, users: Vec<Task<()>>) {
-        if self.lull_after.is_none() {
+        if self.pause_after.is_none() {
             self.backend.stop_faults();
             self.pool.close();
         }
         let begun = now();
         while !users.iter().all(Task::is_finished) {
             let stats = self.pool.stats();
-            let fouls = self.backend.copy_book().fouls;
-            assert!(begun.elapsed() < SOON * 2, "wedged: {stats}, {fouls:?}");
+            let violations = self.backend.snapshot().violations;
+            assert!(
+                begun.elapsed() < SOON * 2,
+                "wedged: {stats}, {violations:?}"
+            );
             thread::sleep(ms(1));
         }
-        let fouls = self.backend.copy_book().fouls;
-        assert_eq!(fouls, [""; 0]);
+        let violations = self.backend.snapshot().violations;
+        assert_eq!(violations, [""; 0]);
         users.into_iter().for_each(Task::join_soon);
         if let Err(left) = self.pool.close_timeout(SOON) {
             panic!("not closed: {left}, {:?}", self.pool.stats());
         }
     }
 
-    fn live(&self, mut dice: Dice, end: Instant) {
-        // A little longer than the pool, to meet it closed.
-        let go_on = || now() < end + ms(20) && !self.backend.is_foul();
+    fn live(&self, mut rng: Rng, end: Instant) {
+        // A little longer than the pool lives, so that users meet the closed pool.
+        let go_on = || now() < end + ms(20) && !self.backend.is_violated();
         let mut acts = 0;
         loop {
-            if dice.roll(1000) < self.calm {
-                self.hold(&mut dice, PATIENT);
+            if rng.below(1000) < self.gets_only {
+                self.hold(&mut rng, LOST_AFTER);
             } else {
-                self.act(&mut dice);
+                self.act(&mut rng);
             }
             acts += 1;
-            let ends = match self.lull_after {
-                Some(after) if acts % after == 0 => !self.lull.pass(go_on),
+            let ends = match self.pause_after {
+                Some(after) if acts % after == 0 => !self.pause_point.pass(go_on),
                 Some(_) => false,
                 None => !go_on(),
             };
@@ -170,40 +173,40 @@ impl User {
         }
     }
 
-    fn act(&self, dice: &mut Dice) {
-        let kind = match self.quiet {
-            true => [0, 0, 30, 46, 54, 54, 60, 86, 91][below(dice, 9)],
-            false => dice.roll(100),
+    fn act(&self, rng: &mut Rng) {
+        let kind = match self.no_wakeups {
+            true => [0, 0, 30, 46, 54, 54, 60, 86, 91][below(rng, 9)],
+            false => rng.below(100),
         };
         match kind {
-            0..30 => self.hold(dice, PATIENT),
-            30..38 => self.hold(dice, Duration::ZERO),
+            0..30 => self.hold(rng, LOST_AFTER),
+            30..38 => self.hold(rng, Duration::ZERO),
             38..46 => {
-                let timeout = Duration::from_micros(dice.roll(3000));
-                self.hold(dice, timeout);
+                let timeout = Duration::from_micros(rng.below(3000));
+                self.hold(rng, timeout);
             }
-            46..54 => self.try_hold(dice),
+            46..54 => self.try_hold(rng),
             54..60 => {
-                if let Some(guard) = self.get(PATIENT) {
+                if let Some(guard) = self.get(LOST_AFTER) {
                     PooledConnection::discard(guard);
                 }
             }
-            60..65 => self.detach(dice),
-            65..69 => self.add(self.backend.outsider()),
+            60..65 => self.detach(rng),
+            65..69 => self.add(self.backend.external()),
             69..71 => self.backend.clearing(|| self.pool.clear()),
-            71..74 => self.retain(dice),
-            74..77 => self.resize(dice),
-            77..79 => self.set_min_idle(dice),
-            79..81 => self.suspend(dice),
+            71..74 => self.retain(rng),
+            74..77 => self.resize(rng),
+            77..79 => self.set_min_idle(rng),
+            79..81 => self.suspend(rng),
             81..84 => drop(self.pool.sweep()),
             84..86 => drop(self.pool.check_health()),
             86..88 => self.panic_with_a_connection(),
-            88..91 => self.hold_two(dice),
-            91..95 => self.pass_on(),
+            88..91 => self.hold_two(rng),
+            91..95 => self.swap(),
             95..97 => drop((self.pool.holders(), self.pool.clone(), self.pool.config())),
             _ => {
                 if let Some(clock) = &self.clock {
-                    clock.advance(Duration::from_micros(dice.roll(5000)));
+                    clock.advance(Duration::from_micros(rng.below(5000)));
                 }
                 audit::check(&self.pool, &self.backend);
             }
@@ -218,7 +221,7 @@ impl User {
         if is_late(took, timeout) {
             let stats = self.pool.stats();
             self.backend
-                .foul(format!("{took:?} for a get of {timeout:?}: {stats:?}"));
+                .violation(format!("{took:?} for a get of {timeout:?}: {stats:?}"));
         }
         match got {
             Ok(guard) => {
@@ -226,17 +229,17 @@ impl User {
                 return Some(guard);
             }
             Err(GetError::TimedOut(error)) => {
-                if took < timeout || timeout == PATIENT {
-                    self.backend.foul(format!("after {took:?}: {error:?}"));
+                if took < timeout || timeout == LOST_AFTER {
+                    self.backend.violation(format!("after {took:?}: {error:?}"));
                 }
             }
             Err(GetError::Closed { .. }) => {
                 if !self.pool.is_closed() {
-                    self.backend.foul("closed before its time");
+                    self.backend.violation("closed before its time");
                 }
                 thread::sleep(ms(1));
             }
-            // The dice again, or the limit on waiters.
+            // An injected fault, or the limit on waiters.
             Err(_) => {}
         }
         None
@@ -244,83 +247,83 @@ impl User {
 
     fn inspect(&self, guard: &PooledConnection<Flaky>, cleared: u64) {
         count(&self.tally.served);
-        if guard.birth() < cleared {
-            self.backend.foul("cleared and handed out");
+        if guard.generation() < cleared {
+            self.backend.violation("cleared and handed out");
         }
         let uses = PooledConnection::info(guard).uses;
         if self.max_uses.is_some_and(|max| uses > max) {
-            self.backend.foul(format!("handed out for use {uses}"));
+            self.backend.violation(format!("handed out for use {uses}"));
         }
     }
 
-    fn hold(&self, dice: &mut Dice, timeout: Duration) {
+    fn hold(&self, rng: &mut Rng, timeout: Duration) {
         if let Some(mut guard) = self.get(timeout) {
-            let pause = dice.roll(8);
+            let pause = rng.below(8);
             guard.alone(|_| match pause {
-                0 => thread::sleep(Duration::from_micros(dice.roll(300))),
+                0 => thread::sleep(Duration::from_micros(rng.below(300))),
                 1..3 => thread::yield_now(),
                 _ => {}
             });
         }
     }
 
-    fn try_hold(&self, dice: &mut Dice) {
+    fn try_hold(&self, rng: &mut Rng) {
         let (start, cleared) = (now(), self.backend.clears_done());
         let got = self.pool.try_get();
         if is_late(start.elapsed(), Duration::ZERO) {
-            self.backend.foul("try_get waited");
+            self.backend.violation("try_get waited");
         }
         if let Some(mut guard) = got {
             self.inspect(&guard, cleared);
             guard.alone(|_| thread::yield_now());
-            if dice.roll(8) == 0 {
+            if rng.below(8) == 0 {
                 PooledConnection::discard(guard);
             }
         }
     }
 
-    fn detach(&self, dice: &mut Dice) {
-        let Some(mut guard) = self.get(PATIENT) else {
+    fn detach(&self, rng: &mut Rng) {
+        let Some(mut guard) = self.get(LOST_AFTER) else {
             return;
         };
-        guard.step_out();
-        let line = PooledConnection::detach(guard);
+        guard.before_detach();
+        let conn = PooledConnection::detach(guard);
         count(&self.tally.detached);
-        if dice.roll(2) == 0 {
-            self.add(line);
+        if rng.below(2) == 0 {
+            self.add(conn);
         }
     }
 
-    fn add(&self, mut line: Line) {
-        let accepted = line.step_in();
-        match self.pool.add(line) {
+    fn add(&self, mut conn: Conn) {
+        let accepted = conn.before_add();
+        match self.pool.add(conn) {
             Ok(()) => {
                 accepted();
                 count(&self.tally.added);
             }
-            Err(error) => error.into_inner().step_out(),
+            Err(error) => error.into_inner().before_detach(),
         }
     }
 
-    fn retain(&self, dice: &mut Dice) {
-        let mut dice = dice.clone();
-        let panics = dice.roll(8) == 0;
+    fn retain(&self, rng: &mut Rng) {
+        let mut rng = rng.clone();
+        let panics = rng.below(8) == 0;
         let kept = catch_unwind(AssertUnwindSafe(|| {
-            self.pool.retain(|line, _| {
-                line.alone(|_| match dice.roll(4) {
+            self.pool.retain(|conn, _| {
+                conn.alone(|_| match rng.below(4) {
                     0 => false,
-                    1 if panics => resume_unwind(Box::new("the dice said so")),
+                    1 if panics => resume_unwind(Box::new("random fault")),
                     _ => true,
                 })
             })
         }));
         if kept.is_err() && !panics {
-            self.backend.foul("retain panicked");
+            self.backend.violation("retain panicked");
         }
     }
 
-    fn resize(&self, dice: &mut Dice) {
-        let n = 1 + below(dice, self.most);
+    fn resize(&self, rng: &mut Rng) {
+        let n = 1 + below(rng, self.most);
         let mut sizes = self.sizes.lock().unwrap();
         let (max_size, min_idle) = *sizes;
         if n > max_size {
@@ -328,7 +331,7 @@ impl User {
         }
         if self.pool.set_max_size(n).is_err() {
             if n >= min_idle {
-                self.backend.foul(format!("max_size {n} refused"));
+                self.backend.violation(format!("max_size {n} refused"));
             }
             return;
         }
@@ -341,7 +344,7 @@ impl User {
                 }
                 if start.elapsed() > SOON {
                     self.backend
-                        .foul(format!("does not shrink to {n}: {stats:?}"));
+                        .violation(format!("does not shrink to {n}: {stats:?}"));
                     return;
                 }
                 thread::sleep(Duration::from_micros(100));
@@ -351,28 +354,28 @@ impl User {
         *sizes = (n, min_idle);
     }
 
-    fn set_min_idle(&self, dice: &mut Dice) {
-        // Only where there was one in the beginning.
-        let n = below(dice, 4).min(self.most_idle);
+    fn set_min_idle(&self, rng: &mut Rng) {
+        // Only where min_idle was set from the start.
+        let n = below(rng, 4).min(self.most_idle);
         let mut sizes = self.sizes.lock().unwrap();
         match self.pool.set_min_idle(n) {
             Ok(()) => sizes.1 = n,
             Err(_) if n > sizes.0 => {}
-            Err(error) => self.backend.foul(error.to_string()),
+            Err(error) => self.backend.violation(error.to_string()),
         }
     }
 
-    fn suspend(&self, dice: &mut Dice) {
+    fn suspend(&self, rng: &mut Rng) {
         let _alone = self.suspending.lock().unwrap();
         self.pool.suspend();
         if self.pool.try_get().is_some() {
-            self.backend.foul("try_get of a suspended pool");
+            self.backend.violation("try_get of a suspended pool");
         }
         count(&self.tally.gets);
-        match self.pool.get_timeout(Duration::from_micros(dice.roll(500))) {
-            Ok(_) => self.backend.foul("get of a suspended pool"),
+        match self.pool.get_timeout(Duration::from_micros(rng.below(500))) {
+            Ok(_) => self.backend.violation("get of a suspended pool"),
             Err(GetError::TimedOut(error)) if error.phase != Phase::Suspended => {
-                self.backend.foul(format!("not suspended: {error:?}"));
+                self.backend.violation(format!("not suspended: {error:?}"));
             }
             Err(_) => {}
         }
@@ -380,7 +383,7 @@ impl User {
     }
 
     fn panic_with_a_connection(&self) {
-        let guard = self.get(PATIENT);
+        let guard = self.get(LOST_AFTER);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _guard = guard;
             resume_unwind(Box::new("the user gives up"));
@@ -388,22 +391,22 @@ impl User {
         drop(panicked);
     }
 
-    fn hold_two(&self, dice: &mut Dice) {
-        let first = self.get(PATIENT);
-        let second = self.get(Duration::from_micros(dice.roll(2000)));
-        if dice.roll(2) == 0 {
+    fn hold_two(&self, rng: &mut Rng) {
+        let first = self.get(LOST_AFTER);
+        let second = self.get(Duration::from_micros(rng.below(2000)));
+        if rng.below(2) == 0 {
             drop(first);
             drop(second);
         }
     }
 
-    /// Leaves a connection for another thread, and takes what is there.
-    fn pass_on(&self) {
-        if let Some(guard) = self.get(PATIENT) {
-            self.shelf.lock().unwrap().push(guard);
+    /// Leaves a connection for another thread, and takes one that is there.
+    fn swap(&self) {
+        if let Some(guard) = self.get(LOST_AFTER) {
+            self.handed_over.lock().unwrap().push(guard);
         }
         thread::yield_now();
-        let other = self.shelf.lock().unwrap().pop();
+        let other = self.handed_over.lock().unwrap().pop();
         drop(other);
     }
 }

@@ -1,6 +1,6 @@
-//! One cell of the product: what two hooks do wrong, how often, and the pool they do it to.
+//! One cell of the product: the faults of two hooks, their frequency, and the pool.
 
-use crate::common::{Dice, ms, quick_backoff, secs};
+use crate::common::{Rng, ms, quick_backoff, secs};
 use conpool::{Fairness, HealthCheck, Hook, Pool, PoolBuilder};
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ pub(crate) const MAX_SIZE: usize = 3;
 /// The most hooks that may be abandoned at once.
 pub(crate) const MAX_ABANDONED: usize = 4;
 
-/// When a hook that hangs is given up on.
+/// The time after which a hanging hook is abandoned.
 pub(crate) const HOOK_TIMEOUT: Duration = ms(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub(crate) enum Fault {
     Hang,
 }
 
-/// What this hook can express. Those on the caller's thread must not block, so they cannot hang.
+/// The faults that this hook can have. Hooks on the caller's thread must not block, so they cannot hang.
 pub(crate) fn faults_of(hook: Hook) -> &'static [Fault] {
     use Fault::{Error, Hang, None, Panic, Slow, Transient};
     match hook {
@@ -36,21 +36,21 @@ pub(crate) fn faults_of(hook: Hook) -> &'static [Fault] {
     }
 }
 
-/// A fault that always comes shows what the pool does when it cannot do anything. One that comes now
-/// and then lets connections live long enough to be in every place when it strikes, and lets the two
-/// faults meet on one connection: with two that always come, the first keeps the second from its turn.
+/// How often a fault occurs. A permanent fault shows the pool's behaviour when every call fails. An
+/// occasional one lets connections live long enough to be in every state at the fault, and lets the two
+/// faults meet on one connection: of two permanent faults the first prevents the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Often {
+pub(crate) enum Frequency {
     OneInThree,
     Always,
 }
 
-/// Where `check_aliveness` runs.
+/// The thread on which `check_aliveness` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checks {
     OnWorker,
     OnCaller,
-    /// Checkouts take the short way then, which no other setting leaves open.
+    /// The only setting with which checkouts take the fast path.
     Nowhere,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Checks {
 pub(crate) struct Cell {
     pub(crate) first: (Hook, Fault),
     pub(crate) second: (Hook, Fault),
-    pub(crate) often: Often,
+    pub(crate) frequency: Frequency,
     pub(crate) checks: Checks,
     pub(crate) seed: u64,
 }
@@ -73,12 +73,12 @@ impl Cell {
         let mut cells = Vec::new();
         for &fault in faults_of(first) {
             for &other in faults_of(second) {
-                for often in [Often::OneInThree, Often::Always] {
+                for frequency in [Frequency::OneInThree, Frequency::Always] {
                     for checks in [Checks::OnWorker, others] {
                         cells.push(Self {
                             first: (first, fault),
                             second: (second, other),
-                            often,
+                            frequency,
                             checks,
                             seed,
                         });
@@ -86,19 +86,19 @@ impl Cell {
                 }
             }
         }
-        cells.retain(Cell::makes_sense);
+        cells.retain(Cell::is_meaningful);
         cells
     }
 
-    fn makes_sense(&self) -> bool {
+    fn is_meaningful(&self) -> bool {
         let faultless = self.first.1 == Fault::None && self.second.1 == Fault::None;
-        let twice = faultless && self.often == Often::Always;
-        // A check that says it never waits must not hang.
-        let liar = self.checks == Checks::OnCaller && self.fault(Hook::Check) == Fault::Hang;
-        !(liar || twice)
+        let twice = faultless && self.frequency == Frequency::Always;
+        // A check that is declared as non-blocking must not hang.
+        let misdeclared = self.checks == Checks::OnCaller && self.fault(Hook::Check) == Fault::Hang;
+        !(misdeclared || twice)
     }
 
-    /// What this hook does wrong here.
+    /// The fault of this hook in this cell.
     pub(crate) fn fault(&self, hook: Hook) -> Fault {
         [self.first, self.second]
             .into_iter()
@@ -106,10 +106,10 @@ impl Cell {
             .unwrap_or(Fault::None)
     }
 
-    /// May a new connection fail like this?
-    pub(crate) fn birth_meets(&self, fault: Fault) -> bool {
+    /// Whether the create of a connection can fail like this.
+    pub(crate) fn create_can_fail_with(&self, fault: Fault) -> bool {
         let hooks = [Hook::Create, Hook::Checkout].map(|hook| self.fault(hook));
-        // What hangs may panic in the end.
+        // A hang may end in a panic.
         hooks.contains(&fault) || fault == Fault::Panic && hooks.contains(&Fault::Hang)
     }
 
@@ -122,21 +122,21 @@ impl Cell {
         self.hanging().next().is_some()
     }
 
-    /// The hook that hangs here, if the other does not.
+    /// The hook that hangs here, if it is the only one.
     pub(crate) fn only_hang(&self) -> Option<Hook> {
         self.hanging()
             .next()
             .filter(|_| self.hanging().count() == 1)
     }
 
-    /// The pool's settings, those that do not matter thrown by dice. Only hooks that hang have a
-    /// timeout that anything can reach: elsewhere no connection may ever be counted aside.
-    pub(crate) fn builder(&self, name: &str, dice: &mut Dice) -> PoolBuilder<Faulty> {
+    /// The pool's settings; irrelevant ones are random. Only hooks that hang have a timeout that can be
+    /// reached: in other cells a hook must never be abandoned.
+    pub(crate) fn builder(&self, name: &str, rng: &mut Rng) -> PoolBuilder<Faulty> {
         let timeout = |hook| match self.fault(hook) {
             Fault::Hang => HOOK_TIMEOUT,
             _ => secs(60),
         };
-        let mut below = |sides| usize::try_from(dice.roll(sides)).unwrap();
+        let mut below = |sides| usize::try_from(rng.below(sides)).unwrap();
         Pool::builder()
             .name(name)
             .max_size(MAX_SIZE)
@@ -162,13 +162,13 @@ impl fmt::Display for Cell {
         let Self {
             first: (first, fault),
             second: (second, other),
-            often,
+            frequency,
             checks,
             seed,
         } = self;
         write!(
             f,
-            "{first} {fault:?}, {second} {other:?}, {often:?}, checks {checks:?}, \
+            "{first} {fault:?}, {second} {other:?}, {frequency:?}, checks {checks:?}, \
              CONPOOL_FAULT_SEED={seed}"
         )
     }

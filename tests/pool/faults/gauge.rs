@@ -1,8 +1,7 @@
-//! How long this machine holds threads up.
+//! How long this machine delays threads.
 //!
-//! A thread that only sleeps sees little of it: the scheduler is kind to sleepers, and they need
-//! nothing that threads of one process share. A pool starts threads, and so does this gauge, which
-//! thereby waits in the same queues.
+//! A thread that only sleeps sees little of the delay: the scheduler favours sleepers, and they need no
+//! resources of the process. A pool starts threads, so this gauge does the same and waits in the same queues.
 
 use crate::common::{ms, now, secs};
 use std::{
@@ -14,11 +13,11 @@ use std::{
 
 struct Gauge {
     trying_since: Instant,
-    /// When each delay ended, and how long it was.
+    /// The end of each delay, and its length.
     delays: VecDeque<(Instant, Duration)>,
 }
 
-/// Longer ago than any cell began.
+/// Longer than any cell takes.
 const FORGOTTEN: Duration = secs(120);
 
 fn gauge() -> MutexGuard<'static, Gauge> {
@@ -50,7 +49,7 @@ fn try_once() {
     }
 }
 
-/// The longest delay since then, one that is not over included.
+/// The longest delay since `start`, including a current one.
 pub(crate) fn delay_since(start: Instant) -> Duration {
     let gauge = gauge();
     let recent = gauge.delays.iter().rev();
@@ -59,7 +58,7 @@ pub(crate) fn delay_since(start: Instant) -> Duration {
     worst.max(gauge.trying_since.elapsed())
 }
 
-/// A bound on something that happened since then, on a machine as busy as this one is.
+/// The bound, plus the measured delays since `start`.
 pub(crate) fn widened(bound: Duration, start: Instant) -> Duration {
     bound + delay_since(start) * 4
 }

@@ -3,9 +3,9 @@
 use super::{
     cell::{Cell, Fault, HOOK_TIMEOUT, MAX_ABANDONED, MAX_SIZE},
     gauge::{delay_since, widened},
-    manager::{Failed, Faulty, Line},
+    manager::{Conn, Failed, Faulty},
 };
-use crate::common::{Dice, SOON, eventually, ms, now, spawn, threads};
+use crate::common::{Rng, SOON, eventually, ms, now, spawn, threads};
 use conpool::{EvictReason, GetError, Pool, PoolStats, PooledConnection};
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
@@ -15,53 +15,53 @@ use std::{
 
 const USERS: usize = 8;
 
-/// How often each of them comes before the faults end.
+/// The number of occurrences of each fault before the faults end.
 const ROUNDS: usize = 5;
 
-/// What came of a cell.
+/// The result of a cell.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) complaints: Vec<String>,
     pub(crate) served: u64,
     pub(crate) abandoned: usize,
-    /// What on a busy machine alone proves nothing: a late get, which can meet several threads in turn
-    /// that were held up; a slow recovery or close, for which many threads take turns; a hook that the
-    /// book takes for quick and the pool has given up on, because the thread that came out of it was held
-    /// up longer than the gauge.
+    /// A result that proves nothing on a busy machine: a late get, which can meet several delayed threads in
+    /// turn; a slow recovery or close, which needs many threads; a hook that the tracker counts as fast and
+    /// the pool has abandoned, because its thread was delayed longer than the gauge's.
     pub(crate) doubt: Option<String>,
 }
 
 impl Verdict {
-    fn must(&mut self, holds: bool, complaint: impl FnOnce() -> String) {
+    fn must(&mut self, holds: bool, violation: impl FnOnce() -> String) {
         if !holds {
-            self.complaints.push(complaint());
+            self.complaints.push(violation());
         }
     }
 
-    /// No bound is promised here: what takes long once is a doubt.
+    /// Records a doubt if this took too long. There is no promised bound here, so one slow case is no
+    /// failure.
     fn prompt(&mut self, what: &str, took: Duration, start: Instant) {
         self.doubt((took > widened(PROMPT, start)).then(|| format!("{what} in {took:?}")));
     }
 
-    /// The first doubt counts.
+    /// Keeps the first doubt.
     fn doubt(&mut self, doubt: Option<String>) {
         self.doubt = self.doubt.take().or(doubt);
     }
 }
 
-/// How late a get may come back on a quiet machine.
+/// The allowed delay of a get on a quiet machine.
 const GRACE: Duration = ms(50);
 
-/// How long what has no promised bound may take on a quiet machine: to serve everybody in line after
-/// the faults, to open what is missing, to close.
+/// The allowed time of actions without a promised bound on a quiet machine: to serve all waiters after the
+/// faults, to open missing connections, to close.
 const PROMPT: Duration = ms(250);
 
 enum Report {
-    Hammered,
+    LoadEnded,
     Over(Tally),
 }
 
-/// What one user saw.
+/// The results of one user.
 #[derive(Default)]
 struct Tally {
     gets: u64,
@@ -75,37 +75,37 @@ struct User {
     cell: Cell,
     pool: Pool<Faulty>,
     manager: Faulty,
-    dice: Dice,
+    rng: Rng,
     tally: Tally,
 }
 
 impl User {
     fn run(mut self, reports: &Sender<Report>) {
         for _ in 0..ROUNDS {
-            let timeout = ms([0, 5, 20, 50][self.roll(4)]);
+            let timeout = ms([0, 5, 20, 50][self.below(4)]);
             if let Some(guard) = self.get(timeout) {
                 self.hold(guard);
             }
             let stats = self.pool.stats();
             self.tally.complaints.extend(audit(&stats));
         }
-        // Nobody listens any more when this cell has failed.
-        let _heard = reports.send(Report::Hammered);
-        self.outlast();
+        // The receiver is gone when this cell has failed.
+        let _heard = reports.send(Report::LoadEnded);
+        self.wait_through_heal();
         let _heard = reports.send(Report::Over(self.tally));
     }
 
-    fn roll(&mut self, sides: u64) -> usize {
-        usize::try_from(self.dice.roll(sides)).unwrap()
+    fn below(&mut self, sides: u64) -> usize {
+        usize::try_from(self.rng.below(sides)).unwrap()
     }
 
-    fn complain(&mut self, complaint: String) {
-        self.tally.complaints.push(complaint);
+    fn complain(&mut self, violation: String) {
+        self.tally.complaints.push(violation);
     }
 
     fn get(&mut self, timeout: Duration) -> Option<PooledConnection<Faulty>> {
         self.tally.gets += 1;
-        let until = self.roll(2) == 0;
+        let until = self.below(2) == 0;
         let start = now();
         let got = match until {
             true => self.pool.get_deadline(start + timeout),
@@ -116,29 +116,29 @@ impl User {
         match got {
             Ok(guard) => {
                 self.tally.served += 1;
-                if guard.is_condemned() {
+                if guard.must_dispose() {
                     self.complain("got a connection that a hook had turned down".to_owned());
                 }
                 Some(guard)
             }
             Err(error) => {
-                self.judge(&error, timeout, took);
+                self.check_error(&error, timeout, took);
                 None
             }
         }
     }
 
-    /// Only errors that this cell's faults explain.
-    fn judge(&mut self, error: &GetError<Failed>, timeout: Duration, took: Duration) {
+    /// Checks that this cell's faults explain the error.
+    fn check_error(&mut self, error: &GetError<Failed>, timeout: Duration, took: Duration) {
         let explained = match &error {
             GetError::TimedOut(_) => {
                 self.tally.timeouts += 1;
                 took >= timeout
             }
             GetError::Create { error, .. } => {
-                !error.transient && self.cell.birth_meets(Fault::Error)
+                !error.transient && self.cell.create_can_fail_with(Fault::Error)
             }
-            GetError::Panicked { .. } => self.cell.birth_meets(Fault::Panic),
+            GetError::Panicked { .. } => self.cell.create_can_fail_with(Fault::Panic),
             _ => false,
         };
         if !explained {
@@ -147,7 +147,7 @@ impl User {
     }
 
     fn hold(&mut self, guard: PooledConnection<Faulty>) {
-        match self.roll(8) {
+        match self.below(8) {
             0..2 => PooledConnection::discard(guard),
             2..4 => {
                 thread::sleep(ms(1));
@@ -160,8 +160,8 @@ impl User {
         }
     }
 
-    /// Waits in line while the faults end, and must be served then.
-    fn outlast(&mut self) {
+    /// Waits while the faults end, and must be served then.
+    fn wait_through_heal(&mut self) {
         let start = now();
         while start.elapsed() < SOON {
             if let Some(guard) = self.get(SOON) {
@@ -176,12 +176,12 @@ impl User {
     }
 }
 
-/// What must be true of the numbers at any instant.
+/// Checks the invariants of a snapshot.
 fn audit(stats: &PoolStats) -> Option<String> {
     let here = stats.idle + stats.in_use + stats.disposing;
     let most = (here + stats.abandoned) as u64;
     let open = (stats.created + stats.added).checked_sub(stats.disposed + stats.detached);
-    let complaint = if stats.size != stats.idle + stats.in_use + stats.creating {
+    let violation = if stats.size != stats.idle + stats.in_use + stats.creating {
         "size is not idle + in_use + creating"
     } else if stats.size + stats.disposing > MAX_SIZE {
         "over the cap"
@@ -192,11 +192,11 @@ fn audit(stats: &PoolStats) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("{complaint}: {stats:?}"))
+    Some(format!("{violation}: {stats:?}"))
 }
 
-/// Asks again and again, for a while.
-fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
+/// Polls the condition for a while.
+fn becomes_true(mut condition: impl FnMut() -> bool) -> bool {
     let start = now();
     while !condition() {
         if start.elapsed() > SOON {
@@ -207,13 +207,13 @@ fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Plays a cell from the first connection of its pool to the last. `name` is the pool's, and no other
-/// thread's name begins like this.
-pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) {
+/// Runs a cell from the first connection of its pool to the last. `name` is the pool's, and no other thread's
+/// name starts with it.
+pub(crate) fn run_cell(cell: Cell, name: &str, mut rng: Rng) -> (Verdict, Faulty) {
     let begun = now();
     let mut verdict = Verdict::default();
-    let manager = Faulty::new(cell, Dice::new(dice.roll(u64::MAX)));
-    let builder = cell.builder(name, &mut dice);
+    let manager = Faulty::new(cell, Rng::new(rng.below(u64::MAX)));
+    let builder = cell.builder(name, &mut rng);
     let pool = builder.build_lazy(manager.clone()).expect("a lazy pool");
     let (sender, reports) = channel();
     for _ in 0..USERS {
@@ -221,7 +221,7 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
             cell,
             pool: pool.clone(),
             manager: manager.clone(),
-            dice: Dice::new(dice.roll(u64::MAX)),
+            rng: Rng::new(rng.below(u64::MAX)),
             tally: Tally::default(),
         };
         let sender = sender.clone();
@@ -239,20 +239,20 @@ pub(crate) fn play(cell: Cell, name: &str, mut dice: Dice) -> (Verdict, Faulty) 
         recover(&mut verdict, &pool, &manager, &mut seen);
         end(&mut verdict, &pool, &manager, &seen);
         let left = || threads(name) == 0;
-        verdict.must(comes_true(left), || "threads are left".to_owned());
+        verdict.must(becomes_true(left), || "threads are left".to_owned());
     } else {
         verdict.complaints.push(format!("wedged: {}", pool.stats()));
     }
-    // Else a quick hook may have been given up on as well.
+    // Otherwise a fast hook may have been abandoned as well.
     let steady = delay_since(begun) < HOOK_TIMEOUT / 3;
-    manager.read(|book| {
-        verdict.complaints.extend(book.complaint());
-        verdict.doubt(book.crowd().filter(|_| steady));
+    manager.read(|tracker| {
+        verdict.complaints.extend(tracker.violation());
+        verdict.doubt(tracker.over_limit().filter(|_| steady));
     });
     (verdict, manager)
 }
 
-/// The faults, and their end under load. None: somebody never came back.
+/// Runs the faults and ends them under load. `None`: a user never returned.
 fn hammer(
     verdict: &mut Verdict,
     pool: &Pool<Faulty>,
@@ -261,7 +261,7 @@ fn hammer(
 ) -> Option<Tally> {
     let patient = SOON * 3;
     for _ in 0..USERS {
-        let Ok(Report::Hammered) = reports.recv_timeout(patient) else {
+        let Ok(Report::LoadEnded) = reports.recv_timeout(patient) else {
             manager.heal();
             return None;
         };
@@ -285,24 +285,24 @@ fn hammer(
     Some(all)
 }
 
-/// The same pool, at full capacity.
+/// Checks that the same pool serves at full capacity.
 fn recover(verdict: &mut Verdict, pool: &Pool<Faulty>, manager: &Faulty, seen: &mut Tally) {
-    let quiet = manager.falls_quiet(SOON);
-    verdict.must(quiet, || "hooks run on after the faults".to_owned());
-    // The last create may have failed and its thread may not have told yet. A caller that comes before
-    // it does would get that for an answer.
+    let idle = manager.wait_until_idle(SOON);
+    verdict.must(idle, || "hooks run on after the faults".to_owned());
+    // The last create may have failed without having reported it yet. A caller that comes before the report
+    // would get the error.
     eventually(|| pool.stats().creating == 0);
     let start = now();
     let held: Vec<PooledConnection<Faulty>> = (0..MAX_SIZE)
         .filter_map(|number| {
             let got = pool.get_timeout(SOON);
             let got = got.map_err(|error| format!("no connection {number} afterwards: {error}"));
-            got.map_err(|complaint| verdict.complaints.push(complaint))
+            got.map_err(|violation| verdict.complaints.push(violation))
                 .ok()
         })
         .collect();
     verdict.prompt("was at full capacity", start.elapsed(), start);
-    let sound = |line: &&Line| !line.is_condemned();
+    let sound = |conn: &&Conn| !conn.must_dispose();
     let sound = held.iter().map(|guard| &**guard).filter(sound).count();
     verdict.must(sound == MAX_SIZE, || format!("{sound} are sound"));
     let more = pool.get_timeout(ms(1));
@@ -314,15 +314,15 @@ fn recover(verdict: &mut Verdict, pool: &Pool<Faulty>, manager: &Faulty, seen: &
     let settled = || {
         let stats = pool.stats();
         let gone = stats.disposing + stats.abandoned == 0;
-        gone && stats.in_use == MAX_SIZE && manager.read(|book| book.len()) == MAX_SIZE
+        gone && stats.in_use == MAX_SIZE && manager.read(|tracker| tracker.len()) == MAX_SIZE
     };
-    verdict.must(comes_true(settled), || {
-        let there = manager.read(|book| book.len());
+    verdict.must(becomes_true(settled), || {
+        let there = manager.read(|tracker| tracker.len());
         format!("{there} connections at full capacity: {:?}", pool.stats())
     });
 }
 
-/// Closed: nothing is left, and everybody has counted the same.
+/// Closes the pool, checks that everything is released, and compares all counts.
 fn end(verdict: &mut Verdict, pool: &Pool<Faulty>, manager: &Faulty, seen: &Tally) {
     let start = now();
     if let Err(left) = pool.close_timeout(SOON) {
@@ -335,16 +335,16 @@ fn end(verdict: &mut Verdict, pool: &Pool<Faulty>, manager: &Faulty, seen: &Tall
         .iter()
         .map(|&reason| stats.evicted(reason))
         .sum();
-    manager.read(|book| {
+    manager.read(|tracker| {
         let counted = [
             ("left", (stats.size + stats.disposing) as u64, 0),
             ("abandoned", stats.abandoned as u64, 0),
-            ("open", book.len() as u64, 0),
-            ("created", stats.created, book.created),
+            ("open", tracker.len() as u64, 0),
+            ("created", stats.created, tracker.created),
             ("disposed", stats.disposed, stats.created),
-            ("disposed there", book.disposed, book.created),
+            ("disposed there", tracker.disposed, tracker.created),
             ("evicted", evicted, stats.created),
-            ("panics", stats.panics, book.panics),
+            ("panics", stats.panics, tracker.panics),
             ("gets", stats.gets, seen.gets),
             ("timeouts", stats.timeouts, seen.timeouts),
         ];

@@ -1,10 +1,10 @@
-//! A manager whose hooks do what the cell says until they are healed.
+//! A manager whose hooks have the cell's faults until they are healed.
 
 use super::{
-    book::Book,
-    cell::{Cell, Checks, Fault, HOOK_TIMEOUT, Often},
+    cell::{Cell, Checks, Fault, Frequency, HOOK_TIMEOUT},
+    tracker::Tracker,
 };
-use crate::common::{Dice, Gate, ms, now};
+use crate::common::{Gate, Rng, ms, now};
 use conpool::{ConnectionManager, Hook};
 use std::{
     fmt, mem,
@@ -14,42 +14,42 @@ use std::{
     time::Duration,
 };
 
-/// Far below every timeout, and above what else a hook costs.
+/// Far below every timeout, and far above the usual cost of a hook.
 const SLOW: Duration = ms(4);
 
-/// Clones are one manager; the one that the pool does not have is the remote control.
+/// Clones share one state; the test keeps a clone to control the pool's.
 #[derive(Clone)]
 pub(crate) struct Faulty(Arc<Inner>);
 
 struct Inner {
     cell: Cell,
     state: Mutex<State>,
-    /// Told when the last running hook ends.
-    quiet: Condvar,
-    /// What hangs, hangs here.
+    /// Notified when the last running hook ends.
+    idle: Condvar,
+    /// Hanging hooks block here.
     gate: Gate,
 }
 
 struct State {
-    book: Book,
-    dice: Dice,
+    tracker: Tracker,
+    rng: Rng,
     healed: bool,
 }
 
 impl State {
     /// One of three.
-    fn roll(&mut self) -> usize {
-        usize::try_from(self.dice.roll(3)).unwrap()
+    fn one_of_three(&mut self) -> usize {
+        usize::try_from(self.rng.below(3)).unwrap()
     }
 }
 
 /// One connection.
-pub(crate) struct Line {
+pub(crate) struct Conn {
     number: u64,
     manager: Faulty,
     disposed: bool,
-    /// A hook has been called with it and has not said that all is well.
-    condemned: bool,
+    /// A hook was called with it and has not succeeded yet.
+    must_dispose: bool,
 }
 
 #[derive(Debug)]
@@ -58,10 +58,10 @@ pub(crate) struct Failed {
     pub(crate) transient: bool,
 }
 
-impl Line {
-    /// Nobody may get to see it any more.
-    pub(crate) fn is_condemned(&self) -> bool {
-        self.condemned
+impl Conn {
+    /// Whether users must not get this connection any more.
+    pub(crate) fn must_dispose(&self) -> bool {
+        self.must_dispose
     }
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 impl Faulty {
-    pub(crate) fn new(cell: Cell, dice: Dice) -> Self {
+    pub(crate) fn new(cell: Cell, rng: Rng) -> Self {
         let patience = match cell.hangs() {
             true => HOOK_TIMEOUT / 4,
             false => Duration::MAX,
@@ -82,11 +82,11 @@ impl Faulty {
         Self(Arc::new(Inner {
             cell,
             state: Mutex::new(State {
-                book: Book::new(patience),
-                dice,
+                tracker: Tracker::new(patience),
+                rng,
                 healed: false,
             }),
-            quiet: Condvar::new(),
+            idle: Condvar::new(),
             gate: Gate::default(),
         }))
     }
@@ -95,11 +95,11 @@ impl Faulty {
         self.0.state.lock().unwrap()
     }
 
-    pub(crate) fn read<R>(&self, read: impl FnOnce(&Book) -> R) -> R {
-        read(&self.state().book)
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&Tracker) -> R) -> R {
+        read(&self.state().tracker)
     }
 
-    /// Ends all faults, and lets go on what hangs.
+    /// Ends all faults, and releases the hanging hooks.
     pub(crate) fn heal(&self) {
         self.state().healed = true;
         self.0.gate.open();
@@ -110,36 +110,36 @@ impl Faulty {
     }
 
     /// Waits until no hook runs; false if that takes too long.
-    pub(crate) fn falls_quiet(&self, timeout: Duration) -> bool {
-        let busy = |state: &mut State| state.book.running > 0;
-        let wait = self.0.quiet.wait_timeout_while(self.state(), timeout, busy);
+    pub(crate) fn wait_until_idle(&self, timeout: Duration) -> bool {
+        let busy = |state: &mut State| state.tracker.running > 0;
+        let wait = self.0.idle.wait_timeout_while(self.state(), timeout, busy);
         !wait.unwrap().1.timed_out()
     }
 
-    /// The fault of this call, if its turn has come.
-    fn trial(&self, hook: Hook) -> Result<(), Failed> {
+    /// Injects the fault of this call, if it is due.
+    fn maybe_fault(&self, hook: Hook) -> Result<(), Failed> {
         let fault = self.0.cell.fault(hook);
         if fault == Fault::None {
             return Ok(());
         }
         let mut state = self.state();
-        let due = self.0.cell.often == Often::Always || state.roll() == 0;
+        let due = self.0.cell.frequency == Frequency::Always || state.one_of_three() == 0;
         if state.healed || !due {
             return Ok(());
         }
-        state.book.strike(hook, fault);
+        state.tracker.record_fault(hook, fault);
         if fault != Fault::Hang {
             drop(state);
-            return self.carry_out(hook, fault);
+            return self.run_fault(hook, fault);
         }
-        // Whoever has given up on it must cope with any end.
-        let end = [Fault::None, Fault::Transient, Fault::Panic][state.roll()];
+        // An abandoned hook may end in any way.
+        let end = [Fault::None, Fault::Transient, Fault::Panic][state.one_of_three()];
         drop(state);
         self.0.gate.pass();
-        self.carry_out(hook, end)
+        self.run_fault(hook, end)
     }
 
-    fn carry_out(&self, hook: Hook, fault: Fault) -> Result<(), Failed> {
+    fn run_fault(&self, hook: Hook, fault: Fault) -> Result<(), Failed> {
         match fault {
             Fault::Error | Fault::Transient => {
                 let transient = fault == Fault::Transient;
@@ -147,8 +147,8 @@ impl Faulty {
             }
             Fault::Slow => thread::sleep(SLOW),
             Fault::Panic => {
-                self.state().book.panics += 1;
-                // Nobody needs to read of these panics, so the panic hook is passed over.
+                self.state().tracker.panics += 1;
+                // The panics are intended; `resume_unwind` skips the panic hook.
                 resume_unwind(Box::new(format!("{hook} panics")));
             }
             Fault::None | Fault::Hang => {}
@@ -156,88 +156,88 @@ impl Faulty {
         Ok(())
     }
 
-    /// A hook of a connection, from which it comes back.
-    fn visit(&self, hook: Hook, line: &mut Line) -> Result<(), Failed> {
-        self.state().book.enter(line.number, now());
-        let _leaves = Leaves {
+    /// Runs a hook that returns the connection.
+    fn call_hook(&self, hook: Hook, conn: &mut Conn) -> Result<(), Failed> {
+        self.state().tracker.enter(conn.number, now());
+        let _end_hook = EndHook {
             manager: self,
-            number: line.number,
+            number: conn.number,
             lives: true,
         };
-        let before = mem::replace(&mut line.condemned, true);
-        self.trial(hook)?;
-        line.condemned = before;
+        let before = mem::replace(&mut conn.must_dispose, true);
+        self.maybe_fault(hook)?;
+        conn.must_dispose = before;
         Ok(())
     }
 }
 
-/// A running hook; it ends when this is dropped, in a panic too.
-struct Leaves<'a> {
+/// Records the end of a running hook on drop, also in a panic.
+struct EndHook<'a> {
     manager: &'a Faulty,
     number: u64,
     lives: bool,
 }
 
-impl Drop for Leaves<'_> {
+impl Drop for EndHook<'_> {
     fn drop(&mut self) {
         let mut state = self.manager.state();
         match self.lives {
-            true => state.book.leave(self.number, now()),
-            false => state.book.close(self.number),
+            true => state.tracker.leave(self.number, now()),
+            false => state.tracker.close(self.number),
         }
-        if state.book.running == 0 {
-            self.manager.0.quiet.notify_all();
+        if state.tracker.running == 0 {
+            self.manager.0.idle.notify_all();
         }
     }
 }
 
 impl ConnectionManager for Faulty {
-    type Connection = Line;
+    type Connection = Conn;
     type Error = Failed;
 
-    fn create(&self) -> Result<Line, Failed> {
-        let number = self.state().book.open(now());
-        let mut leaves = Leaves {
+    fn create(&self) -> Result<Conn, Failed> {
+        let number = self.state().tracker.open(now());
+        let mut end_hook = EndHook {
             manager: self,
             number,
             lives: false,
         };
-        self.trial(Hook::Create)?;
-        leaves.lives = true;
-        self.state().book.created += 1;
-        Ok(Line {
+        self.maybe_fault(Hook::Create)?;
+        end_hook.lives = true;
+        self.state().tracker.created += 1;
+        Ok(Conn {
             number,
             manager: self.clone(),
             disposed: false,
-            condemned: false,
+            must_dispose: false,
         })
     }
 
-    fn check_aliveness(&self, line: &mut Line) -> Result<(), Failed> {
-        self.visit(Hook::Check, line)
+    fn check_aliveness(&self, conn: &mut Conn) -> Result<(), Failed> {
+        self.call_hook(Hook::Check, conn)
     }
 
-    fn dispose(&self, mut line: Line) {
-        self.state().book.enter(line.number, now());
-        let _leaves = Leaves {
+    fn dispose(&self, mut conn: Conn) {
+        self.state().tracker.enter(conn.number, now());
+        let _end_hook = EndHook {
             manager: self,
-            number: line.number,
+            number: conn.number,
             lives: false,
         };
-        line.disposed = true;
-        let _fault = self.trial(Hook::Dispose);
+        conn.disposed = true;
+        let _fault = self.maybe_fault(Hook::Dispose);
     }
 
-    fn has_broken(&self, line: &mut Line) -> bool {
-        self.visit(Hook::HasBroken, line).is_err()
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        self.call_hook(Hook::HasBroken, conn).is_err()
     }
 
-    fn on_checkout(&self, line: &mut Line) -> Result<(), Failed> {
-        self.visit(Hook::Checkout, line)
+    fn on_checkout(&self, conn: &mut Conn) -> Result<(), Failed> {
+        self.call_hook(Hook::Checkout, conn)
     }
 
-    fn on_checkin(&self, line: &mut Line) -> Result<(), Failed> {
-        self.visit(Hook::Checkin, line)
+    fn on_checkin(&self, conn: &mut Conn) -> Result<(), Failed> {
+        self.call_hook(Hook::Checkin, conn)
     }
 
     fn is_transient(&self, error: &Failed) -> bool {
@@ -249,12 +249,12 @@ impl ConnectionManager for Faulty {
     }
 }
 
-impl Drop for Line {
+impl Drop for Conn {
     fn drop(&mut self) {
         let mut state = self.manager.state();
         match self.disposed {
-            true => state.book.disposed += 1,
-            false => state.book.lost += 1,
+            true => state.tracker.disposed += 1,
+            false => state.tracker.lost += 1,
         }
     }
 }

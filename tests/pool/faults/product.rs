@@ -2,9 +2,9 @@
 
 use super::{
     cell::{Cell, Fault, faults_of},
-    hammer::play,
+    hammer::run_cell,
 };
-use crate::common::Dice;
+use crate::common::Rng;
 use conpool::Hook;
 use std::{
     collections::HashSet,
@@ -17,30 +17,30 @@ use std::{
     thread,
 };
 
-/// Cells spend their time waiting, so that many of them share a core.
+/// Cells spend most of their time waiting, so many of them can share a core.
 const AT_ONCE: usize = 8;
 
-/// A doubt about a cell must come up so often again to count.
+/// The number of repeated doubts about a cell that make it a failure.
 const AGAIN: usize = 3;
 
-/// What came of a pair of hooks, all cells together.
+/// The results of a pair of hooks, over all cells.
 #[derive(Default)]
 struct Outcome {
     complaints: Vec<String>,
     doubtful: Vec<Cell>,
     served: u64,
-    /// Hooks that were given up on.
+    /// Hooks that were abandoned.
     abandoned: HashSet<Hook>,
-    struck: HashSet<(Hook, Fault)>,
+    fault_counts: HashSet<(Hook, Fault)>,
 }
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
-/// Plays every cell of two hooks: `CONPOOL_FAULT_ROUNDS` times (once), with the dice of
-/// `CONPOOL_FAULT_SEED` (1) and the numbers that follow. The same seed throws the same dice; which
-/// thread gets which throw is up to the scheduler.
+/// Runs every cell of two hooks `CONPOOL_FAULT_ROUNDS` times (once), with the seed `CONPOOL_FAULT_SEED` (1)
+/// and the following ones. The same seed gives the same random numbers; the scheduler decides which thread
+/// gets which number.
 pub(crate) fn every_cell(first: Hook, second: Hook) {
     let seed = number("CONPOOL_FAULT_SEED").unwrap_or(1);
     let rounds = number("CONPOOL_FAULT_ROUNDS").unwrap_or(1);
@@ -52,7 +52,7 @@ pub(crate) fn every_cell(first: Hook, second: Hook) {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(cell) = cells.get(next.fetch_add(1, Relaxed)) {
-                    if play_one(*cell, &outcome).is_some() {
+                    if run_one(*cell, &outcome).is_some() {
                         outcome.lock().unwrap().doubtful.push(*cell);
                     }
                 }
@@ -61,24 +61,24 @@ pub(crate) fn every_cell(first: Hook, second: Hook) {
     });
     let doubtful = take(&mut outcome.lock().unwrap().doubtful);
     for cell in doubtful {
-        // Once more with less company, before the pool is blamed for what the scheduler did.
-        let doubts: Vec<_> = (0..AGAIN).map_while(|_| play_one(cell, &outcome)).collect();
+        // Repeated with less load, before the pool is blamed for the scheduler.
+        let doubts: Vec<_> = (0..AGAIN).map_while(|_| run_one(cell, &outcome)).collect();
         if doubts.len() == AGAIN {
-            let complaint = format!("[{cell}] again and again: {doubts:?}");
-            outcome.lock().unwrap().complaints.push(complaint);
+            let violation = format!("[{cell}] again and again: {doubts:?}");
+            outcome.lock().unwrap().complaints.push(violation);
         }
     }
     let outcome = outcome.into_inner().unwrap();
     let bad = outcome.complaints.len();
     let shown = outcome.complaints.iter().take(12).cloned();
     assert_eq!(bad, 0, "\n{}", shown.collect::<Vec<_>>().join("\n"));
-    // What never came was never survived.
+    // A fault that never occurred was not tested.
     for hook in [first, second] {
         for &fault in faults_of(hook)
             .iter()
             .filter(|&&fault| fault != Fault::None)
         {
-            let came = outcome.struck.contains(&(hook, fault));
+            let came = outcome.fault_counts.contains(&(hook, fault));
             assert!(came, "{hook} {fault:?} never came");
             let missed = fault == Fault::Hang && !outcome.abandoned.contains(&hook);
             assert!(!missed, "{hook} was never given up on");
@@ -87,27 +87,27 @@ pub(crate) fn every_cell(first: Hook, second: Hook) {
     assert!(outcome.served > 0);
 }
 
-/// Plays one cell; Some if there is a doubt about it.
-fn play_one(cell: Cell, outcome: &Mutex<Outcome>) -> Option<String> {
-    static PLAYED: AtomicU64 = AtomicU64::new(0);
-    let played = PLAYED.fetch_add(1, Relaxed);
-    let mut dice = Dice::new(cell.seed);
+/// Runs one cell; returns a doubt about it.
+fn run_one(cell: Cell, outcome: &Mutex<Outcome>) -> Option<String> {
+    static COMPLETED: AtomicU64 = AtomicU64::new(0);
+    let played = COMPLETED.fetch_add(1, Relaxed);
+    let mut rng = Rng::new(cell.seed);
     for part in cell.to_string().bytes() {
-        // Other dice for every cell, whatever the order in which they are played.
-        dice = Dice::new(dice.roll(1 << 40) ^ u64::from(part));
+        // Another seed for every cell, whatever the order in which they run.
+        rng = Rng::new(rng.below(1 << 40) ^ u64::from(part));
     }
-    let (verdict, manager) = play(cell, &format!("f{played}x"), dice);
+    let (verdict, manager) = run_cell(cell, &format!("f{played}x"), rng);
     let mut outcome = outcome.lock().unwrap();
     let complaints = verdict.complaints.iter();
     outcome
         .complaints
-        .extend(complaints.map(|complaint| format!("[{cell}] {complaint}")));
+        .extend(complaints.map(|violation| format!("[{cell}] {violation}")));
     outcome.served += verdict.served;
     if verdict.abandoned > 0 {
         outcome.abandoned.extend(cell.only_hang());
     }
     let both = [cell.first, cell.second].into_iter();
-    let struck = both.filter(|what| manager.read(|book| book.has_struck(*what)));
-    outcome.struck.extend(struck);
+    let fault_counts = both.filter(|what| manager.read(|tracker| tracker.has_occurred(*what)));
+    outcome.fault_counts.extend(fault_counts);
     verdict.doubt
 }

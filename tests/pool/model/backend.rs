@@ -1,4 +1,4 @@
-//! A memory manager that writes down every hook and how it ended.
+//! A memory manager that records every hook and its result.
 
 use conpool::{ConnectionManager, Hook, MemoryConnection, MemoryError, MemoryManager};
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Only creates are noted when they begin, because from then on they hold a slot.
+    /// Recorded for creates only, because they hold a slot from their begin on.
     Begun,
     Fine,
     /// For `has_broken`: the answer yes.
@@ -17,9 +17,9 @@ pub(crate) enum End {
     Panicked,
 }
 
-/// One call of a hook. A create that failed has no connection and number 0.
+/// One call of a hook. A failed create has no connection and number 0.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Did {
+pub(crate) struct HookCall {
     pub(crate) hook: Hook,
     pub(crate) id: u64,
     pub(crate) end: End,
@@ -28,7 +28,7 @@ pub(crate) struct Did {
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     pub(crate) memory: MemoryManager,
-    trace: Arc<Mutex<Vec<Did>>>,
+    trace: Arc<Mutex<Vec<HookCall>>>,
 }
 
 impl Recorder {
@@ -40,16 +40,16 @@ impl Recorder {
         }
     }
 
-    /// All that happened so far.
-    pub(crate) fn trace(&self) -> Vec<Did> {
+    /// All calls so far.
+    pub(crate) fn trace(&self) -> Vec<HookCall> {
         self.trace.lock().unwrap().clone()
     }
 
     fn note(&self, hook: Hook, id: u64, end: End) {
-        self.trace.lock().unwrap().push(Did { hook, id, end });
+        self.trace.lock().unwrap().push(HookCall { hook, id, end });
     }
 
-    /// Runs a hook and notes how it ended, when it has.
+    /// Runs a hook and records its result at its end.
     fn call<R>(&self, hook: Hook, id: u64, run: impl FnOnce() -> R, end: impl Fn(&R) -> End) -> R {
         match panic::catch_unwind(AssertUnwindSafe(run)) {
             Ok(result) => {
@@ -132,7 +132,7 @@ impl ConnectionManager for Recorder {
     }
 }
 
-/// Thousands of runs with scripted panics would bury the one message that counts.
+/// Thousands of scripted panics would hide the one message that counts.
 fn silence_scripted_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

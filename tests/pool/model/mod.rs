@@ -1,10 +1,10 @@
-//! Random use of a pool, held against a naive reference.
+//! Random operations on a pool, compared with a reference model.
 //!
-//! A run is a list of operations on one thread. After each of them the [`Reference`] hears what was
-//! asked, what the pool answered and which hooks ran with which result, and says whether a pool that
-//! keeps its promises may have done so. Where the promises leave a choice (which idle connection comes
-//! first, what of the overdue is disposed in passing) the hooks tell how it was made, and the reference
-//! follows. Everything else is computed and compared: answers, ages, gauges and counters.
+//! A run is a list of operations on one thread. After each of them the [`Reference`] gets the operation, the
+//! pool's answer and the hook calls with their results, and decides whether a correct pool may have done so.
+//! Where the promises leave a choice (which idle connection comes first, which expired ones are disposed in
+//! passing), the hook calls show the choice, and the reference follows. Everything else is computed and
+//! compared: answers, ages, gauges and counters.
 
 #![allow(
     dead_code,

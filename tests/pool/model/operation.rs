@@ -1,15 +1,15 @@
-//! What can be done to a pool.
+//! The operations on a pool.
 
 use conpool::Hook;
 use proptest::prelude::*;
 
-/// A `usize` picks a guard (or, to kill, a connection) by its place, modulo their number; without any
-/// the operation does nothing.
+/// A `usize` picks a guard (or, to kill, a connection) by its index, modulo their number; without any the
+/// operation has no effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    /// Ready as built: always the first, never drawn.
+    /// The state after the build: always the first, never drawn.
     Built,
-    /// With time enough if the reference expects a connection, with a millisecond if not.
+    /// With a long timeout if the reference expects a connection, with a millisecond if not.
     Get,
     /// With a zero timeout.
     GetNow,
@@ -34,7 +34,7 @@ pub(crate) enum Op {
     SetMinIdle(usize),
     Suspend,
     Resume,
-    /// By so many seconds and a millisecond, so that no age ever equals a limit.
+    /// By this many seconds and a millisecond, so that an age never equals a limit.
     Advance(u64),
     Sweep,
     Close,
@@ -43,7 +43,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Does this operation turn a connection out for its number?
+    /// Whether this operation evicts a connection because of its number.
     pub(crate) fn rejects(self, id: u64) -> bool {
         matches!(self, Self::RetainEven(even) if even != (id % 2 == 0))
     }

@@ -1,4 +1,4 @@
-//! The naive pool: two lists, a clock that is a number, and the rules of the contract.
+//! The reference pool: two lists, a clock that is a number, and the rules of the contract.
 
 use super::{
     operation::Op,
@@ -15,11 +15,11 @@ pub(crate) struct Member {
     pub(crate) checked_at: u64,
     pub(crate) uses: u64,
     pub(crate) generation: u64,
-    /// What a hook or its holder said against it: any of these explains that it goes.
+    /// Failures of its hooks or its holder's verdicts: any of these explains its eviction.
     pub(crate) faults: Vec<EvictReason>,
 }
 
-/// What the pool said about a connection that it showed.
+/// The pool's information about a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) id: u64,
@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
     TimedOut,
 }
 
-/// How the pool answered.
+/// The pool's answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// The operation has no answer, or could not be tried.
@@ -71,20 +71,20 @@ pub(crate) struct Totals {
     pub(crate) reused: u64,
     pub(crate) created: u64,
     pub(crate) create_errors: u64,
-    /// Failures of on_checkout on what may have been created for the caller or as a reserve.
+    /// Failures of on_checkout on a connection that may have been created for the caller or for min_idle.
     pub(crate) doubtful_errors: u64,
     pub(crate) check_failures: u64,
     pub(crate) disposed: u64,
     pub(crate) added: u64,
     pub(crate) detached: u64,
     pub(crate) panics: u64,
-    /// Failures for good, less those that a caller was told of.
-    pub(crate) untold: u64,
+    /// Permanent failures that no caller has got yet.
+    pub(crate) unreported: u64,
     /// Errors that a create or a check returned.
     pub(crate) errors: u64,
 }
 
-/// What happened in the operation at hand.
+/// The changes in the current operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Round {
     pub(crate) op: Op,
@@ -97,17 +97,17 @@ pub(crate) struct Round {
     pub(crate) fresh: Vec<u64>,
     pub(crate) creates: usize,
     pub(crate) create_failed: bool,
-    /// A create failed in a way that a caller hears of.
+    /// A create failed with an error that callers get.
     pub(crate) permanent: bool,
     pub(crate) checked: Vec<u64>,
-    /// Checks that failed of connections that were there before.
+    /// Failed checks of connections that existed before.
     pub(crate) check_failed: usize,
-    /// Checks that failed of connections created in this operation.
+    /// Failed checks of connections created in this operation.
     pub(crate) fresh_check_failed: usize,
-    /// The hooks of check-in that passed.
+    /// Check-in hooks that succeeded.
     pub(crate) passed: usize,
     pub(crate) taken: Option<u64>,
-    /// For each eviction, the reasons that would explain it.
+    /// For each eviction, the possible reasons.
     pub(crate) evicted: Vec<Vec<EvictReason>>,
 }
 
@@ -124,11 +124,11 @@ pub(crate) struct Reference {
     pub(crate) idle: Vec<Member>,
     /// In the order in which the run holds its guards.
     pub(crate) out: Vec<Member>,
-    /// On its way back from its holder.
+    /// The connection that is being returned.
     pub(crate) returning: Option<Member>,
     pub(crate) totals: Totals,
     pub(crate) round: Round,
-    /// The last get took so long that it may have looked for something else than the check it waited for.
+    /// The last get took so long that it may have tried another connection than the one being checked.
     pub(crate) impatient: bool,
 }
 
@@ -169,7 +169,7 @@ impl Reference {
         }
     }
 
-    /// How many connections hold a slot.
+    /// The number of connections that hold a slot.
     pub(crate) fn live(&self) -> usize {
         self.idle.len() + self.out.len() + usize::from(self.returning.is_some())
     }
@@ -182,18 +182,18 @@ impl Reference {
         self.everybody().map(|member| self.now - member.born).max()
     }
 
-    /// Does a patient caller get an answer other than a timeout?
+    /// Whether a caller without a deadline gets an answer.
     pub(crate) fn servable(&self) -> bool {
         let room = !self.idle.is_empty() || self.live() < self.max_size;
         self.closed || !self.suspended && room
     }
 
-    /// Do threads of the pool create connections beside what callers ask for?
+    /// Whether threads of the pool create connections without a caller.
     pub(crate) fn refills_by_itself(&self) -> bool {
         self.settings.collector && self.min_idle > 0
     }
 
-    /// What the pool has to say of an idle connection.
+    /// The information that the pool must give about an idle connection.
     pub(crate) fn seen(&self, member: &Member) -> Seen {
         Seen {
             id: member.id,
@@ -204,7 +204,7 @@ impl Reference {
         }
     }
 
-    /// Older than jitter may make a lifetime: it may go.
+    /// Older than the shortest jittered lifetime: it may be evicted.
     pub(crate) fn may_be_too_old(&self, member: &Member) -> bool {
         let share = 1.0 - self.settings.lifetime_jitter;
         let limit = self.settings.max_lifetime;
@@ -212,7 +212,7 @@ impl Reference {
             && self.now > member.born
     }
 
-    /// Older than any lifetime: it has to go.
+    /// Older than any lifetime: it must be evicted.
     pub(crate) fn is_too_old(&self, member: &Member) -> bool {
         let limit = self.settings.max_lifetime;
         limit.is_some_and(|limit| self.now - member.born > limit * 1000)
@@ -228,7 +228,7 @@ impl Reference {
         limit.is_some_and(|limit| member.uses >= limit)
     }
 
-    /// Does a checkout of this one come with a check? `since`: when it was last known to be alive.
+    /// Whether a checkout of this connection includes a check. `since`: the last proof that it was alive.
     fn check_due(&self, since: u64) -> bool {
         match self.settings.check {
             Check::Never => false,
@@ -251,7 +251,7 @@ impl Reference {
         interval.is_some_and(|interval| self.now - since > interval * 1000)
     }
 
-    /// Everything that would explain the eviction of this connection.
+    /// All reasons that would explain the eviction of this connection.
     pub(crate) fn reasons(&self, member: &Member) -> Vec<EvictReason> {
         let idle = self.idle.iter().any(|other| other.id == member.id);
         let rejected = self.round.op.rejects(member.id);
@@ -275,15 +275,15 @@ impl Reference {
         reasons
     }
 
-    /// Must this one not stay, wherever it is and whatever else there is?
-    pub(crate) fn is_condemned(&self, member: &Member) -> bool {
+    /// Whether this connection must be evicted in every state.
+    pub(crate) fn must_evict(&self, member: &Member) -> bool {
         !member.faults.is_empty()
             || self.closed
             || member.generation < self.generation
             || self.live() > self.max_size
     }
 
-    /// Is it certain that a caller can have this idle connection at once?
+    /// Whether a caller certainly gets this idle connection at once.
     pub(crate) fn is_ready(&self, member: &Member) -> bool {
         let check = self.may_be_checked(member) && self.settings.check_may_block;
         self.reasons(member).is_empty() && !check && !self.suspended

@@ -1,21 +1,26 @@
-//! One operation: what was asked, and then every hook that ran, in order.
+//! One operation: the request, and then every hook call, in order.
 
 use super::{
-    backend::{Did, End},
+    backend::{End, HookCall},
     operation::Op,
     reference::{Answer, Member, Reference},
 };
 use conpool::{EvictReason, Hook};
 
 impl Reference {
-    /// Follows one operation. The error says what a pool must not do.
-    pub(crate) fn step(&mut self, op: Op, answer: &Answer, trace: &[Did]) -> Result<(), String> {
+    /// Follows one operation. The error describes a violation.
+    pub(crate) fn step(
+        &mut self,
+        op: Op,
+        answer: &Answer,
+        trace: &[HookCall],
+    ) -> Result<(), String> {
         self.begin(op, answer)?;
         for did in trace {
             self.replay(*did)
                 .map_err(|what| format!("{what} ({did:?})"))?;
         }
-        self.judge(answer)
+        self.check_answer(answer)
     }
 
     fn begin(&mut self, op: Op, answer: &Answer) -> Result<(), String> {
@@ -97,7 +102,7 @@ impl Reference {
         });
     }
 
-    fn replay(&mut self, did: Did) -> Result<(), String> {
+    fn replay(&mut self, did: HookCall) -> Result<(), String> {
         if did.end == End::Panicked {
             self.totals.panics += 1;
         } else if matches!(did.end, End::Failed | End::Transient)
@@ -119,7 +124,7 @@ impl Reference {
         found.ok_or_else(|| "a hook ran on a connection that is not idle".into())
     }
 
-    fn create(&mut self, did: Did) -> Result<(), String> {
+    fn create(&mut self, did: HookCall) -> Result<(), String> {
         if did.end == End::Begun {
             self.may_create()?;
             self.round.creates += 1;
@@ -139,10 +144,10 @@ impl Reference {
         Ok(())
     }
 
-    fn fail_for_good(&mut self, did: Did) {
+    fn fail_for_good(&mut self, did: HookCall) {
         if did.end != End::Transient {
             self.round.permanent = true;
-            self.totals.untold += 1;
+            self.totals.unreported += 1;
         }
     }
 
@@ -161,10 +166,10 @@ impl Reference {
         let eager = usize::from(!self.settings.lazy);
         let wanted = match self.round.op {
             Op::Get => sound == 0 || self.impatient,
-            // The one that tells whether a caller would be served, where nothing is open.
+            // The create that tells whether a caller would be served, when no connection is open.
             Op::CheckHealth if sound == 0 && self.out.is_empty() => self.round.creates == 0,
-            // Beside a caller, and while idle connections are being looked at, the collector may
-            // find too few of them.
+            // Beside a caller, and while idle connections are checked, the collector may find too few of
+            // them.
             _ if self.settings.collector => self.min_idle > 0 || eager > 0,
             Op::Built => eager > 0 && sound < self.min_idle.max(1),
             Op::Sweep => sound < self.min_idle,
@@ -176,7 +181,7 @@ impl Reference {
         Err("a create that nobody needs".into())
     }
 
-    fn check(&mut self, did: Did) -> Result<(), String> {
+    fn check(&mut self, did: HookCall) -> Result<(), String> {
         let op = self.round.op;
         let member = self.idle_member(did.id)?.clone();
         let due = match op {
@@ -206,23 +211,23 @@ impl Reference {
         Ok(())
     }
 
-    fn checkout(&mut self, did: Did) -> Result<(), String> {
+    fn checkout(&mut self, did: HookCall) -> Result<(), String> {
         let fresh = self.round.fresh.contains(&did.id);
         let member = self.idle_member(did.id)?.clone();
-        // What threads of the pool have created since does not count.
+        // Connections that threads of the pool have created since do not count.
         let others = self
             .idle
             .iter()
             .filter(|one| !self.round.fresh.contains(&one.id));
-        let spared = others.count() <= self.min_idle;
+        let kept_by_min_idle = others.count() <= self.min_idle;
         if !matches!(self.round.op, Op::Get | Op::GetNow | Op::TryGet) || self.round.taken.is_some()
         {
             return Err("a checkout that nobody asked for".into());
         }
-        if self.is_condemned(&member) || self.is_too_old(&member) || self.is_used_up(&member) {
+        if self.must_evict(&member) || self.is_too_old(&member) || self.is_used_up(&member) {
             return Err("a connection is handed out that the pool knows to be bad".into());
         }
-        if self.is_idle_too_long(&member) && !spared {
+        if self.is_idle_too_long(&member) && !kept_by_min_idle {
             return Err("a connection is handed out that was idle too long".into());
         }
         let checked = self.round.checked.contains(&did.id);
@@ -248,7 +253,7 @@ impl Reference {
         Ok(())
     }
 
-    fn checkin(&mut self, did: Did) -> Result<(), String> {
+    fn checkin(&mut self, did: HookCall) -> Result<(), String> {
         let Some(member) = self.returning.as_mut().filter(|one| one.id == did.id) else {
             return Err("a hook of check-in ran on a connection that does not come back".into());
         };

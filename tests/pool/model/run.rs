@@ -1,7 +1,7 @@
-//! One run: the pool does it, the reference follows, and the numbers are compared.
+//! One run: the pool executes it, the reference follows, and the numbers are compared.
 
 use super::{
-    backend::{Did, Recorder},
+    backend::{HookCall, Recorder},
     operation::Op,
     reference::{Answer, Reference, Refusal, Seen},
     settings::Settings,
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// Runs the operations on a new pool, ends it, and says what went wrong first.
+/// Runs the operations on a new pool, ends it, and returns the first violation.
 pub(crate) fn run(settings: &Settings, operations: &[Op]) -> Result<(), String> {
     let mut run = Run::new(settings);
     run.attempt(Op::Built)?;
@@ -34,13 +34,13 @@ struct Run {
     manager: Recorder,
     handles: Vec<Pool<Recorder>>,
     guards: Vec<PooledConnection<Recorder>>,
-    /// How much of the trace the reference has followed.
+    /// The length of the trace that the reference has followed.
     followed: usize,
     evictions: [u64; EvictReason::ALL.len()],
     /// Connections made for `add`, and those that did not end in `dispose`.
     made: u64,
     dropped: u64,
-    /// The number that the pool gave to each connection.
+    /// The pool's number of each connection.
     numbers: HashMap<u64, u64>,
     reference: Reference,
 }
@@ -81,13 +81,13 @@ impl Run {
         let start = now();
         let threads = self.reference.settings.collector;
         loop {
-            // Otherwise it might be due and not begun.
+            // Otherwise a sweep might be due and not begun.
             if let Some(pool) = self.handles.first().filter(|_| threads) {
                 pool.sweep();
             }
             let stats = self.handles.first().map(|pool| pool.stats());
             let quiet = self.quiet();
-            // Read last: what the numbers show to be over is in it.
+            // Read last, so that it contains every call that the numbers count.
             let trace = self.manager.trace();
             let mut next = self.reference.clone();
             let verdict = quiet
@@ -108,13 +108,13 @@ impl Run {
         }
     }
 
-    /// Everything stands still, as far as can be seen from outside.
+    /// Whether the pool is idle, as far as can be seen from outside.
     fn quiet(&self) -> Result<(), String> {
         let running = self.manager.memory.counters().in_hook;
         equal("hooks running", &running, &0)
     }
 
-    /// Does it; `None` if that takes a handle and there is none any more.
+    /// Executes an operation; `None` if it needs a handle and there is none any more.
     fn apply(&mut self, op: Op) -> Result<Option<Answer>, String> {
         let memory = self.manager.memory.clone();
         match op {
@@ -163,7 +163,7 @@ impl Run {
         Ok(Some(Answer::Nothing))
     }
 
-    /// The operations that need a handle.
+    /// Executes the operations that need a handle.
     fn ask(&mut self, op: Op) -> Result<Option<Answer>, String> {
         let Some(pool) = self.handles.first().cloned() else {
             return Ok(None);
@@ -255,7 +255,7 @@ impl Run {
         Ok(Answer::Got(seen))
     }
 
-    /// A connection from outside; none if the backend fails just now.
+    /// Adds a connection from outside, unless the backend fails just now.
     fn add(&mut self, pool: &Pool<Recorder>) -> Answer {
         let memory = &self.manager.memory;
         let Ok(Ok(connection)) = panic::catch_unwind(AssertUnwindSafe(|| memory.create())) else {
@@ -356,13 +356,13 @@ impl Run {
         known.explains(evicted)
     }
 
-    /// Everything comes back, the pool ends, and nothing is left.
+    /// Returns everything, ends the pool, and checks that everything is released.
     fn end(mut self) -> Result<(), String> {
         self.manager.memory.heal();
         while !self.guards.is_empty() {
             self.attempt(Op::GiveBack(0))?;
         }
-        // Half of the pools are closed, the others only let go.
+        // Half of the pools are closed, the others only dropped.
         if self.reference.settings.lazy {
             self.attempt(Op::Close)?;
             if let Some(pool) = self.handles.first() {
@@ -373,10 +373,10 @@ impl Run {
             self.attempt(Op::DropHandle)?;
         }
         equal("connections left", &self.reference.live(), &0)?;
-        let is_dispose = |did: &&Did| did.hook == Hook::Dispose;
+        let is_dispose = |did: &&HookCall| did.hook == Hook::Dispose;
         let calls = self.manager.trace().iter().filter(is_dispose).count() as u64;
-        let owed = self.manager.memory.counters().created - self.dropped;
-        equal("calls of dispose", &calls, &owed)
+        let expected_disposed = self.manager.memory.counters().created - self.dropped;
+        equal("calls of dispose", &calls, &expected_disposed)
     }
 }
 

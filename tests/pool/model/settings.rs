@@ -1,4 +1,4 @@
-//! The pools that are tried.
+//! The settings of the tried pools.
 
 use super::backend::Recorder;
 use crate::common::{ms, quick_backoff, secs};
@@ -33,7 +33,7 @@ pub(crate) enum Check {
 }
 
 impl Settings {
-    /// A pool of two without limits, to be changed where a test wants something else.
+    /// A pool of two without limits, which tests adapt.
     pub(crate) const PLAIN: Self = Self {
         collector: false,
         lazy: true,
@@ -53,7 +53,7 @@ impl Settings {
 
     pub(crate) fn build(&self, manager: Recorder, clock: &ManualClock) -> Pool<Recorder> {
         manager.memory.blocking_check(self.check_may_block);
-        // No pause worth the name: a run on one thread would only sleep through it.
+        // A very short pause: a run on one thread would only sleep through it.
         let mut backoff = quick_backoff();
         backoff.initial = Duration::from_nanos(1);
         backoff.max = Duration::from_nanos(1);

@@ -1,4 +1,4 @@
-//! After an operation: is the answer right, and is everything where it belongs?
+//! The checks after an operation: the answer, and the place of every connection.
 
 use super::{
     operation::Op,
@@ -16,13 +16,13 @@ macro_rules! must {
 }
 
 impl Reference {
-    pub(crate) fn judge(&mut self, answer: &Answer) -> Result<(), String> {
+    pub(crate) fn check_answer(&mut self, answer: &Answer) -> Result<(), String> {
         must!(self.creating == 0, "a create is still under way");
         self.settle_return()?;
         match self.round.op {
             Op::Get | Op::GetNow => {
                 self.totals.gets += 1;
-                self.judge_get(answer)?;
+                self.check_get(answer)?;
             }
             Op::TryGet => match answer {
                 Answer::Got(seen) => self.hand_out(*seen)?,
@@ -31,8 +31,8 @@ impl Reference {
             _ => must!(self.round.taken.is_none(), "a checkout that nobody got"),
         }
         match answer {
-            Answer::Retained(count, seen) => self.judge_retain(*count, seen)?,
-            Answer::Health { checked, failed } => self.judge_health(*checked, *failed)?,
+            Answer::Retained(count, seen) => self.check_retain(*count, seen)?,
+            Answer::Health { checked, failed } => self.check_health_answer(*checked, *failed)?,
             Answer::Swept {
                 evicted,
                 checks,
@@ -42,7 +42,7 @@ impl Reference {
                 let did = (round.checked.len(), round.creates);
                 let said = (*checks, *creates);
                 must!(said == did, "the sweep said {said:?} and did {did:?}");
-                // What a create replaced may have gone with that create.
+                // Evictions of connections that a create replaced may be part of that create.
                 let least = round.evicted.len().saturating_sub(round.creates);
                 must!(
                     (least..=round.evicted.len()).contains(evicted),
@@ -52,16 +52,16 @@ impl Reference {
             }
             _ => {}
         }
-        self.judge_idle()
+        self.check_idle()
     }
 
-    /// What came back and was not disposed is idle now, if that is right.
+    /// Makes a returned connection idle, if that is correct.
     fn settle_return(&mut self) -> Result<(), String> {
         let Some(member) = self.returning.clone() else {
             return Ok(());
         };
         must!(
-            !self.is_condemned(&member) && !self.is_too_old(&member) && !self.is_used_up(&member),
+            !self.must_evict(&member) && !self.is_too_old(&member) && !self.is_used_up(&member),
             "{member:?} goes idle and must not"
         );
         must!(
@@ -77,7 +77,7 @@ impl Reference {
         Ok(())
     }
 
-    fn judge_get(&mut self, answer: &Answer) -> Result<(), String> {
+    fn check_get(&mut self, answer: &Answer) -> Result<(), String> {
         let patient = matches!(self.round.op, Op::Get);
         let refusal = match answer {
             Answer::Got(seen) => return self.hand_out(*seen),
@@ -101,10 +101,10 @@ impl Reference {
                 );
             }
             Refusal::Create | Refusal::Panicked => {
-                // A thread of the pool may tell the next caller, but nobody is told twice.
-                let late = self.settings.collector && self.totals.untold > 0;
+                // A thread of the pool may report the error to the next caller, but only once.
+                let late = self.settings.collector && self.totals.unreported > 0;
                 must!(self.round.permanent || late, "no create failed for good");
-                self.totals.untold -= 1;
+                self.totals.unreported -= 1;
                 must!(
                     !self.settings.collector || self.out.is_empty(),
                     "a waiter got {refusal:?} while a connection was open"
@@ -112,7 +112,7 @@ impl Reference {
                 return Ok(());
             }
         }
-        // While others dispose, a slot is not free yet, and who may not queue cannot wait for it.
+        // While others dispose, a slot is not free yet, and a caller that may not queue cannot wait for it.
         let held_up = self.settings.collector
             && refusal == Refusal::Saturated
             && !self.round.evicted.is_empty();
@@ -123,7 +123,7 @@ impl Reference {
         self.refuse_ready()
     }
 
-    /// Nothing was handed out: no connection may be left that was ready all the time.
+    /// The get failed: checks that no connection was ready all the time.
     fn refuse_ready(&self) -> Result<(), String> {
         must!(self.round.taken.is_none(), "a checkout that nobody got");
         let ready = &self.round.ready_before;
@@ -164,7 +164,7 @@ impl Reference {
         Ok(())
     }
 
-    fn judge_retain(&self, count: usize, shown: &[Seen]) -> Result<(), String> {
+    fn check_retain(&self, count: usize, shown: &[Seen]) -> Result<(), String> {
         let before = &self.round.idle_before;
         for seen in shown {
             if self.round.fresh.contains(&seen.id) {
@@ -191,7 +191,7 @@ impl Reference {
         Ok(())
     }
 
-    fn judge_health(&self, checked: usize, failed: usize) -> Result<(), String> {
+    fn check_health_answer(&self, checked: usize, failed: usize) -> Result<(), String> {
         if !self.settings.collector {
             let round = &self.round;
             let fresh = |id: &&u64| round.fresh.contains(id);
@@ -215,16 +215,16 @@ impl Reference {
         Ok(())
     }
 
-    /// Nothing stays idle that must not.
-    fn judge_idle(&self) -> Result<(), String> {
+    /// Checks that no idle connection should have been evicted.
+    fn check_idle(&self) -> Result<(), String> {
         for member in &self.idle {
-            must!(!self.is_condemned(member), "{member:?} must not stay");
+            must!(!self.must_evict(member), "{member:?} must not stay");
         }
         let swept = self.settings.collector || matches!(self.round.op, Op::Sweep);
         if !swept {
             return Ok(());
         }
-        // Without a collector nobody repeats a create.
+        // Without a collector a failed create is not repeated.
         let excused = self.round.create_failed && !self.settings.collector;
         let late = self.idle.iter().filter(|one| self.is_idle_too_long(one));
         must!(
@@ -246,7 +246,7 @@ impl Reference {
         Ok(())
     }
 
-    /// Does the pool's count by reason explain what was disposed?
+    /// Whether the pool's counts by reason explain the evictions.
     pub(crate) fn explains(
         &self,
         mut counted: [u64; EvictReason::ALL.len()],
@@ -271,7 +271,7 @@ impl Reference {
     }
 }
 
-/// Can each eviction have one of its reasons, so that the counts come out?
+/// Assigns each eviction one of its reasons, so that the counts match.
 fn assign(evicted: &[Vec<EvictReason>], counted: &mut [u64; EvictReason::ALL.len()]) -> bool {
     let Some((first, others)) = evicted.split_first() else {
         return counted.iter().all(|count| *count == 0);

@@ -1,4 +1,4 @@
-//! The knobs.
+//! The settings of an emulator.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,7 @@ pub enum Ending {
     Rst,
 }
 
-/// Collects the knobs of an [`Emulator`].
+/// Builds an [`Emulator`].
 #[derive(Debug, Clone)]
 pub struct EmulatorBuilder {
     pub(super) bind: SocketAddr,
@@ -48,25 +48,25 @@ impl Default for EmulatorBuilder {
 }
 
 impl EmulatorBuilder {
-    /// Where to listen. Default: a free port of 127.0.0.1.
+    /// The address to listen on. Default: a free port of 127.0.0.1.
     pub fn bind(mut self, address: SocketAddr) -> Self {
         self.bind = address;
         self
     }
 
-    /// More clients than this are closed as soon as they come. Default: no limit.
+    /// Further clients are closed as soon as they connect. Default: no limit.
     pub fn max_clients(mut self, max_clients: usize) -> Self {
         self.max_clients = max_clients;
         self
     }
 
-    /// A client that sends nothing for so long is closed. Default 300 s.
+    /// A client that sends nothing for this long is closed. Default 300 s.
     pub fn idle_close(mut self, after: Duration) -> Self {
         self.idle_close = after;
         self
     }
 
-    /// Replies leave so much later. Default zero.
+    /// Delays every reply. Default zero.
     pub fn reply_delay(mut self, delay: Duration) -> Self {
         self.reply_delay = delay;
         self
@@ -78,7 +78,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Ends connections with a reset wherever it ends one by itself.
+    /// Resets connections where the emulator ends them by itself.
     pub fn rst_instead_of_fin(mut self, rst: bool) -> Self {
         self.ending = if rst { Ending::Rst } else { Ending::Fin };
         self
@@ -108,7 +108,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// How many telegrams a storm has. Default 200.
+    /// The number of telegrams of a storm. Default 200.
     pub fn storm_copies(mut self, copies: u32) -> Self {
         self.storm_copies = copies;
         self

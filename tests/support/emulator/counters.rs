@@ -1,22 +1,22 @@
-//! What the emulator counts.
+//! The counters of the emulator.
 
-/// A snapshot; kept across a restart.
+/// A snapshot; a restart keeps the counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Clients that were let in.
+    /// Accepted clients.
     pub accepted: u64,
-    /// Clients that are in now. Falls before the client can see its end.
+    /// Connected clients. Decremented before the client can see its end.
     pub open: usize,
     /// The highest value of `open`.
     pub peak_open: usize,
-    /// Clients that were turned away because there was no room.
+    /// Clients that were refused by the limit.
     pub refused: u64,
     /// Requests understood, answered or not.
     pub requests: u64,
-    /// Clients closed because they were silent.
+    /// Clients closed for their silence.
     pub idle_closed: u64,
     /// Clients dropped instead of answered.
     pub dropped: u64,
-    /// Telegrams sent without being asked, each counted once however many clients got it.
+    /// Unsolicited telegrams, each counted once for all clients.
     pub pushed: u64,
 }

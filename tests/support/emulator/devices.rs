@@ -1,7 +1,7 @@
-//! The devices on the bus: what they are, what they remember and what they answer.
+//! The devices on the bus: their identity, state and answers.
 //!
-//! Type codes, serials and replies are those of the protocol; the link numbers beyond those of the
-//! XP24 and the XP33LR are made up.
+//! Type codes, serials and replies are those of the protocol; the link numbers beyond those of the XP24 and
+//! the XP33LR are made up.
 
 use super::super::telegram::{self, BROADCAST, Event, Message};
 
@@ -14,7 +14,7 @@ const ACK: u8 = 18;
 const NAK: u8 = 19;
 const ACTION: u8 = 27;
 
-/// The action table of an XP24 on which nothing is programmed.
+/// The action table of an unprogrammed XP24.
 const EMPTY_TABLE: &str = "AAAAAAAAAAAAAAAAAAAAAMAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Serial, type, type code, link, relays, dimmers.
@@ -29,15 +29,15 @@ const CATALOGUE: [(u64, &str, u8, u8, usize, usize); 8] = [
     (1_702_033_007, "CP20", 2, 0, 0, 0),
 ];
 
-/// What a request leads to.
+/// The effects of a request.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    /// Each is sent as one piece, followed by a line end.
+    /// Each group is sent in one write, followed by a line end.
     pub(super) groups: Vec<Vec<u8>>,
     /// The device begins to repeat this reply.
     pub(super) storm: Option<(u64, Vec<u8>)>,
-    /// The device stops repeating itself.
-    pub(super) calm: Option<u64>,
+    /// The device ends its storm.
+    pub(super) end_storm: Option<u64>,
 }
 
 /// All devices behind one bridge.
@@ -79,13 +79,13 @@ impl Devices {
         )
     }
 
-    /// Sets what a device measures; false if there is no such device.
+    /// Sets the measured temperature of a device; false if there is no such device.
     pub(super) fn set_temperature(&mut self, serial: u64, tenths: i32) -> bool {
         let device = self.0.iter_mut().find(|device| device.serial == serial);
         device.map(|device| device.temperature = tenths).is_some()
     }
 
-    /// Lets a device repeat its last reply; `None` if it has not replied to anything yet.
+    /// Makes a device repeat its last reply; `None` if it has not replied yet.
     pub(super) fn storm(&mut self, serial: u64) -> Option<Vec<u8>> {
         let device = self.0.iter_mut().find(|device| device.serial == serial)?;
         let reply = device.last_reply.clone()?;
@@ -96,7 +96,7 @@ impl Devices {
     pub(super) fn answer(&mut self, request: &Message) -> Answer {
         let mut answer = Answer::default();
         if request.serial == BROADCAST {
-            // Only questions go to everybody; nobody switches the whole house by accident.
+            // Only read requests are broadcast; actions need an address.
             if matches!(request.function, DISCOVERY | READ_DATAPOINT) {
                 for device in &mut self.0 {
                     device.answer(request, &mut answer);
@@ -159,7 +159,7 @@ impl Device {
         };
         if datapoint == 10 && self.storming {
             self.storming = false;
-            answer.calm = Some(self.serial);
+            answer.end_storm = Some(self.serial);
         }
         let reply = self.reply(READ_DATAPOINT, &format!("{datapoint:02}{value}"));
         self.last_reply = Some(reply.clone());
@@ -198,7 +198,7 @@ impl Device {
         })
     }
 
-    /// `None`: refused. `Some(None)`: nothing changed, so no event.
+    /// `None`: refused. `Some(None)`: unchanged, so no event.
     #[allow(
         clippy::option_option,
         reason = "refused and without event are two answers, and both are used up at one place"

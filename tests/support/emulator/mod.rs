@@ -1,8 +1,8 @@
 //! A bridge with eight devices behind it, on a TCP port of this machine.
 //!
-//! It answers as the real ones do, and misbehaves on demand. Everything stops when it is dropped.
-//! Unlike the real ones it keeps what it has read, so a request may come in pieces, and it sends a
-//! telegram when it is due instead of when the client's thread happens to wake.
+//! It answers like a real bridge, and has faults on demand. Dropping it stops everything. Unlike a real
+//! bridge it keeps partial reads, so a request may come in pieces, and it sends a telegram when it is due
+//! instead of at the next wake-up of the client's thread.
 
 mod config;
 mod counters;
@@ -35,16 +35,16 @@ pub struct Emulator {
     running: Mutex<Option<Running>>,
 }
 
-/// What ends with [`Emulator::stop`].
+/// The parts that [`Emulator::stop`] ends.
 #[derive(Debug)]
 struct Running {
     listener: TcpListener,
     acceptor: JoinHandle<()>,
-    weather: JoinHandle<()>,
+    storms_changed: JoinHandle<()>,
 }
 
 impl Emulator {
-    /// All knobs at their defaults.
+    /// A builder with all settings at their defaults.
     pub fn builder() -> EmulatorBuilder {
         EmulatorBuilder::default()
     }
@@ -67,67 +67,68 @@ impl Emulator {
         })
     }
 
-    /// Where clients connect to; the same after a restart.
+    /// The address for clients; a restart keeps it.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// What has been counted so far.
+    /// The counters so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters()
     }
 
-    /// Waits until the counters are as asked; false if `timeout` was over first.
+    /// Waits until the counters satisfy `until`; false if `timeout` was over first.
     pub fn wait_for(&self, until: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
         self.shared.wait_for(until, timeout)
     }
 
-    /// Sends an event to every client, unasked.
+    /// Sends an unsolicited event to every client.
     pub fn push_event(&self, event: Event) {
         let mut bytes = event.to_frame();
         bytes.push(b'\n');
         self.shared.push(&bytes);
     }
 
-    /// Sends any bytes to every client, unasked.
+    /// Sends unsolicited bytes to every client.
     pub fn push_raw(&self, bytes: &[u8]) {
         self.shared.push(bytes);
     }
 
-    /// Lets a device repeat its last reply; false if it has not replied to anything yet.
+    /// Makes a device repeat its last reply; false if it has not replied yet.
     pub fn storm(&self, serial: u64) -> bool {
         self.shared.storm(serial)
     }
 
-    /// From now on replies leave so much later.
+    /// Delays replies from now on.
     pub fn set_reply_delay(&self, delay: Duration) {
         self.shared.set_reply_delay(delay);
     }
 
-    /// What a device measures, in tenths of a degree Celsius; false if there is no such device.
+    /// Sets the measured temperature of a device, in tenths of a degree Celsius; false if there is no such
+    /// device.
     pub fn set_temperature(&self, serial: u64, tenths: i32) -> bool {
         self.shared.set_temperature(serial, tenths)
     }
 
-    /// Ends every connection; they are closed when this returns. Returns how many there were.
+    /// Ends every connection; they are closed when this returns. Returns their number.
     pub fn close_all_clients(&self, ending: Ending) -> usize {
         self.shared.close_clients(ending)
     }
 
-    /// Stops listening and ends every connection. Nothing runs any more when this returns.
+    /// Stops listening and ends every connection. All threads have ended when this returns.
     pub fn stop(&self) {
         if let Some(running) = self.running.lock().take() {
             running.stop(&self.shared, self.address);
         }
     }
 
-    /// Listens again on the same port, after a stop if it is still running.
+    /// Listens again on the same port; stops first if it is still running.
     pub fn restart(&self) -> io::Result<()> {
         self.stop();
         let mut tries = 0;
         let running = loop {
             match Running::start(&self.shared, self.address) {
-                // An outgoing connection of somebody else can sit on the port for a moment.
+                // An outgoing connection of another process can hold the port for a moment.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => {
                     tries += 1;
                     thread::sleep(Duration::from_millis(10));
@@ -151,7 +152,7 @@ impl Running {
         let listener = TcpListener::bind(bind)?;
         let accepting = listener.try_clone()?;
         shared.set_stopped(false);
-        let weather = spawn("emulator-storm", shared, |shared| shared.run_storms())?;
+        let storms_changed = spawn("emulator-storm", shared, |shared| shared.run_storms())?;
         let acceptor = spawn("emulator-accept", shared, move |shared| {
             accept(&accepting, shared)
         })
@@ -159,20 +160,20 @@ impl Running {
         Ok(Self {
             listener,
             acceptor,
-            weather,
+            storms_changed,
         })
     }
 
     fn stop(self, shared: &Shared, address: SocketAddr) {
         shared.set_stopped(true);
-        // Linux wakes the accept by this; elsewhere a last visitor does.
+        // On Linux a shutdown wakes the accept; elsewhere a last connect does.
         if SockRef::from(&self.listener)
             .shutdown(Shutdown::Both)
             .is_err()
         {
             let _ = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         }
-        let ended = [self.acceptor.join(), self.weather.join()];
+        let ended = [self.acceptor.join(), self.storms_changed.join()];
         drop(self.listener);
         shared.close_clients(shared.settings().ending);
         if !thread::panicking() {
@@ -198,8 +199,8 @@ fn spawn(
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while !shared.is_stopped() {
         match listener.accept() {
-            Ok((stream, _)) => shared.admit(stream),
-            // Out of descriptors, or a client that left the queue: neither is solved by haste.
+            Ok((stream, _)) => shared.serve_client(stream),
+            // Out of descriptors, or a client that left the queue: an immediate retry helps in neither case.
             Err(_) if !shared.is_stopped() => thread::sleep(Duration::from_millis(5)),
             Err(_) => {}
         }

@@ -18,10 +18,10 @@ use super::{
     shared::{Shared, Verdict},
 };
 
-/// How long a write to a client that does not read may keep the writer from seeing the end.
+/// How long a write to a client that does not read may delay the writer's end.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// What both threads and the shared share.
+/// The state that both threads and the emulator share.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
@@ -32,16 +32,16 @@ pub(super) struct Session {
 
 #[derive(Debug, Default)]
 struct Outbox {
-    /// Sorted by when they are due.
+    /// Sorted by due time.
     queue: VecDeque<(Instant, Vec<u8>)>,
     end: Option<End>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The client said its last word; what is due still goes out.
+    /// The client has half-closed; pending replies are still sent.
     Flush,
-    /// Now.
+    /// At once.
     Now(Ending),
 }
 
@@ -58,7 +58,7 @@ impl Session {
         })
     }
 
-    /// Sends `bytes` at `due`, behind everything that is due before or at the same time.
+    /// Sends `bytes` at `due`, after everything that is due before or at the same time.
     pub(super) fn send(&self, due: Instant, bytes: Vec<u8>) {
         let mut outbox = self.outbox.lock();
         let place = outbox.queue.partition_point(|(other, _)| *other <= due);
@@ -66,10 +66,10 @@ impl Session {
         self.wake.notify_one();
     }
 
-    /// Wakes both threads for the end. The first end that is asked for counts.
+    /// Wakes both threads for the end. The first requested end counts.
     pub(super) fn end(&self, ending: Ending) {
         self.set_end(End::Now(ending));
-        // Sends nothing; it only ends the read that the reader is in.
+        // Sends nothing; ends only the read of the reader.
         let _ = self.stream.shutdown(Shutdown::Read);
     }
 
@@ -83,7 +83,7 @@ impl Session {
     }
 }
 
-/// Runs a client to its end, on the thread that calls it.
+/// Runs a client to its end, on the calling thread.
 pub(super) fn run(shared: &Shared, session: Arc<Session>) {
     let id = session.id;
     let split = shared.settings().split_writes;
@@ -97,7 +97,7 @@ pub(super) fn run(shared: &Shared, session: Arc<Session>) {
         Ok(_) => read(shared, &session),
         Err(_) => End::Now(Ending::Rst),
     };
-    // Counted before the client can see its end: whoever connects after that finds room.
+    // Counted before the client can see its end: a client that connects after that finds a free place.
     shared.leave(id);
     session.set_end(end);
     if let Ok(writer) = writer {
@@ -149,7 +149,7 @@ fn write(session: &Session, split: Option<usize>) {
             if number > 0 {
                 thread::sleep(Duration::from_millis(1));
             }
-            // The reader sees a broken connection by itself.
+            // The reader detects a broken connection by itself.
             if write_piece(session, piece).is_err() {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Where clients, devices and counters meet. One lock; nothing that can wait is done under it.
+//! The shared state of clients, devices and counters. One lock, which is never held during a wait.
 
 use std::{
     net::TcpStream,
@@ -22,10 +22,10 @@ use super::{
 pub(super) struct Shared {
     settings: EmulatorBuilder,
     state: Mutex<State>,
-    /// Counters or `live` have changed.
+    /// Signals a change of counters or `live`.
     changed: Condvar,
-    /// Storms or `stopped` have changed.
-    weather: Condvar,
+    /// Signals a change of storms or `stopped`.
+    storms_changed: Condvar,
 }
 
 #[derive(Debug)]
@@ -50,14 +50,14 @@ struct Storm {
     next: Instant,
 }
 
-/// What became of a frame.
+/// The result of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Not a request, or with a bad checksum.
     Ignored,
-    /// A request; the devices may have had nothing to say to it.
+    /// A request; the devices may have no reply to it.
     Answered,
-    /// The client has had its share.
+    /// The client has reached its request limit.
     Drop,
 }
 
@@ -76,7 +76,7 @@ impl Shared {
             }),
             settings,
             changed: Condvar::new(),
-            weather: Condvar::new(),
+            storms_changed: Condvar::new(),
         }
     }
 
@@ -105,8 +105,8 @@ impl Shared {
             .timed_out()
     }
 
-    /// Gives a new client its threads, or turns it away.
-    pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) {
+    /// Starts the threads of a new client, or refuses it.
+    pub(super) fn serve_client(self: &Arc<Self>, stream: TcpStream) {
         let Some(session) = self.register(stream) else {
             return;
         };
@@ -144,7 +144,7 @@ impl Shared {
         Some(session)
     }
 
-    /// The client gets no more telegrams and counts no longer.
+    /// Ends the client's telegrams and its count.
     pub(super) fn leave(&self, id: u64) {
         let mut state = self.state.lock();
         state.clients.retain(|session| session.id != id);
@@ -152,7 +152,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The client's socket is closed.
+    /// Records that the client's socket is closed.
     pub(super) fn gone(&self, id: u64) {
         self.state.lock().live.retain(|other| *other != id);
         self.changed.notify_all();
@@ -188,7 +188,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.stopped = stopped;
         state.storms.clear();
-        self.weather.notify_all();
+        self.storms_changed.notify_all();
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -203,7 +203,7 @@ impl Shared {
         self.state.lock().devices.set_temperature(serial, tenths)
     }
 
-    /// Handles one frame of a client that has had `before` requests.
+    /// Handles one frame of a client that has sent `before` requests.
     pub(super) fn take(&self, session: &Session, frame: &[u8], before: u64) -> Verdict {
         let parsed = if self.settings.strict_checksum {
             telegram::parse(frame)
@@ -231,7 +231,7 @@ impl Shared {
                 session.send(due, group);
             }
         }
-        if let Some(serial) = answer.calm {
+        if let Some(serial) = answer.end_storm {
             state.storms.retain(|storm| storm.serial != serial);
         }
         if let Some((serial, reply)) = answer.storm {
@@ -264,10 +264,10 @@ impl Shared {
             left: self.settings.storm_copies,
             next: Instant::now() + self.settings.storm_period,
         });
-        self.weather.notify_all();
+        self.storms_changed.notify_all();
     }
 
-    /// Sends what storms send until the emulator stops.
+    /// Sends the telegrams of storms until the emulator stops.
     pub(super) fn run_storms(&self) {
         let mut state = self.state.lock();
         while !state.stopped {
@@ -288,9 +288,9 @@ impl Shared {
             }
             match state.storms.iter().map(|storm| storm.next).min() {
                 Some(next) => {
-                    self.weather.wait_until(&mut state, next);
+                    self.storms_changed.wait_until(&mut state, next);
                 }
-                None => self.weather.wait(&mut state),
+                None => self.storms_changed.wait(&mut state),
             }
         }
     }

@@ -1,15 +1,15 @@
-//! One direction of a link: what has been read and not yet passed on. No sockets here, and "now" is
-//! an argument.
+//! One direction of a link: bytes that were read and not yet passed on. It uses no sockets, and "now" is an
+//! argument.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::{super::emulator::Ending, toxic::Weather};
+use super::{super::emulator::Ending, toxic::Effects};
 
-/// More than this is left in the sender's socket, so that a slow direction slows the sender.
-const ROOM: usize = 16 * 1024;
+/// The capacity. Further bytes stay in the sender's socket, so that a slow direction slows the sender.
+const CAPACITY: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -20,29 +20,29 @@ pub(super) struct Flow {
     ended: Option<Instant>,
     /// Bytes passed on since the toxics last changed.
     passed: u64,
-    /// Nothing goes before this.
+    /// The earliest time of the next piece.
     free_at: Instant,
-    /// The state of the random numbers.
-    dice: u64,
+    /// The state of the random number generator.
+    rng: u64,
 }
 
 #[derive(Debug)]
 struct Chunk {
     arrived: Instant,
-    /// Chosen once, so that asking again does not choose again.
-    luck: u64,
+    /// Drawn once per piece, so that repeated calls agree.
+    random: u64,
     bytes: Vec<u8>,
 }
 
-/// What the writer does next.
+/// The writer's next action.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Write(Vec<u8>),
-    /// The sender's end is passed on, and this direction is finished.
+    /// Pass on the sender's end; this direction is finished.
     End,
-    /// The whole link ends.
+    /// End the whole link.
     Close(Ending),
-    /// Nothing to do before this, or before something changes.
+    /// Wait until this time, or until a change.
     Wait(Option<Instant>),
 }
 
@@ -54,20 +54,20 @@ impl Flow {
             ended: None,
             passed: 0,
             free_at: now,
-            dice: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            rng: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
         }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.held < ROOM
+        self.held < CAPACITY
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], now: Instant) {
-        let luck = self.roll();
+        let random = self.one_of_three();
         self.held += bytes.len();
         self.queue.push_back(Chunk {
             arrived: now,
-            luck,
+            random,
             bytes: bytes.to_vec(),
         });
     }
@@ -76,58 +76,58 @@ impl Flow {
         self.ended.get_or_insert(now);
     }
 
-    /// The toxics have changed: their counts start again.
+    /// Restarts the counts after a change of the toxics.
     pub(super) fn recount(&mut self, now: Instant) {
         self.passed = 0;
         self.free_at = now;
     }
 
-    pub(super) fn step(&mut self, weather: &Weather, now: Instant) -> Step {
-        let closes = weather.end.map(|(at, _)| at);
-        match weather.end {
+    pub(super) fn step(&mut self, effects: &Effects, now: Instant) -> Step {
+        let closes = effects.end.map(|(at, _)| at);
+        match effects.end {
             Some((at, ending)) if at <= now => return Step::Close(ending),
             _ => {}
         }
-        if weather.swallows {
+        if effects.swallows {
             self.queue.clear();
             self.held = 0;
             return Step::Wait(closes);
         }
-        // A limit of zero is reached by the first byte that wants to pass.
+        // A limit of zero is reached by the first byte.
         let begun = self.passed > 0 || !self.queue.is_empty();
-        if begun && weather.limit.is_some_and(|limit| self.passed >= limit) {
+        if begun && effects.limit.is_some_and(|limit| self.passed >= limit) {
             return Step::Close(Ending::Fin);
         }
         let due = match (self.queue.front(), self.ended) {
             (Some(chunk), _) => {
-                let arrives = chunk.arrived.checked_add(weather.travel(chunk.luck));
+                let arrives = chunk.arrived.checked_add(effects.travel(chunk.random));
                 arrives.map(|arrives| arrives.max(self.free_at))
             }
             (None, Some(ended)) => {
-                ended.checked_add(weather.travel(0).saturating_add(weather.slow_close))
+                ended.checked_add(effects.travel(0).saturating_add(effects.slow_close))
             }
             (None, None) => return Step::Wait(closes),
         };
         match due {
             Some(due) if due <= now && self.queue.is_empty() => Step::End,
-            Some(due) if due <= now => Step::Write(self.cut(weather, now)),
+            Some(due) if due <= now => Step::Write(self.cut(effects, now)),
             Some(due) => Step::Wait(Some(closes.map_or(due, |closes| closes.min(due)))),
             None => Step::Wait(closes),
         }
     }
 
-    /// Takes what goes next off the queue.
-    fn cut(&mut self, weather: &Weather, now: Instant) -> Vec<u8> {
-        let luck = self.roll();
+    /// Takes the next piece off the queue.
+    fn cut(&mut self, effects: &Effects, now: Instant) -> Vec<u8> {
+        let random = self.one_of_three();
         let Some(chunk) = self.queue.front_mut() else {
             return Vec::new();
         };
-        let mut size = weather.piece(chunk.bytes.len(), luck);
-        if let Some(rate) = weather.bytes_per_second {
-            // At least fifty pieces a second, so that it trickles and does not drip.
+        let mut size = effects.piece(chunk.bytes.len(), random);
+        if let Some(rate) = effects.bytes_per_second {
+            // At least fifty pieces a second, for a steady flow.
             size = size.min((rate / 50).max(1) as usize);
         }
-        if let Some(limit) = weather.limit {
+        if let Some(limit) = effects.limit {
             size = size.min((limit - self.passed) as usize);
         }
         let rest = chunk.bytes.split_off(size);
@@ -137,17 +137,17 @@ impl Flow {
         }
         self.held -= size;
         self.passed += size as u64;
-        let costs = weather.bytes_per_second.map_or(Duration::ZERO, |rate| {
+        let costs = effects.bytes_per_second.map_or(Duration::ZERO, |rate| {
             Duration::from_secs_f64(size as f64 / rate as f64)
         });
-        self.free_at = now + weather.pause + costs;
+        self.free_at = now + effects.pause + costs;
         piece
     }
 
-    fn roll(&mut self) -> u64 {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        self.dice >> 11
+    fn one_of_three(&mut self) -> u64 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        self.rng >> 11
     }
 }

@@ -1,5 +1,4 @@
-//! One client and its connection to the server: for each direction a thread that reads and one that
-//! writes.
+//! One client and its connection to the server: for each direction a thread that reads and one that writes.
 
 use std::{
     io::{self, Read, Write},
@@ -15,13 +14,13 @@ use super::{
     super::emulator::Ending,
     flow::{Flow, Step},
     shared::Shared,
-    toxic::{Active, Direction, Weather},
+    toxic::{Active, Direction, Effects},
 };
 
-/// How long a write to somebody who does not read may keep the writer from seeing the end.
+/// How long a write to a peer that does not read may delay the writer's end.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// What the threads of the link and the shared share.
+/// The state that the threads of the link and the proxy share.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) id: u64,
@@ -85,17 +84,17 @@ impl Link {
         self.changed.notify_all();
     }
 
-    /// Wakes all threads for the end. The first end that is asked for counts.
+    /// Wakes all threads for the end. The first requested end counts.
     pub(super) fn end(&self, ending: Ending) {
         self.state.lock().over.get_or_insert(ending);
         self.changed.notify_all();
-        // Sends nothing; it only ends the reads that are under way.
+        // Sends nothing; ends only the pending reads.
         let _ = self.client.shutdown(Shutdown::Read);
         let _ = self.server.shutdown(Shutdown::Read);
     }
 
-    /// Passes bytes on until both directions or the link have ended. The sockets are ready to be
-    /// dropped then. Returns how it ended.
+    /// Passes bytes on until both directions or the link have ended. The sockets are ready to be dropped
+    /// then. Returns how it ended.
     pub(super) fn run(&self, shared: &Shared) -> Ending {
         thread::scope(|scope| {
             for direction in [Direction::Upstream, Direction::Downstream] {
@@ -185,19 +184,19 @@ impl Link {
         }
     }
 
-    /// Waits until there is something to do; `None` when the link is over.
+    /// Waits for the next step; `None` when the link is over.
     fn next_step(&self, direction: Direction) -> Option<Step> {
         let mut state = self.state.lock();
         loop {
             if state.over.is_some() {
                 return None;
             }
-            let weather = Weather::of(&state.toxics, direction, self.began);
-            match state.flow(direction).step(&weather, Instant::now()) {
+            let effects = Effects::of(&state.toxics, direction, self.began);
+            match state.flow(direction).step(&effects, Instant::now()) {
                 Step::Wait(Some(at)) => _ = self.changed.wait_until(&mut state, at),
                 Step::Wait(None) => self.changed.wait(&mut state),
                 step => {
-                    // There may be room for the reader now.
+                    // The queue may have space for the reader now.
                     self.changed.notify_all();
                     return Some(step);
                 }

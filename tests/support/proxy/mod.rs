@@ -1,13 +1,13 @@
-//! A TCP proxy on this machine that spoils the line between a client and a server on demand.
+//! A TCP proxy on this machine that injects faults between a client and a server.
 //!
-//! Toxics come and go while connections are open, for each direction by itself. The port can be shut
-//! (connects are refused) or made a hole (connects are not answered) and stays the same port.
-//! Everything stops when the proxy is dropped.
+//! Toxics can be added and removed while connections are open, for each direction by itself. The port can be
+//! closed (connects are refused) or a black hole (connects are not answered) and stays the same port.
+//! Dropping the proxy stops everything.
 
 mod counters;
-mod door;
 mod flow;
 mod link;
+mod port;
 mod shared;
 mod toxic;
 
@@ -19,7 +19,7 @@ pub use counters::Counters;
 pub use toxic::{Direction, Toxic};
 
 use super::emulator::Ending;
-use door::Door;
+use port::Port;
 use shared::Shared;
 
 /// The running proxy.
@@ -27,37 +27,37 @@ use shared::Shared;
 pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
-    door: Mutex<Option<Door>>,
+    port: Mutex<Option<Port>>,
 }
 
 impl Proxy {
     /// Listens on a free port of 127.0.0.1 and connects each client to `server`.
     pub fn start(server: SocketAddr) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(server));
-        let door = Door::shut(SocketAddr::from(([127, 0, 0, 1], 0)))?.open(&shared)?;
+        let port = Port::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.open(&shared)?;
         Ok(Self {
-            address: door.address()?,
+            address: port.address()?,
             shared,
-            door: Mutex::new(Some(door)),
+            port: Mutex::new(Some(port)),
         })
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// What has been counted so far.
+    /// The counters so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters()
     }
 
-    /// Waits until the counters are as asked; false if `timeout` was over first.
+    /// Waits until the counters satisfy `until`; false if `timeout` was over first.
     pub fn wait_for(&self, until: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
         self.shared.wait_for(until, timeout)
     }
 
-    /// Adds a toxic to those that are there.
+    /// Adds a toxic to the existing ones.
     pub fn add(&self, direction: Direction, toxic: Toxic) {
         self.shared.add(direction, toxic);
     }
@@ -68,46 +68,46 @@ impl Proxy {
         self.add(Direction::Downstream, toxic);
     }
 
-    /// Takes all toxics away. What they held back goes on at once; what they swallowed is lost.
+    /// Removes all toxics. Delayed bytes are passed on at once; swallowed bytes are lost.
     pub fn heal(&self) {
         self.shared.set_toxics(Vec::clear);
     }
 
-    /// Ends every link; they are closed when this returns. Returns how many there were.
+    /// Ends every link; they are closed when this returns. Returns their number.
     pub fn cut(&self, ending: Ending) -> usize {
         self.shared.cut(ending)
     }
 
     /// Refuses connects from now on, and ends every link.
     pub fn down(&self) -> io::Result<()> {
-        self.turn(|door| door.close(&self.shared))?;
+        self.turn(|port| port.close(&self.shared))?;
         self.cut(Ending::Fin);
         Ok(())
     }
 
     /// Leaves connects unanswered from now on, and ends every link.
-    pub fn dig(&self) -> io::Result<()> {
+    pub fn black_hole(&self) -> io::Result<()> {
         self.down()?;
-        self.turn(Door::dig)
+        self.turn(Port::black_hole)
     }
 
-    /// Lets clients in again.
+    /// Accepts clients again.
     pub fn up(&self) -> io::Result<()> {
-        self.turn(|door| door.open(&self.shared))
+        self.turn(|port| port.open(&self.shared))
     }
 
-    fn turn(&self, how: impl FnOnce(Door) -> io::Result<Door>) -> io::Result<()> {
-        let mut place = self.door.lock();
-        let door = place.take().expect("an earlier turn failed");
-        *place = Some(how(door)?);
+    fn turn(&self, how: impl FnOnce(Port) -> io::Result<Port>) -> io::Result<()> {
+        let mut place = self.port.lock();
+        let port = place.take().expect("an earlier turn failed");
+        *place = Some(how(port)?);
         Ok(())
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Some(door) = self.door.get_mut().take() {
-            let _ = door.close(&self.shared);
+        if let Some(port) = self.port.get_mut().take() {
+            let _ = port.close(&self.shared);
         }
         self.shared.cut(Ending::Fin);
         self.shared.join();

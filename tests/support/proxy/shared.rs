@@ -1,4 +1,4 @@
-//! Where links, toxics and counters meet. The lock of the shared comes before that of a link.
+//! The shared state of links, toxics and counters. Lock order: this state before a link's.
 
 use std::{
     io, mem,
@@ -18,14 +18,14 @@ use super::{
     toxic::{Active, Direction, Toxic},
 };
 
-/// How long the server may take to let the proxy in.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The timeout of the proxy's connect to the server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Shared {
     server: SocketAddr,
     state: Mutex<State>,
-    /// Counters or `live` have changed.
+    /// Signals a change of counters or `live`.
     changed: Condvar,
 }
 
@@ -37,10 +37,10 @@ struct State {
     live: Vec<u64>,
     threads: Vec<JoinHandle<()>>,
     last_id: u64,
-    /// Clients up to this one were cut in this way, whether or not their link was there by then.
+    /// Clients up to this number were cut in this way, even if their link did not exist yet.
     cut: Option<(u64, Ending)>,
     counters: Counters,
-    shut: bool,
+    bind: bool,
 }
 
 impl Shared {
@@ -73,7 +73,7 @@ impl Shared {
             .timed_out()
     }
 
-    /// Changes the toxics of all links, those to come included.
+    /// Changes the toxics of all links, including later ones.
     pub(super) fn set_toxics(&self, change: impl FnOnce(&mut Vec<Active>)) {
         let mut state = self.state.lock();
         change(&mut state.toxics);
@@ -93,10 +93,10 @@ impl Shared {
         });
     }
 
-    /// Gives a new client its link, on threads of its own.
-    pub(super) fn admit(self: &Arc<Self>, client: TcpStream) {
+    /// Starts the threads of a new client's link.
+    pub(super) fn serve_client(self: &Arc<Self>, client: TcpStream) {
         let mut state = self.state.lock();
-        if state.shut {
+        if state.bind {
             return;
         }
         state.last_id += 1;
@@ -122,9 +122,9 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Returns when the sockets of the link are closed.
+    /// Runs a link; returns when its sockets are closed.
     fn serve(&self, id: u64, client: TcpStream) {
-        let Ok(server) = dial(self.server) else {
+        let Ok(server) = connect(self.server) else {
             return self.count(|counters| counters.unreached += 1);
         };
         let Some(link) = self.register(id, client, server) else {
@@ -149,7 +149,7 @@ impl Shared {
                 return None;
             }
             Some((last, Ending::Fin)) if id <= last => return None,
-            _ if state.shut => return None,
+            _ if state.bind => return None,
             _ => {}
         }
         // Fails only for a client that is gone already.
@@ -166,16 +166,16 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    pub(super) fn is_shut(&self) -> bool {
-        self.state.lock().shut
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().bind
     }
 
-    /// Lets clients in from now on, or no longer.
-    pub(super) fn set_shut(&self, shut: bool) {
-        self.state.lock().shut = shut;
+    /// Stops or starts accepting clients.
+    pub(super) fn set_closed(&self, bind: bool) {
+        self.state.lock().bind = bind;
     }
 
-    /// Ends every link and waits until their sockets are closed. Returns how many there were.
+    /// Ends every link and waits until their sockets are closed. Returns their number.
     pub(super) fn cut(&self, ending: Ending) -> usize {
         let mut state = self.state.lock();
         state.cut = Some((state.last_id, ending));
@@ -209,9 +209,9 @@ impl Shared {
     }
 }
 
-fn dial(server: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&server, DIAL_TIMEOUT)?;
-    // A connect to a free port can meet itself, and would keep the server from coming back.
+fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)?;
+    // A connect to a free port can connect to itself, and would keep the server from binding it again.
     if stream.local_addr()? == server {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         return Err(io::ErrorKind::ConnectionRefused.into());

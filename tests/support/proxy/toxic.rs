@@ -1,10 +1,10 @@
-//! What can be wrong with a line, and what several of these come to.
+//! The faults of a link, and their combination.
 
 use std::time::{Duration, Instant};
 
 use super::super::emulator::Ending;
 
-/// Which way bytes go.
+/// The direction of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
@@ -13,55 +13,56 @@ pub enum Direction {
     Downstream,
 }
 
-/// One thing that is wrong with one direction of every link, those that are open included.
+/// One fault of one direction of every link, including the open ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toxic {
-    /// Everything arrives later, by `delay` give or take `jitter`, and in its order. A delay of
-    /// `Duration::MAX` holds everything back until the toxic is taken away.
+    /// Delays all bytes by `delay` plus or minus `jitter`, in order. A delay of `Duration::MAX` holds
+    /// everything back until the toxic is removed.
     Latency {
-        /// In the mean.
+        /// The mean.
         delay: Duration,
         /// At most this much more or less.
         jitter: Duration,
     },
-    /// Bytes trickle, and a sender that is faster has to wait.
+    /// Limits the rate; a faster sender has to wait.
     Bandwidth {
         /// Not zero.
         bytes_per_second: u64,
     },
-    /// Bytes are swallowed. An end is held back until the toxic is taken away.
+    /// Swallows bytes. An end is held back until the toxic is removed.
     Timeout {
-        /// The link is closed so long after the toxic came, or the link if that came later. `None`:
-        /// it stays open.
+        /// Closes the link this long after the toxic was added, or after the link began if that was later.
+        /// `None`: it stays open.
         close_after: Option<Duration>,
     },
-    /// The end of this direction is passed on so much later.
+    /// Delays the end of this direction.
     SlowClose {
-        /// How much.
+        /// The delay of the end.
         delay: Duration,
     },
-    /// The link is reset at both ends so long after the toxic came, or the link if that came later.
+    /// Resets the link at both ends this long after the toxic was added, or after the link began if that was
+    /// later.
     ResetPeer {
         /// Zero: at once.
         after: Duration,
     },
-    /// Bytes arrive in small pieces.
+    /// Splits bytes into small pieces.
     Slicer {
-        /// In the mean. Not zero.
+        /// The mean. Not zero.
         size: usize,
         /// At most this much more or less.
         variation: usize,
         /// Between two pieces.
         pause: Duration,
     },
-    /// The link is closed when so many bytes have passed since the toxics last changed.
+    /// Closes the link when this many bytes have passed since the toxics last changed.
     LimitData {
         /// Zero: the first byte closes it.
         bytes: u64,
     },
 }
 
-/// A toxic in its place.
+/// A toxic with its direction and start.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Active {
     pub(super) direction: Direction,
@@ -69,9 +70,9 @@ pub(super) struct Active {
     pub(super) since: Instant,
 }
 
-/// What the toxics of one direction come to.
+/// The combined toxics of one direction.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Weather {
+pub(super) struct Effects {
     delay: Duration,
     jitter: Duration,
     pub(super) slow_close: Duration,
@@ -84,44 +85,44 @@ pub(super) struct Weather {
     pub(super) end: Option<(Instant, Ending)>,
 }
 
-impl Weather {
-    /// For a link that began at `began`.
+impl Effects {
+    /// Combines the toxics for a link that began at `began`.
     pub(super) fn of(toxics: &[Active], direction: Direction, began: Instant) -> Self {
-        let mut weather = Self::default();
+        let mut effects = Self::default();
         let here = toxics.iter().filter(|active| active.direction == direction);
         for Active { toxic, since, .. } in here {
             let from = (*since).max(began);
             match *toxic {
                 Toxic::Latency { delay, jitter } => {
-                    weather.delay = weather.delay.saturating_add(delay);
-                    weather.jitter = weather.jitter.saturating_add(jitter);
+                    effects.delay = effects.delay.saturating_add(delay);
+                    effects.jitter = effects.jitter.saturating_add(jitter);
                 }
                 Toxic::Bandwidth { bytes_per_second } => {
-                    weather.bytes_per_second =
-                        Some(least(weather.bytes_per_second, bytes_per_second));
+                    effects.bytes_per_second =
+                        Some(least(effects.bytes_per_second, bytes_per_second));
                 }
                 Toxic::Timeout { close_after } => {
-                    weather.swallows = true;
+                    effects.swallows = true;
                     if let Some(after) = close_after {
-                        weather.ends(from, after, Ending::Fin);
+                        effects.ends(from, after, Ending::Fin);
                     }
                 }
                 Toxic::SlowClose { delay } => {
-                    weather.slow_close = weather.slow_close.saturating_add(delay);
+                    effects.slow_close = effects.slow_close.saturating_add(delay);
                 }
-                Toxic::ResetPeer { after } => weather.ends(from, after, Ending::Rst),
+                Toxic::ResetPeer { after } => effects.ends(from, after, Ending::Rst),
                 Toxic::Slicer {
                     size,
                     variation,
                     pause,
                 } => {
-                    weather.slice = Some((size, variation));
-                    weather.pause = pause;
+                    effects.slice = Some((size, variation));
+                    effects.pause = pause;
                 }
-                Toxic::LimitData { bytes } => weather.limit = Some(least(weather.limit, bytes)),
+                Toxic::LimitData { bytes } => effects.limit = Some(least(effects.limit, bytes)),
             }
         }
-        weather
+        effects
     }
 
     fn ends(&mut self, from: Instant, after: Duration, ending: Ending) {
@@ -132,19 +133,19 @@ impl Weather {
         }
     }
 
-    /// How long something with this luck is under way.
-    pub(super) fn travel(&self, luck: u64) -> Duration {
+    /// The delay of a piece with this random number.
+    pub(super) fn travel(&self, random: u64) -> Duration {
         let jitter = self.jitter.as_nanos() as u64;
-        let less = Duration::from_nanos(luck % (jitter.saturating_mul(2).saturating_add(1)));
+        let less = Duration::from_nanos(random % (jitter.saturating_mul(2).saturating_add(1)));
         self.delay.saturating_add(self.jitter).saturating_sub(less)
     }
 
-    /// How many of `length` bytes go next, before limits.
-    pub(super) fn piece(&self, length: usize, luck: u64) -> usize {
+    /// The size of the next piece out of `length` bytes, before limits.
+    pub(super) fn piece(&self, length: usize, random: u64) -> usize {
         let Some((size, variation)) = self.slice else {
             return length;
         };
-        let more = luck as usize % (2 * variation + 1);
+        let more = random as usize % (2 * variation + 1);
         (size + more).saturating_sub(variation).clamp(1, length)
     }
 }

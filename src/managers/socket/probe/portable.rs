@@ -50,9 +50,9 @@ fn peek(socket: &Socket, at_most: usize) -> io::Result<Look> {
     }
 }
 
-fn without_waiting(socket: &Socket, ask: impl FnOnce() -> io::Result<Look>) -> io::Result<Look> {
+fn without_waiting(socket: &Socket, probe: impl FnOnce() -> io::Result<Look>) -> io::Result<Look> {
     socket.set_nonblocking(true)?;
-    let answer = ask();
+    let answer = probe();
     socket.set_nonblocking(false)?;
     answer
 }

@@ -1,4 +1,4 @@
-//! How a transaction can fail.
+//! The errors of transactions and savepoints.
 
 use std::{error::Error, fmt};
 
@@ -8,37 +8,36 @@ use crate::{
     managers::sqlite::{SqliteError, error::is_locked},
 };
 
-/// Why a transaction did not commit. `E` is the body's own error.
+/// A transaction did not commit. `E` is the body's own error.
 ///
-/// It is an [`Error`] where `E` is one.
+/// Implements [`Error`] if `E` does.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TransactionError<E> {
-    /// The pool gave no connection; the body did not run.
+    /// The pool returned no connection. The body did not run.
     Get(GetError<SqliteError>),
-    /// The transaction could not begin, mostly because somebody else was writing for longer than the
-    /// busy timeout; the body did not run.
+    /// The transaction could not begin, usually because another connection wrote for longer than the busy
+    /// timeout. The body did not run.
     Begin {
-        /// What was to begin.
+        /// The level of the transaction.
         level: IsolationLevel,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: ::rusqlite::Error,
     },
-    /// The body failed, with this error; everything was rolled back.
+    /// The body failed with this error. The transaction was rolled back.
     Body(E),
-    /// The body had succeeded, but SQLite would not commit, because of somebody who reads or of a
-    /// foreign key that leads nowhere; everything was rolled back.
+    /// The body succeeded, but SQLite could not commit, because of a reader or a violated foreign key. The
+    /// transaction was rolled back.
     Commit(::rusqlite::Error),
-    /// The body said `Ok`, but its transaction was over by then: it had ended it itself, or SQLite had
-    /// rolled it back (a full disk, `ON CONFLICT ROLLBACK`) and the body did not take the error for an
-    /// answer.
+    /// The body returned `Ok`, but its transaction had already ended: the body ended it itself, or SQLite
+    /// rolled it back (a full disk, `ON CONFLICT ROLLBACK`) and the body ignored the error.
     ///
-    /// Statements that ran after that, on their own, have stayed.
+    /// Statements that the body ran on their own after that are kept.
     Ended,
 }
 
 impl<E> TransactionError<E> {
-    /// The body's error, if it was the body that failed.
+    /// Returns the body's error, if the body failed.
     #[must_use]
     pub fn body(&self) -> Option<&E> {
         match self {
@@ -47,11 +46,11 @@ impl<E> TransactionError<E> {
         }
     }
 
-    /// The same, unchanged and owned.
+    /// Returns the body's error by value.
     ///
     /// # Errors
     ///
-    /// This error, if it was not the body that failed.
+    /// Returns this error unchanged if the body did not fail.
     pub fn into_body(self) -> Result<E, Self> {
         match self {
             Self::Body(error) => Ok(error),
@@ -59,9 +58,10 @@ impl<E> TransactionError<E> {
         }
     }
 
-    /// Could it not begin, or not commit, because of locks of others? Then it may work another time.
+    /// Returns true if the transaction could not begin or commit because of locks of other connections.
+    /// Another attempt may then succeed.
     ///
-    /// Of errors of the body it says no: it does not look into them.
+    /// Always returns false for errors of the body.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match self {
@@ -96,23 +96,23 @@ impl<E: Error + 'static> Error for TransactionError<E> {
     }
 }
 
-/// Why the work of a savepoint was undone. `E` is the body's own error.
+/// The work of a savepoint was undone. `E` is the body's own error.
 ///
-/// It is an [`Error`] where `E` is one. Where `E` is [`rusqlite::Error`](::rusqlite::Error), `?` turns
-/// it into that.
+/// Implements [`Error`] if `E` does. If `E` is [`rusqlite::Error`](::rusqlite::Error), `?` converts this
+/// error to it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SavepointError<E> {
     /// The savepoint could not be set; the body did not run.
     Begin(::rusqlite::Error),
-    /// The body failed, with this error; its work was undone.
+    /// The body failed with this error. Its work was undone.
     Body(E),
-    /// The body had succeeded, but its work could not be kept; it was undone.
+    /// The body succeeded, but the savepoint could not be released. Its work was undone.
     Release(::rusqlite::Error),
 }
 
 impl<E> SavepointError<E> {
-    /// One error of the body's type, whatever failed.
+    /// Converts every variant to the body's type of error.
     #[must_use]
     pub fn flatten(self) -> E
     where

@@ -1,4 +1,4 @@
-//! Transactions that end with their closure, whatever becomes of it.
+//! Transactions that end with their closure, by `Ok`, by an error or by a panic.
 
 mod error;
 mod scope;
@@ -15,20 +15,20 @@ use crate::{KeyedPool, Pool, managers::limit::Limit};
 
 /// When a transaction takes its locks (`BEGIN DEFERRED`, `IMMEDIATE`, `EXCLUSIVE`).
 ///
-/// One connection at a time may write. What differs is when a transaction finds out.
+/// Only one connection at a time may write. The levels differ in when a transaction waits for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IsolationLevel {
-    /// At its first read and at its first write. Right for transactions that only read.
+    /// Takes its locks at its first read and at its first write. Suits transactions that only read.
     ///
-    /// One that reads first and writes later fails at once, without waiting, if somebody else has
-    /// written in between, because what it read is no longer true. It has to be run again as a whole.
+    /// A transaction that reads first and writes later fails at once, without waiting, if another connection
+    /// has written in between, because its reads are outdated. The whole transaction has to be run again.
     Deferred,
-    /// The lock to write at the start. Right for every transaction that writes: it waits at the start,
-    /// and does not fail because of others later on.
+    /// Takes the write lock at the start. Suits every transaction that writes: it waits at the start, and
+    /// later does not fail because of other connections.
     Immediate,
-    /// As `Immediate`, and without a write-ahead log nobody else can read meanwhile. With one, and in
-    /// memory, it is the same as `Immediate`.
+    /// Takes the write lock at the start and, without a write-ahead log, also blocks readers. With a
+    /// write-ahead log, and in memory, equals `Immediate`.
     Exclusive,
 }
 
@@ -42,27 +42,28 @@ impl IsolationLevel {
     }
 }
 
-/// With the feature `sqlite`.
+/// Requires the feature `sqlite`.
 impl Pool<SqliteManager> {
-    /// Checks a connection out, as [`get`](Self::get) does, and runs `body` in a transaction.
+    /// Checks out a connection, as [`get`](Self::get) does, and runs `body` in a transaction.
     ///
-    /// `Ok` commits. `Err` rolls back, and comes back unchanged in
-    /// [`TransactionError::Body`]. A panic rolls back and goes on to the caller; the connection is
-    /// evicted. Nothing of the body stays unless `Ok` is returned.
+    /// `Ok` commits. `Err` rolls back and is returned unchanged in [`TransactionError::Body`]. A panic rolls
+    /// back and propagates to the caller, and the connection is evicted. The work of the body is kept only if
+    /// it returns `Ok`.
     ///
-    /// [`Immediate`](IsolationLevel::Immediate) and [`Exclusive`](IsolationLevel::Exclusive) wait their
-    /// turn: the writers that use this manager and its clones are served in the order they came. The wait
-    /// ends without a turn when one of those before takes longer than the manager's `busy_timeout`, or
-    /// when the pool's `get_timeout` is over, or `busy_timeout` if that is longer. Who has the turn waits
-    /// for the locks of others as long as `busy_timeout`. Before all that the connection is waited for,
-    /// as long as `get_timeout`. Inside `body`, a second transaction of the
-    /// same pool that writes would wait for the first one, in vain: use
+    /// Transactions that are [`Immediate`](IsolationLevel::Immediate) or
+    /// [`Exclusive`](IsolationLevel::Exclusive) queue for their turn: the writers of this manager and its
+    /// clones are served in order of arrival. The wait fails if one writer before takes longer than the
+    /// manager's `busy_timeout`, or after the pool's `get_timeout`, or `busy_timeout` if that is longer. At
+    /// its turn, the transaction waits at most `busy_timeout` for locks of other connections. The wait for
+    /// the connection comes first, and takes at most `get_timeout`.
+    ///
+    /// Inside `body`, a second writing transaction of the same pool would wait for the first one in vain: use
     /// [`savepoint`](SqliteTransaction::savepoint).
     ///
     /// # Errors
     ///
-    /// [`TransactionError`] says which step failed. Only after
-    /// [`Ended`](TransactionError::Ended) can something have stayed.
+    /// [`TransactionError`] names the step that failed. Work can be kept only after
+    /// [`Ended`](TransactionError::Ended).
     ///
     /// # Example
     ///
@@ -74,7 +75,7 @@ impl Pool<SqliteManager> {
     ///
     /// pool.transaction(IsolationLevel::Immediate, |tx| {
     ///     tx.execute("INSERT INTO accounts VALUES ('till', 100)", [])?;
-    ///     // What fails in here leaves the till alone.
+    ///     // A failure in the savepoint does not affect the till.
     ///     let gift = tx.savepoint(|sp| {
     ///         sp.execute("INSERT INTO accounts VALUES ('gift', 5)", [])?;
     ///         sp.execute("INSERT INTO accounts VALUES ('till', 5)", [])
@@ -101,17 +102,17 @@ impl Pool<SqliteManager> {
     }
 }
 
-/// With the feature `sqlite`.
+/// Requires the feature `sqlite`.
 impl<K> KeyedPool<K, SqliteManager>
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,
 {
-    /// Checks a connection of this key out and runs `body` in a transaction, as
+    /// Checks out a connection of this key and runs `body` in a transaction, as
     /// [`Pool::transaction`](Pool#method.transaction) does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// See [`Pool::transaction`](Pool#method.transaction).
     #[track_caller]
     pub fn transaction<T, E>(
         &self,
@@ -127,14 +128,13 @@ where
 }
 
 impl SqliteConnection {
-    /// Runs `body` in a transaction on this connection: what
-    /// [`Pool::transaction`](Pool#method.transaction) does once it has one. For a turn it waits no
-    /// longer than the manager's `busy_timeout`.
+    /// Runs `body` in a transaction on this connection, as [`Pool::transaction`](Pool#method.transaction)
+    /// does after its checkout. Waits for a turn no longer than the manager's `busy_timeout`.
     ///
     /// # Errors
     ///
-    /// As there, but for [`Get`](TransactionError::Get).
-    /// [`Begin`](TransactionError::Begin) too where a transaction is open already.
+    /// See [`Pool::transaction`](Pool#method.transaction), without [`Get`](TransactionError::Get). Returns
+    /// [`Begin`](TransactionError::Begin) also if a transaction is already open.
     pub fn in_transaction<T, E>(
         &mut self,
         level: IsolationLevel,
@@ -143,7 +143,7 @@ impl SqliteConnection {
         self.run(level, Duration::ZERO, body)
     }
 
-    /// With a turn that is waited for as long, at least.
+    /// Runs `body` in a transaction. Waits for a turn at least as long as `wait`.
     fn run<T, E>(
         &mut self,
         level: IsolationLevel,
@@ -158,9 +158,14 @@ impl SqliteConnection {
                 (self.write_queue.take(busy_timeout, limit), true)
             }
         };
-        // Who got no turn has waited long enough; now SQLite says who holds the lock.
+        // Without a turn, the transaction has waited long enough. `BEGIN` then returns SQLite's error without
+        // further waiting.
         let gave_up = writes && turn.is_none();
-        let limit = Limit::of(if gave_up { Duration::ZERO } else { busy_timeout });
+        let limit = Limit::of(if gave_up {
+            Duration::ZERO
+        } else {
+            busy_timeout
+        });
         self.begin(level, limit)
             .map_err(|source| TransactionError::Begin { level, source })?;
         let open = Open(self);
@@ -170,7 +175,7 @@ impl SqliteConnection {
         if lost.get() || self.is_autocommit() {
             return Err(TransactionError::Ended);
         }
-        // For a lock in a file SQLite has waited by itself, as long as for one in memory here.
+        // In a file SQLite itself waits for the lock. In memory the retry waits, for the same time.
         Limit::of(self.settings.busy_timeout)
             .retry(|| self.execute_batch("COMMIT"))
             .map_err(TransactionError::Commit)?;
@@ -180,7 +185,7 @@ impl SqliteConnection {
 
     fn begin(&self, level: IsolationLevel, limit: Limit) -> ::rusqlite::Result<()> {
         if !self.is_autocommit() {
-            // Without waiting: SQLite says at once what is wrong.
+            // A transaction is already open. SQLite returns the error without waiting.
             return self.execute_batch(level.begin());
         }
         let begun = limit.retry(|| {
@@ -191,13 +196,13 @@ impl SqliteConnection {
     }
 }
 
-/// A transaction that is rolled back unless it is over when this is dropped, by a panic too.
+/// An open transaction. Dropping it rolls back, also during a panic, unless the transaction has ended.
 struct Open<'a>(&'a Connection);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         if !self.0.is_autocommit() {
-            // Where this fails the check-in tries again, and evicts the connection if it cannot.
+            // If the rollback fails, the check-in tries again, and evicts the connection if it fails too.
             let _ = self.0.execute_batch("ROLLBACK");
         }
     }

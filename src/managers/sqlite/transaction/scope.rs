@@ -1,4 +1,4 @@
-//! What a body works with: the transaction, or a savepoint in it.
+//! The argument of a body: the transaction, or a savepoint in it.
 
 use std::{cell::Cell, fmt, ops::Deref};
 
@@ -8,13 +8,13 @@ use super::SavepointError;
 
 /// An open transaction, or a savepoint inside one. Dereferences to the connection.
 ///
-/// It ends when the body returns. A body that ends it by itself (`COMMIT`, `ROLLBACK`) is told so by
-/// [`TransactionError::Ended`](super::TransactionError::Ended).
+/// The transaction ends when the body returns. If the body ends it itself (`COMMIT`, `ROLLBACK`), the
+/// transaction returns [`TransactionError::Ended`](super::TransactionError::Ended).
 pub struct SqliteTransaction<'a> {
     connection: &'a Connection,
-    /// How many savepoints are around.
+    /// The number of enclosing savepoints.
     depth: usize,
-    /// The transaction that the outermost body began is gone.
+    /// Whether the outermost transaction has been lost.
     lost: &'a Cell<bool>,
 }
 
@@ -27,15 +27,15 @@ impl<'a> SqliteTransaction<'a> {
         }
     }
 
-    /// Runs `body` in a savepoint: `Ok` keeps its work as part of the transaction around it, `Err` and a
-    /// panic undo it and nothing else. To any depth.
+    /// Runs `body` in a savepoint. `Ok` keeps its work as part of the enclosing transaction; `Err` and a
+    /// panic undo only the work of the savepoint. Savepoints can be nested to any depth.
     ///
-    /// Where SQLite itself rolls back the whole transaction meanwhile (a full disk, `ON CONFLICT
-    /// ROLLBACK`), nothing of it is committed, whatever the bodies around make of the error.
+    /// If SQLite itself rolls back the whole transaction meanwhile (a full disk, `ON CONFLICT ROLLBACK`),
+    /// none of it is committed, even if the enclosing bodies ignore the error.
     ///
     /// # Errors
     ///
-    /// [`SavepointError::Body`] with the error of `body`, unchanged.
+    /// Returns [`SavepointError::Body`] with the error of `body`, unchanged.
     pub fn savepoint<T, E>(
         &mut self,
         body: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<T, E>,
@@ -75,7 +75,7 @@ impl fmt::Debug for SqliteTransaction<'_> {
     }
 }
 
-/// A savepoint whose work is undone unless it is released.
+/// A savepoint. Dropping it undoes its work, unless it was released.
 struct Point<'a> {
     name: String,
     inner: SqliteTransaction<'a>,
@@ -100,8 +100,8 @@ impl Drop for Point<'_> {
         if self.over || (self.run("ROLLBACK TO").is_ok() && self.run("RELEASE").is_ok()) {
             return;
         }
-        // The savepoint is gone, and the transaction around it with it. What the bodies around do now
-        // would be committed statement by statement; so it goes into a transaction that never commits.
+        // The savepoint has vanished together with its transaction. Further statements of the enclosing
+        // bodies would be committed one by one, so they run in a new transaction that never commits.
         let connection = self.inner.connection;
         self.inner.lost.set(true);
         if !connection.is_autocommit() {

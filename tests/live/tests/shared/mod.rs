@@ -1,4 +1,4 @@
-//! What the live tests share: many users of one pool, and what the crate's own tests count with.
+//! Shared by the live tests: many users of one pool, and the helpers of the crate's own tests.
 
 #![allow(
     dead_code,
@@ -19,13 +19,13 @@ use std::{
     time::Duration,
 };
 
-/// The users and the connections of a pool under load.
+/// The number of users and of connections of a pool under load.
 pub(crate) const USERS: usize = 16;
 pub(crate) const SIZE: usize = 4;
-/// What a user gives the pool.
+/// The get timeout of a user.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(300);
 
-/// A pool for them, with quick retries.
+/// A pool builder for the load, with quick retries.
 pub(crate) fn builder<M: ConnectionManager>(name: &str) -> PoolBuilder<M> {
     let _ = noise();
     Pool::builder()
@@ -34,7 +34,7 @@ pub(crate) fn builder<M: ConnectionManager>(name: &str) -> PoolBuilder<M> {
         .backoff(crate::common::quick_backoff())
 }
 
-/// What the users met.
+/// The results of the users.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Requests that got their answer.
@@ -51,7 +51,7 @@ impl Tally {
         self.served.load(SeqCst)
     }
 
-    /// Waits until so many more requests were served.
+    /// Waits until this many more requests were served.
     #[track_caller]
     pub(crate) fn wait_for_more(&self, more: u64) {
         let goal = self.served() + more;
@@ -63,7 +63,7 @@ impl Tally {
     }
 }
 
-/// Ends the load, also when a panic does.
+/// Ends the load, also on a panic.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -72,10 +72,10 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Has all users make requests, each with a number of its own, while `meanwhile` runs. A request is
-/// given a connection and either has its answer, which it checks, or an error of the client.
+/// Runs all users, each with requests of unique numbers, while `meanwhile` runs. A request gets a connection
+/// and either its answer, which is checked, or an error of the client.
 ///
-/// Asserts that whoever got no connection was told so in time, and that no user hangs.
+/// Asserts that a caller without a connection got its error in time, and that no user hangs.
 pub(crate) fn under_load<M: ConnectionManager, E: Debug>(
     pool: &Pool<M>,
     request: impl Fn(&mut M::Connection, u64) -> Result<(), E> + Sync,
@@ -108,11 +108,11 @@ fn one_request<M: ConnectionManager, E: Debug>(
         Ok(mut connection) => {
             let number = tally.number.fetch_add(1, SeqCst);
             let (answer, took) = timed(|| request(&mut connection, number));
-            // Long enough for users of SQLite who wait for each other's locks on a busy machine.
+            // Long enough for users of SQLite that wait for each other's locks on a busy machine.
             assert!(took < SOON * 6, "a request took {took:?}");
             match answer {
                 Ok(()) => tally.served.fetch_add(1, SeqCst),
-                // Dropped as it is: whether it still works is the manager's to know.
+                // Dropped without a discard: the manager must tell whether it still works.
                 Err(_) => tally.broken.fetch_add(1, SeqCst),
             };
         }
@@ -124,10 +124,13 @@ fn one_request<M: ConnectionManager, E: Debug>(
     }
 }
 
-/// What callers are told who give the pool this long, as soon as it carries an error of the client: on a
-/// busy machine the first ones may be gone before anything was tried.
+/// Returns the first timeout error that carries an error of the client. On a busy machine the first callers
+/// may time out before anything was tried.
 #[track_caller]
-pub(crate) fn told<M: ConnectionManager>(pool: &Pool<M>, timeout: Duration) -> GetError<M::Error> {
+pub(crate) fn timeout_with_cause<M: ConnectionManager>(
+    pool: &Pool<M>,
+    timeout: Duration,
+) -> GetError<M::Error> {
     let start = now();
     loop {
         let (result, took) = timed(|| pool.get_timeout(timeout));
@@ -140,17 +143,17 @@ pub(crate) fn told<M: ConnectionManager>(pool: &Pool<M>, timeout: Duration) -> G
     }
 }
 
-/// Has the server hang while two connections are out, gives those up, and has callers come in vain. The
-/// hook timeouts of the pool are shorter than what the callers give it.
+/// Freezes the server while two connections are in use, discards them, and runs callers that must time out.
+/// The hook timeouts of the pool are shorter than the callers' timeout.
 #[track_caller]
-pub(crate) fn callers_hear_of_a_hang_in_time<M: ConnectionManager>(
+pub(crate) fn callers_time_out_during_a_hang<M: ConnectionManager>(
     pool: &Pool<M>,
     freeze: impl FnOnce(),
 ) {
     let mut held = take(pool, SIZE);
     held.truncate(2);
     freeze();
-    // What is given up meanwhile holds nobody.
+    // Discarding does not block.
     let ((), took) = timed(|| {
         PooledConnection::discard(held.pop().unwrap());
         drop(held);
@@ -167,7 +170,7 @@ pub(crate) fn callers_hear_of_a_hang_in_time<M: ConnectionManager>(
         assert!(result.unwrap_err().is_timeout());
         assert_at(took, ms(300));
     }
-    // Hooks that hang are given up, up to max(4, max_size) of them; the rest keep their slots.
+    // Hanging hooks are abandoned, up to max(4, max_size) of them; the rest keep their slots.
     let stats = pool.stats();
     assert!((1..=SIZE).contains(&stats.abandoned), "{stats}");
     assert!(stats.size + stats.disposing <= SIZE, "{stats}");
@@ -188,7 +191,7 @@ pub(crate) fn serves_in_full<M: ConnectionManager, E: Debug>(
     assert_eq!((stats.in_use, stats.waiters), (size, 0), "{stats}");
 }
 
-/// Closes the pool; no thread of it is left.
+/// Closes the pool and asserts that no thread of it is left.
 #[track_caller]
 pub(crate) fn close<M: ConnectionManager>(pool: &Pool<M>) {
     if let Err(left) = pool.close_timeout(SOON) {

@@ -1,30 +1,30 @@
-//! The pools of one keyed pool: each is a pool like any other, with manager, engine and statistics of its
-//! own. They share a [`SharedLimit`](crate::engine::SharedLimit) of slots, the threads, the clock and the name.
+//! The pool group: the pools of one keyed pool.
+//!
+//! Each pool of the group has its own manager, engine and statistics. The pools share a
+//! [`SharedLimit`](crate::engine::SharedLimit) of slots, the threads, the clock and the name.
 
-use super::hooks::{message_of, notify};
-use super::log::{LogLimit, line_of};
-use super::snapshot::with_zeros;
-use super::{Meter, PoolActions, PoolEngine, PoolLimit, Shared};
+mod failures;
+
 use crate::clock::{Clock, Ticker, real_now};
 use crate::engine::{Followup, Now, RejectReason};
-use crate::error::{GetError, Phase, Timeout};
-use crate::foreign::Caught;
-use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::exec::{Collector, Executor, SweepSchedule, WorkerPool};
+use crate::foreign::Caught;
+use crate::shared::log::LogLimit;
+use crate::shared::snapshot::with_zeros;
+use crate::shared::{Meter, PoolActions, PoolEngine, PoolLimit, Shared};
+use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::{
     ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
 };
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
-use tracing::level_filters::LevelFilter;
+use std::time::Instant;
 
 pub(crate) struct PoolGroup<M: ConnectionManager> {
     name: Arc<str>,
-    /// Of each of them.
+    /// The settings of each pool.
     config: PoolConfig,
     max_total: usize,
     total: Arc<PoolLimit<M>>,
@@ -37,22 +37,23 @@ pub(crate) struct PoolGroup<M: ConnectionManager> {
     log_limit: Arc<LogLimit>,
     peak_in_use: AtomicUsize,
     peak_waiters: AtomicUsize,
-    /// Fields are dropped in their order, so these are the last references.
+    /// Fields are dropped in declaration order. The last reference to each of these two values is therefore
+    /// dropped here, with panics caught.
     _observer: Caught<Option<Arc<dyn PoolObserver>>>,
     _clock: Caught<Option<Arc<dyn Clock>>>,
 }
 
-/// Who is there, and what those have done who were.
+/// The present pools, and the statistics of the removed ones.
 struct Members<M: ConnectionManager> {
-    members: BTreeMap<u64, Weak<Shared<M>>>,
+    present: BTreeMap<u64, Weak<Shared<M>>>,
     retired_stats: PoolStats,
     retired_latencies: Meter,
 }
 
 impl<M: ConnectionManager> Members<M> {
-    fn members(&self) -> Vec<Arc<Shared<M>>> {
-        let members = self.members.values();
-        members.filter_map(Weak::upgrade).collect()
+    fn present(&self) -> Vec<Arc<Shared<M>>> {
+        let present = self.present.values();
+        present.filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -77,7 +78,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
             observer,
             schedule: Arc::default(),
             members: Mutex::new(Members {
-                members: BTreeMap::new(),
+                present: BTreeMap::new(),
                 retired_stats: PoolStats::default(),
                 retired_latencies: Meter::default(),
             }),
@@ -96,20 +97,20 @@ impl<M: ConnectionManager> PoolGroup<M> {
         &self.config
     }
 
-    /// Where the connections of all keys get their numbers.
-    pub(super) fn ids(&self) -> Arc<AtomicU64> {
+    /// Returns the counter for the connection ids of all keys.
+    pub(in crate::shared) fn ids(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.next_id)
     }
 
-    pub(super) fn log_limit(&self) -> Arc<LogLimit> {
+    pub(in crate::shared) fn log_limit(&self) -> Arc<LogLimit> {
         Arc::clone(&self.log_limit)
     }
 
-    pub(super) fn total(&self) -> &Arc<PoolLimit<M>> {
+    pub(in crate::shared) fn total(&self) -> &Arc<PoolLimit<M>> {
         &self.total
     }
 
-    /// Starts the collector, if there is to be one.
+    /// Starts the collector, if the group has threads.
     pub(crate) fn start(self: &Arc<Self>, collector: Arc<dyn Collector>) -> io::Result<()> {
         let Some(workers) = &self.workers else {
             return Ok(());
@@ -124,7 +125,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         Ok(())
     }
 
-    /// The collector should look at this pool now.
+    /// Makes the collector sweep this pool now.
     fn wake(&self, id: u64) {
         if let Some(workers) = &self.workers {
             self.schedule.wake(id);
@@ -132,7 +133,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         }
     }
 
-    /// The collector should look at this pool at `due`, at the latest.
+    /// Makes the collector sweep this pool at `due` at the latest.
     fn wake_by(&self, id: u64, due: Instant) {
         if let Some(workers) = &self.workers {
             self.schedule.wake_by(id, due);
@@ -141,14 +142,14 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     fn wake_all(&self) -> bool {
-        for id in self.members.lock().members.keys() {
+        for id in self.members.lock().present.keys() {
             self.schedule.wake(*id);
         }
         self.workers.as_ref().is_some_and(|workers| workers.wake())
     }
 
-    /// The executor of the pool with this engine.
-    pub(super) fn executor(&self, engine: &PoolEngine<M>) -> Executor {
+    /// Returns the executor for the pool with this engine.
+    pub(in crate::shared) fn executor(&self, engine: &PoolEngine<M>) -> Executor {
         match self.workers.as_ref().zip(engine.member()) {
             None => Executor::Inline,
             Some((workers, member)) => Executor::Threads {
@@ -158,13 +159,13 @@ impl<M: ConnectionManager> PoolGroup<M> {
         }
     }
 
-    /// One more pool.
+    /// Adds a pool to the group.
     pub(crate) fn add(self: &Arc<Self>, manager: M) -> Arc<Shared<M>> {
         let (ticker, observer) = (self.ticker.clone(), self.observer.clone());
         let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, Some(self));
         let id = shared.id_in_group();
         let member = Arc::downgrade(&shared);
-        self.members.lock().members.insert(id, member);
+        self.members.lock().present.insert(id, member);
         if shared.min_idle.load(Relaxed) > 0 {
             shared.wake_collector();
         } else if let Some(limit) = shared.ages.idle {
@@ -174,10 +175,11 @@ impl<M: ConnectionManager> PoolGroup<M> {
         shared
     }
 
-    /// Ends a pool that has nothing open and nobody waiting; false if it has. `at_rest`: only if it has
-    /// not been used for long either, nor been told to pause by its backend.
-    pub(crate) fn remove(&self, shared: &Arc<Shared<M>>, at_rest: bool) -> bool {
-        if at_rest && !shared.is_unused() {
+    /// Closes and removes a pool. False if the pool has open connections or waiters.
+    ///
+    /// `only_if_unused`: false also if the pool was used within `idle_timeout` or pauses after a failure.
+    pub(crate) fn remove(&self, shared: &Arc<Shared<M>>, only_if_unused: bool) -> bool {
+        if only_if_unused && !shared.is_unused() {
             return false;
         }
         if !shared.engine.close_if_empty(real_now()) {
@@ -186,7 +188,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let id = shared.id_in_group();
         self.schedule.forget(id);
         let mut members = self.members.lock();
-        members.members.remove(&id);
+        members.present.remove(&id);
         members.retired_latencies.absorb(&shared.meter);
         let last = PoolStats {
             min_idle: 0,
@@ -196,35 +198,35 @@ impl<M: ConnectionManager> PoolGroup<M> {
         true
     }
 
-    /// Nothing is open and nobody waits, and that has been so for long: it may be removed.
+    /// Returns whether a pool may be removed: it has no open connection and no waiter, and its key is unused.
     pub(crate) fn may_remove(&self, shared: &Arc<Shared<M>>) -> bool {
         shared.engine.lock().is_empty_and_unused() && shared.is_unused()
     }
 
     fn member(&self, id: u64) -> Option<Arc<Shared<M>>> {
         let members = self.members.lock();
-        members.members.get(&id).and_then(Weak::upgrade)
+        members.present.get(&id).and_then(Weak::upgrade)
     }
 
     fn all(&self) -> Vec<Arc<Shared<M>>> {
-        self.members.lock().members()
+        self.members.lock().present()
     }
 
-    /// The tick of the clock that all of them share.
+    /// Returns the tick of the clock that all pools share.
     #[inline]
     pub(crate) fn tick(&self) -> u64 {
         self.ticker.tick()
     }
 
-    fn moment(&self) -> Now {
+    fn now(&self) -> Now {
         Now {
             tick: self.ticker.tick(),
             real: real_now(),
         }
     }
 
-    /// Does what an event in one of the pools left to be done in others.
-    pub(super) fn run_followups(&self, rest: PoolActions<M>) {
+    /// Runs the actions that an event in one pool left to do in others.
+    pub(in crate::shared) fn run_followups(&self, rest: PoolActions<M>) {
         let mut lacks_room = rest.lacks_room;
         let mut todo = VecDeque::from(rest.followups);
         while let Some(next) = todo.pop_front() {
@@ -245,9 +247,9 @@ impl<M: ConnectionManager> PoolGroup<M> {
         }
     }
 
-    /// Retires idle connections for those who wait for a slot.
-    pub(super) fn make_room(&self) {
-        let now = self.moment();
+    /// Evicts idle connections for waiters that need a slot.
+    pub(in crate::shared) fn make_room(&self) {
+        let now = self.now();
         for evicted in self.total.evict_for_waiters(now) {
             let shared = Arc::clone(&evicted.entry.shared);
             shared.evict_rejected(evicted, RejectReason::MadeRoom);
@@ -257,7 +259,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         }
     }
 
-    /// The collector's pass over those that have something due. `then` is called with each.
+    /// Runs the collector's pass over the pools that have something due, and calls `then` with each of them.
     pub(crate) fn collect(&self, then: impl Fn(&Arc<Shared<M>>)) -> Option<Instant> {
         for id in self.schedule.take_due() {
             let Some(member) = self.member(id) else {
@@ -272,7 +274,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         self.schedule.next()
     }
 
-    /// A whole pass over every pool.
+    /// Sweeps every pool.
     pub(crate) fn sweep(&self) -> SweepReport {
         let mut sum = SweepReport::default();
         for member in self.all() {
@@ -287,20 +289,21 @@ impl<M: ConnectionManager> PoolGroup<M> {
         sum
     }
 
-    // ---- what is asked of all --------------------------------------------------------------------
+    // ---- all pools -------------------------------------------------------------------------------
 
-    /// All in one consistent look: under the locks of all pools, taken in one order.
+    /// Returns the consistent statistics of all pools: the gauges are read under the locks of all pools,
+    /// which are taken in one order.
     pub(crate) fn stats(&self) -> PoolStats {
         let latencies = Meter::default();
         let (members, mut sum) = {
             let members = self.members.lock();
             latencies.absorb(&members.retired_latencies);
-            (members.members(), members.retired_stats.clone())
+            (members.present(), members.retired_stats.clone())
         };
         let gauges: Vec<_> = {
-            let cores: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
-            let looks = members.iter().zip(&cores);
-            looks.map(|(member, state)| member.gauges(state)).collect()
+            let states: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
+            let locked = members.iter().zip(&states);
+            locked.map(|(member, state)| member.gauges(state)).collect()
         };
         for (member, gauges) in members.iter().zip(gauges) {
             sum.absorb(&member.with_counts(&gauges));
@@ -339,94 +342,25 @@ impl<M: ConnectionManager> PoolGroup<M> {
         }
     }
 
-    /// Waits until every thread has ended; false at the deadline.
+    /// Waits until every thread has ended. False at the deadline.
     pub(crate) fn wait_gone(&self, deadline: Option<Instant>) -> bool {
         (self.workers.as_ref()).is_none_or(|workers| workers.wait_gone(deadline))
-    }
-
-    /// Tells what happened where there is no pool yet.
-    fn emit(&self, event: &PoolEvent) {
-        let heard = self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF;
-        if heard
-            && !notify(
-                self.observer.as_deref(),
-                event,
-                line_of(&self.log_limit, event),
-            )
-        {
-            self.members.lock().retired_stats.panics += 1;
-        }
-    }
-
-    /// For a caller of a closed pool.
-    pub(crate) fn closed(&self) -> GetError<M::Error> {
-        self.count_failed_get(|_| ());
-        let pool = Arc::clone(&self.name);
-        GetError::Closed { pool }
-    }
-
-    /// A get that failed without a pool of its own to count it.
-    fn count_failed_get(&self, also: impl FnOnce(&mut PoolStats)) {
-        let past = &mut self.members.lock().retired_stats;
-        past.gets += 1;
-        past.failed_gets += 1;
-        also(past);
-    }
-
-    /// The caller's factory has panicked.
-    pub(crate) fn factory_panicked(&self, payload: Box<dyn Any + Send>) -> GetError<M::Error> {
-        let (hook, message) = ("factory", message_of(payload));
-        let pool = Arc::clone(&self.name);
-        self.emit(&PoolEvent::Panicked {
-            pool: Arc::clone(&pool),
-            hook,
-            message: message.clone(),
-        });
-        self.count_failed_get(|past| past.panics += 1);
-        GetError::Panicked {
-            pool,
-            hook,
-            message,
-        }
-    }
-
-    /// A caller whose time was over before there was a pool for its key.
-    pub(crate) fn timed_out(&self, waited: Duration) -> GetError<M::Error> {
-        self.emit(&PoolEvent::TimedOut {
-            pool: Arc::clone(&self.name),
-            waited,
-            waiters: 0,
-        });
-        self.count_failed_get(|past| past.timeouts += 1);
-        GetError::TimedOut(Box::new(Timeout {
-            pool: Arc::clone(&self.name),
-            waited,
-            phase: Phase::Creating,
-            size: 0,
-            max_size: self.config.max_size,
-            idle: 0,
-            in_use: 0,
-            creating: 0,
-            disposing: 0,
-            waiters: 0,
-            max_total: None,
-            last: None,
-            held_by_this_thread: 0,
-        }))
     }
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Its number among the pools of a keyed pool.
+    /// Returns the id of this pool in its group, or 0.
     pub(crate) fn id_in_group(&self) -> u64 {
         self.engine.member().map_or(0, |member| member.id())
     }
 
-    pub(super) fn is_empty_key(&self) -> bool {
+    /// Returns whether this pool belongs to a keyed pool and occupies no slot.
+    pub(in crate::shared) fn is_empty_key(&self) -> bool {
         self.group.is_some() && self.engine.lock().taken() == 0
     }
 
-    pub(super) fn make_room_for_others(&self) {
+    /// Evicts idle connections if a pool of the group waits for a slot.
+    pub(in crate::shared) fn make_room_for_others(&self) {
         if let Some(group) = &self.group {
             if group.total.has_waiters() {
                 group.make_room();
@@ -434,8 +368,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// In a keyed pool, after a refill: what it left free may be wanted by the next.
-    pub(super) fn pass_on_spare(&self) {
+    /// In a keyed pool, after a refill: wakes the next pool whose refill needs a free slot.
+    pub(in crate::shared) fn pass_on_spare(&self) {
         let (Some(group), Some(member)) = (&self.group, self.engine.member()) else {
             return;
         };

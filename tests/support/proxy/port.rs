@@ -1,4 +1,5 @@
-//! The port of the proxy: open, shut, or a hole in which connects vanish. It stays the same port.
+//! The port of the proxy: open, closed, or a black hole that leaves connects unanswered. It stays the same
+//! port.
 
 use std::{
     io,
@@ -12,40 +13,40 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::shared::Shared;
 
-/// How long a connect may take that finds room in the queue.
-const KNOCK: Duration = Duration::from_millis(60);
+/// The time limit of a connect that finds space in the queue.
+const FILL_TIMEOUT: Duration = Duration::from_millis(60);
 
 #[derive(Debug)]
-pub(super) enum Door {
+pub(super) enum Port {
     Open {
         listener: TcpListener,
         acceptor: JoinHandle<()>,
     },
-    /// Holds the port, but does not listen: connects are refused.
-    Shut(Socket),
-    /// Listens with a full queue that nobody empties: connects are not answered.
-    Hole {
+    /// Bound, but not listening: connects are refused.
+    Closed(Socket),
+    /// Listening with a full queue: connects are not answered.
+    BlackHole {
         listener: Socket,
         queue: Vec<Socket>,
     },
 }
 
-impl Door {
-    /// Takes the port of `address`, any free one for port 0.
-    pub(super) fn shut(address: SocketAddr) -> io::Result<Self> {
+impl Port {
+    /// Binds the port of `address`, any free one for port 0.
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
         let mut tries = 0;
         loop {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            // Links of an earlier opening may still sit on the port.
+            // Links of an earlier opening may still hold the port.
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
             match socket.bind(&address.into()) {
-                // An outgoing connection of somebody else can sit on the port for a moment.
+                // An outgoing connection of another process can hold the port for a moment.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => {
                     tries += 1;
                     thread::sleep(Duration::from_millis(10));
                 }
-                other => return other.map(|()| Self::Shut(socket)),
+                other => return other.map(|()| Self::Closed(socket)),
             }
         }
     }
@@ -53,8 +54,8 @@ impl Door {
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Open { listener, .. } => listener.local_addr(),
-            Self::Shut(socket)
-            | Self::Hole {
+            Self::Closed(socket)
+            | Self::BlackHole {
                 listener: socket, ..
             } => socket
                 .local_addr()?
@@ -63,13 +64,13 @@ impl Door {
         }
     }
 
-    /// Shuts it, whatever it was.
+    /// Closes the port from any state.
     pub(super) fn close(self, shared: &Shared) -> io::Result<Self> {
         let address = self.address()?;
         match self {
             Self::Open { listener, acceptor } => {
-                shared.set_shut(true);
-                // Linux wakes the accept by this; elsewhere a last visitor does.
+                shared.set_closed(true);
+                // On Linux a shutdown wakes the accept; elsewhere a last connect does.
                 if SockRef::from(&listener).shutdown(Shutdown::Both).is_err() {
                     let _ = TcpStream::connect_timeout(&address, Duration::from_millis(100));
                 }
@@ -78,52 +79,55 @@ impl Door {
                     "the acceptor of the proxy panicked"
                 );
             }
-            Self::Shut(socket) => return Ok(Self::Shut(socket)),
-            Self::Hole { .. } => {}
+            Self::Closed(socket) => return Ok(Self::Closed(socket)),
+            Self::BlackHole { .. } => {}
         }
-        Self::shut(address)
+        Self::bind(address)
     }
 
-    /// Lets clients in, on a thread of its own.
+    /// Accepts clients, on a thread of its own.
     pub(super) fn open(self, shared: &Arc<Shared>) -> io::Result<Self> {
-        let (socket, mut strangers) = match self {
+        let (socket, mut fillers) = match self {
             Self::Open { .. } => return Ok(self),
-            Self::Shut(socket) => {
+            Self::Closed(socket) => {
                 socket.listen(128)?;
                 (socket, Vec::new())
             }
-            Self::Hole { listener, queue } => {
-                // Those that fill the queue are still in it, though their sockets close here.
-                let strangers = queue
+            Self::BlackHole { listener, queue } => {
+                // The filling connections are still in the queue, although their sockets close here.
+                let fillers = queue
                     .iter()
                     .filter_map(|socket| socket.local_addr().ok()?.as_socket())
                     .collect();
                 listener.listen(128)?;
-                (listener, strangers)
+                (listener, fillers)
             }
         };
         let listener = TcpListener::from(socket);
         let accepting = listener.try_clone()?;
-        shared.set_shut(false);
+        shared.set_closed(false);
         let shared = Arc::clone(shared);
         let acceptor = thread::Builder::new()
             .name("proxy-accept".into())
-            .spawn(move || accept(&accepting, &shared, &mut strangers))?;
+            .spawn(move || accept(&accepting, &shared, &mut fillers))?;
         Ok(Self::Open { listener, acceptor })
     }
 
-    /// Fills the queue of a shut door.
-    pub(super) fn dig(self) -> io::Result<Self> {
+    /// Fills the queue of a closed port.
+    pub(super) fn black_hole(self) -> io::Result<Self> {
         let address = self.address()?;
-        let Self::Shut(listener) = self else {
+        let Self::Closed(listener) = self else {
             return Ok(self);
         };
         listener.listen(0)?;
         let mut queue = Vec::new();
         loop {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            if socket.connect_timeout(&address.into(), KNOCK).is_err() {
-                return Ok(Self::Hole { listener, queue });
+            if socket
+                .connect_timeout(&address.into(), FILL_TIMEOUT)
+                .is_err()
+            {
+                return Ok(Self::BlackHole { listener, queue });
             }
             queue.push(socket);
             assert!(queue.len() < 64, "the queue does not fill");
@@ -131,13 +135,13 @@ impl Door {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, strangers: &mut Vec<SocketAddr>) {
-    while !shared.is_shut() {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, fillers: &mut Vec<SocketAddr>) {
+    while !shared.is_closed() {
         match listener.accept() {
-            Ok((_, peer)) if strangers.contains(&peer) => strangers.retain(|other| *other != peer),
-            Ok((client, _)) => shared.admit(client),
-            // Out of descriptors, or a client that left the queue: neither is solved by haste.
-            Err(_) if !shared.is_shut() => thread::sleep(Duration::from_millis(5)),
+            Ok((_, peer)) if fillers.contains(&peer) => fillers.retain(|other| *other != peer),
+            Ok((client, _)) => shared.serve_client(client),
+            // Out of descriptors, or a client that left the queue: an immediate retry helps in neither case.
+            Err(_) if !shared.is_closed() => thread::sleep(Duration::from_millis(5)),
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What a person sees: once a second, a line for each service.
+//! Prints a line for each service once a second.
 
 use crate::{services::Service, tally::Phase};
 use std::{fmt, time::Duration};
@@ -31,7 +31,7 @@ pub(crate) fn draw(second: u32, phase: Phase, services: &[Service]) {
     println!();
 }
 
-/// A duration in the unit that fits.
+/// Formats a duration in a fitting unit.
 pub(crate) struct Short(pub(crate) Duration);
 
 impl fmt::Display for Short {

@@ -1,8 +1,8 @@
-//! A connection of the soak, and the manager that makes it.
+//! A connection of the soak, and its manager.
 
 use crate::{
     backend::{Backend, Call, Fault, Hook},
-    dice::Dice,
+    rng::Rng,
 };
 use conpool::ConnectionManager;
 use std::sync::{
@@ -10,7 +10,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// What the two ends of a connection share.
+/// The state that the two ends of a connection share.
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
     cut: AtomicBool,
@@ -23,24 +23,24 @@ impl Wire {
     }
 }
 
-pub(crate) struct Line {
+pub(crate) struct Conn {
     backend: Arc<Backend>,
     wire: Arc<Wire>,
     pub(crate) id: u64,
-    dice: Dice,
-    /// A user found it dead.
+    rng: Rng,
+    /// A user found the connection dead.
     broken: bool,
-    /// The pool has it, and has to dispose it.
+    /// The pool owns the connection and has to dispose it.
     inside: bool,
-    /// A hook that had it took so long that the pool may have given it up.
+    /// A hook took so long with the connection that the pool may have abandoned it.
     pub(crate) late: bool,
 }
 
-impl Line {
-    /// Marks the connection as used by one, for as long as `work` takes.
+impl Conn {
+    /// Marks the connection as in use by one thread for as long as `work` runs.
     #[inline]
-    pub(crate) fn alone<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
-        struct Leave<'a>(&'a mut Line);
+    pub(crate) fn exclusively<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        struct Leave<'a>(&'a mut Conn);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
                 self.0.wire.busy.store(false, Relaxed);
@@ -52,38 +52,38 @@ impl Line {
         work(Leave(self).0)
     }
 
-    /// Says something to the backend. A user who gets no answer knows the connection for dead.
+    /// Sends a request to the backend. Without an answer the connection counts as dead.
     #[inline]
     pub(crate) fn ping(&mut self) -> bool {
         self.broken |= self.wire.cut.load(Relaxed);
         !self.broken
     }
 
-    /// As if a command had failed halfway.
+    /// Simulates a command that failed halfway.
     pub(crate) fn break_it(&mut self) {
         self.broken = true;
     }
 
-    /// The user is about to take it out of the pool.
-    pub(crate) fn step_out(&mut self) {
+    /// Records that the user is about to take the connection out of the pool.
+    pub(crate) fn before_detach(&mut self) {
         self.inside = false;
         self.backend.leave(self.id);
     }
 
-    /// The user is about to offer it to the pool.
-    pub(crate) fn step_in(&mut self) {
+    /// Records that the user is about to offer the connection to the pool.
+    pub(crate) fn before_add(&mut self) {
         self.inside = true;
         self.backend.offer(self.id, Some(Arc::clone(&self.wire)));
     }
 
-    /// The pool did not want it.
+    /// Records that the pool has refused the connection.
     pub(crate) fn refused(&mut self) {
         self.inside = false;
         self.backend.offer(self.id, None);
     }
 }
 
-impl Drop for Line {
+impl Drop for Conn {
     fn drop(&mut self) {
         if self.inside {
             self.backend.verdict.breach("dropped without a dispose");
@@ -91,77 +91,77 @@ impl Drop for Line {
     }
 }
 
-/// Makes lines to one backend.
-pub(crate) struct Exchange(pub(crate) Arc<Backend>);
+/// Makes connections to one backend.
+pub(crate) struct SoakManager(pub(crate) Arc<Backend>);
 
-impl Exchange {
-    fn end(mut call: Call<'_>, line: &mut Line) {
-        if call.is_overdue() && !line.late {
-            line.late = true;
+impl SoakManager {
+    fn end(mut call: Call<'_>, conn: &mut Conn) {
+        if call.is_overdue() && !conn.late {
+            conn.late = true;
             call.note_late();
         }
-        call.about(line);
+        call.about(conn);
     }
 }
 
-impl ConnectionManager for Exchange {
-    type Connection = Line;
+impl ConnectionManager for SoakManager {
+    type Connection = Conn;
     type Error = Fault;
 
-    fn create(&self) -> Result<Line, Fault> {
+    fn create(&self) -> Result<Conn, Fault> {
         let mut call = self.0.enter(Hook::Create);
-        call.suffer()?;
-        let mut line = Line {
+        call.inject_fault()?;
+        let mut conn = Conn {
             backend: Arc::clone(&self.0),
             wire: Arc::default(),
             id: call.number(),
-            dice: call.dice(),
+            rng: call.rng(),
             broken: false,
             inside: true,
             late: false,
         };
-        call.note_wire(line.id, Arc::clone(&line.wire));
-        Self::end(call, &mut line);
-        Ok(line)
+        call.note_wire(conn.id, Arc::clone(&conn.wire));
+        Self::end(call, &mut conn);
+        Ok(conn)
     }
 
-    fn check_aliveness(&self, line: &mut Line) -> Result<(), Fault> {
+    fn check_aliveness(&self, conn: &mut Conn) -> Result<(), Fault> {
         let mut call = self.0.enter(Hook::Check);
-        let answer = line.alone(|line| {
-            call.suffer()?;
-            match line.ping() {
+        let answer = conn.exclusively(|conn| {
+            call.inject_fault()?;
+            match conn.ping() {
                 true => Ok(()),
                 false => Err(Fault { transient: false }),
             }
         });
-        Self::end(call, line);
+        Self::end(call, conn);
         answer
     }
 
-    fn dispose(&self, mut line: Line) {
+    fn dispose(&self, mut conn: Conn) {
         let mut call = self.0.enter(Hook::Dispose);
-        if !line.inside {
+        if !conn.inside {
             self.0.verdict.breach("disposed, and not the pool's");
         }
-        line.inside = false;
-        call.about(&line);
+        conn.inside = false;
+        call.about(&conn);
         // A dispose cannot fail; it can hang and panic.
-        let _ = line.alone(|_| call.suffer());
+        let _ = conn.exclusively(|_| call.inject_fault());
     }
 
     #[inline]
-    fn has_broken(&self, line: &mut Line) -> bool {
-        line.broken || self.0.trial(&mut line.dice).is_err()
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        conn.broken || self.0.trial(&mut conn.rng).is_err()
     }
 
     #[inline]
-    fn on_checkout(&self, line: &mut Line) -> Result<(), Fault> {
-        self.0.trial(&mut line.dice)
+    fn on_checkout(&self, conn: &mut Conn) -> Result<(), Fault> {
+        self.0.trial(&mut conn.rng)
     }
 
     #[inline]
-    fn on_checkin(&self, line: &mut Line) -> Result<(), Fault> {
-        self.0.trial(&mut line.dice)
+    fn on_checkin(&self, conn: &mut Conn) -> Result<(), Fault> {
+        self.0.trial(&mut conn.rng)
     }
 
     fn is_transient(&self, error: &Fault) -> bool {

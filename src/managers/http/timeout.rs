@@ -1,4 +1,4 @@
-//! The time of one request, from its sending to the last byte of the response.
+//! The timeout of one request, from its sending to the last byte of the response.
 
 use std::{
     io::{self, ErrorKind},
@@ -9,13 +9,13 @@ use super::{HttpError, HttpOrigin, HttpPhase, wire::Deadline};
 use crate::managers::limit::now;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct GetTimeout {
+pub(super) struct RequestTimeout {
     deadline: Deadline,
     limit: Duration,
 }
 
-impl GetTimeout {
-    /// From now on. A limit too long to be a point in time is none.
+impl RequestTimeout {
+    /// Starts the timeout now. A limit beyond the range of `Instant` means no limit.
     pub(super) fn start(limit: Duration) -> Self {
         Self {
             deadline: now().checked_add(limit),
@@ -31,7 +31,7 @@ impl GetTimeout {
         self.deadline.is_some_and(|end| now() >= end)
     }
 
-    /// The end of a shorter wait, which is never later than the end of all.
+    /// Returns the deadline of a shorter wait, which is never later than the deadline of the request.
     pub(super) fn at_most(&self, wait: Duration) -> Deadline {
         match (now().checked_add(wait), self.deadline) {
             (Some(soon), Some(end)) => Some(soon.min(end)),
@@ -39,7 +39,7 @@ impl GetTimeout {
         }
     }
 
-    /// What a failed read or write means.
+    /// Converts the error of a read or write.
     pub(super) fn failed(
         &self,
         origin: &HttpOrigin,
@@ -47,7 +47,7 @@ impl GetTimeout {
         source: io::Error,
     ) -> HttpError {
         let origin = origin.clone();
-        // With a number it is the system that gave up on the connection.
+        // An error with an OS code comes from the system, which gave up the connection.
         if source.kind() == ErrorKind::TimedOut && source.raw_os_error().is_none() {
             let limit = self.limit;
             return HttpError::Timeout {

@@ -1,4 +1,4 @@
-//! What the backend counts of the connections it has made, whatever the pool says.
+//! The backend's own count of the connections it has made.
 
 use super::cell::{Fault, MAX_ABANDONED, MAX_SIZE};
 use conpool::Hook;
@@ -8,34 +8,34 @@ use std::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Book {
-    /// By number: every connection that is being created, lives, or is being disposed.
+pub(crate) struct Tracker {
+    /// By number: every connection that is being created, is open, or is being disposed.
     places: HashMap<u64, Place>,
     last: u64,
-    /// A hook that takes longer may be one that the pool has given up on.
+    /// A hook that takes longer may have been abandoned by the pool.
     patience: Duration,
-    /// The most that were there at once.
+    /// The highest number of connections at once.
     pub(crate) peak: usize,
-    /// The same without those that the pool may have given up on.
+    /// The same without those that the pool may have abandoned.
     pub(crate) peak_counted: usize,
     pub(crate) created: u64,
     pub(crate) disposed: u64,
-    /// Connections dropped by somebody who did not dispose them.
+    /// Connections dropped without a dispose.
     pub(crate) lost: u64,
     pub(crate) running: usize,
     pub(crate) panics: u64,
-    /// How often each fault came.
-    struck: Vec<((Hook, Fault), u64)>,
+    /// The number of occurrences of each fault.
+    fault_counts: Vec<((Hook, Fault), u64)>,
 }
 
 #[derive(Debug)]
 struct Place {
     in_hook_since: Option<Instant>,
-    /// Was in a hook too long, and may come back to be disposed only.
-    aside: bool,
+    /// Was in a hook for too long, and may come back to be disposed only.
+    abandoned_late: bool,
 }
 
-impl Book {
+impl Tracker {
     pub(crate) fn new(patience: Duration) -> Self {
         Self {
             places: HashMap::new(),
@@ -48,27 +48,27 @@ impl Book {
             lost: 0,
             running: 0,
             panics: 0,
-            struck: Vec::new(),
+            fault_counts: Vec::new(),
         }
     }
 
-    /// A create begins: from here on its connection counts.
+    /// Records the begin of a create: from here on its connection counts.
     pub(crate) fn open(&mut self, now: Instant) -> u64 {
         self.last += 1;
         self.running += 1;
         let place = Place {
             in_hook_since: Some(now),
-            aside: false,
+            abandoned_late: false,
         };
         self.places.insert(self.last, place);
         let counted = self.places.values();
-        let counted = counted.filter(|place| !place.is_aside(now, self.patience));
+        let counted = counted.filter(|place| !place.may_be_abandoned(now, self.patience));
         self.peak_counted = self.peak_counted.max(counted.count());
         self.peak = self.peak.max(self.places.len());
         self.last
     }
 
-    /// Another hook begins.
+    /// Records the begin of another hook.
     pub(crate) fn enter(&mut self, number: u64, now: Instant) {
         self.running += 1;
         if let Some(place) = self.places.get_mut(&number) {
@@ -76,40 +76,44 @@ impl Book {
         }
     }
 
-    /// A hook ends, and the connection lives on.
+    /// Records the end of a hook whose connection stays open.
     pub(crate) fn leave(&mut self, number: u64, now: Instant) {
         self.running -= 1;
         let patience = self.patience;
         if let Some(place) = self.places.get_mut(&number) {
-            place.aside = place.is_aside(now, patience);
+            place.abandoned_late = place.may_be_abandoned(now, patience);
             place.in_hook_since = None;
         }
     }
 
-    /// A hook ends, and there is no connection any more.
+    /// Records the end of a hook whose connection is gone.
     pub(crate) fn close(&mut self, number: u64) {
         self.running -= 1;
         self.places.remove(&number);
     }
 
-    pub(crate) fn strike(&mut self, hook: Hook, fault: Fault) {
+    pub(crate) fn record_fault(&mut self, hook: Hook, fault: Fault) {
         let what = (hook, fault);
-        match self.struck.iter_mut().find(|(known, _)| *known == what) {
+        match self
+            .fault_counts
+            .iter_mut()
+            .find(|(known, _)| *known == what)
+        {
             Some((_, count)) => *count += 1,
-            None => self.struck.push((what, 1)),
+            None => self.fault_counts.push((what, 1)),
         }
     }
 
-    pub(crate) fn has_struck(&self, what: (Hook, Fault)) -> bool {
-        self.struck.iter().any(|(known, _)| *known == what)
+    pub(crate) fn has_occurred(&self, what: (Hook, Fault)) -> bool {
+        self.fault_counts.iter().any(|(known, _)| *known == what)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// What cannot be, however the faults fell and the threads ran.
-    pub(crate) fn complaint(&self) -> Option<String> {
+    /// Returns a violation of the invariants, which hold for all faults and schedules.
+    pub(crate) fn violation(&self) -> Option<String> {
         let most = MAX_SIZE + MAX_ABANDONED;
         if self.peak > most {
             let peak = self.peak;
@@ -121,19 +125,19 @@ impl Book {
         if lost > 0 {
             return Some(format!("{lost} connections dropped undisposed"));
         }
-        self.crowd().filter(|_| self.patience == Duration::MAX)
+        self.over_limit().filter(|_| self.patience == Duration::MAX)
     }
 
-    /// More connections at once than there may be, as far as this book can tell.
-    pub(crate) fn crowd(&self) -> Option<String> {
-        let crowd = self.peak_counted;
-        (crowd > MAX_SIZE).then(|| format!("{crowd} connections at once"))
+    /// Returns a violation of the limit on connections, as far as this tracker can tell.
+    pub(crate) fn over_limit(&self) -> Option<String> {
+        let over_limit = self.peak_counted;
+        (over_limit > MAX_SIZE).then(|| format!("{over_limit} connections at once"))
     }
 }
 
 impl Place {
-    fn is_aside(&self, now: Instant, patience: Duration) -> bool {
-        self.aside
+    fn may_be_abandoned(&self, now: Instant, patience: Duration) -> bool {
+        self.abandoned_late
             || self
                 .in_hook_since
                 .is_some_and(|since| now.saturating_duration_since(since) > patience)

@@ -1,4 +1,4 @@
-//! Many threads that wait for the same thing, and how often each was woken until it had it.
+//! Many threads that wait for the same thing, and the number of wake-ups of each.
 
 use super::sleeps;
 use std::{
@@ -8,37 +8,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Threads so small that a thousand of them cost little.
+/// A small stack, so that a thousand threads cost little.
 const STACK: usize = 256 * 1024;
-/// A crowd that is not together by then never will be.
+/// The time limit until all threads wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Threads that wait in line.
-pub(crate) struct Crowd {
+/// Threads that wait in a queue.
+pub(crate) struct WaitingThreads {
     threads: Vec<(String, JoinHandle<(u64, Instant)>)>,
 }
 
-/// How a crowd came out of its line.
+/// The result of a released queue.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// For each thread: how often it fell asleep again after it was woken, before it had what it
-    /// waited for.
-    pub(crate) in_vain: Vec<u64>,
-    /// When the last one had it.
+    /// For each thread: how often it fell asleep again after a wake-up, before it was served.
+    pub(crate) spurious: Vec<u64>,
+    /// When the last one was served.
     pub(crate) last: Instant,
 }
 
 impl Outcome {
-    /// Wake-ups for each thread that was served: one is needed.
+    /// The wake-ups for each served thread: one is needed.
     pub(crate) fn wakes_each(&self) -> f64 {
-        let in_vain: u64 = self.in_vain.iter().sum();
-        1.0 + in_vain as f64 / self.in_vain.len() as f64
+        let spurious: u64 = self.spurious.iter().sum();
+        1.0 + spurious as f64 / self.spurious.len() as f64
     }
 }
 
-impl Crowd {
-    /// So many threads that do this work. It calls its argument as soon as it has what it waited for.
-    pub(crate) fn gather(n: usize, work: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> Self {
+impl WaitingThreads {
+    /// Starts `n` threads that run `work`. `work` calls its argument as soon as it is served.
+    pub(crate) fn spawn(n: usize, work: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> Self {
         let (tell, told) = mpsc::channel();
         let spawn = |_| {
             let (tell, work) = (tell.clone(), work.clone());
@@ -59,24 +58,24 @@ impl Crowd {
         }
     }
 
-    /// The sleeps of each so far; None where the system does not tell, or of one that is gone.
+    /// The sleeps of each so far; None where the system does not report it, or for an ended thread.
     pub(crate) fn sleeps(&self) -> Vec<Option<sleeps::Sleeps>> {
         let threads = self.threads.iter();
         threads.map(|(thread, _)| sleeps::of(thread)).collect()
     }
 
-    /// Waits until all stand in line and sleep, and returns the sleeps of each so far.
+    /// Waits until all are queued and asleep, and returns the sleeps of each so far.
     #[track_caller]
-    pub(crate) fn asleep(&self, in_line: impl Fn() -> usize) -> Vec<u64> {
+    pub(crate) fn asleep(&self, queued: impl Fn() -> usize) -> Vec<u64> {
         let start = Instant::now();
         let mut before = Vec::new();
         loop {
             assert!(start.elapsed() < LIMIT, "no rest within {LIMIT:?}");
-            if in_line() == self.threads.len() {
+            if queued() == self.threads.len() {
                 let sleeps = self.sleeps();
                 let sound =
                     |sleeps: &Option<sleeps::Sleeps>| sleeps.is_some_and(|sleeps| sleeps.asleep);
-                // The same twice: none of them was only asleep on its way to the line.
+                // Twice the same counts: none of them was only asleep on its way to the queue.
                 if sleeps == before && sleeps.iter().all(sound) {
                     return sleeps.iter().flatten().map(|sleeps| sleeps.count).collect();
                 }
@@ -86,17 +85,17 @@ impl Crowd {
         }
     }
 
-    /// Waits until all are served. `before`: their sleeps when they were asleep in line.
+    /// Waits until all are served. `before`: their sleeps when they were asleep in the queue.
     #[track_caller]
     pub(crate) fn served(self, before: &[u64]) -> Outcome {
         let mut last = None;
-        let mut in_vain = Vec::new();
+        let mut spurious = Vec::new();
         for ((_, thread), before) in self.threads.into_iter().zip(before) {
             let (sleeps, at) = thread.join().expect("a thread of the crowd panicked");
-            in_vain.push(sleeps - before);
+            spurious.push(sleeps - before);
             last = last.max(Some(at));
         }
         let last = last.expect("a crowd");
-        Outcome { in_vain, last }
+        Outcome { spurious, last }
     }
 }
