@@ -152,7 +152,8 @@ impl<M: ConnectionManager> Pool<M> {
 
     #[inline]
     fn get_fast<const TRY_GET: bool>(&self) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        self.shared.get_fast::<TRY_GET>(&self.engine, self.slot_cache)
+        self.shared
+            .get_fast::<TRY_GET>(&self.engine, self.slot_cache)
     }
 
     /// The slow path of a checkout. `found` is a connection that the fast path took and that needs validation.

@@ -296,8 +296,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         (self.member.as_ref()).is_some_and(|member| member.limit().has_waiters())
     }
 
-    fn nanos(&self, moment: Instant) -> u64 {
-        moment.saturating_duration_since(self.epoch).as_nanos() as u64
+    fn nanos(&self, instant: Instant) -> u64 {
+        instant.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
     /// Closes the fast path for good: every checkout from now on runs instrumentation.

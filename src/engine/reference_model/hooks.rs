@@ -182,7 +182,7 @@ impl World {
             }
             Err((entry, abandoned)) => {
                 assert!(job.abandoned, "was the create abandoned?");
-                self.model.entry(id).place = Place::AbandonedConnection;
+                self.model.entry(id).place = Place::Abandoned;
                 let create = Some(abandoned);
                 let job = number;
                 self.abandoned.push(Abandoned { create, job, entry });

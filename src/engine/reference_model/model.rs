@@ -11,9 +11,9 @@ pub(super) enum Place {
     /// With a caller, in an outcome or in a check.
     Out,
     /// Being disposed. The slot stays taken.
-    DisposePermit,
+    Disposing,
     /// The pool abandoned the hook: the entry has no slot and is not disposed yet.
-    AbandonedConnection,
+    Abandoned,
 }
 
 #[derive(Debug)]
@@ -333,7 +333,7 @@ impl Model {
     pub(super) fn evict(&mut self, id: u64) -> u64 {
         let entry = self.entry(id);
         assert_eq!(entry.place, Place::Out, "{id} was not out");
-        entry.place = Place::DisposePermit;
+        entry.place = Place::Disposing;
         let slot = entry.slot;
         self.begin(JobKind::Dispose, Some(slot), false)
     }
@@ -405,11 +405,11 @@ impl Model {
         let place = match kind {
             JobKind::Create => return true,
             JobKind::Check => Place::Out,
-            JobKind::Dispose => Place::DisposePermit,
+            JobKind::Dispose => Place::Disposing,
         };
         let its = |entry: &&mut Entry| entry.place == place && Some(entry.slot) == slot;
         let entry = self.entries.iter_mut().find(its);
-        entry.expect("it is in the hook").place = Place::AbandonedConnection;
+        entry.expect("it is in the hook").place = Place::Abandoned;
         true
     }
 }

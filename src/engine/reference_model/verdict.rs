@@ -138,7 +138,7 @@ impl World {
         assert_eq!(ready, model.idle(), "idle entries that a search finds");
         let mut taken = BTreeSet::new();
         for entry in &model.entries {
-            if entry.place == Place::AbandonedConnection {
+            if entry.place == Place::Abandoned {
                 continue;
             }
             assert!(
@@ -149,7 +149,7 @@ impl World {
             let slot = self.engine.table.get(entry.slot).expect("it was made");
             match (entry.place, slot.stamp()) {
                 (Place::Idle(since), stamp) => assert_eq!(stamp, Stamp::Idle(since)),
-                (Place::Out, Stamp::InUse(_)) | (Place::DisposePermit, Stamp::Vacant) => {}
+                (Place::Out, Stamp::InUse(_)) | (Place::Disposing, Stamp::Vacant) => {}
                 (place, stamp) => panic!("{place:?} in a slot that says {stamp:?}"),
             }
         }

@@ -246,7 +246,7 @@ impl World {
 
     pub(super) fn begin_dispose(&mut self, evicted: Evicted<Entry, ()>, job: u64) {
         let Evicted { entry, permit, .. } = evicted;
-        assert_eq!(self.model.entry(entry.0).place, Place::DisposePermit);
+        assert_eq!(self.model.entry(entry.0).place, Place::Disposing);
         self.disposes.push(Dispose { permit, job, entry });
     }
 

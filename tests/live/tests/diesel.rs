@@ -15,7 +15,7 @@ use diesel::{
     sql_query,
     sql_types::{BigInt, Text},
 };
-use shared::{SIZE, builder, close, serves_in_full, told, under_load};
+use shared::{SIZE, builder, close, serves_in_full, timeout_with_cause, under_load};
 use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},

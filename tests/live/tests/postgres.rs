@@ -13,8 +13,8 @@ use r2d2_postgres::{
     postgres::{Client, Error, NoTls, error::SqlState},
 };
 use shared::{
-    SIZE, builder, callers_time_out_during_a_hang, close, process, serves_in_full, told,
-    under_load, usage::Usage,
+    SIZE, builder, callers_time_out_during_a_hang, close, process, serves_in_full,
+    timeout_with_cause, under_load, usage::Usage,
 };
 use std::{
     collections::BTreeSet,

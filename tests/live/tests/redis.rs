@@ -11,8 +11,8 @@ use conpool_live::Redis;
 use r2d2::CustomizeConnection;
 use redis::{Client, Connection, RedisError, RedisResult, cmd};
 use shared::{
-    SIZE, builder, callers_time_out_during_a_hang, close, process, serves_in_full, told,
-    under_load, usage::Usage,
+    SIZE, builder, callers_time_out_during_a_hang, close, process, serves_in_full,
+    timeout_with_cause, under_load, usage::Usage,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},

@@ -10,7 +10,7 @@ use r2d2_sqlite::{
     SqliteConnectionManager,
     rusqlite::{Connection, Error, ErrorCode},
 };
-use shared::{SIZE, builder, close, serves_in_full, told, under_load};
+use shared::{SIZE, builder, close, serves_in_full, timeout_with_cause, under_load};
 use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
