@@ -51,7 +51,7 @@ fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
         let engine = Arc::clone(&engine);
         move || {
             let waited = engine.wait(&younger, None, moment, |mut effects| effects.wake());
-            done.send(matches!(waited, Waited::Found(_))).unwrap();
+            done.send(waited).unwrap();
         }
     });
     // It has been awake, is not the head, and sleeps again.
@@ -63,11 +63,11 @@ fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
         effects.into_iter().for_each(|mut effects| effects.wake());
     }
     give(lent);
-    let found = served.recv_timeout(Duration::from_secs(5));
-    assert_eq!(
-        found,
-        Ok(true),
-        "the younger one sleeps beside an idle connection"
-    );
+    let Ok(Waited::Found(found)) = served.recv_timeout(Duration::from_secs(5)) else {
+        panic!("the younger one sleeps beside an idle connection");
+    };
     waiter.join().unwrap();
+    // A slot that stays in use is left alone by the end of its table, which is a leak.
+    let (_entry, mut effects) = engine.release(found, real_now());
+    effects.wake();
 }
