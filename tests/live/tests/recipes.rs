@@ -208,7 +208,7 @@ fn postgres_an_error_that_passes_is_transient_and_that_of_a_statement_is_not() {
 /// Asserts that the session ended with `code`. The server sends the error and closes; a client that sees both
 /// at once reports only the close.
 fn assert_ended(error: &Error, code: &str) {
-    let told = error.code().map(|state| state.code());
+    let told = error.code().map(SqlState::code);
     assert!(told.is_none_or(|told| told == code), "{error:?}");
     assert!(code::postgres::is_transient(error), "{error:?}");
 }
