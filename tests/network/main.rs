@@ -6,6 +6,9 @@ mod bridge;
 mod common;
 #[path = "mod.rs"]
 mod network;
+#[cfg(target_os = "linux")]
+#[path = "../common/process.rs"]
+mod process;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(target_os = "linux")]

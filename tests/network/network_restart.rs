@@ -159,6 +159,10 @@ fn entries(directory: &str) -> usize {
 
 #[test]
 fn whatever_happens_to_line_and_server_under_load_nobody_waits_too_long_and_all_are_served_after() {
+    crate::process::alone(use_under_faults);
+}
+
+fn use_under_faults() {
     // Starts the latency monitor.
     noise();
     let count = || (entries("/proc/self/fd"), entries("/proc/self/task"));

@@ -78,7 +78,7 @@ fn holders_name_the_call_site_and_thread_of_every_checkout() {
 
 #[test]
 fn without_a_threshold_nothing_is_kept_about_holders() {
-    let pool = quick("nothreshold").build(MemoryManager::new()).unwrap();
+    let pool = quick("unwatched").build(MemoryManager::new()).unwrap();
     let _held = pool.get().unwrap();
     assert!(pool.holders().is_empty());
 }

@@ -9,6 +9,9 @@ mod keyed;
 #[path = "../common/log_lines.rs"]
 mod log_lines;
 mod model;
+#[cfg(target_os = "linux")]
+#[path = "../common/process.rs"]
+mod process;
 
 mod background_checks;
 mod builder;

@@ -238,6 +238,11 @@ impl ConnectionManager for Files {
 #[test]
 #[cfg(target_os = "linux")]
 fn after_close_no_descriptor_and_no_thread_is_left() {
+    crate::process::alone(open_and_close);
+}
+
+#[cfg(target_os = "linux")]
+fn open_and_close() {
     let null = Path::new("/dev/null");
     let before = descriptors(null);
     let pool = Pool::builder()

@@ -57,7 +57,7 @@ fn everything_goes_on(pool: &Pool<MemoryManager>) {
 fn callers_go_on_while_a_sweep_is_in_a_hook() {
     for hook in [Hook::Create, Hook::Check, Hook::Dispose] {
         let (clock, backend) = (ManualClock::new(), MemoryManager::new());
-        let mut builder = quiet("inhook", &clock).background_collector(false);
+        let mut builder = quiet("sweephook", &clock).background_collector(false);
         builder = match hook {
             Hook::Create => builder.max_size(5).min_idle(5),
             Hook::Check => builder.idle_timeout(None).keepalive_interval(secs(60)),

@@ -11,6 +11,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod limits;
+#[path = "../common/process.rs"]
 pub(crate) mod process;
 pub(crate) mod usage;
 pub(crate) mod wired;

@@ -80,6 +80,10 @@ fn a_slow_line_and_one_that_cuts_everything_to_pieces_cost_time_and_no_connectio
 
 #[test]
 fn a_line_that_swallows_everything_is_found_by_the_collectors_ping() {
+    crate::resources::process::alone(lose_everything);
+}
+
+fn lose_everything() {
     let (server, proxy, pool, clock) =
         through_proxy("wu-hole", 2, |manager| manager.ping_timeout(ms(100)));
     proxy.add_both(Toxic::Timeout { close_after: None });

@@ -5,7 +5,7 @@
     reason = "every test file uses its own part of these helpers"
 )]
 
-#[path = "../../../resources/process.rs"]
+#[path = "../../../common/process.rs"]
 pub(crate) mod process;
 #[path = "../../../resources/usage.rs"]
 pub(crate) mod usage;
