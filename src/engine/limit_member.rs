@@ -25,9 +25,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         member.is_none_or(|member| member.take(reason == CreateReason::Waiter))
     }
 
-    pub(super) fn note_disposing(&self, job: u64, since: Instant) {
+    pub(super) fn note_disposing(&self, job: u64, since: Instant, claimed: bool) {
         if let Some(member) = &self.member {
-            member.note_disposing(job, since);
+            member.note_disposing(job, since, claimed);
         }
     }
 
@@ -91,9 +91,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         empty
     }
 
-    /// Whether a returned connection must be evicted for a waiter of another engine. A `fresh` connection
-    /// (just created or checked) goes to this engine's own head waiter, if there is one.
-    pub(super) fn is_owed_to_peer(&self, state: &State<T, F>, fresh: bool, now: Instant) -> bool {
+    /// Whether a connection must be evicted for a waiter of another engine, which has waited longer than the
+    /// head of this one. A `fresh` connection (just created or checked) goes to this engine's own head, if
+    /// there is one. After true, the caller begins the dispose under the same lock, or cancels the claim.
+    pub(super) fn claim_for_peer(&self, state: &State<T, F>, fresh: bool, now: Instant) -> bool {
         let Some(member) = &self.member else {
             return false;
         };
@@ -102,32 +103,30 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         let own = state.queue.head().filter(|_| !state.suspended);
         let own = own.map(|head| head.since());
-        !(fresh && own.is_some()) && member.is_claimed(own, now)
+        !(fresh && own.is_some()) && member.claim(own, now)
     }
 
     /// Evicts the idle connection of this slot for a waiter of another engine, unless this engine's head has
-    /// waited longer. `since` is when the other waiter began to wait.
+    /// waited longer.
     pub(super) fn evict_for_peer(
         self: &Arc<Self>,
         slot: &'static Slot<T>,
-        since: Instant,
         now: Now,
     ) -> Option<Evicted<T, F>> {
         let mut state = self.lock();
-        if state.closed || !peer_waited_longer(&state, since) {
+        if state.closed || !self.claim_for_peer(&state, false, now.real) {
             return None;
         }
-        let checkout = slot.take(now.tick)?;
-        Some(self.begin_dispose_locked(&mut state, checkout, now.real))
+        let checkout = slot.take(now.tick);
+        if checkout.is_none() {
+            self.member.as_ref().inspect(|member| member.cancel_claim());
+        }
+        Some(self.begin_claimed_dispose(&mut state, checkout?, now.real))
     }
 
-    /// Marks every slot in use RETURN_SLOW and evicts each connection that has just become idle, as long as
-    /// `first_waiter` returns a waiter of another engine and the time since which that waiter has waited.
-    pub(super) fn evict_on_return_for_peer<K>(
-        self: &Arc<Self>,
-        now: Now,
-        first_waiter: impl Fn() -> Option<(Instant, K)>,
-    ) -> Vec<Evicted<T, F>> {
+    /// Marks every slot in use RETURN_SLOW and evicts each connection that has just become idle, as long as a
+    /// waiter of another engine needs one.
+    pub(super) fn evict_on_return_for_peer(self: &Arc<Self>, now: Now) -> Vec<Evicted<T, F>> {
         // One lock covers the whole walk: a connection that is installed later comes back after the walk, and
         // its first check-in goes through the lock and asks the shared limit.
         let mut state = self.lock();
@@ -137,10 +136,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             let Some(checkout) = self.table.take_or_mark(slot, now.tick) else {
                 continue;
             };
-            if !state.closed
-                && first_waiter().is_some_and(|(since, _)| peer_waited_longer(&state, since))
-            {
-                evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real));
+            if !state.closed && self.claim_for_peer(&state, false, now.real) {
+                evicted.push(self.begin_claimed_dispose(&mut state, checkout, now.real));
             } else {
                 let idle_since = checkout.idle_since;
                 self.table.store_locked(checkout, idle_since, true);
@@ -148,10 +145,4 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         evicted
     }
-}
-
-/// Whether a waiter of another engine, waiting `since` then, has waited longer than the head of this one.
-fn peer_waited_longer<T: Send, F: Send>(state: &State<T, F>, since: Instant) -> bool {
-    let head = state.queue.head().filter(|_| !state.suspended);
-    head.is_none_or(|head| since < head.since())
 }

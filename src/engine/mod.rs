@@ -386,8 +386,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if let Some(reason) = self.reject_reason(state, generation) {
             return Err((self.begin_dispose_locked(state, checkout, now), reason));
         }
-        if self.is_owed_to_peer(state, fresh, now) {
-            let evicted = self.begin_dispose_locked(state, checkout, now);
+        if self.claim_for_peer(state, fresh, now) {
+            let evicted = self.begin_claimed_dispose(state, checkout, now);
             return Err((evicted, RejectReason::MadeRoom));
         }
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {

@@ -82,13 +82,33 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         checkout: Checkout<T>,
         now: Instant,
     ) -> Evicted<T, F> {
+        self.dispose_job(state, checkout, now, false)
+    }
+
+    /// Begins the dispose that [`claim_for_peer`](Self::claim_for_peer) has allowed.
+    pub(super) fn begin_claimed_dispose(
+        self: &Arc<Self>,
+        state: &mut State<T, F>,
+        checkout: Checkout<T>,
+        now: Instant,
+    ) -> Evicted<T, F> {
+        self.dispose_job(state, checkout, now, true)
+    }
+
+    fn dispose_job(
+        self: &Arc<Self>,
+        state: &mut State<T, F>,
+        checkout: Checkout<T>,
+        now: Instant,
+        claimed: bool,
+    ) -> Evicted<T, F> {
         let uses = checkout.slot.uses();
         let slot = checkout.slot.index();
         checkout.slot.vacate();
         state.open -= 1;
         let job = job(state, JobKind::Dispose, slot, 0, now, false);
         let job = state.begin(job);
-        self.note_disposing(job, now);
+        self.note_disposing(job, now, claimed);
         Evicted {
             entry: checkout.entry,
             uses,

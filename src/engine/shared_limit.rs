@@ -53,6 +53,8 @@ struct State<T: Send + 'static, F: Send + 'static> {
     refill_wanted: BTreeSet<u64>,
     /// Disposes under way, by member and job, and since when.
     disposing: BTreeMap<(u64, u64), Instant>,
+    /// Evictions for a waiter that an engine has decided on and not begun yet.
+    claims: usize,
     /// True if every slot in use was marked RETURN_SLOW since the wait queue was last empty.
     marked: bool,
 }
@@ -95,7 +97,7 @@ impl<T: Send + 'static, F: Send + 'static> State<T, F> {
     /// Counts the slots that disposes under way will free soon.
     fn soon_free(&self, now: Instant) -> usize {
         let young = |since: &&Instant| now.saturating_duration_since(**since) < DISPOSE_SOFT_LIMIT;
-        self.disposing.values().filter(young).count()
+        self.disposing.values().filter(young).count() + self.claims
     }
 
     /// Returns the longest waiting member that no dispose under way will serve, and since when it has waited.
@@ -142,6 +144,7 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
                 waiting: BTreeMap::new(),
                 refill_wanted: BTreeSet::new(),
                 disposing: BTreeMap::new(),
+                claims: 0,
                 marked: false,
             }),
         })
@@ -202,8 +205,7 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
             }
         };
         for engine in &holders {
-            let first_waiter = || self.state.lock().first_without_slot(now.real);
-            evicted.extend(engine.evict_on_return_for_peer(now, first_waiter));
+            evicted.extend(engine.evict_on_return_for_peer(now));
         }
         evicted
     }
@@ -229,10 +231,10 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
             .collect();
         idle.sort_by_key(|(since, ..)| *since);
         for (_, engine, slot) in idle {
-            let Some((since, _)) = first_waiter() else {
+            if first_waiter().is_none() {
                 return evicted;
-            };
-            evicted.extend(engine.evict_for_peer(slot, since, now));
+            }
+            evicted.extend(engine.evict_for_peer(slot, now));
         }
         evicted
     }
@@ -328,9 +330,10 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
         next.filter(|next| *next != Followup::Waiter(self.id))
     }
 
-    /// Records a dispose that will free a slot.
-    pub(super) fn note_disposing(&self, job: u64, since: Instant) {
+    /// Records a dispose that will free a slot. `claimed`: an eviction that [`claim`](Self::claim) allowed.
+    pub(super) fn note_disposing(&self, job: u64, since: Instant, claimed: bool) {
         let mut state = self.limit.state.lock();
+        state.claims -= usize::from(claimed);
         state.disposing.insert((self.id, job), since);
     }
 
@@ -368,9 +371,22 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
 
     /// Whether a connection of this engine should be evicted for a waiter of another engine. That waiter must
     /// have waited longer than this engine's own head, which has waited since `own`.
-    pub(super) fn is_claimed(&self, own: Option<Instant>, now: Instant) -> bool {
-        let first = self.limit.state.lock().first_without_slot(now);
-        first.is_some_and(|(since, id)| id != self.id && own.is_none_or(|own| since < own))
+    ///
+    /// A claim counts as a slot that will soon be free, so that two threads do not evict two connections for
+    /// one waiter. It ends with [`note_disposing`](Self::note_disposing) or
+    /// [`cancel_claim`](Self::cancel_claim).
+    pub(super) fn claim(&self, own: Option<Instant>, now: Instant) -> bool {
+        let mut state = self.limit.state.lock();
+        let first = state.first_without_slot(now);
+        let claimed =
+            first.is_some_and(|(since, id)| id != self.id && own.is_none_or(|own| since < own));
+        state.claims += usize::from(claimed);
+        claimed
+    }
+
+    /// Ends a claim without an eviction.
+    pub(super) fn cancel_claim(&self) {
+        self.limit.state.lock().claims -= 1;
     }
 }
 

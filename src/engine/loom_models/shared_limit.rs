@@ -19,8 +19,17 @@ impl Group {
         bound: Bound,
         skip_marking: bool,
     ) -> (Arc<Self>, [Arc<Fixture>; N]) {
+        Self::with_slots(1, bound, skip_marking)
+    }
+
+    /// Creates fixtures with room for one connection each, which share this many slots.
+    fn with_slots<const N: usize>(
+        slots: usize,
+        bound: Bound,
+        skip_marking: bool,
+    ) -> (Arc<Self>, [Arc<Fixture>; N]) {
         let group = Arc::new(Self {
-            limit: SharedLimit::new(1),
+            limit: SharedLimit::new(slots),
             fixtures: Mutex::default(),
             skip_marking,
         });
@@ -163,5 +172,29 @@ fn a_failed_create_leaves_its_slot_to_a_waiter_elsewhere() {
             Box::new(move || b.finish(b.get(None))),
         ]);
         group.inspect(&[here, there]);
+    });
+}
+
+#[test]
+fn two_threads_that_make_room_for_one_waiter_evict_one_connection() {
+    explore_within(2, || {
+        let (group, [first, second, waiting]) = Group::with_slots(2, Bound::Never, false);
+        first.open(1);
+        second.open(1);
+        let (a, b) = (Arc::clone(&first), Arc::clone(&waiting));
+        let limit = Arc::clone(&group.limit);
+        side_by_side([
+            // As the collector does while a member waits.
+            Box::new(move || {
+                let now = a.engine_now();
+                for evicted in limit.evict_for_waiters(now) {
+                    a.run(a.dispose(evicted).finish(now.real));
+                }
+            }),
+            Box::new(move || b.finish(b.get(None))),
+        ]);
+        let fixtures = [first, second, waiting];
+        let disposed: u64 = fixtures.iter().map(|fixture| fixture.lock().disposed).sum();
+        assert_eq!(disposed, 1, "for one waiter");
     });
 }
