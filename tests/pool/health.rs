@@ -3,10 +3,18 @@
 use crate::common;
 
 use common::{
-    SOON, assert_at, close_clean, eventually, fill, ms, noise, quick, secs, spawn, timed,
+    Gate, SOON, assert_at, close_clean, eventually, fill, ms, noise, quick, secs, spawn, stays,
+    timed,
 };
-use conpool::{Backoff, EvictReason, Health, Hook, ManualClock, MemoryManager};
-use std::thread;
+use conpool::{
+    Backoff, ConnectionManager, EvictReason, Health, Hook, ManualClock, MemoryManager, Pool,
+};
+use std::{
+    error::Error,
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    thread,
+};
 
 #[test]
 fn all_good_is_healthy_some_dead_is_degraded_and_none_left_is_unhealthy() {
@@ -27,6 +35,74 @@ fn all_good_is_healthy_some_dead_is_degraded_and_none_left_is_unhealthy() {
     let health = pool.check_health();
     assert!(matches!(health, Health::Unhealthy { .. }), "{health:?}");
     eventually(|| backend.counters().open == 0);
+}
+
+/// Creates one connection, which fails its check. Later creates fail with an error whose text takes until
+/// `print` opens; a dispose takes until `dispose` opens.
+struct DiesOnce {
+    left: AtomicUsize,
+    print: Gate,
+    dispose: Gate,
+}
+
+#[derive(Debug)]
+enum Died {
+    Check,
+    Create(Gate),
+}
+
+impl fmt::Display for Died {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Create(print) = self {
+            print.pass();
+        }
+        f.write_str("the server has died")
+    }
+}
+
+impl Error for Died {}
+
+impl ConnectionManager for DiesOnce {
+    type Connection = ();
+    type Error = Died;
+
+    fn create(&self) -> Result<(), Died> {
+        match self.left.swap(0, SeqCst) {
+            0 => Err(Died::Create(self.print.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_aliveness(&self, (): &mut ()) -> Result<(), Died> {
+        Err(Died::Check)
+    }
+
+    fn dispose(&self, (): ()) {
+        self.dispose.pass();
+    }
+}
+
+#[test]
+fn a_dispose_that_ends_while_a_create_fails_does_not_hide_the_failure() {
+    let (print, dispose) = (Gate::default(), Gate::default());
+    let manager = DiesOnce {
+        left: AtomicUsize::new(1),
+        print: print.clone(),
+        dispose: dispose.clone(),
+    };
+    let pool = Pool::builder().name("diesonce").max_size(2);
+    let pool = pool.build(manager).unwrap();
+    let asked = spawn({
+        let pool = pool.clone();
+        move || pool.check_health()
+    });
+    eventually(|| print.arrivals() == 1 && dispose.arrivals() == 1);
+    dispose.open();
+    eventually(|| pool.stats().disposing == 0);
+    stays(|| !asked.is_finished());
+    print.open();
+    let health = asked.join_soon();
+    assert!(matches!(health, Health::Unhealthy { .. }), "{health:?}");
 }
 
 #[test]

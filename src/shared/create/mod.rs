@@ -264,11 +264,12 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.now();
         let transient = failed.transient;
         let took = now.real.saturating_duration_since(since);
-        self.meter.create_errors.fetch_add(1, Relaxed);
         self.record_error(now, &*error);
         self.set_last_create_failure(Some((now.real, failed.cause.clone())));
         self.start_backoff(since, now.real);
         self.record_failure();
+        // Count the failure last: `check_health` reads the state of the backend once the count has changed.
+        self.meter.create_errors.fetch_add(1, Relaxed);
         let building = self.building.load(Acquire);
         // With `fail_fast` the builder waits for no second attempt, even if the error is transient.
         let ends_build = building && (!transient || self.config.fail_fast);
