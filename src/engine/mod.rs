@@ -48,6 +48,7 @@ mod counts;
 mod handoff;
 mod limit_member;
 mod moves;
+mod operations;
 mod permits;
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod reference_model;
