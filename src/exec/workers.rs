@@ -221,7 +221,8 @@ impl WorkerPool {
             let message = MutexGuard::unlocked(state, || recv_by(&self.handoff.receiver, limit));
             match message {
                 Some(Job::Run { work, urgent }) => return Some((work, urgent)),
-                Some(Job::End) => return None,
+                // `missing` counts this worker until it has left, so a job may rely on it.
+                Some(Job::End) => return self.next_pending(),
                 None if state.free > 0 => {
                     state.free -= 1;
                     return None;
