@@ -121,7 +121,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if checkout.is_none() {
             self.member.as_ref().inspect(|member| member.cancel_claim());
         }
-        Some(self.begin_claimed_dispose(&mut state, checkout?, now.real))
+        Some(self.begin_dispose_locked(&mut state, checkout?, now.real, true))
     }
 
     /// Marks every slot in use RETURN_SLOW and evicts each connection that has just become idle, as long as a
@@ -137,7 +137,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 continue;
             };
             if !state.closed && self.claim_for_peer(&state, false, now.real) {
-                evicted.push(self.begin_claimed_dispose(&mut state, checkout, now.real));
+                evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real, true));
             } else {
                 let idle_since = checkout.idle_since;
                 self.table.store_locked(checkout, idle_since, true);

@@ -385,10 +385,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         now: Instant,
     ) -> ReturnResult<T, F> {
         if let Some(reason) = self.reject_reason(state, generation) {
-            return Err((self.begin_dispose_locked(state, checkout, now), reason));
+            return Err((
+                self.begin_dispose_locked(state, checkout, now, false),
+                reason,
+            ));
         }
         if self.claim_for_peer(state, fresh, now) {
-            let evicted = self.begin_claimed_dispose(state, checkout, now);
+            let evicted = self.begin_dispose_locked(state, checkout, now, true);
             return Err((evicted, RejectReason::MadeRoom));
         }
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {

@@ -72,29 +72,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         checkout: Checkout<T>,
         now: Instant,
     ) -> Evicted<T, F> {
-        self.begin_dispose_locked(&mut self.lock(), checkout, now)
+        self.begin_dispose_locked(&mut self.lock(), checkout, now, false)
     }
 
+    /// `claimed`: [`claim_for_peer`](Self::claim_for_peer) has allowed this eviction.
     pub(super) fn begin_dispose_locked(
-        self: &Arc<Self>,
-        state: &mut State<T, F>,
-        checkout: Checkout<T>,
-        now: Instant,
-    ) -> Evicted<T, F> {
-        self.dispose_job(state, checkout, now, false)
-    }
-
-    /// Begins the dispose that [`claim_for_peer`](Self::claim_for_peer) has allowed.
-    pub(super) fn begin_claimed_dispose(
-        self: &Arc<Self>,
-        state: &mut State<T, F>,
-        checkout: Checkout<T>,
-        now: Instant,
-    ) -> Evicted<T, F> {
-        self.dispose_job(state, checkout, now, true)
-    }
-
-    fn dispose_job(
         self: &Arc<Self>,
         state: &mut State<T, F>,
         checkout: Checkout<T>,

@@ -125,7 +125,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 continue;
             }
             if let Some(checkout) = self.table.take_or_mark(slot, now.tick) {
-                evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real));
+                evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real, false));
             }
         }
         evicted

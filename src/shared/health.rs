@@ -12,6 +12,7 @@ use super::Shared;
 use crate::foreign::guarded;
 use crate::sync::outer::{AtomicBool, AtomicUsize, Mutex};
 use crate::{ConnectionManager, HealthState};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The number of consecutive failures after which the pool may be unhealthy.
@@ -87,11 +88,13 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Logs the health after a connection was closed. The close changes the health only while creates fail.
-    pub(super) fn connection_closed(&self) {
+    /// Records that a connection is no longer open. While creates fail, this may change the health, and with
+    /// `fail_fast` it ends the waits if the connection was the last one.
+    pub(super) fn connection_closed(self: &Arc<Self>) {
         if self.health.is_failing() {
             self.log_health();
         }
+        self.fail_all_in_outage();
     }
 
     /// Logs the state if it has changed. A subscriber is user code, so all locks are released before.

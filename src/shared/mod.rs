@@ -222,7 +222,7 @@ impl<M: ConnectionManager> Shared<M> {
             _observer: Caught::new(observer.clone()),
             _clock: Caught::new(ticker.custom().cloned()),
             executor: match group {
-                Some(group) => group.executor(&engine),
+                Some(group) => group.executor(engine.member().map_or(0, |member| member.id())),
                 None if inline => Executor::Inline,
                 None => Executor::with_threads(WorkerPool::new(Arc::clone(&name))),
             },

@@ -373,7 +373,10 @@ impl Fixture {
             }
             match engine.reject_reason(state, generation) {
                 None => Ok((Some(held), engine.settle(state, now.real))),
-                Some(reason) => Err((engine.begin_dispose_locked(state, held, now.real), reason)),
+                Some(reason) => Err((
+                    engine.begin_dispose_locked(state, held, now.real, false),
+                    reason,
+                )),
             }
         });
         match installed {

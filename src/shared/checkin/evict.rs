@@ -64,7 +64,6 @@ impl<M: ConnectionManager> Shared<M> {
         } = evicted;
         self.emit_evicted(&pooled, uses, reason, self.ticker.tick());
         self.connection_closed();
-        self.fail_all_in_outage();
         let shared = Arc::clone(self);
         (self.executor).submit(false, move || shared.dispose(pooled, permit));
         if self.min_idle.load(Relaxed) > 0 {

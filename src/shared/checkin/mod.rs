@@ -204,7 +204,6 @@ impl<M: ConnectionManager> Shared<M> {
         let (pooled, actions) = self.engine.detach(held.into_checkout(), real_now());
         self.run(actions);
         self.connection_closed();
-        self.fail_all_in_outage();
         self.wake_collector();
         pooled.connection
     }

@@ -57,9 +57,7 @@ impl<M: ConnectionManager> Shared<M> {
                         age,
                         uses,
                     });
-                    // The connection is no longer open, and it may have been the last one.
                     self.connection_closed();
-                    self.fail_all_in_outage();
                 }
                 JobKind::Dispose => {}
             }

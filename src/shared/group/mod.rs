@@ -11,7 +11,7 @@ use crate::exec::{Collector, Executor, SweepSchedule, WorkerPool};
 use crate::foreign::Caught;
 use crate::shared::log::LogLimit;
 use crate::shared::snapshot::with_zeros;
-use crate::shared::{Meter, PoolActions, PoolEngine, PoolLimit, Shared};
+use crate::shared::{Meter, PoolActions, PoolLimit, Shared};
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::{
     ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
@@ -125,22 +125,6 @@ impl<M: ConnectionManager> PoolGroup<M> {
         Ok(())
     }
 
-    /// Makes the collector sweep this pool now.
-    fn wake(&self, id: u64) {
-        if let Some(workers) = &self.workers {
-            self.schedule.wake(id);
-            workers.wake();
-        }
-    }
-
-    /// Makes the collector sweep this pool at `due` at the latest.
-    fn wake_by(&self, id: u64, due: Instant) {
-        if let Some(workers) = &self.workers {
-            self.schedule.wake_by(id, due);
-            workers.wake_by(due);
-        }
-    }
-
     fn wake_all(&self) -> bool {
         for id in self.members.lock().present.keys() {
             self.schedule.wake(*id);
@@ -148,13 +132,13 @@ impl<M: ConnectionManager> PoolGroup<M> {
         self.workers.as_ref().is_some_and(|workers| workers.wake())
     }
 
-    /// Returns the executor for the pool with this engine.
-    pub(in crate::shared) fn executor(&self, engine: &PoolEngine<M>) -> Executor {
-        match self.workers.as_ref().zip(engine.member()) {
+    /// Returns the executor of the pool with this id.
+    pub(in crate::shared) fn executor(&self, id: u64) -> Executor {
+        match &self.workers {
             None => Executor::Inline,
-            Some((workers, member)) => Executor::Threads {
+            Some(workers) => Executor::Threads {
                 workers: Arc::clone(workers),
-                schedule: Some((Arc::clone(&self.schedule), member.id())),
+                schedule: Some((Arc::clone(&self.schedule), id)),
             },
         }
     }
@@ -231,7 +215,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let mut todo = VecDeque::from(rest.followups);
         while let Some(next) = todo.pop_front() {
             match next {
-                Followup::Refill(id) => self.wake(id),
+                Followup::Refill(id) => self.executor(id).wake(),
                 Followup::Waiter(id) => {
                     if let Some(member) = self.member(id) {
                         let actions = member.engine.settle(&mut member.engine.lock(), real_now());
@@ -255,7 +239,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
             shared.evict_rejected(evicted, RejectReason::MadeRoom);
         }
         if let Some((end, id)) = self.total.next_soft_deadline(now.real) {
-            self.wake_by(id, end);
+            self.executor(id).wake_by(end);
         }
     }
 
@@ -283,7 +267,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
             sum.checks_started += report.checks_started;
             sum.creates_started += report.creates_started;
             if let Some(next) = next {
-                self.wake_by(member.id_in_group(), next);
+                member.executor.wake_by(next);
             }
         }
         sum
@@ -374,7 +358,7 @@ impl<M: ConnectionManager> Shared<M> {
             return;
         };
         if let Some(Followup::Refill(id)) = member.next_refill() {
-            group.wake(id);
+            group.executor(id).wake();
         }
     }
 }
