@@ -1,5 +1,7 @@
 //! The layers of the crate, the direction of its imports and its vocabulary, checked on the sources.
 
+use crate::pages::rust_files;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,17 +70,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|ext| ext == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// A file's code without its comments and without its tests.
 fn code(path: &Path) -> String {
@@ -158,8 +149,7 @@ fn imports_point_one_way() {
         }
         above.insert(*module);
     }
-    let mut files = Vec::new();
-    sources(&src, &mut files);
+    let files = rust_files("src");
     let mut wrong = Vec::new();
     for file in files {
         let place = file.strip_prefix(&src).unwrap();
@@ -199,8 +189,7 @@ fn imports_point_one_way() {
 #[test]
 fn hooks_are_called_in_one_module_only() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
+    let files = rust_files("src");
     let calls = [
         ".check_aliveness(",
         ".has_broken(",
@@ -222,10 +211,7 @@ fn hooks_are_called_in_one_module_only() {
 
 #[test]
 fn a_file_holds_one_idea() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
-    for file in files {
+    for file in rust_files("src") {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
         assert!(lines <= 450, "{} has {lines} lines", file.display());
     }
@@ -259,7 +245,7 @@ fn the_vocabulary_is_that_of_the_field() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("README.md")];
     for folder in ["src", "tests", "benches", "examples"] {
-        sources(&root.join(folder), &mut files);
+        files.extend(rust_files(folder));
     }
     let pages = fs::read_dir(root.join("src/docs")).unwrap();
     files.extend(pages.map(|page| page.unwrap().path()));
@@ -300,13 +286,8 @@ fn siblings(file: &Path, beside: &[PathBuf]) -> Vec<PathBuf> {
 
 #[test]
 fn files_of_a_folder_import_each_other_one_way() {
-    let mut files = Vec::new();
-    sources(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-        &mut files,
-    );
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
-    for file in files {
+    for file in rust_files("src") {
         if file.ends_with("mod.rs") || file.ends_with("lib.rs") {
             continue;
         }

@@ -1,21 +1,20 @@
 //! The design page names functions that exist.
 
-use crate::pages::read;
+use crate::pages::{named, read};
+
+use std::path::Path;
 
 #[test]
 fn every_function_that_the_page_names_exists() {
     let page = read("src/docs/design.md");
-    let mut named = 0;
-    for quoted in page.split('`').skip(1).step_by(2) {
-        let Some((file, function)) = quoted.split_once(".rs::") else {
-            continue;
-        };
-        named += 1;
-        let source = read(&format!("src/{file}.rs"));
+    let mut functions = named(&page);
+    functions.retain(|(file, _)| Path::new(file).extension().is_some());
+    assert!(functions.len() > 20, "only {}", functions.len());
+    for (file, function) in functions {
+        let source = read(&format!("src/{file}"));
         let found = [format!("fn {function}("), format!("fn {function}<")]
             .iter()
             .any(|definition| source.contains(definition));
-        assert!(found, "{quoted}");
+        assert!(found, "no {function} in {file}");
     }
-    assert!(named > 20, "only {named} functions are named");
 }

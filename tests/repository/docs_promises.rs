@@ -2,16 +2,7 @@
 
 use crate::pages;
 
-use pages::{read, test_file};
-
-/// Everything in backquotes that looks like `file::name`.
-fn named(page: &str) -> Vec<(&str, &str)> {
-    let quoted = page.split('`').skip(1).step_by(2);
-    quoted
-        .filter_map(|text| text.split_once("::"))
-        .filter(|(file, name)| !(file.contains(' ') || name.contains(' ')))
-        .collect()
-}
+use pages::{named, read, test_file};
 
 #[test]
 fn every_test_that_the_page_names_exists() {
