@@ -44,6 +44,7 @@
 //!   set that bit.
 //! - Lock order: the engine's lock, then one waiter's lock. Values of type `T` are dropped outside of both.
 
+mod checkin;
 mod counts;
 mod handoff;
 mod limit_member;
@@ -54,6 +55,7 @@ mod permits;
 mod reference_model;
 mod shared_limit;
 mod slot;
+mod state;
 mod table;
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests;
@@ -62,6 +64,7 @@ mod wait;
 mod wait_queue;
 mod waiter;
 
+pub(crate) use checkin::{RejectReason, ReturnResult};
 pub(crate) use counts::{
     BACKGROUND_CHECKS, CHECK_SOFT_LIMIT, CheckFor, Counts, Job, JobKind, Opened,
 };
@@ -70,6 +73,7 @@ pub(crate) use moves::CheckId;
 pub(crate) use permits::{DisposePermit, Permit};
 pub(crate) use shared_limit::{Followup, Member, SharedLimit};
 pub(crate) use slot::{Checkout, Slot, Stamp};
+pub(crate) use state::State;
 pub(crate) use table::{SlotCache, Table};
 pub(crate) use thread_cache::this_thread;
 pub(crate) use wait_queue::{Actions, WaitQueue};
@@ -77,7 +81,6 @@ pub(crate) use waiter::{Outcome, Waiter};
 
 use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crossbeam_utils::CachePadded;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,85 +111,6 @@ pub(crate) struct Now {
     pub(crate) tick: u64,
     pub(crate) real: Instant,
 }
-
-/// The state that the lock protects.
-pub(crate) struct State<T: Send + 'static, F: Send + 'static> {
-    pub(crate) counts: Counts,
-    pub(crate) queue: WaitQueue<T, F>,
-    /// Members of the shared limit that must act because this engine freed a slot.
-    followups: Vec<Followup>,
-}
-
-impl<T: Send + 'static, F: Send + 'static> Deref for State<T, F> {
-    type Target = Counts;
-    fn deref(&self) -> &Counts {
-        &self.counts
-    }
-}
-
-impl<T: Send + 'static, F: Send + 'static> DerefMut for State<T, F> {
-    fn deref_mut(&mut self) -> &mut Counts {
-        &mut self.counts
-    }
-}
-
-impl<T: Send + 'static, F: Send + 'static> State<T, F> {
-    /// The number of waiters for which no create and no check is under way.
-    pub(crate) fn waiters_without_job(&self) -> usize {
-        self.queue.len().saturating_sub(self.jobs_with_waiter())
-    }
-
-    /// Returns when the pause after a failed create ends. The pause is shorter while the queue has waiters.
-    pub(crate) fn backoff_until(&self) -> Option<Instant> {
-        match self.queue.is_empty() {
-            true => self.paused_until,
-            false => self.paused_for_waiters_until,
-        }
-    }
-
-    /// Whether creates are paused after a failed create.
-    pub(crate) fn is_paused(&self, now: Instant) -> bool {
-        self.backoff_until().is_some_and(|until| until > now)
-    }
-
-    /// Whether a create may start now.
-    pub(crate) fn may_create(&self, now: Instant) -> bool {
-        self.has_room()
-            && !self.closed
-            && !self.suspended
-            && self.creating < self.max_creating
-            && !self.is_paused(now)
-    }
-
-    /// Whether the backend is down as far as the pool knows, and the next create must wait for the end of
-    /// the pause or for a create that is under way.
-    pub(crate) fn is_in_outage(&self, now: Instant) -> bool {
-        let must_wait = self.is_paused(now) || self.creating > 0;
-        self.failing && self.open == 0 && !self.closed && must_wait
-    }
-
-    /// Whether no connection is open or under way and the wait queue is empty.
-    pub(crate) fn is_empty_and_unused(&self) -> bool {
-        self.is_drained() && self.queue.is_empty()
-    }
-}
-
-/// Why the pool rejects a returned entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RejectReason {
-    /// The pool is closed.
-    Closed,
-    /// The entry belongs to an earlier generation.
-    Cleared,
-    /// The pool has more connections than `max_size`.
-    Shrunk,
-    /// A waiter of another engine has waited longer and needs the entry's slot.
-    MadeRoom,
-}
-
-/// The result of returning an entry: the actions to run after unlock, or the rejected entry, whose dispose
-/// began under the same lock.
-pub(crate) type ReturnResult<T, F> = Result<Actions<T, F>, (Evicted<T, F>, RejectReason)>;
 
 /// An entry that left its slot and waits for its dispose.
 #[must_use = "an evicted entry must be disposed"]
@@ -339,84 +263,6 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             .and_then(|slot| slot.take(now))
             .or_else(|| self.table.find_idle(now))
             .or_else(|| self.table.take_or_mark_all(now))
-    }
-
-    // ---- check-in, the slow path ---------------------------------------------------------------
-
-    /// Returns an entry through the lock.
-    ///
-    /// `fresh` marks an entry that was just created, checked or added. A fresh entry goes to the head waiter
-    /// even if the head is not due. The result of a rejected entry carries the entry; its dispose began
-    /// under the same lock.
-    pub(crate) fn return_entry(
-        self: &Arc<Self>,
-        checkout: Checkout<T>,
-        idle_since: u64,
-        generation: u64,
-        fresh: bool,
-        now: Instant,
-    ) -> ReturnResult<T, F> {
-        let mut state = self.lock();
-        self.return_locked(&mut state, checkout, idle_since, generation, fresh, now)
-    }
-
-    /// Returns the reason to reject an entry of this generation, if there is one.
-    pub(crate) fn reject_reason(
-        &self,
-        state: &State<T, F>,
-        generation: u64,
-    ) -> Option<RejectReason> {
-        if state.closed {
-            return Some(RejectReason::Closed);
-        }
-        if generation != state.generation {
-            return Some(RejectReason::Cleared);
-        }
-        state.is_over_limit().then_some(RejectReason::Shrunk)
-    }
-
-    pub(crate) fn return_locked(
-        self: &Arc<Self>,
-        state: &mut State<T, F>,
-        checkout: Checkout<T>,
-        idle_since: u64,
-        generation: u64,
-        fresh: bool,
-        now: Instant,
-    ) -> ReturnResult<T, F> {
-        if let Some(reason) = self.reject_reason(state, generation) {
-            return Err((
-                self.begin_dispose_locked(state, checkout, now, false),
-                reason,
-            ));
-        }
-        if self.claim_for_peer(state, fresh, now) {
-            let evicted = self.begin_dispose_locked(state, checkout, now, true);
-            return Err((evicted, RejectReason::MadeRoom));
-        }
-        if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
-            let mut actions = Actions::new();
-            let checkout = Checkout {
-                idle_since,
-                ..checkout
-            };
-            actions
-                .wakes
-                .extend(state.queue.hand_off(Outcome::Checkout(checkout)));
-            self.settle_into(state, now, &mut actions);
-            return Ok(actions);
-        }
-        let mut actions = Actions::new();
-        if !state.queue.is_empty() && !state.suspended {
-            // The head is not due. Notify the head once that an entry came back. Barging callers may take
-            // the entry before the head searches; then the head's alarm fires when the head is due.
-            actions.wakes.extend(state.queue.notify_head(false));
-            self.update_gate(state, now);
-        }
-        state.queue.has_unseen_return |= !state.queue.is_empty();
-        let notify_head = self.gate.load(Ordering::Relaxed) & NOTIFY_HEAD != 0;
-        self.table.store_locked(checkout, idle_since, notify_head);
-        Ok(actions)
     }
 
     /// Counts the connections that this thread checked out and has not returned.

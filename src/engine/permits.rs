@@ -29,6 +29,7 @@ pub(crate) struct AbandonedConnection<T: Send + 'static, F: Send + 'static> {
 pub(crate) struct DisposePermit<T: Send + 'static, F: Send + 'static> {
     engine: Arc<Engine<T, F>>,
     job: u64,
+    ended: bool,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Permit<T, F> {
@@ -145,7 +146,11 @@ impl<T: Send + 'static, F: Send + 'static> Drop for AbandonedConnection<T, F> {
 
 impl<T: Send + 'static, F: Send + 'static> DisposePermit<T, F> {
     pub(super) fn new(engine: Arc<Engine<T, F>>, job: u64) -> Self {
-        Self { engine, job }
+        Self {
+            engine,
+            job,
+            ended: false,
+        }
     }
 
     /// Records the start of the dispose.
@@ -158,14 +163,29 @@ impl<T: Send + 'static, F: Send + 'static> DisposePermit<T, F> {
     }
 
     /// Frees the slot after the dispose has returned, and settles.
-    pub(crate) fn finish(self, now: Instant) -> Actions<T, F> {
+    pub(crate) fn finish(mut self, now: Instant) -> Actions<T, F> {
+        self.ended = true;
         let mut state = self.engine.lock();
+        self.end(&mut state);
+        self.engine.settle(&mut state, now)
+    }
+
+    fn end(&self, state: &mut State<T, F>) {
         state.disposed += 1;
         match state.end(self.job) {
-            Some(Job { slot, .. }) => self.engine.free_slot(&mut state, slot, self.job),
+            Some(Job { slot, .. }) => self.engine.free_slot(state, slot, self.job),
             None => state.abandoned -= 1,
         }
-        self.engine.notify_if_drained(&state);
-        self.engine.settle(&mut state, now)
+        self.engine.notify_if_drained(state);
+    }
+}
+
+impl<T: Send + 'static, F: Send + 'static> Drop for DisposePermit<T, F> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // The dispose never ran, and the next event settles which waiter gets the slot.
+            let mut state = self.engine.lock();
+            self.end(&mut state);
+        }
     }
 }

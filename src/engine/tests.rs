@@ -72,3 +72,39 @@ fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
     let (_entry, mut actions) = engine.detach(found, real_now());
     actions.wake();
 }
+
+fn engine(max_size: usize) -> Arc<Engine<u64, ()>> {
+    Engine::new(max_size, 1, None, true, Instant::now(), None)
+}
+
+#[test]
+fn a_create_permit_that_is_dropped_frees_its_slot() {
+    let engine = engine(1);
+    let reserve = || {
+        let mut state = engine.lock();
+        engine.reserve_create(&mut state, CreateReason::Spare, real_now())
+    };
+    let permit = reserve().expect("there is room");
+    assert!(reserve().is_none(), "the slot is taken");
+    drop(permit);
+    assert!(engine.lock().is_drained());
+    assert!(reserve().is_some());
+}
+
+#[test]
+fn a_dispose_permit_that_is_dropped_frees_its_slot_and_counts_the_dispose() {
+    let engine = engine(1);
+    let now = Now {
+        tick: 1,
+        real: real_now(),
+    };
+    let checkout = engine.add(&mut engine.lock(), Box::new(7), now, u64::MAX);
+    let checkout = checkout.unwrap_or_else(|_| unreachable!("there is room"));
+    let evicted = engine.begin_dispose(checkout, real_now());
+    let full = engine.add(&mut engine.lock(), Box::new(8), now, u64::MAX);
+    assert!(full.is_err(), "a connection under disposal takes its slot");
+    drop(evicted);
+    let state = engine.lock();
+    assert!(state.is_drained());
+    assert_eq!(state.disposed, 1);
+}

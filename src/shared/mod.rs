@@ -9,6 +9,7 @@
 //! and [`hook_timeouts`](collector::hook_timeouts)). The operations on a running pool are in [`admin`].
 
 mod admin;
+mod ages;
 mod check;
 mod checkin;
 mod checkout;
@@ -27,7 +28,7 @@ pub(crate) use checkout::{Found, GetTimeout};
 pub(crate) use group::PoolGroup;
 pub(crate) use pooled::{Held, PooledConnection};
 
-use crate::clock::{Clock, Ticker, real_now, ticks};
+use crate::clock::{Clock, Ticker, real_now};
 use crate::config::is_unlimited;
 use crate::engine::{
     Actions, Checkout, Engine, Now, Permit, ReturnResult, SharedLimit, SlotCache, State, Waiter,
@@ -38,6 +39,7 @@ use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
+use ages::{Ages, limit};
 use create::backoff::BackoffState;
 use create::probe::Probe;
 use health::HealthTracker;
@@ -129,23 +131,11 @@ pub(crate) struct Shared<M: ConnectionManager> {
     _clock: Caught<Option<Arc<dyn Clock>>>,
 }
 
-/// The age limits in ticks. None: no limit.
-struct Ages {
-    idle: Option<u64>,
-    lifetime: Option<u64>,
-}
-
-impl Ages {
-    fn new(config: &PoolConfig) -> Self {
-        Self {
-            idle: limit(config.idle_timeout),
-            lifetime: limit(config.max_lifetime),
-        }
+fn now(ticker: &Ticker) -> Now {
+    Now {
+        tick: ticker.tick(),
+        real: real_now(),
     }
-}
-
-fn limit(age: Option<Duration>) -> Option<u64> {
-    age.filter(|age| !is_unlimited(*age)).map(ticks)
 }
 
 /// The counters that are not kept in the slots. A fast checkout updates none of them, except at the first use
@@ -261,10 +251,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now {
-            tick: self.ticker.tick(),
-            real: real_now(),
-        }
+        now(&self.ticker)
     }
 
     #[inline]

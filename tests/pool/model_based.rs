@@ -29,7 +29,7 @@ fn agrees(settings: &Settings, operations: &[model::Op]) -> Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(cases(1500))]
+    #![proptest_config(cases(700))]
 
     /// All work happens on the calling thread, so the comparison is exact and immediate.
     #[test]
@@ -42,7 +42,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(600))]
+    #![proptest_config(cases(250))]
 
     /// Compares whenever the threads of the pool are idle.
     #[test]

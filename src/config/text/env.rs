@@ -1,7 +1,7 @@
 //! Reads settings from the environment of the process.
 
 use super::{
-    names::{self, BACKOFF, UnknownSetting},
+    names::{self, BACKOFF},
     overlay::{self, Overlay},
     spelling,
     value::Value,
@@ -110,7 +110,7 @@ fn set(
     let setting = match names::find(key) {
         Ok(setting) => setting,
         // Other variables may share the prefix: the password of a database, or variables of Kubernetes.
-        Err(UnknownSetting::Unknown(None)) => return Ok(()),
+        Err(None) => return Ok(()),
         Err(near) => return Err(overlay::refusal(name, near, variable)),
     };
     let value = value

@@ -96,15 +96,10 @@ fn set_get_timeout(config: &mut PoolConfig, value: &Value) -> Result<(), Rule> {
     Ok(())
 }
 
-/// The reason why a name matches no setting.
-#[derive(Clone, Copy)]
-pub(super) enum UnknownSetting {
-    /// Holds the closest known name, if one is close.
-    Unknown(Option<&'static str>),
-}
-
 /// Finds a setting by its name or an alias, in any style of spelling.
-pub(super) fn find(name: &str) -> Result<&'static Setting, UnknownSetting> {
+///
+/// Err carries the closest known name, if one is close.
+pub(super) fn find(name: &str) -> Result<&'static Setting, Option<&'static str>> {
     let name = normalised(name);
     let names = || {
         SETTINGS.iter().flat_map(|setting| {
@@ -116,12 +111,10 @@ pub(super) fn find(name: &str) -> Result<&'static Setting, UnknownSetting> {
     };
     match names().find(|(_, known)| normalised(known) == name) {
         Some((setting, _)) => Ok(setting),
-        None => Err(UnknownSetting::Unknown(
-            names()
-                .filter_map(|(_, known)| Some((slips(&normalised(known), &name)?, known)))
-                .min()
-                .map(|(_, known)| known),
-        )),
+        None => Err(names()
+            .filter_map(|(_, known)| Some((slips(&normalised(known), &name)?, known)))
+            .min()
+            .map(|(_, known)| known)),
     }
 }
 
@@ -186,7 +179,7 @@ mod tests {
     #[test]
     fn a_slip_is_told_from_another_word() {
         let close = |name| match find(name) {
-            Err(UnknownSetting::Unknown(close)) => close,
+            Err(close) => close,
             Ok(_) => Some("known"),
         };
         for (name, expected) in [

@@ -1,7 +1,7 @@
 //! Applies settings by name over an existing configuration.
 
 use super::{
-    names::{self, BACKOFF, Setting, UnknownSetting},
+    names::{self, BACKOFF, Setting},
     spelling,
     value::Value,
 };
@@ -82,16 +82,17 @@ impl Overlay {
     }
 }
 
-/// Returns the error for a name that matches no setting. The error leaves out the value: where a prefix is
-/// shared, the value may be a password.
+/// Returns the error for a name that matches no setting. `close` is the closest known name, if one is close.
+///
+/// The error leaves out the value: where a prefix is shared, the value may be a password.
 pub(super) fn refusal(
     name: &str,
-    unknown: UnknownSetting,
+    close: Option<&str>,
     spelled: impl FnOnce(&str) -> String,
 ) -> ConfigError {
-    let rule = match unknown {
-        UnknownSetting::Unknown(None) => "is no setting of a pool".to_owned(),
-        UnknownSetting::Unknown(Some(close)) => {
+    let rule = match close {
+        None => "is no setting of a pool".to_owned(),
+        Some(close) => {
             format!("is no setting of a pool; did you mean {}?", spelled(close))
         }
     };

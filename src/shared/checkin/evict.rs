@@ -7,6 +7,7 @@ use crate::shared::{Entry, PoolCheckout, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 pub(in crate::shared) type PoolEvicted<M> = Evicted<Entry<M>, crate::shared::Err<M>>;
 type PoolDisposePermit<M> = DisposePermit<Entry<M>, crate::shared::Err<M>>;
@@ -62,7 +63,7 @@ impl<M: ConnectionManager> Shared<M> {
             uses,
             permit,
         } = evicted;
-        self.emit_evicted(&pooled, uses, reason, self.ticker.tick());
+        self.report_evicted(&pooled, uses, reason, self.ticker.tick());
         self.connection_closed();
         let shared = Arc::clone(self);
         (self.executor).submit(false, move || shared.dispose(pooled, permit));
@@ -80,16 +81,33 @@ impl<M: ConnectionManager> Shared<M> {
         now: u64,
     ) {
         self.count_reason(reason);
-        self.emit_evicted(pooled, uses, reason, now);
+        self.report_evicted(pooled, uses, reason, now);
     }
 
-    fn emit_evicted(&self, pooled: &PooledConnection<M>, uses: u64, reason: EvictReason, now: u64) {
+    fn report_evicted(
+        &self,
+        pooled: &PooledConnection<M>,
+        uses: u64,
+        reason: EvictReason,
+        now: u64,
+    ) {
+        let uses = uses.saturating_sub(pooled.uses_before);
+        self.emit_evicted(pooled.id, reason, span(pooled.created, now), uses);
+    }
+
+    pub(in crate::shared) fn emit_evicted(
+        &self,
+        id: u64,
+        reason: EvictReason,
+        age: Duration,
+        uses: u64,
+    ) {
         self.emit(|pool| PoolEvent::Evicted {
             pool,
-            id: pooled.id,
+            id,
             reason,
-            age: span(pooled.created, now),
-            uses: uses.saturating_sub(pooled.uses_before),
+            age,
+            uses,
         });
     }
 

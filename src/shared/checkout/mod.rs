@@ -1,14 +1,15 @@
 //! Checkout: the fast path, the instrumented path, and the entry to the slow path.
 
 pub(in crate::shared) mod outcome;
+pub(in crate::shared) mod request;
 pub(in crate::shared) mod slow;
 pub(in crate::shared) mod validate;
 
 use crate::clock::real_now;
-use crate::config::is_unlimited;
 use crate::engine::{Slot, this_thread};
 use crate::error::{Cause, GetError};
 use crate::foreign::Caught;
+use crate::shared::checkout::request::Request;
 use crate::shared::checkout::validate::Validated;
 use crate::shared::hooks::is_traced;
 use crate::shared::pooled::{Flag, PooledConnection};
@@ -18,52 +19,12 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a caller waits for a connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum GetTimeout {
-    For(Duration),
-    Until(Instant),
-    /// The start of a wait that began elsewhere, and its deadline.
-    Since(Instant, Option<Instant>),
-}
-
-impl GetTimeout {
-    /// Returns the start and the deadline of the wait. `now` is the start, unless the wait began elsewhere.
-    pub(crate) fn from(self, now: Instant) -> (Instant, Option<Instant>) {
-        match self {
-            Self::For(timeout) => {
-                let deadline = now.checked_add(timeout);
-                (now, deadline.filter(|_| !is_unlimited(timeout)))
-            }
-            Self::Until(deadline) => (now, Some(deadline)),
-            Self::Since(since, deadline) => (since, deadline),
-        }
-    }
-}
+pub(crate) use request::GetTimeout;
 
 pub(in crate::shared) type GetResult<M> =
     Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
-
-/// The request of one caller for a connection.
-pub(in crate::shared) struct Request {
-    pub(in crate::shared) since: Instant,
-    pub(in crate::shared) deadline: Option<Instant>,
-    /// True if the caller waits for nothing at all, not even for a check.
-    pub(in crate::shared) non_blocking: bool,
-    /// True for `try_get`, which is not counted among the gets.
-    is_try_get: bool,
-    /// True once the caller has joined the wait queue.
-    pub(in crate::shared) has_waited: Cell<bool>,
-    at: &'static Location<'static>,
-}
-
-impl Request {
-    pub(in crate::shared) fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= real_now())
-    }
-}
 
 /// The result of a search on the fast path.
 pub(crate) enum Found<M: ConnectionManager> {

@@ -38,28 +38,31 @@ impl<M: ConnectionManager> Shared<M> {
         let freshness = std::mem::replace(&mut checkout.entry.freshness, Freshness::Not);
         self.take_off_standby(&mut checkout);
         let is_new = handed_off && freshness == Freshness::Created;
-        if now >= checkout.entry.expires {
-            self.evict(checkout, EvictReason::MaxLifetime);
+        let used = !handed_off || freshness == Freshness::Not;
+        let verdict = self
+            .ages
+            .verdict(checkout.entry.expires, checkout.idle_since, now);
+        // This connection is out of its slot already, so the other idle connections must satisfy min_idle.
+        let verdict = verdict.filter(|reason| {
+            *reason != EvictReason::IdleTimeout
+                || used && self.engine.has_idle(self.min_idle.load(Relaxed))
+        });
+        if let Some(reason) = verdict {
+            self.evict(checkout, reason);
             return Validated::Evicted;
         }
-        if !handed_off || freshness == Freshness::Not {
-            if self.is_idled_out(&checkout, now) {
-                self.evict(checkout, EvictReason::IdleTimeout);
-                return Validated::Evicted;
+        if used && self.check_is_due(&checkout, now) {
+            if self.check_may_block && (non_blocking || !self.executor.is_inline()) {
+                return Validated::NeedsCheck(checkout);
             }
-            if self.check_is_due(&checkout, now) {
-                if self.check_may_block && (non_blocking || !self.executor.is_inline()) {
-                    return Validated::NeedsCheck(checkout);
+            match self.run_check(&mut checkout) {
+                Ok(()) => {
+                    self.record_success_if_failing();
+                    checkout.set_checked(now);
                 }
-                match self.run_check(&mut checkout) {
-                    Ok(()) => {
-                        self.record_success_if_failing();
-                        checkout.set_checked(now);
-                    }
-                    Err(reason) => {
-                        self.evict(checkout, reason);
-                        return Validated::Evicted;
-                    }
+                Err(reason) => {
+                    self.evict(checkout, reason);
+                    return Validated::Evicted;
                 }
             }
         }
@@ -95,15 +98,6 @@ impl<M: ConnectionManager> Shared<M> {
             Err(failed) => failed,
             Ok(_) => unreachable!("bug: a create without a permit cannot have been given up"),
         }
-    }
-
-    fn is_idled_out(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
-        let Some(limit) = self.ages.idle else {
-            return false;
-        };
-        let idle_for = now.saturating_sub(checkout.idle_since);
-        // This connection is out of its slot already, so the other idle connections must satisfy min_idle.
-        idle_for > limit && self.engine.has_idle(self.min_idle.load(Relaxed))
     }
 
     fn check_is_due(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {

@@ -6,7 +6,7 @@ use crate::foreign::{Caught, guarded};
 use crate::shared::create::Failed;
 use crate::shared::pooled::span;
 use crate::shared::{PoolState, Shared};
-use crate::{ConnectionManager, EvictReason, PoolEvent};
+use crate::{ConnectionManager, EvictReason};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,15 +48,8 @@ impl<M: ConnectionManager> Shared<M> {
                     self.record_error(self.now(), &*error);
                     self.record_failed_check(cause);
                     self.count_reason(reason);
-                    let id = job.connection;
                     let age = span(opened.tick, self.ticker.tick());
-                    self.emit(|pool| PoolEvent::Evicted {
-                        pool,
-                        id,
-                        reason,
-                        age,
-                        uses,
-                    });
+                    self.emit_evicted(job.connection, reason, age, uses);
                     self.connection_closed();
                 }
                 JobKind::Dispose => {}

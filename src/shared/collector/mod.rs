@@ -5,16 +5,17 @@
 //! returns after the evictions of a concurrent pass have been counted. The pass calls hooks and observers
 //! after it has released its own lock.
 
+pub(in crate::shared) mod expiry;
 pub(in crate::shared) mod hook_timeouts;
 pub(in crate::shared) mod keepalive;
 pub(in crate::shared) mod key_activity;
 pub(in crate::shared) mod refill;
 pub(in crate::shared) mod standby;
 
-use crate::engine::{Now, Slot, Stamp};
+use crate::engine::{Now, Stamp};
 use crate::exec::Collector;
 use crate::shared::create::Purpose;
-use crate::shared::pooled::{Freshness, span};
+use crate::shared::pooled::span;
 use crate::shared::{PoolCheckout, PoolPermit, PoolReturnResult, Shared};
 use crate::sync::outer::AtomicUsize;
 use crate::{ConnectionManager, EvictReason, SweepReport};
@@ -223,135 +224,6 @@ impl<M: ConnectionManager> Shared<M> {
         self.wake_at_tick(ages.fold(expires, u64::min), now);
     }
 
-    // ---- connections ---------------------------------------------------------------------------
-
-    /// Counts the idle connections that have not expired, up to `enough`.
-    pub(in crate::shared) fn live_idle(&self, now: u64, enough: usize) -> usize {
-        let live = |slot: &&'static Slot<_>| {
-            matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() > now
-        };
-        self.engine.table.all().filter(live).take(enough).count()
-    }
-
-    /// Collects the connections past their idle timeout or lifetime, and starts replacements for min_idle.
-    ///
-    /// `coming` is the number of connections that are idle or will be after a create or a check.
-    fn evict_due(
-        self: &Arc<Self>,
-        sweep_state: &mut SweepState,
-        now: Now,
-        coming: &mut usize,
-        found: &mut SweepActions<M>,
-    ) {
-        let (min_idle, keepalive) = (self.min_idle.load(Relaxed), self.keepalive());
-        // The idle connections that have not expired. The loop adds those whose replacement is under way.
-        let mut live = self.live_idle(now.tick, usize::MAX);
-        let slots: Vec<_> = self.engine.table.all().collect();
-        // Visit the highest slot first, so that surplus connections idle out from the top and the lowest
-        // slots stay in use.
-        for slot in slots.into_iter().rev() {
-            let stamp = slot.stamp();
-            let next = &mut found.next;
-            if slot.expires() > now.tick && stamp != Stamp::Vacant && slot.expires() < u64::MAX >> 2
-            {
-                next.at_tick(slot.expires());
-            }
-            let Stamp::Idle(since) = stamp else {
-                if let Stamp::InUse(_) = stamp {
-                    let ages = [self.ages.idle, keepalive].into_iter().flatten();
-                    ages.for_each(|age| next.at_tick(now.tick.saturating_add(age)));
-                }
-                continue;
-            };
-            if slot.expires() <= now.tick {
-                if live < min_idle
-                    && self.replace_expired(sweep_state, slot.index(), coming, now.real, found)
-                {
-                    live += 1;
-                } else if !sweep_state.replacing.contains_key(&slot.index()) {
-                    let expired =
-                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
-                    self.take_if(slot, now, EvictReason::MaxLifetime, found, expired);
-                }
-                continue;
-            }
-            if let Some(limit) = self.ages.idle {
-                let due = since.saturating_add(limit);
-                if due >= now.tick {
-                    next.at_tick(due + 1);
-                } else if live > min_idle {
-                    let idle = |checkout: &mut PoolCheckout<M>| {
-                        checkout.idle_since.saturating_add(limit) < now.tick
-                    };
-                    if self.take_if(slot, now, EvictReason::IdleTimeout, found, idle) {
-                        live -= 1;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes a connection out of its slot and evicts it if `due` confirms that the connection is due.
-    ///
-    /// True if the connection will be evicted. The decision happens under the lock, so that a connection
-    /// which is returned at once was never missing from the counts.
-    pub(in crate::shared) fn take_if(
-        self: &Arc<Self>,
-        slot: &'static Slot<crate::shared::Entry<M>>,
-        now: Now,
-        reason: EvictReason,
-        found: &mut SweepActions<M>,
-        due: impl FnOnce(&mut PoolCheckout<M>) -> bool,
-    ) -> bool {
-        let engine = &self.engine;
-        let mut state = engine.lock();
-        let Some(mut checkout) = slot.take(now.tick) else {
-            return false;
-        };
-        if due(&mut checkout) {
-            found.to_evict.push((checkout, reason));
-            return true;
-        }
-        checkout.entry.freshness = Freshness::Not;
-        let (idle_since, generation) = (checkout.idle_since, checkout.entry.generation);
-        let returned = engine.return_locked(
-            &mut state, checkout, idle_since, generation, false, now.real,
-        );
-        found.returned.push(returned);
-        false
-    }
-
-    /// Evicts the expired connections at the end of a sweep in a pool without a collector.
-    ///
-    /// They stayed because max_creating let no replacement start. By now the replacement has opened or
-    /// failed.
-    fn evict_expired(self: &Arc<Self>, now: Now) -> usize {
-        let mut found = SweepActions::new();
-        {
-            let _one_pass_at_a_time = self.sweep_state.lock();
-            for slot in self.engine.table.all() {
-                if matches!(slot.stamp(), Stamp::Idle(_)) && slot.expires() <= now.tick {
-                    let expired =
-                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
-                    self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
-                }
-            }
-        }
-        self.run_sweep_actions(found)
-    }
-
-    /// Runs the evictions and the returns of a pass, and returns how many connections were evicted.
-    pub(in crate::shared) fn run_sweep_actions(self: &Arc<Self>, found: SweepActions<M>) -> usize {
-        let evicted = found.to_evict.len();
-        for (checkout, reason) in found.to_evict {
-            self.evict(checkout, reason);
-        }
-        for returned in found.returned {
-            self.run_returned(returned);
-        }
-        evicted
-    }
-
     // ---- leaks, and pools without a collector --------------------------------------------------
 
     /// Reports the checkouts that exceed `leak_threshold`.
@@ -388,18 +260,12 @@ impl<M: ConnectionManager> Shared<M> {
                 let Stamp::Idle(since) = slot.stamp() else {
                     continue;
                 };
-                let limit = self.ages.idle.unwrap_or(u64::MAX);
-                if slot.expires() <= now.tick {
-                    let expired =
-                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
-                    self.take_if(slot, now, EvictReason::MaxLifetime, &mut found, expired);
-                } else if since.saturating_add(limit) < now.tick
-                    && self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle
-                {
-                    let idle = |checkout: &mut PoolCheckout<M>| {
-                        checkout.idle_since.saturating_add(limit) < now.tick
-                    };
-                    self.take_if(slot, now, EvictReason::IdleTimeout, &mut found, idle);
+                let due = self.ages.verdict(slot.expires(), since, now.tick);
+                let surplus = || self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle;
+                if let Some(reason) = due {
+                    if reason != EvictReason::IdleTimeout || surplus() {
+                        self.evict_aged(slot, now, reason, &mut found);
+                    }
                 }
             }
         }

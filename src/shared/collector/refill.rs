@@ -11,7 +11,7 @@
 use crate::engine::{CreateReason, Now, Stamp};
 use crate::shared::collector::{NextWake, SweepActions, SweepState};
 use crate::shared::create::Purpose;
-use crate::shared::{PoolCheckout, PoolState, Shared};
+use crate::shared::{PoolState, Shared};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -69,10 +69,7 @@ impl<M: ConnectionManager> Shared<M> {
             sweep_state.replacing.remove(&slot);
             if let Some(slot) = self.engine.table.get(slot) {
                 if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    let expired =
-                        |checkout: &mut PoolCheckout<M>| checkout.slot.expires() <= now.tick;
-                    let reason = EvictReason::MaxLifetime;
-                    if self.take_if(slot, now, reason, &mut found, expired)
+                    if self.evict_aged(slot, now, EvictReason::MaxLifetime, &mut found)
                         && self.executor.is_inline()
                     {
                         sweep_state.replaced += 1;

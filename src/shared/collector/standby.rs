@@ -9,10 +9,10 @@
 //! A fast checkout does no extra work for standby. It compares the age of the connection with a limit anyway,
 //! and on standby that limit is 0.
 
+use crate::ConnectionManager;
 use crate::engine::{Now, Stamp};
 use crate::shared::collector::{SweepActions, SweepState};
 use crate::shared::{PoolCheckout, Shared};
-use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -58,9 +58,9 @@ impl<M: ConnectionManager> Shared<M> {
                     let mark = |checkout: &mut PoolCheckout<M>| {
                         checkout.entry.expires = 0;
                         checkout.slot.set_on_standby(true);
-                        false
+                        None
                     };
-                    self.take_if(slot, now, EvictReason::IdleTimeout, found, mark);
+                    self.take_if(slot, now, found, mark);
                 }
                 Stamp::Idle(_) => in_use = true,
                 Stamp::InUse(_) => {

@@ -203,10 +203,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     fn now(&self) -> Now {
-        Now {
-            tick: self.ticker.tick(),
-            real: real_now(),
-        }
+        super::now(&self.ticker)
     }
 
     /// Runs the actions that an event in one pool left to do in others.
