@@ -11,7 +11,7 @@
 
 mod nothing;
 
-use conpool::{KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolRegistry};
+use conpool::{HealthCheck, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolRegistry};
 use nothing::Nothing;
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -136,6 +136,16 @@ fn rows(keys: u64) -> Vec<Row> {
     )]
     let mut rows = vec![
         row("plain", None, pool(|builder| builder)),
+        row(
+            "check at each checkout",
+            Some(1.5),
+            pool(|builder| builder.health_check(HealthCheck::OnCheckout)),
+        ),
+        row(
+            "check after idle time, always due",
+            Some(1.5),
+            pool(|builder| builder.health_check(HealthCheck::AfterIdle(Duration::from_nanos(1)))),
+        ),
         row(
             "leak_threshold",
             None,

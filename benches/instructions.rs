@@ -17,17 +17,31 @@ use std::{
     env::{args, current_exe},
     hint::black_box,
     process::{Command, ExitCode, Stdio},
+    time::Duration,
 };
 
-use conpool::{HealthCheck, Pool};
+use conpool::{HealthCheck, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver};
 use nothing::Nothing;
 
 /// The counted cycles, and the recorded number of instructions, with rustc 1.95 on x86-64.
-const COUNTED: [(&str, u64); 4] = [(WARM, 170), (WINDOW, 170), (TRY, 171), (CLOCK, 25)];
+const COUNTED: [(&str, u64); 8] = [
+    (WARM, 170),
+    (WINDOW, 170),
+    (TRY, 171),
+    (CLOCK, 25),
+    (CHECKED, 1000),
+    (OBSERVED, 1000),
+    (LEAKS, 1000),
+    (KEYED, 1000),
+];
 const WARM: &str = "get and drop, no check";
 const WINDOW: &str = "get and drop, check after idle time";
 const TRY: &str = "try_get and drop";
 const CLOCK: &str = "one reading of the clock";
+const CHECKED: &str = "get and drop, check at each checkout";
+const OBSERVED: &str = "get and drop, with an observer";
+const LEAKS: &str = "get and drop, with leak_threshold";
+const KEYED: &str = "get by a number and drop";
 
 /// In percent. Generated code differs a little from compiler to compiler.
 const TOLERANCE: u64 = 105;
@@ -36,8 +50,16 @@ const TOLERANCE: u64 = 105;
 const FEW: u64 = 1_000;
 const MANY: u64 = 101_000;
 
-fn pool(health_check: HealthCheck) -> Pool<Nothing> {
-    let pool = Pool::builder().health_check(health_check);
+struct IgnoringObserver;
+
+impl PoolObserver for IgnoringObserver {
+    fn on_event(&self, event: &PoolEvent) {
+        black_box(event);
+    }
+}
+
+fn pool(change: impl FnOnce(PoolBuilder<Nothing>) -> PoolBuilder<Nothing>) -> Pool<Nothing> {
+    let pool = change(Pool::builder().health_check(HealthCheck::Never));
     pool.build(Nothing).expect("nothing can fail")
 }
 
@@ -53,6 +75,12 @@ fn try_get(pool: &Pool<Nothing>) {
     black_box(&mut *connection);
 }
 
+#[inline(never)]
+fn get_keyed(pool: &KeyedPool<u64, Nothing>) {
+    let mut connection = pool.get(&7).expect("one is idle");
+    black_box(&mut *connection);
+}
+
 #[cfg(target_os = "linux")]
 #[inline(never)]
 fn clock() {
@@ -65,18 +93,26 @@ fn clock() {}
 
 /// Runs one of the cycles `times` times, under valgrind.
 fn repeat(what: &str, times: u64) {
+    let hour = Duration::from_secs(3600);
+    let cycles = |pool: Pool<Nothing>| (0..times).for_each(|_| get(&pool));
     match what {
-        WARM => {
-            let pool = pool(HealthCheck::Never);
-            (0..times).for_each(|_| get(&pool));
-        }
-        WINDOW => {
-            let pool = pool(HealthCheck::AfterIdle(std::time::Duration::from_secs(3600)));
-            (0..times).for_each(|_| get(&pool));
-        }
+        WARM => cycles(pool(|builder| builder)),
+        WINDOW => cycles(pool(|builder| {
+            builder.health_check(HealthCheck::AfterIdle(hour))
+        })),
+        CHECKED => cycles(pool(|builder| {
+            builder.health_check(HealthCheck::OnCheckout)
+        })),
+        OBSERVED => cycles(pool(|builder| builder.observer(IgnoringObserver))),
+        LEAKS => cycles(pool(|builder| builder.leak_threshold(hour))),
         TRY => {
-            let pool = pool(HealthCheck::Never);
+            let pool = pool(|builder| builder);
             (0..times).for_each(|_| try_get(&pool));
+        }
+        KEYED => {
+            let pool = KeyedPool::builder().health_check(HealthCheck::Never);
+            let pool = pool.build(|_: &u64| Nothing).expect("nothing can fail");
+            (0..times).for_each(|_| get_keyed(&pool));
         }
         CLOCK => (0..times).for_each(|_| clock()),
         _ => panic!("nothing is called {what:?}"),

@@ -67,14 +67,11 @@ impl<M: ConnectionManager> Shared<M> {
         {
             let mut sweep_state = self.sweep_state.lock();
             sweep_state.replacing.remove(&slot);
-            if let Some(slot) = self.engine.table.get(slot) {
-                if matches!(slot.stamp(), Stamp::Idle(_)) {
-                    if self.evict_aged(slot, now, EvictReason::MaxLifetime, &mut found)
-                        && self.executor.is_inline()
-                    {
-                        sweep_state.replaced += 1;
-                    }
-                }
+            let slot = self.engine.table.get(slot);
+            let slot = slot.filter(|slot| matches!(slot.stamp(), Stamp::Idle(_)));
+            let evict = |slot| self.evict_aged(slot, now, EvictReason::MaxLifetime, &mut found);
+            if slot.is_some_and(evict) && self.executor.is_inline() {
+                sweep_state.replaced += 1;
             }
         }
         self.run_sweep_actions(found);
