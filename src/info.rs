@@ -31,11 +31,8 @@ pub struct ConnectionInfo {
 ///
 /// ```
 /// use conpool::{MemoryManager, Pool};
-/// use std::time::Duration;
 ///
-/// let pool = Pool::builder()
-///     .leak_threshold(Duration::from_secs(60))
-///     .build(MemoryManager::new())?;
+/// let pool = Pool::new(MemoryManager::new())?;
 /// let _held = pool.get()?;
 /// for holder in pool.holders() {
 ///     assert_eq!(holder.file, file!());
@@ -48,16 +45,55 @@ pub struct ConnectionInfo {
 pub struct Holder {
     /// The id of the connection, as in [`ConnectionInfo::id`].
     pub connection_id: u64,
-    /// The source file of the call of `get`.
+    /// The source file of the call of `get`. `(unknown)` if `get` is called in more than 4,096 places of the program.
     pub file: &'static str,
     /// The line in that file.
     pub line: u32,
-    /// The name of the thread that called `get`, or the id of a thread without a name.
+    /// The name of the thread that called `get`, or the id of a thread without a name. `(ended)` if the thread ended and
+    /// 1,024 others that used a pool have ended since.
     pub thread: String,
     /// The time of the checkout, by the clock of the pool.
     pub since: Instant,
     /// The time since the checkout.
     pub held: Duration,
+}
+
+/// How many holders the Display of an error or of statistics names.
+pub(crate) const NAMED_HOLDERS: usize = 3;
+
+/// Displays the longest holders and the number of the others, with a semicolon before. Displays nothing without holders.
+pub(crate) struct LongestHolders<'a> {
+    /// The holders, the longest first.
+    pub(crate) holders: &'a [Holder],
+    /// How many holders there are beyond these.
+    pub(crate) more: usize,
+}
+
+impl<'a> LongestHolders<'a> {
+    pub(crate) fn of(holders: &'a [Holder]) -> Self {
+        Self { holders, more: 0 }
+    }
+}
+
+impl fmt::Display for LongestHolders<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.holders.iter().take(NAMED_HOLDERS);
+        for (nth, holder) in named.enumerate() {
+            f.write_str(if nth == 0 { "; held longest: " } else { ", " })?;
+            write!(
+                f,
+                "{}:{} on {:?} for {}",
+                holder.file,
+                holder.line,
+                holder.thread,
+                Rounded(holder.held)
+            )?;
+        }
+        match self.holders.len().saturating_sub(NAMED_HOLDERS) + self.more {
+            0 => Ok(()),
+            more => write!(f, " ({more} more)"),
+        }
+    }
 }
 
 impl fmt::Display for Holder {

@@ -58,6 +58,8 @@ pub(crate) struct Job {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Opened {
     pub(crate) tick: u64,
+    /// The id of the connection. 0 until the pool has told the id.
+    pub(crate) connection: u64,
     /// The slot's use count when the connection was opened.
     pub(crate) uses: u64,
 }
@@ -193,6 +195,12 @@ impl Counts {
             self.opened.resize(slot + 1, Opened::default());
         }
         self.opened[slot] = opened;
+    }
+
+    pub(crate) fn set_connection(&mut self, slot: u32, id: u64) {
+        if let Some(opened) = self.opened.get_mut(slot as usize) {
+            opened.connection = id;
+        }
     }
 
     /// Returns the facts about the present or last connection of this slot.

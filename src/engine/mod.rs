@@ -44,6 +44,7 @@
 //!   set that bit.
 //! - Lock order: the engine's lock, then one waiter's lock. Values of type `T` are dropped outside of both.
 
+mod caller;
 mod checkin;
 mod counts;
 mod handoff;
@@ -64,6 +65,7 @@ mod wait;
 mod wait_queue;
 mod waiter;
 
+pub(crate) use caller::{Caller, this_thread};
 pub(crate) use checkin::{RejectReason, ReturnResult};
 pub(crate) use counts::{
     BACKGROUND_CHECKS, CHECK_SOFT_LIMIT, CheckFor, Counts, Job, JobKind, Opened,
@@ -75,7 +77,6 @@ pub(crate) use shared_limit::{Followup, Member, SharedLimit};
 pub(crate) use slot::{Checkout, Slot, Stamp};
 pub(crate) use state::State;
 pub(crate) use table::{SlotCache, Table};
-pub(crate) use thread_cache::this_thread;
 pub(crate) use wait_queue::{Actions, WaitQueue};
 pub(crate) use waiter::{Outcome, Waiter};
 
@@ -96,14 +97,14 @@ const HEAD_DUE: u32 = 8;
 const NOTIFY_HEAD: u32 = 64;
 /// The next checkout must wake the collector.
 const WAKE_COLLECTOR: u32 = 16;
-/// Every checkout of this pool has instrumentation to run.
-const INSTRUMENTED: u32 = 32;
+/// Every checkout of this pool takes the slow path.
+const SLOW_PATH: u32 = 32;
 /// A check-in must ask the [`SharedLimit`] as well.
 const SHARED: u32 = 128;
 /// The bits with which a checkout may still use the fast path.
 const FAST_PATH_OK: u32 = HEAD_WAITING | NOTIFY_HEAD | SHARED;
 /// The bits that a recomputation of the gate from the locked state preserves.
-const STICKY: u32 = WAKE_COLLECTOR | INSTRUMENTED | SHARED;
+const STICKY: u32 = WAKE_COLLECTOR | SLOW_PATH | SHARED;
 
 /// The current time on both clocks: the tick of the pool's clock for ages, and real time for waits.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +120,19 @@ pub(crate) struct Evicted<T: Send + 'static, F: Send + 'static> {
     /// The use count of the slot that the entry left.
     pub(crate) uses: u64,
     pub(crate) permit: DisposePermit<T, F>,
+}
+
+/// A checkout that a caller holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldCheckout {
+    pub(crate) slot: u32,
+    /// The id of the connection.
+    pub(crate) connection: u64,
+    pub(crate) caller: Caller,
+    /// The tick of the checkout.
+    pub(crate) since: u64,
+    /// The use count of the slot, which identifies the checkout.
+    pub(crate) uses: u64,
 }
 
 /// How a wait ended.
@@ -225,14 +239,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         instant.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
-    /// Closes the fast path for good: every checkout from now on runs instrumentation.
+    /// Closes the fast path for good.
     pub(crate) fn disable_fast_path(&self) {
-        self.gate.fetch_or(INSTRUMENTED, Ordering::AcqRel);
-    }
-
-    /// Whether instrumentation is the only reason why a checkout may not use the fast path.
-    pub(crate) fn is_instrumented(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & !FAST_PATH_OK == INSTRUMENTED
+        self.gate.fetch_or(SLOW_PATH, Ordering::AcqRel);
     }
 
     /// Whether a caller may take an idle entry without queueing.
@@ -266,9 +275,31 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     /// Counts the connections that this thread checked out and has not returned.
-    pub(crate) fn held_by(&self, thread: u64) -> usize {
-        let held = |slot: &&'static Slot<T>| slot.holder() == thread;
+    pub(crate) fn held_by(&self, thread: u32) -> usize {
+        let held = |slot: &&'static Slot<T>| {
+            slot.holder()
+                .is_some_and(|caller| caller.thread() == thread)
+        };
         self.table.all().filter(held).count()
+    }
+
+    /// Returns the checkouts that callers hold at present. The caller must hold the lock.
+    ///
+    /// A checkout takes no lock, so one that begins or ends meanwhile may be missing.
+    pub(crate) fn checkouts(&self, state: &State<T, F>) -> Vec<HeldCheckout> {
+        let held = |slot: &'static Slot<T>| {
+            let index = slot.index();
+            let (caller, since, uses) = slot.held()?;
+            let connection = state.opened_in(index).connection;
+            Some(HeldCheckout {
+                slot: index,
+                connection,
+                caller,
+                since,
+                uses,
+            })
+        };
+        self.table.all().filter_map(held).collect()
     }
 }
 

@@ -62,7 +62,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     ) -> Checkout<T> {
         let place = self.table.get_or_make(slot);
         let (tick, uses) = (now.tick, place.uses());
-        state.record_opened(slot, Opened { tick, uses });
+        let connection = 0;
+        state.record_opened(
+            slot,
+            Opened {
+                tick,
+                connection,
+                uses,
+            },
+        );
         place.occupy(entry, tick, expires)
     }
 
@@ -191,7 +199,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if state.end(check.0).is_none() {
             return Err(checkout);
         }
-        checkout.set_checked(proven);
+        checkout.slot.set_checked(proven);
         let idle_since = checkout.idle_since;
         Ok(self.return_locked(&mut state, checkout, idle_since, generation, true, now))
     }

@@ -240,7 +240,7 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
     }
 
     /// Counts the connections of all engines that this thread checked out and has not returned.
-    pub(crate) fn held_by(&self, thread: u64) -> usize {
+    pub(crate) fn held_by(&self, thread: u32) -> usize {
         let engines = Self::holders(&self.state.lock(), 0);
         engines.iter().map(|engine| engine.held_by(thread)).sum()
     }

@@ -13,6 +13,7 @@
 //! check-in then takes the entry back and returns it through the lock. The atomic step that returns a
 //! connection thus also reveals the mark, with no fence and no shared flag on the fast path.
 
+use super::caller::Caller;
 use super::thread_cache::{Tag, cache_slot};
 use crate::sync::{AtomicU64, Ordering::Relaxed, SwapCell};
 
@@ -32,7 +33,7 @@ pub(crate) struct Slot<T> {
     expires: AtomicU64,
     /// The tick at which the present connection was last proven alive, and its [`STANDBY`] bit.
     checked: AtomicU64,
-    /// The thread that made the present checkout, 0 when there is none.
+    /// The [`Caller`] of the present checkout, 0 when there is none.
     holder: AtomicU64,
     /// The pool and index of this slot, and its [`RETURN_SLOW`] bit.
     tag: AtomicU64,
@@ -134,6 +135,12 @@ impl<T> Slot<T> {
         self.checked.load(Relaxed) & !STANDBY
     }
 
+    /// Records a check. Only the holder of the entry may call this.
+    pub(crate) fn set_checked(&self, now: u64) {
+        let standby = self.checked.load(Relaxed) & STANDBY;
+        self.checked.store(now | standby, Relaxed);
+    }
+
     /// Whether a checkout takes the present connection only if no other is idle.
     pub(crate) fn is_on_standby(&self) -> bool {
         self.checked.load(Relaxed) & STANDBY != 0
@@ -145,8 +152,24 @@ impl<T> Slot<T> {
         self.checked.store(self.checked() | standby, Relaxed);
     }
 
-    pub(crate) fn holder(&self) -> u64 {
-        self.holder.load(Relaxed)
+    /// Returns the caller that holds the present checkout.
+    pub(crate) fn holder(&self) -> Option<Caller> {
+        let caller = self.holder.load(Relaxed);
+        (caller != 0).then_some(Caller(caller))
+    }
+
+    /// Returns the caller, the tick and the use count of the present checkout.
+    pub(super) fn held(&self) -> Option<(Caller, u64, u64)> {
+        // The holder changes these words without a lock, so they belong together only if none has changed.
+        loop {
+            let (uses, caller) = (self.uses(), self.holder()?);
+            let Stamp::InUse(since) = self.stamp() else {
+                return None;
+            };
+            if (self.uses(), self.holder()) == (uses, Some(caller)) {
+                return Some((caller, since, uses));
+            }
+        }
     }
 
     /// Takes the entry, if the slot holds one. The slot then counts as in use since `now`.
@@ -262,30 +285,25 @@ pub(crate) struct Checkout<T: 'static> {
 }
 
 impl<T> Checkout<T> {
-    /// Counts a checkout by `get` and records this thread as the holder.
+    /// Counts a checkout by `get` and records its caller as the holder.
     #[inline]
-    pub(crate) fn count_get(&self, thread: u64) {
+    pub(crate) fn count_get(&self, caller: Caller) {
         // A load and a store suffice in place of a read-modify-write: only the holder of the entry writes
         // these counters.
         self.slot.gets.store(self.slot.gets() + 1, Relaxed);
-        self.slot.holder.store(thread, Relaxed);
+        self.slot.holder.store(caller.0, Relaxed);
     }
 
-    /// Counts a checkout by `try_get` and records this thread as the holder.
+    /// Counts a checkout by `try_get` and records its caller as the holder.
     #[inline]
-    pub(crate) fn count_try_get(&self, thread: u64) {
+    pub(crate) fn count_try_get(&self, caller: Caller) {
         self.slot.try_gets.store(self.slot.try_gets() + 1, Relaxed);
-        self.slot.holder.store(thread, Relaxed);
+        self.slot.holder.store(caller.0, Relaxed);
     }
 
     /// Sets the tick at which the holder received the entry, after a hand-off or a check.
     pub(crate) fn set_in_use_since(&self, tick: u64) {
         self.slot.stamp.store(in_use(tick), Relaxed);
-    }
-
-    pub(crate) fn set_checked(&self, now: u64) {
-        let standby = self.slot.checked.load(Relaxed) & STANDBY;
-        self.slot.checked.store(now | standby, Relaxed);
     }
 
     /// Stores the entry under the pool's lock, whether or not the slot is marked.

@@ -9,15 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const POOLS: usize = 8;
 
-struct ThreadCache {
-    thread: Cell<u64>,
-    tags: [Cell<Tag>; POOLS],
-}
-
 crate::sync::thread_local! {
-    static CACHE: ThreadCache = const {
-        ThreadCache { thread: Cell::new(0), tags: [const { Cell::new(Tag(0)) }; POOLS] }
-    };
+    static CACHE: [Cell<Tag>; POOLS] = const { [const { Cell::new(Tag(0)) }; POOLS] };
 }
 
 /// A pool and a slot of that pool in one number, which each slot stores in the form that the cache needs.
@@ -55,30 +48,13 @@ impl Tag {
 /// Returns the index of the slot that this thread used last in this pool, or a value above every index.
 #[inline]
 pub(super) fn cached_slot(pool: Tag) -> u64 {
-    let cached = CACHE.with(|cache| cache.tags[pool.place()].get());
+    let cached = CACHE.with(|cache| cache[pool.place()].get());
     cached.0.wrapping_sub(pool.0)
 }
 
 #[inline]
 pub(super) fn cache_slot(tag: Tag) {
-    CACHE.with(|cache| cache.tags[tag.place()].set(tag));
-}
-
-/// Returns the number of the calling thread, which is unique in this process and never 0.
-#[inline]
-pub(crate) fn this_thread() -> u64 {
-    match CACHE.with(|cache| cache.thread.get()) {
-        0 => number_this_thread(),
-        number => number,
-    }
-}
-
-#[cold]
-fn number_this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = NEXT.fetch_add(1, Relaxed);
-    CACHE.with(|cache| cache.thread.set(number));
-    number
+    CACHE.with(|cache| cache[tag.place()].set(tag));
 }
 
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
@@ -99,13 +75,5 @@ mod tests {
         }
         let ninth = Tag(first + (8 << SLOT_BITS));
         assert!(cached_slot(ninth) > u64::from(u32::MAX));
-    }
-
-    #[test]
-    fn thread_numbers_are_stable_and_distinct() {
-        let mine = this_thread();
-        assert_eq!(mine, this_thread());
-        let theirs = std::thread::spawn(this_thread).join().unwrap();
-        assert_ne!(mine, theirs);
     }
 }

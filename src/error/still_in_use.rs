@@ -1,7 +1,7 @@
 //! The error of a close that did not finish in time.
 
-use crate::info::Holder;
-use std::{fmt, sync::Arc};
+use crate::info::{Holder, LongestHolders};
+use std::sync::Arc;
 
 /// [`Pool::close_timeout`](crate::Pool::close_timeout) reached its timeout. The pool is closed nevertheless;
 /// connections still in use are disposed when they come back.
@@ -11,7 +11,8 @@ use std::{fmt, sync::Arc};
 #[error(
     "pool {pool:?}: closed, but {in_use} connection{} still in use and {hooks_running} hook{} \
      still running{}",
-    plural(*.in_use), plural(*.hooks_running), Named(.holders)
+    plural(*.in_use), plural(*.hooks_running),
+    LongestHolders::of(.holders)
 )]
 #[non_exhaustive]
 pub struct StillInUse {
@@ -21,7 +22,7 @@ pub struct StillInUse {
     pub in_use: usize,
     /// The number of hooks that have not returned, including abandoned ones.
     pub hooks_running: usize,
-    /// The holders of the connections. Empty unless `leak_threshold` is set.
+    /// The holders of the connections, the longest first.
     pub holders: Vec<Holder>,
 }
 
@@ -31,35 +32,12 @@ impl StillInUse {
         self.in_use += other.in_use;
         self.hooks_running += other.hooks_running;
         self.holders.extend(other.holders);
+        self.holders.sort_by_key(|holder| holder.since);
     }
 }
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
-}
-
-/// Displays the first few holders and the number of the others.
-struct Named<'a>(&'a [Holder]);
-
-impl Named<'_> {
-    const MOST: usize = 3;
-}
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, holder) in self.0.iter().take(Self::MOST).enumerate() {
-            f.write_str(if nth == 0 { "; held from " } else { ", " })?;
-            write!(
-                f,
-                "{}:{} on thread {:?}",
-                holder.file, holder.line, holder.thread
-            )?;
-        }
-        match self.0.len().saturating_sub(Self::MOST) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -96,9 +74,9 @@ mod tests {
     fn up_to_three_holders_are_named() {
         let text = still(5, 1, 5).to_string();
         assert!(text.ends_with(
-            "5 connections still in use and 1 hook still running; held from src/job.rs:41 on \
-             thread \"worker-1\", src/job.rs:42 on thread \"worker-2\", src/job.rs:43 on thread \
-             \"worker-3\" and 2 more"
+            "5 connections still in use and 1 hook still running; held longest: \
+             src/job.rs:41 on \"worker-1\" for 1s, src/job.rs:42 on \"worker-2\" for 1s, \
+             src/job.rs:43 on \"worker-3\" for 1s (2 more)"
         ));
     }
 }

@@ -1,5 +1,6 @@
 //! The error of a deadline that passed, with the state of the pool.
 
+use crate::info::{Holder, LongestHolders};
 use crate::rounded::Rounded;
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -36,8 +37,10 @@ impl fmt::Display for Phase {
 /// Displays as one line, for example
 ///
 /// ```text
-/// pool "orders": no connection within 30s (size 10/10: 0 idle, 10 in use, 0 creating; 3 waiters)
+/// pool "orders": no connection within 30s (size 10/10: 0 idle, 10 in use, 0 creating; 3 waiters); held longest: src/report.rs:41 on "worker-3" for 28s, src/api.rs:88 on "worker-1" for 2s, src/api.rs:88 on "worker-7" for 1s (7 more)
 /// ```
+///
+/// The line names the call sites and threads that have held a connection longest, which are the likeliest reason.
 ///
 /// In a keyed pool the numbers are those of the key. If all keys together have reached their limit, the line
 /// continues with `; max_total (100) is reached`, and the connections held by the caller are counted over all
@@ -68,6 +71,11 @@ pub struct Timeout<E> {
     pub disposing: usize,
     /// Callers that waited.
     pub waiters: usize,
+    /// The longest holders of connections, the longest first, at most three. If `max_total` is reached, the holders are
+    /// those over all keys.
+    pub holders: Vec<Holder>,
+    /// How many connections were held beyond those of `holders`.
+    pub more_holders: usize,
     /// The limit over all keys of a keyed pool, if it was reached.
     pub max_total: Option<usize>,
     /// The last failure of a create or a check since the call began. While creates keep failing, it may be an
@@ -102,6 +110,8 @@ impl<E> fmt::Display for Timeout<E> {
         if let Some(total) = self.max_total {
             write!(f, "; max_total ({total}) is reached")?;
         }
+        let (holders, more) = (&self.holders, self.more_holders);
+        write!(f, "{}", LongestHolders { holders, more })?;
         if self.held_by_this_thread > 0 {
             write!(
                 f,
@@ -125,6 +135,7 @@ impl<E> Clone for Timeout<E> {
         Self {
             pool: self.pool.clone(),
             last: self.last.clone(),
+            holders: self.holders.clone(),
             ..*self
         }
     }
@@ -226,6 +237,8 @@ pub(super) mod tests {
             creating: 0,
             disposing: 0,
             waiters: 3,
+            holders: Vec::new(),
+            more_holders: 0,
             max_total: None,
             last: None,
             held_by_this_thread: 0,
@@ -256,6 +269,29 @@ pub(super) mod tests {
         assert!(
             text(|t| t.held_by_this_thread = 1)
                 .ends_with("0 creating; 3 waiters); this thread already holds 1")
+        );
+    }
+
+    #[test]
+    fn the_longest_holders_are_named_and_the_others_counted() {
+        let holder = |(line, thread, held)| Holder {
+            connection_id: line,
+            file: "src/report.rs",
+            line: line as u32,
+            thread: format!("worker-{thread}"),
+            since: std::time::Instant::now(),
+            held: Duration::from_secs(held),
+        };
+        let text = text(|t| {
+            t.holders = [(41, 3, 28), (88, 1, 2)].map(holder).into();
+            t.more_holders = 8;
+        });
+        assert!(
+            text.ends_with(
+                "3 waiters); held longest: src/report.rs:41 on \"worker-3\" for 28s, \
+                 src/report.rs:88 on \"worker-1\" for 2s (8 more)"
+            ),
+            "{text}"
         );
     }
 

@@ -125,7 +125,7 @@ where
     #[inline]
     #[track_caller]
     pub fn get(&self, key: &K) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_fast(key, false) {
+        match self.get_fast(key, false, Location::caller()) {
             Ok(guard) => Ok(guard),
             Err(found) => self.get_slow_for_key(key, None, found),
         }
@@ -144,7 +144,7 @@ where
         key: &K,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_fast(key, false) {
+        match self.get_fast(key, false, Location::caller()) {
             Ok(guard) => Ok(guard),
             Err(found) => self.get_slow_for_key(key, Some(GetTimeout::For(timeout)), found),
         }
@@ -162,7 +162,7 @@ where
         key: &K,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_fast(key, false) {
+        match self.get_fast(key, false, Location::caller()) {
             Ok(guard) => Ok(guard),
             Err(found) => self.get_slow_for_key(key, Some(GetTimeout::Until(deadline)), found),
         }
@@ -174,7 +174,7 @@ where
     #[inline]
     #[track_caller]
     pub fn try_get(&self, key: &K) -> Option<PooledConnection<M>> {
-        match self.get_fast(key, true) {
+        match self.get_fast(key, true, Location::caller()) {
             Ok(guard) => Some(guard),
             Err(found) => self.try_get_slow(key, found),
         }
@@ -187,6 +187,7 @@ where
         &self,
         key: &K,
         is_try_get: bool,
+        at: &'static Location<'static>,
     ) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
         let now = self.keys.group.tick();
         let found = self.keys.with(key, |pool| pool.try_fast(now));
@@ -194,7 +195,7 @@ where
             None | Some(Found::Nothing) => Err(None),
             Some(Found::Stale(checkout)) => Err(Some(checkout)),
             Some(Found::Fresh(checkout)) => {
-                let checkout = Shared::finish_fast(checkout, is_try_get);
+                let checkout = Shared::finish_fast(checkout, is_try_get, at);
                 checkout.map(PooledConnection::new).ok_or(None)
             }
         }

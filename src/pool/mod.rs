@@ -106,7 +106,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_fast::<false>() {
+        match self.get_fast::<false>(Location::caller()) {
             Ok(checkout) => Ok(PooledConnection::new(checkout)),
             Err(found) => self.get_slow(None, found),
         }
@@ -126,7 +126,7 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_fast::<false>() {
+        match self.get_fast::<false>(Location::caller()) {
             Ok(checkout) => Ok(PooledConnection::new(checkout)),
             Err(found) => self.get_slow(Some(GetTimeout::For(timeout)), found),
         }
@@ -143,16 +143,19 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         deadline: Instant,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match self.get_fast::<false>() {
+        match self.get_fast::<false>(Location::caller()) {
             Ok(checkout) => Ok(PooledConnection::new(checkout)),
             Err(found) => self.get_slow(Some(GetTimeout::Until(deadline)), found),
         }
     }
 
     #[inline]
-    fn get_fast<const TRY_GET: bool>(&self) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
+    fn get_fast<const TRY_GET: bool>(
+        &self,
+        at: &'static Location<'static>,
+    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         self.shared
-            .get_fast::<TRY_GET>(&self.engine, self.slot_cache)
+            .get_fast::<TRY_GET>(&self.engine, self.slot_cache, at)
     }
 
     /// The slow path of a checkout. `found` is a connection that the fast path took and that needs validation.
@@ -179,7 +182,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
-        match self.get_fast::<true>() {
+        match self.get_fast::<true>(Location::caller()) {
             Ok(checkout) => Some(PooledConnection::new(checkout)),
             Err(found) => self.try_get_slow(found),
         }

@@ -140,6 +140,7 @@ impl<M: ConnectionManager> Shared<M> {
         let expires = pooled.expires;
         match self.engine.add(&mut state, pooled, now, expires) {
             Ok(mut checkout) => {
+                state.set_connection(checkout.slot.index(), checkout.entry.id);
                 drop(state);
                 checkout.entry.install(checkout.slot.uses());
                 self.wake_for_new(expires, now);

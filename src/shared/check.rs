@@ -13,15 +13,15 @@ use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
     /// Runs `check_aliveness` on this thread. Err carries the reason to evict the connection.
-    pub(super) fn run_check(&self, checkout: &mut PoolCheckout<M>) -> Result<(), EvictReason> {
-        let connection = &mut checkout.entry.connection;
+    pub(super) fn run_check(&self, pooled: &mut PooledConnection<M>) -> Result<(), EvictReason> {
+        let connection = &mut pooled.connection;
         let hook = "check_aliveness";
         let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 self.record_error(self.now(), &*error);
-                self.log_failed_check(checkout.entry.id, &*error);
+                self.log_failed_check(pooled.id, &*error);
                 (EvictReason::CheckFailed, Cause::Check(error))
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
@@ -106,7 +106,7 @@ impl<M: ConnectionManager> Shared<M> {
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
         self.wake_by(deadline);
-        let result = self.run_check(&mut checkout);
+        let result = self.run_check(&mut checkout.entry);
         if let Err(reason) = result {
             return self.fail_check(check, checkout, reason);
         }

@@ -47,16 +47,33 @@ impl<M: ConnectionManager> Shared<M> {
         message
     }
 
-    /// Reports an event to the observer and to `tracing`, if there is a listener.
-    pub(super) fn emit(&self, event: impl FnOnce(Arc<str>) -> PoolEvent) {
-        self.emit_as(&self.name, event);
+    /// Reports the event of a checkout or a check-in to the observer, and to `tracing` if it listens.
+    pub(super) fn observe(&self, event: &PoolEvent) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        let reported = match is_traced() {
+            true => notify(Some(&**observer), event, Line::Write { more: None }),
+            false => {
+                let report = AssertUnwindSafe(|| observer.on_event(event));
+                match catch_unwind(report) {
+                    Ok(()) => true,
+                    Err(payload) => {
+                        report_panic(Some(&**observer), event, message_of(payload));
+                        false
+                    }
+                }
+            }
+        };
+        if !reported {
+            self.meter.panics.fetch_add(1, Relaxed);
+        }
     }
 
-    /// Reports an event under this copy of the pool's name. A copy of its own saves the caller a contended
-    /// reference count.
-    pub(super) fn emit_as(&self, name: &Arc<str>, event: impl FnOnce(Arc<str>) -> PoolEvent) {
+    /// Reports an event to the observer and to `tracing`, if there is a listener.
+    pub(super) fn emit(&self, event: impl FnOnce(Arc<str>) -> PoolEvent) {
         if self.observer.is_some() || LevelFilter::current() != LevelFilter::OFF {
-            let event = event(Arc::clone(name));
+            let event = event(Arc::clone(&self.name));
             let line = line_of(&self.log_limit, &event);
             if let Line::Count { due } = line {
                 self.wake_by(due);
@@ -65,11 +82,6 @@ impl<M: ConnectionManager> Shared<M> {
                 self.meter.panics.fetch_add(1, Relaxed);
             }
         }
-    }
-
-    /// Returns whether checkouts and check-ins are reported, recorded, or used to sweep.
-    pub(super) fn is_instrumented(&self) -> bool {
-        self.observer.is_some() || self.leaks.is_some() || self.executor.is_inline() || is_traced()
     }
 
     /// Keeps the text of an error and of its causes for `stats`. The Display of the error is user code.
@@ -104,25 +116,39 @@ impl<M: ConnectionManager> Shared<M> {
 /// The panic is reported once. If the report panics too, that second panic is not reported.
 #[cold]
 pub(super) fn notify(observer: Option<&dyn PoolObserver>, event: &PoolEvent, line: Line) -> bool {
-    let deliver = |event: &PoolEvent, line: Line| {
-        catch_unwind(AssertUnwindSafe(|| {
-            trace(event, line);
-            if let Some(observer) = observer {
-                observer.on_event(event);
-            }
-        }))
-        .map_err(message_of)
-    };
-    let Err(message) = deliver(event, line) else {
-        return true;
-    };
+    match deliver(observer, event, line) {
+        Ok(()) => true,
+        Err(payload) => {
+            report_panic(observer, event, message_of(payload));
+            false
+        }
+    }
+}
+
+fn deliver(
+    observer: Option<&dyn PoolObserver>,
+    event: &PoolEvent,
+    line: Line,
+) -> Result<(), Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(|| {
+        trace(event, line);
+        if let Some(observer) = observer {
+            observer.on_event(event);
+        }
+    }))
+}
+
+/// Reports that the report of an event panicked.
+#[cold]
+fn report_panic(observer: Option<&dyn PoolObserver>, event: &PoolEvent, message: String) {
     let panicked = PoolEvent::Panicked {
         pool: Arc::from(event.pool()),
         hook: "on_event",
         message,
     };
-    let _ = deliver(&panicked, Line::Write { more: None });
-    false
+    if let Err(second) = deliver(observer, &panicked, Line::Write { more: None }) {
+        drop(message_of(second));
+    }
 }
 
 /// Replaces a value and drops the previous one after unlock.

@@ -1,118 +1,126 @@
-//! Leak detection: records the thread, the time and the call site of each checkout, if `leak_threshold` is
-//! set.
+//! Leak reports: which checkouts exceed `leak_threshold`, and which of those have come back.
+//!
+//! A checkout records nothing here. The slots tell who holds what (see `holders`), and the collector reports
+//! the checkouts that are too old. A check-in looks here only while a reported checkout is out.
 
-use super::pooled::span;
-use super::{PoolCheckout, Shared};
-use crate::clock::{Ticker, ticks};
-use crate::sync::outer::Mutex;
+use super::Shared;
+use super::collector::NextWake;
+use crate::clock::ticks;
+use crate::engine::{HeldCheckout, Now, Slot};
+use crate::sync::outer::{AtomicUsize, Mutex};
 use crate::{ConnectionManager, Holder, PoolEvent};
 use std::collections::BTreeMap;
-use std::panic::Location;
-use std::thread;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub(super) struct Leaks {
-    threshold: u64,
-    /// The present checkouts, by slot.
-    records: Mutex<BTreeMap<u32, Record>>,
+    pub(super) threshold: u64,
+    /// The reported checkouts that are still out, by slot.
+    reported: Mutex<BTreeMap<u32, Leak>>,
+    /// The length of `reported`, for check-ins.
+    count: AtomicUsize,
 }
 
-#[derive(Clone)]
-pub(super) struct Record {
-    id: u64,
-    at: &'static Location<'static>,
-    thread: String,
-    /// The tick of the checkout.
-    since: u64,
-    reported: bool,
-}
-
-impl Record {
-    /// Returns this record in the form of the API.
-    fn holder(&self, ticker: &Ticker, now: u64) -> Holder {
-        Holder {
-            connection_id: self.id,
-            file: self.at.file(),
-            line: self.at.line(),
-            thread: self.thread.clone(),
-            since: ticker.instant(self.since),
-            held: span(self.since, now),
-        }
-    }
+/// A reported checkout.
+pub(super) struct Leak {
+    /// The use count of the slot, which identifies the checkout.
+    uses: u64,
+    holder: Holder,
 }
 
 impl Leaks {
     pub(super) fn new(threshold: Duration) -> Self {
         Self {
             threshold: ticks(threshold),
-            records: Mutex::default(),
+            reported: Mutex::default(),
+            count: AtomicUsize::new(0),
         }
     }
 
-    /// Records a checkout.
-    pub(super) fn note<M: ConnectionManager>(
-        &self,
-        checkout: &PoolCheckout<M>,
-        at: &'static Location<'static>,
-        now: u64,
-    ) {
-        let thread = thread::current();
-        let thread = match thread.name() {
-            Some(name) => name.to_owned(),
-            None => format!("{:?}", thread.id()),
-        };
-        let record = Record {
-            id: checkout.entry.id,
-            at,
-            thread,
-            since: now,
-            reported: false,
-        };
-        self.records.lock().insert(checkout.slot.index(), record);
-    }
-
-    /// Removes the record of a checkout that has ended. Returns the record if it was reported.
-    pub(super) fn forget(&self, slot: u32) -> Option<Record> {
-        let record = self.records.lock().remove(&slot);
-        record.filter(|record| record.reported)
-    }
-
-    /// Returns the records to report now, each once, and the tick at which the next one may be due.
-    pub(super) fn overdue(&self, now: u64) -> (Vec<Record>, Option<u64>) {
-        let mut records = self.records.lock();
-        let mut overdue = Vec::new();
-        let mut next = None::<u64>;
-        for record in records.values_mut().filter(|record| !record.reported) {
-            let due = record.since.saturating_add(self.threshold);
-            if due <= now {
-                record.reported = true;
-                overdue.push(record.clone());
-            } else {
-                next = Some(next.map_or(due, |next| next.min(due)));
-            }
+    /// Removes the report of the checkout that ends in this slot. None if it was not reported.
+    pub(super) fn take_reported<T>(&self, slot: &Slot<T>) -> Option<Leak> {
+        if self.count.load(Relaxed) == 0 {
+            return None;
         }
-        (overdue, next)
+        let mut reported = self.reported.lock();
+        let leak = reported.remove(&slot.index());
+        self.count.store(reported.len(), Relaxed);
+        leak.filter(|leak| leak.uses == slot.uses())
     }
 
-    /// Returns the tick at which a checkout made now exceeds the threshold.
-    pub(super) fn due(&self, now: u64) -> u64 {
-        now.saturating_add(self.threshold)
+    /// Records a report. False if the checkout is reported already.
+    fn record(&self, checkout: &HeldCheckout, holder: &Holder) -> bool {
+        let mut reported = self.reported.lock();
+        let leak = Leak {
+            uses: checkout.uses,
+            holder: holder.clone(),
+        };
+        let before = reported.insert(checkout.slot, leak);
+        self.count.store(reported.len(), Relaxed);
+        before.is_none_or(|before| before.uses != checkout.uses)
+    }
+
+    fn is_reported(&self, checkout: &HeldCheckout) -> bool {
+        let reported = self.reported.lock();
+        let leak = reported.get(&checkout.slot);
+        leak.is_some_and(|leak| leak.uses == checkout.uses)
+    }
+
+    /// Removes the reports whose checkout is not among these.
+    fn take_ended(&self, out: &[HeldCheckout]) -> Vec<Leak> {
+        let mut reported = self.reported.lock();
+        let is_out = |slot: &u32, leak: &Leak| {
+            let same = |out: &HeldCheckout| (out.slot, out.uses) == (*slot, leak.uses);
+            out.iter().any(same)
+        };
+        let ended: Vec<_> = reported
+            .iter()
+            .filter(|(slot, leak)| !is_out(slot, leak))
+            .map(|(slot, _)| *slot)
+            .collect();
+        let ended = ended
+            .iter()
+            .filter_map(|slot| reported.remove(slot))
+            .collect();
+        self.count.store(reported.len(), Relaxed);
+        ended
     }
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    pub(crate) fn holders(&self) -> Vec<Holder> {
-        let Some(leaks) = &self.leaks else {
-            return Vec::new();
-        };
-        let now = self.ticker.tick();
-        let records = leaks.records.lock();
-        let holder = |record: &Record| record.holder(&self.ticker, now);
-        records.values().map(holder).collect()
+    /// Reports the checkouts that exceed `leak_threshold`, each once.
+    pub(super) fn report_leaks(&self, now: Now, next: &mut NextWake) {
+        let Some(leaks) = &self.leaks else { return };
+        let out = self.engine.checkouts(&self.engine.lock());
+        // A checkout that ended at the moment of its report found no report to end.
+        for leak in leaks.take_ended(&out) {
+            self.emit_leak_resolved(leak, now.tick);
+        }
+        for checkout in &out {
+            let due = checkout.since.saturating_add(leaks.threshold);
+            if due > now.tick {
+                next.at_tick(due);
+            } else if !leaks.is_reported(checkout) {
+                let holder = self.holder(checkout, now.tick);
+                if leaks.record(checkout, &holder) {
+                    self.emit_leak(holder, false);
+                }
+            }
+        }
     }
 
-    /// Reports a checkout that exceeds the threshold, or the end of a checkout that was reported.
-    pub(super) fn emit_leak(&self, record: &Record, now: u64, over: bool) {
+    /// Reports the end of a checkout that was reported.
+    pub(super) fn emit_leak_resolved(&self, leak: Leak, now: u64) {
+        let mut holder = leak.holder;
+        let held = self
+            .ticker
+            .instant(now)
+            .saturating_duration_since(holder.since);
+        holder.held = held;
+        self.emit_leak(holder, true);
+    }
+
+    fn emit_leak(&self, holder: Holder, resolved: bool) {
         let Holder {
             connection_id: id,
             file,
@@ -120,8 +128,8 @@ impl<M: ConnectionManager> Shared<M> {
             thread,
             since,
             held,
-        } = record.holder(&self.ticker, now);
-        self.emit(|pool| match over {
+        } = holder;
+        self.emit(|pool| match resolved {
             false => PoolEvent::LeakSuspected {
                 pool,
                 id,

@@ -17,6 +17,7 @@ mod collector;
 mod create;
 mod group;
 mod health;
+mod holders;
 mod hooks;
 mod leaks;
 mod log;
@@ -202,8 +203,8 @@ impl<M: ConnectionManager> Shared<M> {
         let leaks = config.leak_threshold.map(Leaks::new);
         let ages = Ages::new(&config);
         let check_may_block = hooks::check_may_block(&manager);
-        if observer.is_some() || leaks.is_some() || inline {
-            // Each checkout must report to the observer, record its holder, or sweep.
+        if inline {
+            // Each checkout must sweep.
             engine.disable_fast_path();
         }
         let manager = Arc::new(manager);

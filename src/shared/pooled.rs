@@ -2,7 +2,7 @@
 
 use super::{Entry, PoolCheckout, Shared};
 use crate::engine::Slot;
-use crate::{ConnectionInfo, ConnectionManager};
+use crate::{ConnectionInfo, ConnectionManager, PoolEvent};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub(crate) struct PooledConnection<M: ConnectionManager> {
     /// The reference cycle through the slots ends at close, which takes every connection out.
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) id: u64,
-    /// The name of the pool, for the events of each checkout.
-    pub(super) name: Arc<str>,
+    /// The events of a checkout and a check-in, if the pool has an observer.
+    pub(super) events: Option<Box<CheckoutEvents>>,
     /// The tick at which the connection was created or added.
     pub(super) created: u64,
     /// The tick at which the connection expires. 0 on standby.
@@ -30,7 +30,8 @@ pub(crate) struct PooledConnection<M: ConnectionManager> {
     /// The tick at which the connection became idle before this checkout. Valid while a guard holds the
     /// connection.
     pub(super) idle_since: u64,
-    /// The number of checkouts until the first or the last use of the connection.
+    /// The number of checkouts until one that must do more than count: the first use of the connection, its
+    /// last use, and each use if the pool has an observer.
     pub(super) uses_until_event: u64,
     /// How the connection was last proven alive. Valid only during a hand-off, in which no check is due.
     pub(super) freshness: Freshness,
@@ -75,6 +76,45 @@ impl<M: ConnectionManager> Held<M> {
     }
 }
 
+/// The two events of a checkout, which each connection keeps for reuse. An event that is reported again is
+/// neither allocated nor does it clone the name of the pool.
+pub(super) struct CheckoutEvents {
+    checked_out: PoolEvent,
+    checked_in: PoolEvent,
+}
+
+impl CheckoutEvents {
+    pub(super) fn new(name: &Arc<str>, id: u64) -> Box<Self> {
+        let pool = || Arc::clone(name);
+        Box::new(Self {
+            checked_out: PoolEvent::CheckedOut {
+                pool: pool(),
+                id,
+                waited: Duration::ZERO,
+            },
+            checked_in: PoolEvent::CheckedIn {
+                pool: pool(),
+                id,
+                held: Duration::ZERO,
+            },
+        })
+    }
+
+    pub(super) fn checked_out(&mut self, after: Duration) -> &PoolEvent {
+        if let PoolEvent::CheckedOut { waited, .. } = &mut self.checked_out {
+            *waited = after;
+        }
+        &self.checked_out
+    }
+
+    pub(super) fn checked_in(&mut self, after: Duration) -> &PoolEvent {
+        if let PoolEvent::CheckedIn { held, .. } = &mut self.checked_in {
+            *held = after;
+        }
+        &self.checked_in
+    }
+}
+
 /// How a connection was last proven alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
@@ -91,8 +131,8 @@ pub(super) enum Flag {
     Panicking = 1,
     /// This checkout is the last use of the connection.
     LastUse = 2,
-    /// The checkout was reported or recorded.
-    Instrumented = 4,
+    /// The checkout was reported, or its check-in sweeps.
+    Reported = 4,
     /// The pool has a custom clock. Set when the connection is installed.
     CustomClock = 8,
 }

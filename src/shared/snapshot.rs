@@ -2,7 +2,7 @@
 
 use super::pooled::span;
 use super::{Meter, PoolState, Shared};
-use crate::engine::Stamp;
+use crate::engine::{HeldCheckout, Stamp};
 use crate::stats::Recorder;
 use crate::sync::outer::AtomicUsize;
 use crate::{ConnectionManager, EvictReason, Latency, PoolConfig, PoolStats};
@@ -11,8 +11,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn stats(&self) -> PoolStats {
-        let gauges = self.gauges(&self.engine.lock());
-        self.with_counts(&gauges)
+        let (gauges, out) = {
+            let state = self.engine.lock();
+            (self.gauges(&state), self.engine.checkouts(&state))
+        };
+        self.with_counts(&self.with_holders(gauges, out))
     }
 
     /// Reads the values that must be consistent, under the lock of the caller. Fast, because no histogram is
@@ -47,6 +50,16 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// Adds the longest of these holders to the gauges.
+    pub(super) fn with_holders(&self, gauges: PoolStats, out: Vec<HeldCheckout>) -> PoolStats {
+        let (longest_holders, more_holders) = self.longest_holders(out);
+        PoolStats {
+            longest_holders,
+            more_holders,
+            ..gauges
+        }
+    }
+
     /// Adds the counters, which need no lock, to the gauges.
     pub(super) fn with_counts(&self, gauges: &PoolStats) -> PoolStats {
         let meter = &self.meter;
@@ -58,7 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
             let got = slot.gets();
             gets += got;
             uses += got + slot.try_gets();
-            held += u64::from(slot.holder() != 0);
+            held += u64::from(slot.holder().is_some());
         }
         // A get that timed out or was rejected increments `failed` last, so `failed` may lag behind.
         let failed_gets = meter.failed.load(Relaxed).max(timeouts + saturated);

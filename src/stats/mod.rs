@@ -9,6 +9,7 @@ pub(crate) use latency::Recorder;
 
 use crate::event::EvictReason;
 use crate::health::HealthState;
+use crate::info::{Holder, LongestHolders, NAMED_HOLDERS};
 use std::{
     fmt,
     sync::Arc,
@@ -88,6 +89,11 @@ pub struct PoolStats {
     /// Panics of hooks and of the observer.
     pub panics: u64,
 
+    /// The longest holders of connections, the longest first, at most three. Their `held` is the time at the snapshot.
+    pub longest_holders: Vec<Holder>,
+    /// How many connections are held beyond those of `longest_holders`.
+    pub more_holders: usize,
+
     /// The last error of a create or a check: its time, and its text with the texts of its causes.
     pub last_error: Option<(Instant, String)>,
 
@@ -157,6 +163,12 @@ impl PoolStats {
         for (sum, more) in self.evictions.iter_mut().zip(other.evictions) {
             *sum += more;
         }
+        self.longest_holders
+            .extend_from_slice(&other.longest_holders);
+        self.longest_holders.sort_by_key(|holder| holder.since);
+        self.more_holders += other.more_holders;
+        self.more_holders += self.longest_holders.len().saturating_sub(NAMED_HOLDERS);
+        self.longest_holders.truncate(NAMED_HOLDERS);
         self.health = self.health.max(other.health);
         self.peak_in_use = self.peak_in_use.max(other.peak_in_use);
         self.peak_waiters = self.peak_waiters.max(other.peak_waiters);
@@ -227,7 +239,9 @@ impl fmt::Display for PoolStats {
             self.evictions.iter().sum::<u64>(),
             self.disposed,
             self.wait
-        )
+        )?;
+        let (holders, more) = (&self.longest_holders, self.more_holders);
+        write!(f, "{}", LongestHolders { holders, more })
     }
 }
 

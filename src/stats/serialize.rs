@@ -2,6 +2,7 @@
 
 use super::{Latency, PoolStats};
 use crate::event::EvictReason;
+use crate::info::Holder;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// Serializes durations as seconds, in the entries `mean`, `p50`, `p90`, `p99` and `max`.
@@ -22,6 +23,19 @@ impl Serialize for Latency {
     }
 }
 
+/// Serializes the time as `held`, in seconds, and leaves out `since`.
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Holder", 5)?;
+        fields.serialize_field("connection_id", &self.connection_id)?;
+        fields.serialize_field("file", self.file)?;
+        fields.serialize_field("line", &self.line)?;
+        fields.serialize_field("thread", &self.thread)?;
+        fields.serialize_field("held", &self.held.as_secs_f64())?;
+        fields.end()
+    }
+}
+
 /// Serializes every public field by its name, and `name`, `utilization`, `reuse_rate` and `error_rate`.
 ///
 /// Durations are numbers of seconds. `evicted` is a map from each reason, in snake case, to its count,
@@ -29,7 +43,7 @@ impl Serialize for Latency {
 /// process.
 impl Serialize for PoolStats {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("PoolStats", 33)?;
+        let mut fields = serializer.serialize_struct("PoolStats", 35)?;
         macro_rules! write {
             ($($field:ident)+) => {
                 $(fields.serialize_field(stringify!($field), &self.$field)?;)+
@@ -41,7 +55,7 @@ impl Serialize for PoolStats {
         write!(peak_in_use peak_waiters);
         fields.serialize_field("oldest_age", &self.oldest_age.map(|age| age.as_secs_f64()))?;
         write!(gets gets_waited timeouts saturated created create_errors check_failures);
-        write!(disposed added detached panics);
+        write!(disposed added detached panics longest_holders more_holders);
         fields.serialize_field("utilization", &self.utilization())?;
         fields.serialize_field("reuse_rate", &self.reuse_rate())?;
         fields.serialize_field("error_rate", &self.error_rate())?;

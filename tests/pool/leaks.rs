@@ -1,9 +1,9 @@
-//! Leaks: the holder of a connection, since when, and from where.
+//! Leaks: a checkout held for longer than `leak_threshold` is reported once, and once more at its end.
 
 use crate::common;
 
-use common::{Log, eventually, quick, secs, stays, take};
-use conpool::{ManualClock, MemoryManager};
+use common::{Log, eventually, quick, secs, stays};
+use conpool::{ManualClock, MemoryManager, PooledConnection};
 
 #[test]
 fn a_checkout_held_too_long_is_reported_once_and_once_more_when_it_comes_back() {
@@ -52,46 +52,44 @@ fn a_checkout_returned_in_time_is_never_reported() {
 }
 
 #[test]
-fn holders_name_the_call_site_and_thread_of_every_checkout() {
-    let pool = quick("holders")
-        .leak_threshold(secs(60))
+fn a_checkout_of_a_connection_that_was_used_before_is_reported_too() {
+    let (clock, log) = (ManualClock::new(), Log::default());
+    let pool = quick("second")
+        .clock(clock.clone())
+        .observer(log.clone())
+        .leak_threshold(secs(10))
         .build(MemoryManager::new())
         .unwrap();
-    assert!(pool.holders().is_empty());
-    let line = line!() + 1;
-    let held = pool.get().unwrap();
-    let _more = take(&pool, 2);
-    let holders = pool.holders();
-    assert_eq!(holders.len(), 3);
-    let texts: Vec<_> = holders.iter().map(|holder| format!("{holder:?}")).collect();
-    let here =
-        |text: &&String| text.contains("leaks.rs") && text.contains(&format!("line: {line}"));
-    assert_eq!(texts.iter().filter(here).count(), 1, "{texts:?}");
-    let me = std::thread::current();
-    assert!(
-        texts.iter().all(|text| text.contains(me.name().unwrap())),
-        "{texts:?}"
-    );
-    drop(held);
-    assert_eq!(pool.holders().len(), 2);
+    for _ in 0..3 {
+        drop(pool.get().unwrap());
+    }
+    let first = pool.get().unwrap();
+    clock.advance(secs(11));
+    eventually(|| log.count("LeakSuspected") == 1);
+    PooledConnection::discard(first);
+    eventually(|| log.count("LeakResolved") == 1);
+    let second = pool.get().unwrap();
+    clock.advance(secs(11));
+    eventually(|| log.count("LeakSuspected") == 2);
+    drop(PooledConnection::detach(second));
+    eventually(|| log.count("LeakResolved") == 2);
 }
 
 #[test]
-fn without_a_threshold_nothing_is_kept_about_holders() {
-    let pool = quick("unwatched").build(MemoryManager::new()).unwrap();
-    let _held = pool.get().unwrap();
-    assert!(pool.holders().is_empty());
-}
-
-#[test]
-fn what_still_holds_is_told_by_close_timeout() {
-    let pool = quick("closeholds")
-        .leak_threshold(secs(60))
+fn without_a_collector_a_sweep_reports() {
+    let (clock, log) = (ManualClock::new(), Log::default());
+    let pool = quick("inline")
+        .clock(clock.clone())
+        .observer(log.clone())
+        .background_collector(false)
+        .leak_threshold(secs(10))
         .build(MemoryManager::new())
         .unwrap();
     let held = pool.get().unwrap();
-    let left = pool.close_timeout(common::ms(20)).unwrap_err();
-    assert_eq!((left.in_use, left.holders.len()), (1, 1));
-    assert!(format!("{:?}", left.holders[0]).contains("leaks.rs"));
+    clock.advance(secs(11));
+    pool.sweep();
+    pool.sweep();
+    assert_eq!(log.count("LeakSuspected"), 1);
     drop(held);
+    assert_eq!(log.count("LeakResolved"), 1);
 }

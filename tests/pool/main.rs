@@ -30,6 +30,7 @@ mod guard;
 mod handles;
 mod health;
 mod health_state;
+mod holders;
 mod keyed_faults;
 mod keyed_keys;
 mod keyed_min_idle;

@@ -3,7 +3,7 @@
 pub(in crate::shared) mod evict;
 
 use crate::clock::{coarse_now, real_now};
-use crate::shared::pooled::{Flag, Freshness, Held, span};
+use crate::shared::pooled::{Flag, Freshness, Held, PooledConnection, span};
 use crate::shared::{PoolCheckout, PoolEngine, PoolReturnResult, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     // At the tick of its checkout the connection had not expired, and a hold time too short for the clock is
     // not recorded.
     if panicked || pooled.flags != 0 || !held.slot.is_in_use_since(now) {
-        return check_in_slow(held, panicked);
+        return check_in_slow(held, panicked, now);
     }
     if let Some(reason) = check_in_hooks(&pooled.shared, &mut pooled.connection) {
         return evict_held(held, reason, now);
@@ -78,9 +78,12 @@ fn check_in_hooks<M: ConnectionManager>(
 /// Checks in a connection whose check-in must record, report or decide something.
 #[cold]
 #[inline(never)]
-fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
+fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool, now: u64) {
     let pooled = &mut *held.pooled;
-    let now = pooled.shared.ticker.tick();
+    let now = match pooled.is(Flag::CustomClock) {
+        true => pooled.shared.ticker.tick(),
+        false => now,
+    };
     // A panic that drops a guard leaves its connection in an unknown state, so no hook is called.
     let reason = if panicked && !pooled.is(Flag::Panicking) {
         Some(EvictReason::Panicked)
@@ -92,11 +95,11 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
     if let Some(reason) = reason.or(used_up).or(expired) {
         return evict_held(held, reason, now);
     }
-    pooled.flags &= Flag::LASTING;
     // Clone the Arc only where it must outlive the return: its count would be contended between threads.
     let inline = pooled.shared.executor.is_inline();
     let sweeping = inline.then(|| Arc::clone(&pooled.shared));
-    held.pooled.shared.record_check_in(&held, now);
+    record_check_in(&mut held, now);
+    held.pooled.flags &= Flag::LASTING;
     if let Err(held) = try_return(held, now) {
         return return_held(held, now);
     }
@@ -108,9 +111,9 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool) {
 /// Evicts a connection at its check-in.
 #[cold]
 #[inline(never)]
-fn evict_held<M: ConnectionManager>(held: Held<M>, reason: EvictReason, now: u64) {
+fn evict_held<M: ConnectionManager>(mut held: Held<M>, reason: EvictReason, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
-    shared.record_check_in(&held, now);
+    record_check_in(&mut held, now);
     if reason == EvictReason::Broken {
         shared.log_broken(held.pooled.id);
         shared.record_failure();
@@ -126,6 +129,37 @@ fn return_held<M: ConnectionManager>(held: Held<M>, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
     held.slot.remember();
     shared.return_used(held.into_checkout(), now);
+}
+
+/// Records the end of a checkout, whether the connection is kept or not.
+fn record_check_in<M: ConnectionManager>(held: &mut Held<M>, now: u64) {
+    let PooledConnection {
+        shared,
+        events,
+        flags,
+        id,
+        ..
+    } = &mut *held.pooled;
+    shared.record_use_end(now);
+    let span = span(held.slot.in_use_since(), now);
+    if !span.is_zero() {
+        // The slots count the hold times that are too short for the clock.
+        shared.meter.held.record(span);
+    }
+    let leak = shared.leaks.as_ref();
+    let leak = leak.and_then(|leaks| leaks.take_reported(held.slot));
+    match events {
+        Some(events) => shared.observe(events.checked_in(span)),
+        None if *flags & Flag::Reported as u8 != 0 => shared.emit(|pool| PoolEvent::CheckedIn {
+            pool,
+            id: *id,
+            held: span,
+        }),
+        None => {}
+    }
+    if let Some(leak) = leak {
+        shared.emit_leak_resolved(leak, now);
+    }
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -171,36 +205,15 @@ impl<M: ConnectionManager> Shared<M> {
         self.return_used(checkout, idle_since);
     }
 
-    /// Records the end of a checkout, whether the connection is kept or not.
-    fn record_check_in(&self, held: &Held<M>, now: u64) {
-        self.record_use_end(now);
-        let span = span(held.slot.in_use_since(), now);
-        if !span.is_zero() {
-            // The slots count the hold times that are too short for the clock.
-            self.meter.held.record(span);
-        }
-        let reported = self.leaks.as_ref();
-        let reported = reported.and_then(|leaks| leaks.forget(held.slot.index()));
-        let id = held.pooled.id;
-        self.emit_as(&held.pooled.name, |pool| PoolEvent::CheckedIn {
-            pool,
-            id,
-            held: span,
-        });
-        if let Some(record) = reported {
-            self.emit_leak(&record, now, true);
-        }
-    }
-
     /// Evicts a connection that its caller reports as unusable. No check-in hook is called.
-    pub(crate) fn discard(self: &Arc<Self>, held: Held<M>) {
-        self.record_check_in(&held, self.ticker.tick());
+    pub(crate) fn discard(self: &Arc<Self>, mut held: Held<M>) {
+        record_check_in(&mut held, self.ticker.tick());
         self.evict(held.into_checkout(), EvictReason::Discarded);
     }
 
     /// Gives a connection to the caller for good. Its slot becomes free, and `dispose` is not called.
-    pub(crate) fn detach(self: &Arc<Self>, held: Held<M>) -> M::Connection {
-        self.record_check_in(&held, self.ticker.tick());
+    pub(crate) fn detach(self: &Arc<Self>, mut held: Held<M>) -> M::Connection {
+        record_check_in(&mut held, self.ticker.tick());
         let (pooled, actions) = self.engine.detach(held.into_checkout(), real_now());
         self.run(actions);
         self.connection_closed();

@@ -6,11 +6,11 @@ pub(in crate::shared) mod slow;
 pub(in crate::shared) mod validate;
 
 use crate::clock::real_now;
-use crate::engine::{Slot, this_thread};
+use crate::engine::{Caller, Checkout, Slot};
 use crate::error::{Cause, GetError};
 use crate::foreign::Caught;
 use crate::shared::checkout::request::Request;
-use crate::shared::checkout::validate::Validated;
+use crate::shared::checkout::validate::{InPlace, Validated};
 use crate::shared::hooks::is_traced;
 use crate::shared::pooled::{Flag, PooledConnection};
 use crate::shared::{Entry, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
@@ -50,6 +50,7 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         engine: &PoolEngine<M>,
         slot_cache: PoolSlotCache<M>,
+        at: &'static Location<'static>,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         if !engine.fast_path_open() || is_traced() {
             return Err(None);
@@ -59,24 +60,9 @@ impl<M: ConnectionManager> Shared<M> {
             .last_used_slot()
             .or_else(|| engine.table.last_used_slot());
         let checkout = self.take_fast(last_used, now)?;
-        Ok(Self::count_checkout(checkout, TRY_GET))
-    }
-
-    /// Performs a checkout without the lock in a pool that instrumentation keeps off the fast path.
-    ///
-    /// The caller does not wait, so the reported wait time is zero.
-    fn get_instrumented(
-        self: &Arc<Self>,
-        is_try_get: bool,
-        at: &'static Location<'static>,
-    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        // In a pool without a collector a checkout also sweeps some slots, so it takes the slow path.
-        if !self.engine.is_instrumented() || self.executor.is_inline() {
-            return Err(None);
-        }
-        let now = self.ticker.tick();
-        let checkout = self.take_fast(self.engine.table.last_used_slot(), now)?;
-        Ok(self.checkout_instrumented(checkout, is_try_get, at, now, || Duration::ZERO))
+        Ok(Self::count_checkout(checkout, TRY_GET, at, || {
+            Duration::ZERO
+        }))
     }
 
     /// Takes the connection in this slot, if it may be checked out without validation.
@@ -92,7 +78,19 @@ impl<M: ConnectionManager> Shared<M> {
             return Err(None);
         };
         if !self.is_fresh(&checkout, now) {
-            return Err(Some(checkout));
+            let Checkout {
+                slot,
+                entry,
+                idle_since,
+            } = &mut checkout;
+            match self.check_in_place(slot, entry, *idle_since, now) {
+                InPlace::Passed => {}
+                InPlace::NeedsValidation => return Err(Some(checkout)),
+                InPlace::Failed(reason) => {
+                    self.evict(checkout, reason);
+                    return Err(None);
+                }
+            }
         }
         match self.call_on_checkout(&mut checkout.entry.connection) {
             Ok(()) => Ok(checkout),
@@ -144,10 +142,13 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn finish_fast(
         mut checkout: PoolCheckout<M>,
         is_try_get: bool,
+        at: &'static Location<'static>,
     ) -> Option<PoolCheckout<M>> {
         let pooled = &mut *checkout.entry;
         match pooled.shared.call_on_checkout(&mut pooled.connection) {
-            Ok(()) => Some(Self::count_checkout(checkout, is_try_get)),
+            Ok(()) => Some(Self::count_checkout(checkout, is_try_get, at, || {
+                Duration::ZERO
+            })),
             Err((reason, _)) => {
                 let shared = Arc::clone(&checkout.entry.shared);
                 shared.evict(checkout, reason);
@@ -183,14 +184,20 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Counts the checkout. From this point on the connection belongs to the caller.
     #[inline]
-    fn count_checkout(mut checkout: PoolCheckout<M>, is_try_get: bool) -> PoolCheckout<M> {
+    fn count_checkout(
+        mut checkout: PoolCheckout<M>,
+        is_try_get: bool,
+        at: &'static Location<'static>,
+        waited: impl FnOnce() -> Duration,
+    ) -> PoolCheckout<M> {
+        let caller = Caller::at(at);
         match is_try_get {
-            true => checkout.count_try_get(this_thread()),
-            false => checkout.count_get(this_thread()),
+            true => checkout.count_try_get(caller),
+            false => checkout.count_get(caller),
         }
         checkout.entry.uses_until_event -= 1;
         if checkout.entry.uses_until_event == 0 {
-            Self::record_first_or_last_use(checkout.slot, &mut checkout.entry);
+            Self::record_notable_use(checkout.slot, &mut checkout.entry, waited());
         }
         if std::thread::panicking() {
             checkout.entry.mark(Flag::Panicking);
@@ -198,22 +205,31 @@ impl<M: ConnectionManager> Shared<M> {
         checkout
     }
 
-    /// Records the first use of a connection, or marks its last.
-    #[cold]
+    /// Records the first use of a connection, marks its last, and reports each use to the observer.
     #[inline(never)]
-    fn record_first_or_last_use(slot: &Slot<Entry<M>>, pooled: &mut PooledConnection<M>) {
-        let shared = Arc::clone(&pooled.shared);
+    fn record_notable_use(
+        slot: &Slot<Entry<M>>,
+        pooled: &mut PooledConnection<M>,
+        waited: Duration,
+    ) {
         let uses = slot.uses() - pooled.uses_before;
         if uses == 1 {
+            let shared = Arc::clone(&pooled.shared);
             shared.meter.first_uses.fetch_add(1, Relaxed);
             shared.reset_backoff(None);
             shared.renew_min_idle();
         }
-        let left = shared.config.max_uses.map(|max| max.saturating_sub(uses));
+        let max_uses = pooled.shared.config.max_uses;
+        let left = max_uses.map(|max| max.saturating_sub(uses));
         if left == Some(0) {
             pooled.mark(Flag::LastUse);
         }
         pooled.uses_until_event = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
+        if let Some(events) = &mut pooled.events {
+            pooled.uses_until_event = 1;
+            pooled.flags |= Flag::Reported as u8;
+            pooled.shared.observe(events.checked_out(waited));
+        }
     }
 
     /// Checks out the connection that was found for this request.
@@ -226,33 +242,17 @@ impl<M: ConnectionManager> Shared<M> {
         // A connection that was handed off without an idle time still bears the tick of its last checkout.
         checkout.set_in_use_since(now);
         let waited = || real_now().saturating_duration_since(request.since);
-        self.checkout_instrumented(checkout, request.is_try_get, request.at, now, waited)
-    }
-
-    fn checkout_instrumented(
-        self: &Arc<Self>,
-        checkout: PoolCheckout<M>,
-        is_try_get: bool,
-        at: &'static Location<'static>,
-        now: u64,
-        waited: impl FnOnce() -> Duration,
-    ) -> PoolCheckout<M> {
-        let mut checkout = Self::count_checkout(checkout, is_try_get);
-        if self.is_instrumented() {
-            // Decide once per checkout, so that a reported checkout also gets a reported check-in.
-            checkout.entry.mark(Flag::Instrumented);
-        }
+        let mut checkout = Self::count_checkout(checkout, request.is_try_get, request.at, waited);
         checkout.slot.remember();
-        if let Some(leaks) = &self.leaks {
-            leaks.note(&checkout, at, now);
-            self.wake_at_tick(leaks.due(now), self.now());
+        if self.executor.is_inline() || is_traced() {
+            // Decide once per checkout, so that a reported checkout also gets a reported check-in.
+            checkout.entry.mark(Flag::Reported);
         }
-        let id = checkout.entry.id;
-        self.emit_as(&checkout.entry.name, |pool| PoolEvent::CheckedOut {
-            pool,
-            id,
-            waited: waited(),
-        });
+        if self.observer.is_none() && is_traced() {
+            let id = checkout.entry.id;
+            let waited = waited();
+            self.emit(|pool| PoolEvent::CheckedOut { pool, id, waited });
+        }
         if self.engine.has_wake_collector() {
             self.checkout_wakes_collector();
         }
@@ -263,14 +263,8 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         timeout: GetTimeout,
         at: &'static Location<'static>,
-        mut found: Option<PoolCheckout<M>>,
+        found: Option<PoolCheckout<M>>,
     ) -> GetResult<M> {
-        if found.is_none() {
-            match self.get_instrumented(false, at) {
-                Ok(checkout) => return Ok(checkout),
-                Err(stale) => found = stale,
-            }
-        }
         let now = real_now();
         let (since, deadline) = timeout.from(now);
         let request = Request {
@@ -302,14 +296,9 @@ impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn try_get_slow(
         self: &Arc<Self>,
         at: &'static Location<'static>,
-        mut found: Option<PoolCheckout<M>>,
+        found: Option<PoolCheckout<M>>,
     ) -> Option<PoolCheckout<M>> {
-        if found.is_none() {
-            match self.get_instrumented(true, at) {
-                Ok(checkout) => return Some(checkout),
-                Err(stale) => found = stale,
-            }
-        }
+        if found.is_none() {}
         let since = real_now();
         let request = Request {
             since,

@@ -4,6 +4,7 @@ use crate::clock::real_now;
 use crate::engine::{JobKind, this_thread};
 use crate::error::{Cause, GetError, Phase, Timeout};
 use crate::foreign::Caught;
+use crate::info::NAMED_HOLDERS;
 use crate::shared::checkout::Request;
 use crate::shared::create::Failed;
 use crate::shared::{Failure, PoolCheckout, Shared};
@@ -125,17 +126,27 @@ impl<M: ConnectionManager> Shared<M> {
             creating: state.creating,
             disposing: state.disposing,
             waiters: state.queue.len(),
+            holders: Vec::new(),
+            more_holders: 0,
             max_total: (self.engine.member())
                 .filter(|member| !member.has_room())
                 .map(|member| member.max()),
             last: None,
             held_by_this_thread: self.engine.held_by(me),
         };
+        let out = self.engine.checkouts(&state);
         drop(state);
+        (timeout.holders, timeout.more_holders) = self.longest_holders(out);
         if let Some(member) = self.engine.member().filter(|_| timeout.max_total.is_some()) {
             // The limit is shared, so a connection that this thread holds from any pool of the group is in
             // the way.
             timeout.held_by_this_thread = member.limit().held_by(me);
+            if let Some(group) = &self.group {
+                let mut holders = group.holders();
+                timeout.more_holders = holders.len().saturating_sub(NAMED_HOLDERS);
+                holders.truncate(NAMED_HOLDERS);
+                timeout.holders = holders;
+            }
         }
         let failing = self.backoff.lock().failures() > 0;
         let last = self.last_failure.lock();

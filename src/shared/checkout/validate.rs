@@ -1,11 +1,12 @@
 //! Validation: decides by age, check and `on_checkout` whether a connection may be checked out.
 
 use crate::clock::real_now;
+use crate::engine::Slot;
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::shared::create::Failed;
-use crate::shared::pooled::Freshness;
-use crate::shared::{PoolCheckout, Shared};
+use crate::shared::pooled::{Freshness, PooledConnection};
+use crate::shared::{Entry, PoolCheckout, Shared};
 use crate::{ConnectionManager, EvictReason, HealthCheck};
 use std::error::Error;
 use std::sync::Arc;
@@ -23,7 +24,41 @@ pub(in crate::shared) enum Validated<M: ConnectionManager> {
     Failed(Failed<M::Error>),
 }
 
+/// The result of a check on the fast path.
+pub(in crate::shared) enum InPlace {
+    Passed,
+    /// The connection needs more than a check that never blocks.
+    NeedsValidation,
+    Failed(EvictReason),
+}
+
 impl<M: ConnectionManager> Shared<M> {
+    /// Checks a connection on the fast path, if a check that never blocks is all that it needs.
+    #[inline(never)]
+    pub(in crate::shared) fn check_in_place(
+        &self,
+        slot: &Slot<Entry<M>>,
+        pooled: &mut PooledConnection<M>,
+        idle_since: u64,
+        now: u64,
+    ) -> InPlace {
+        // `expires` is 0 on standby.
+        if self.check_may_block
+            || self.ages.verdict(pooled.expires, idle_since, now).is_some()
+            || idle_since > now
+        {
+            return InPlace::NeedsValidation;
+        }
+        if self.check_is_due(slot, idle_since, now) {
+            if let Err(reason) = self.run_check(pooled) {
+                return InPlace::Failed(reason);
+            }
+            self.record_success_if_failing();
+            slot.set_checked(now);
+        }
+        InPlace::Passed
+    }
+
     /// Validates a connection before its checkout.
     ///
     /// `non_blocking`: the caller waits for nothing. `handed_off`: the connection was handed to a waiter and
@@ -51,14 +86,14 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict(checkout, reason);
             return Validated::Evicted;
         }
-        if used && self.check_is_due(&checkout, now) {
+        if used && self.check_is_due(checkout.slot, checkout.idle_since, now) {
             if self.check_may_block && (non_blocking || !self.executor.is_inline()) {
                 return Validated::NeedsCheck(checkout);
             }
-            match self.run_check(&mut checkout) {
+            match self.run_check(&mut checkout.entry) {
                 Ok(()) => {
                     self.record_success_if_failing();
-                    checkout.set_checked(now);
+                    checkout.slot.set_checked(now);
                 }
                 Err(reason) => {
                     self.evict(checkout, reason);
@@ -100,12 +135,12 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    fn check_is_due(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
+    fn check_is_due(&self, slot: &Slot<Entry<M>>, idle_since: u64, now: u64) -> bool {
         match self.config.health_check {
             HealthCheck::Never => false,
             HealthCheck::OnCheckout => true,
             HealthCheck::AfterIdle(window) => {
-                let since = checkout.idle_since.max(checkout.slot.checked());
+                let since = idle_since.max(slot.checked());
                 crate::shared::limit(Some(window))
                     .is_some_and(|window| now.saturating_sub(since) >= window)
             }

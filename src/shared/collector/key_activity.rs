@@ -42,7 +42,7 @@ impl<M: ConnectionManager> Shared<M> {
         let (mut uses, mut held, mut back) = (0, false, None);
         for slot in self.engine.table.all() {
             uses += slot.uses();
-            held |= slot.holder() != 0;
+            held |= slot.holder().is_some();
             if let Stamp::Idle(since) = slot.stamp() {
                 back = back.max(Some(since));
             }

@@ -85,7 +85,7 @@ impl NextWake {
         self.at_opt(Some(real));
     }
 
-    fn at_opt(&mut self, real: Option<Instant>) {
+    pub(in crate::shared) fn at_opt(&mut self, real: Option<Instant>) {
         self.real = [self.real, real].into_iter().flatten().min();
     }
 }
@@ -147,7 +147,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let mut evicted = found.to_evict.len();
         let mut next = std::mem::take(&mut found.next);
-        self.report_leaks(now.tick, &mut next);
+        self.report_leaks(now, &mut next);
         // Start replacements before evictions, so that the new connection opens first if there is room for
         // both.
         let mut created = self.start_creates(&mut found);
@@ -224,20 +224,6 @@ impl<M: ConnectionManager> Shared<M> {
         self.wake_at_tick(ages.fold(expires, u64::min), now);
     }
 
-    // ---- leaks, and pools without a collector --------------------------------------------------
-
-    /// Reports the checkouts that exceed `leak_threshold`.
-    fn report_leaks(&self, now: u64, next: &mut NextWake) {
-        let Some(leaks) = &self.leaks else { return };
-        let (overdue, due) = leaks.overdue(now);
-        for record in overdue {
-            self.emit_leak(&record, now, false);
-        }
-        if let Some(due) = due {
-            next.at_tick(due);
-        }
-    }
-
     /// Sweeps a few slots in a pool without a collector.
     pub(in crate::shared) fn sweep_some(self: &Arc<Self>) {
         let now = self.now();
@@ -270,7 +256,6 @@ impl<M: ConnectionManager> Shared<M> {
             }
         }
         self.run_sweep_actions(found);
-        let mut next = NextWake::default();
-        self.report_leaks(now.tick, &mut next);
+        self.report_leaks(now, &mut NextWake::default());
     }
 }

@@ -11,6 +11,7 @@
 use crate::engine::{CreateReason, Now, Stamp};
 use crate::shared::collector::{NextWake, SweepActions, SweepState};
 use crate::shared::create::Purpose;
+use crate::shared::pooled::span;
 use crate::shared::{PoolState, Shared};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
@@ -147,19 +148,23 @@ impl<M: ConnectionManager> Shared<M> {
         now: Instant,
         next: &mut NextWake,
     ) {
-        if self.min_idle.load(Relaxed) == 0 || self.executor.is_inline() {
+        let leaks = self.leaks.as_ref().map(|leaks| span(0, leaks.threshold));
+        let refill = (self.min_idle.load(Relaxed) > 0).then_some(REFILL_INTERVAL);
+        let interval = [leaks, refill].into_iter().flatten().min();
+        let Some(interval) = interval.filter(|_| !self.executor.is_inline()) else {
             self.engine.set_wake_collector(false);
             return;
-        }
+        };
         let uses = self.engine.table.all().map(|slot| slot.uses()).sum();
         let active = sweep_state.uses_seen != uses;
         sweep_state.uses_seen = uses;
+        let look_again = now.checked_add(interval);
         // Run once more after the bit is set, because a checkout may have read the gate before.
         if active {
             self.engine.set_wake_collector(false);
-            next.at(now + REFILL_INTERVAL);
+            next.at_opt(look_again);
         } else if !self.engine.set_wake_collector(true) {
-            next.at(now + REFILL_INTERVAL);
+            next.at_opt(look_again);
         }
     }
 

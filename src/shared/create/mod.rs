@@ -9,7 +9,7 @@ use crate::engine::RejectReason;
 use crate::error::Cause;
 use crate::foreign::Caught;
 use crate::shared::checkin::evict::PoolEvicted;
-use crate::shared::pooled::{Freshness, PooledConnection};
+use crate::shared::pooled::{CheckoutEvents, Freshness, PooledConnection};
 use crate::shared::{Failure, PoolActions, PoolCheckout, PoolPermit, PoolState, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::error::Error;
@@ -175,6 +175,7 @@ impl<M: ConnectionManager> Shared<M> {
             // Record the success before any caller can get the connection, so that its holder finds the pool
             // recovered.
             recovered = self.health.succeed(false);
+            state.set_connection(checkout.slot.index(), id);
             checkout.entry.install(checkout.slot.uses());
             if is_inline && engine.reject_reason(state, generation).is_none() {
                 return Installed::Here(checkout, engine.settle(state, now.real));
@@ -228,17 +229,13 @@ impl<M: ConnectionManager> Shared<M> {
                 self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
             lifetime - (lifetime as f64 * jitter) as u64
         });
-        let name = match &self.observer {
-            // Each event of a checkout clones the name. A copy per connection keeps its reference count
-            // uncontended.
-            Some(_) => Arc::from(&*self.name),
-            None => Arc::clone(&self.name),
-        };
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let observed = self.observer.is_some();
         Box::new(PooledConnection {
             connection,
             shared: Arc::clone(self),
-            name,
-            id: self.next_id.fetch_add(1, Relaxed),
+            events: observed.then(|| CheckoutEvents::new(&self.name, id)),
+            id,
             created,
             expires: created.saturating_add(lifetime),
             generation,

@@ -76,6 +76,8 @@ impl<M: ConnectionManager> PoolGroup<M> {
             creating: 0,
             disposing: 0,
             waiters: 0,
+            holders: Vec::new(),
+            more_holders: 0,
             max_total: None,
             last: None,
             held_by_this_thread: 0,

@@ -284,10 +284,12 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let gauges: Vec<_> = {
             let states: Vec<_> = members.iter().map(|member| member.engine.lock()).collect();
             let locked = members.iter().zip(&states);
-            locked.map(|(member, state)| member.gauges(state)).collect()
+            let read = locked
+                .map(|(member, state)| (member.gauges(state), member.engine.checkouts(state)));
+            read.collect()
         };
-        for (member, gauges) in members.iter().zip(gauges) {
-            sum.absorb(&member.with_counts(&gauges));
+        for (member, (gauges, out)) in members.iter().zip(gauges) {
+            sum.absorb(&member.with_counts(&member.with_holders(gauges, out)));
             latencies.absorb(&member.meter);
         }
         sum.name = Arc::clone(&self.name);
@@ -305,10 +307,10 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     pub(crate) fn holders(&self) -> Vec<Holder> {
-        self.all()
-            .iter()
-            .flat_map(|member| member.holders())
-            .collect()
+        let all = self.all();
+        let mut holders: Vec<_> = all.iter().flat_map(|member| member.holders()).collect();
+        holders.sort_by_key(|holder| holder.since);
+        holders
     }
 
     pub(crate) fn close(&self) {
