@@ -1,6 +1,7 @@
 //! Room appears for a connection that a waiter needs.
 
-use super::fixture::{Bound, CreateBy, CreatePermit, Failure, Fixture, GetResult, HeldEntry};
+use super::checkout::GetResult;
+use super::fixture::{Bound, CreateBy, CreatePermit, Failure, Fixture, HeldEntry};
 use super::{explore, side_by_side};
 use crate::engine::State;
 use std::mem;

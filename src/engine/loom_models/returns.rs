@@ -1,7 +1,8 @@
 //! A connection comes back or is idle while a caller wants it.
 
 use super::super::Stamp;
-use super::fixture::{Bound, Fixture, GetResult, HeldEntry};
+use super::checkout::GetResult;
+use super::fixture::{Bound, Fixture, HeldEntry};
 use super::{explore, explore_within, side_by_side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -1,7 +1,8 @@
 //! Engines that share a limit on slots.
 
 use super::super::{Followup, SharedLimit};
-use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, GetResult, Peers};
+use super::checkout::GetResult;
+use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, Peers};
 use super::{explore, explore_within, side_by_side};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -14,7 +15,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// CreateBy `N` fixtures with `max_size` 1 each, and one slot for all of them.
+    /// Creates `N` fixtures with `max_size` 1 each, and one slot for all of them.
     fn with_one_slot<const N: usize>(
         bound: Bound,
         skip_marking: bool,

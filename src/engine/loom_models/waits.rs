@@ -1,6 +1,7 @@
 //! Waits that end in more than one way at once.
 
-use super::fixture::{Bound, Fixture, GetResult};
+use super::checkout::GetResult;
+use super::fixture::{Bound, Fixture};
 use super::{explore, explore_within, side_by_side};
 use crate::engine::{CheckFor, Outcome};
 use std::sync::Arc;
