@@ -59,6 +59,19 @@ impl Fixture {
         }
     }
 
+    /// Runs the part of a checkout that begins when no idle entry was found, without a deadline, and checks
+    /// the connection in.
+    pub(super) fn wait_in_queue(&self) {
+        self.finish(self.get_queued(None));
+    }
+
+    /// Takes an idle connection, if there is one, and checks it in.
+    pub(super) fn use_idle(&self) {
+        if let Some(held) = self.try_get() {
+            self.check_in(held);
+        }
+    }
+
     /// Waits with a queued waiter. None: the waiter has to queue again.
     pub(super) fn wait(&self, waiter: &WaiterRef, deadline: Option<Instant>) -> Option<GetResult> {
         let looks = Cell::new(0);

@@ -53,6 +53,10 @@ pub(super) enum Bound {
     AWhile,
 }
 
+impl Bound {
+    pub(super) const ALL: [Self; 3] = [Self::Never, Self::AWhile, Self::Always];
+}
+
 /// Which thread runs a create: the thread that settled, in place of a pool's worker, or the waiter that the
 /// create is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,9 @@ pub(super) enum CreateBy {
     Worker,
     Waiter,
 }
+
+/// The steps of one thread of a model.
+pub(super) type Thread = Box<dyn FnOnce(&Fixture) + Send>;
 
 /// The fixtures that share their slots with one another.
 pub(super) trait Peers: Send + Sync {
@@ -135,6 +142,25 @@ impl Fixture {
         fixture.open(N);
         let held = std::array::from_fn(|_| fixture.try_get().expect("there are as many"));
         (fixture, held)
+    }
+
+    /// Creates a pool as [`with_checkouts`](Self::with_checkouts) does, in slots that are not marked
+    /// RETURN_SLOW: each connection was checked in before, which is the check-in that goes through the lock.
+    pub(super) fn with_unmarked_checkouts<const N: usize>(
+        bound: Bound,
+    ) -> (Arc<Self>, [HeldEntry; N]) {
+        let (fixture, held) = Self::with_checkouts::<N>(bound);
+        held.into_iter().for_each(|held| fixture.check_in(held));
+        let held = std::array::from_fn(|_| fixture.try_get().expect("a connection is idle"));
+        (fixture, held)
+    }
+
+    /// Runs the threads of a model and waits for all of them.
+    pub(super) fn side_by_side<const N: usize>(self: &Arc<Self>, threads: [Thread; N]) {
+        super::side_by_side(threads.map(|thread| -> Box<dyn FnOnce() + Send> {
+            let fixture = Arc::clone(self);
+            Box::new(move || thread(&fixture))
+        }));
     }
 
     /// Opens connections and leaves them idle in slots that are not marked RETURN_SLOW.

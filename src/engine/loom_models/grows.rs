@@ -1,8 +1,8 @@
 //! Room appears for a connection that a waiter needs.
 
 use super::checkout::GetResult;
+use super::explore;
 use super::fixture::{Bound, CreateBy, CreatePermit, Failure, Fixture, HeldEntry};
-use super::{explore, side_by_side};
 use crate::engine::State;
 use std::mem;
 use std::sync::Arc;
@@ -13,10 +13,9 @@ use std::sync::atomic::Ordering::Relaxed;
 fn a_waiter_meets(bound: Bound, event: fn(&Fixture, HeldEntry)) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(bound);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || event(&here, held)),
-            Box::new(move || there.finish(there.get_queued(None))),
+        fixture.side_by_side([
+            Box::new(move |fixture| event(fixture, held)),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -51,10 +50,9 @@ fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&Fixture, CreatePermit
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
         fixture.fail_creates(failing);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || fail(&here, permit)),
-            Box::new(move || there.finish(there.get_queued(None))),
+        fixture.side_by_side([
+            Box::new(move |fixture| fail(fixture, permit)),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -95,15 +93,10 @@ fn a_failure_reaches_one_waiter_and_strands_none() {
     explore(|| {
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || fail_for_good(&here, permit)),
-            Box::new(move || failed_or_served(&there)),
-            Box::new(move || failed_or_served(&behind)),
+        fixture.side_by_side([
+            Box::new(|fixture| fail_for_good(fixture, permit)),
+            Box::new(failed_or_served),
+            Box::new(failed_or_served),
         ]);
         assert!(fixture.inspect() <= 1);
     });
@@ -113,19 +106,18 @@ fn a_create_fails_for_good_under_a_waiter(end: fn(&Fixture, CreatePermit)) {
     explore(move || {
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
         let relied_on = Arc::new(AtomicBool::new(false));
         let failed = Arc::new(AtomicBool::new(false));
         let (waits, hears) = (Arc::clone(&relied_on), Arc::clone(&failed));
-        side_by_side([
-            Box::new(move || {
-                waits.store(!here.lock().queue.is_empty(), Relaxed);
-                end(&here, permit);
+        fixture.side_by_side([
+            Box::new(move |fixture| {
+                waits.store(!fixture.lock().queue.is_empty(), Relaxed);
+                end(fixture, permit);
             }),
-            Box::new(move || {
-                let got = there.get_queued(None);
+            Box::new(move |fixture| {
+                let got = fixture.get_queued(None);
                 hears.store(matches!(got, GetResult::Failed(_)), Relaxed);
-                there.finish(got);
+                fixture.finish(got);
             }),
         ]);
         assert!(
@@ -163,11 +155,7 @@ fn the_pool_is_cleared_under_a_waiter(clear: fn(&Fixture)) {
         let generation = permit
             .start(fixture.now(), None, true)
             .expect("it is wanted");
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || clear(&here)),
-            Box::new(move || there.finish(there.get_queued(None))),
-        ]);
+        fixture.side_by_side([Box::new(clear), Box::new(Fixture::wait_in_queue)]);
         fixture.created(permit, generation, false);
         assert!(fixture.inspect() <= 1);
     });
@@ -193,17 +181,12 @@ fn a_new_connection_and_a_check_in_serve_one_waiter() {
         fixture.open(1);
         let held = fixture.try_get().expect("a connection is idle");
         let permit = fixture.permit(true);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || {
-                there.create(permit);
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(|fixture| {
+                fixture.create(permit);
             }),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 2);
     });
@@ -217,26 +200,21 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
         let permit = fixture.permit(true);
         let generation = permit.start(fixture.now(), Some(fixture.soon()), true);
         let generation = generation.expect("it may start");
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || {
-                here.created(permit, generation, false);
+        fixture.side_by_side([
+            Box::new(move |fixture| {
+                fixture.created(permit, generation, false);
             }),
-            Box::new(move || {
-                let mut state = there.lock();
+            Box::new(|fixture| {
+                let mut state = fixture.lock();
                 let id = state.jobs().map(|(id, _)| id).next();
                 if let Some(id) = id {
-                    there.engine.abandon(&mut state, id);
+                    fixture.engine.abandon(&mut state, id);
                 }
-                let actions = there.engine.settle(&mut state, there.now());
+                let actions = fixture.engine.settle(&mut state, fixture.now());
                 drop(state);
-                there.run(actions);
+                fixture.run(actions);
             }),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -248,10 +226,9 @@ fn waiters_that_create_for_themselves_pass_the_permit_on() {
     explore(|| {
         let fixture = Fixture::with(1, Bound::Never, CreateBy::Waiter);
         fixture.fail_creates(1);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || here.finish(here.get(None))),
-            Box::new(move || there.finish(there.get(None))),
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.finish(fixture.get(None))),
+            Box::new(|fixture| fixture.finish(fixture.get(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -264,20 +241,22 @@ fn an_added_connection_reaches_a_waiter() {
         fixture.run(fixture.engine.resize(2, fixture.now()));
         // With creates forbidden, only the added connection can serve the waiter.
         fixture.lock().max_creating = 0;
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || {
-                let mut state = here.lock();
-                let added = here
-                    .engine
-                    .add(&mut state, here.entry(0), here.engine_now(), u64::MAX);
+        fixture.side_by_side([
+            Box::new(|fixture| {
+                let mut state = fixture.lock();
+                let added = fixture.engine.add(
+                    &mut state,
+                    fixture.entry(0),
+                    fixture.engine_now(),
+                    u64::MAX,
+                );
                 drop(state);
                 let Ok(added) = added else {
                     unreachable!("there is room")
                 };
-                here.return_entry(added, true);
+                fixture.return_entry(added, true);
             }),
-            Box::new(move || there.finish(there.get_queued(None))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         fixture.check_in(held);
         assert_eq!(fixture.inspect(), 2);
@@ -287,11 +266,7 @@ fn an_added_connection_reaches_a_waiter() {
 fn the_pool_grows_under_a_waiter(grow: fn(&Fixture)) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || grow(&here)),
-            Box::new(move || there.finish(there.get_queued(None))),
-        ]);
+        fixture.side_by_side([Box::new(grow), Box::new(Fixture::wait_in_queue)]);
         fixture.check_in(held);
         assert_eq!(fixture.inspect(), 2);
     });
@@ -313,10 +288,9 @@ fn a_pool_is_resumed(resume: fn(&Fixture)) {
         let fixture = Fixture::new(1, Bound::Never);
         fixture.open(1);
         fixture.suspend(true);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || resume(&here)),
-            Box::new(move || there.finish(there.get(None))),
+        fixture.side_by_side([
+            Box::new(resume),
+            Box::new(|fixture| fixture.finish(fixture.get(None))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -339,18 +313,12 @@ fn bites_a_resume_that_settles_nothing() {
 
 fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> GetResult) {
     explore(move || {
-        let (fixture, [held]) = Fixture::with_checkouts(bound);
-        // The first check-in of a connection goes through the lock, because its slot starts out marked. Get
-        // that check-in over with.
-        fixture.check_in(held);
-        let held = fixture.try_get().expect("a connection is idle");
+        let (fixture, [held]) = Fixture::with_unmarked_checkouts(bound);
         fixture.suspend(true);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let resumed = Arc::clone(&fixture);
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(get(&there))),
-            Box::new(move || resumed.suspend(false)),
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(move |fixture| fixture.finish(get(fixture))),
+            Box::new(|fixture| fixture.suspend(false)),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -360,7 +328,7 @@ fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> GetR
 /// of a connection that comes back after the resume.
 #[test]
 fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
-    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+    for bound in Bound::ALL {
         a_check_in_and_a_resume_meet_a_waiter(bound, |fixture| fixture.get_queued(None));
     }
 }
@@ -386,17 +354,13 @@ fn bites_a_waiter_that_watches_nothing_while_suspended() {
 #[test]
 fn a_short_suspension_strands_nobody() {
     explore(|| {
-        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
-        fixture.check_in(held);
-        let held = fixture.try_get().expect("a connection is idle");
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let switched = Arc::clone(&fixture);
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(there.get(None))),
-            Box::new(move || {
-                switched.suspend(true);
-                switched.suspend(false);
+        let (fixture, [held]) = Fixture::with_unmarked_checkouts(Bound::Never);
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(|fixture| fixture.finish(fixture.get(None))),
+            Box::new(|fixture| {
+                fixture.suspend(true);
+                fixture.suspend(false);
             }),
         ]);
         assert_eq!(fixture.inspect(), 1);

@@ -94,7 +94,7 @@ fn a_check_in_meets_a_waiter_elsewhere(bound: Bound, skip_marking: bool) {
 
 #[test]
 fn a_check_in_makes_room_for_a_waiter_elsewhere() {
-    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+    for bound in Bound::ALL {
         a_check_in_meets_a_waiter_elsewhere(bound, false);
     }
 }
