@@ -26,6 +26,7 @@
 //! spurious wake-ups.
 
 mod checkout;
+mod creates;
 mod ends;
 mod fixture;
 mod grows;
@@ -33,6 +34,7 @@ mod inspect;
 mod operations;
 mod returns;
 mod shared_limit;
+mod suspension;
 mod waits;
 
 use std::sync::Arc;
