@@ -8,9 +8,10 @@
 //!
 //! `PROPTEST_CASES` sets the number of histories.
 
-mod background;
 mod callers;
+mod checks;
 mod hooks;
+mod jobs;
 mod model;
 mod operation;
 mod verdict;
