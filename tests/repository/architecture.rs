@@ -209,11 +209,21 @@ fn hooks_are_called_in_one_module_only() {
     }
 }
 
+/// Files that are longer than a file may be, until they are split.
+const LONGER: &[&str] = &[
+    "src/engine/mod.rs",
+    "src/pool.rs",
+    "src/shared/checkout/mod.rs",
+    "src/shared/collector/mod.rs",
+];
+
 #[test]
 fn a_file_holds_one_idea() {
     for file in rust_files("src") {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 450, "{} has {lines} lines", file.display());
+        let longer = LONGER.iter().any(|longer| file.ends_with(longer));
+        let limit = if longer { 450 } else { 400 };
+        assert!(lines <= limit, "{} has {lines} lines", file.display());
     }
 }
 
