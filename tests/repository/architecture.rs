@@ -237,17 +237,21 @@ const BANNED: &[&str] = &[
     "hungry",
     "letterbox",
     "loud",
+    "naive",
     "newborn",
     "nudge",
     "nudged",
+    "overtook",
     "poke",
     "poked",
     "road",
     "roads",
+    "stray",
     "toil",
     "unheard",
     "vouched",
     "wellbeing",
+    "withdrawn",
 ];
 
 #[test]

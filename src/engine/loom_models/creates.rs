@@ -53,7 +53,7 @@ fn fail_for_good(fixture: &Fixture, permit: CreatePermit) {
 
 /// A permanent failure ends the head's wait. The engine then creates for the other waiter.
 #[test]
-fn a_failure_reaches_one_waiter_and_strands_none() {
+fn a_failure_ends_one_wait_and_leaves_no_waiter_asleep() {
     explore(|| {
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
@@ -93,13 +93,13 @@ fn a_create_fails_for_good_under_a_waiter(end: fn(&Fixture, CreatePermit)) {
 }
 
 #[test]
-fn whoever_counted_on_a_create_is_told_of_its_failure() {
+fn the_waiter_that_relies_on_a_create_gets_its_failure() {
     a_create_fails_for_good_under_a_waiter(fail_for_good);
 }
 
 #[test]
 #[should_panic(expected = "another create in place of the failure")]
-fn bites_a_create_that_ends_before_its_waiter_is_told() {
+fn bites_a_create_that_ends_before_its_waiter_gets_the_failure() {
     a_create_fails_for_good_under_a_waiter(|fixture, permit| {
         fixture.run(permit.fail(fixture.now()).1);
         let mut once = Some(Failure::Create);
@@ -132,13 +132,13 @@ fn a_clear_lets_a_waiter_create_in_place_of_an_outdated_create() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_clear_that_leaves_waiters_counting_on_what_began_before() {
+fn bites_a_clear_that_leaves_waiters_relying_on_outdated_creates() {
     the_pool_is_cleared_under_a_waiter(|fixture| fixture.lock().generation += 1);
 }
 
 /// The pool abandons a create while the create returns.
 #[test]
-fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
+fn a_create_abandoned_while_it_returns_is_installed_or_abandoned() {
     explore(|| {
         let fixture = Fixture::new(1, Bound::Never);
         let permit = fixture.permit(true);
@@ -166,7 +166,7 @@ fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
 
 /// Waiters run their own creates, and the first create fails.
 #[test]
-fn waiters_that_create_for_themselves_pass_the_permit_on() {
+fn waiters_that_run_their_own_creates_pass_the_permit_on() {
     explore(|| {
         let fixture = Fixture::with(1, Bound::Never, CreateBy::Waiter);
         fixture.fail_creates(1);

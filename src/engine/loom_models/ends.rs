@@ -62,7 +62,7 @@ fn a_close_ends_every_wait() {
 }
 
 /// One thread closes the pool and waits until it is drained, while the last connections come back and go.
-fn somebody_waits_for_the_end(evict: fn(&Fixture, HeldEntry)) {
+fn a_thread_waits_for_the_drain(evict: fn(&Fixture, HeldEntry)) {
     explore(move || {
         let (fixture, [one, two]) = Fixture::with_checkouts(Bound::Never);
         fixture.side_by_side([
@@ -78,12 +78,12 @@ fn somebody_waits_for_the_end(evict: fn(&Fixture, HeldEntry)) {
 }
 
 #[test]
-fn whoever_waits_for_the_end_hears_of_it() {
-    somebody_waits_for_the_end(Fixture::check_in);
+fn a_thread_that_waits_for_the_drain_is_woken() {
+    a_thread_waits_for_the_drain(Fixture::check_in);
 }
 
 #[test]
-fn a_cleared_pool_keeps_nothing_old() {
+fn a_cleared_pool_keeps_no_older_generation() {
     one_comes_back_meanwhile(Fixture::clear);
     two_are_used_meanwhile(Fixture::clear, 0);
 }
@@ -117,13 +117,13 @@ fn two_come_back_while_the_pool_shrinks(shrink: fn(&Fixture)) {
 }
 
 #[test]
-fn a_shrunk_pool_loses_what_is_too_many_and_no_more() {
+fn a_shrunk_pool_evicts_the_excess_and_no_more() {
     two_come_back_while_the_pool_shrinks(|fixture| fixture.resize(1));
 }
 
 #[test]
 #[should_panic(expected = "more than there may be")]
-fn bites_a_shrink_that_watches_nothing() {
+fn bites_a_shrink_that_marks_no_slot() {
     two_come_back_while_the_pool_shrinks(|fixture| {
         fixture.run(fixture.engine.resize(1, fixture.now()));
     });

@@ -7,7 +7,7 @@ use super::{explore, explore_within};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-fn a_check_in_meets_a_newcomer(
+fn a_check_in_meets_a_new_caller(
     bound: Bound,
     check_in: fn(&Fixture, HeldEntry),
     get: fn(&Fixture) -> GetResult,
@@ -35,7 +35,7 @@ fn a_check_in_meets_two_waiters(bound: Bound) {
 }
 
 /// Two threads want the one connection. `get` counts itself among the owners while the connection is its own.
-fn two_getters_want_one(get: fn(&Fixture, &Owners)) {
+fn two_callers_want_one_entry(get: fn(&Fixture, &Owners)) {
     explore(move || {
         let fixture = Fixture::new(1, Bound::Never);
         fixture.open(1);
@@ -80,25 +80,25 @@ fn a_thorough_search_meets_a_return_under_the_lock(waiters: bool, store: fn(&Fix
 }
 
 #[test]
-fn a_newcomer_gets_what_comes_back_while_it_queues() {
+fn a_new_caller_gets_the_entry_that_comes_back_while_it_queues() {
     for bound in Bound::ALL {
-        a_check_in_meets_a_newcomer(bound, Fixture::check_in, |fixture| fixture.get(None));
+        a_check_in_meets_a_new_caller(bound, Fixture::check_in, |fixture| fixture.get(None));
     }
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_check_in_that_does_not_see_the_watcher() {
+fn bites_a_check_in_that_ignores_the_return_slow_mark() {
     let blind = |_: &Fixture, held: HeldEntry| {
         held.slot.set_return_slow(false);
         held.store_locked(1);
     };
-    a_check_in_meets_a_newcomer(Bound::Never, blind, |fixture| fixture.get(None));
+    a_check_in_meets_a_new_caller(Bound::Never, blind, |fixture| fixture.get(None));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_check_in_that_wakes_nobody() {
+fn bites_a_check_in_that_wakes_no_waiter() {
     let silent = |fixture: &Fixture, held: HeldEntry| {
         let slot = held.slot;
         let given = slot.try_return(held.entry, 1).or_else(|entry| {
@@ -114,13 +114,13 @@ fn bites_a_check_in_that_wakes_nobody() {
         });
         assert!(given.is_ok());
     };
-    a_check_in_meets_a_newcomer(Bound::Always, silent, |fixture| fixture.get(None));
+    a_check_in_meets_a_new_caller(Bound::Always, silent, |fixture| fixture.get(None));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_waiter_that_does_not_search_once_it_is_in_line() {
-    a_check_in_meets_a_newcomer(Bound::Never, Fixture::check_in, |fixture| {
+fn bites_a_waiter_that_does_not_search_once_it_is_queued() {
+    a_check_in_meets_a_new_caller(Bound::Never, Fixture::check_in, |fixture| {
         if let Some(held) = fixture.try_get() {
             return GetResult::Checkout(held);
         }
@@ -144,7 +144,7 @@ fn one_connection_serves_two_waiters_in_turn() {
 /// The head is notified of a connection, and another caller takes that connection. When the connection comes
 /// back again, the head may have become due in the meantime.
 #[test]
-fn an_overtaken_head_is_not_passed_over() {
+fn a_head_is_served_although_another_caller_barged() {
     for bound in Bound::ALL {
         explore(move || {
             let (fixture, [held]) = Fixture::with_checkouts(bound);
@@ -161,8 +161,8 @@ fn an_overtaken_head_is_not_passed_over() {
 }
 
 #[test]
-fn two_getters_never_take_the_same() {
-    two_getters_want_one(|fixture, owners| {
+fn two_callers_never_take_the_same_entry() {
+    two_callers_want_one_entry(|fixture, owners| {
         if let Some(held) = fixture.try_get() {
             owners.own(|| held.entry.touch());
             fixture.check_in(held);
@@ -172,8 +172,8 @@ fn two_getters_never_take_the_same() {
 
 #[test]
 #[should_panic(expected = "two owners")]
-fn bites_a_getter_that_believes_the_stamp() {
-    two_getters_want_one(|fixture, owners| {
+fn bites_a_caller_that_trusts_the_stamp() {
+    two_callers_want_one_entry(|fixture, owners| {
         let slot = fixture.engine.table.get(0).expect("it was made");
         if let Stamp::Idle(_) = slot.stamp() {
             owners.own(|| drop(fixture.lock()));
@@ -182,7 +182,7 @@ fn bites_a_getter_that_believes_the_stamp() {
 }
 
 #[test]
-fn a_resting_entry_keeps_its_ready_bit() {
+fn an_idle_entry_keeps_its_ready_bit() {
     let through_the_lock: fn(&Fixture, HeldEntry) =
         |fixture, held| fixture.return_entry(held, false);
     a_thorough_search_meets_a_return_under_the_lock(false, through_the_lock);
@@ -191,7 +191,7 @@ fn a_resting_entry_keeps_its_ready_bit() {
 
 #[test]
 #[should_panic(expected = "ready bit")]
-fn bites_a_store_that_does_not_look_for_watchers_again() {
+fn bites_a_store_that_does_not_read_the_mark_again() {
     a_thorough_search_meets_a_return_under_the_lock(false, |fixture, held| {
         let state = fixture.lock();
         held.slot.set_return_slow(false);

@@ -18,7 +18,7 @@ fn a_pool_is_resumed(resume: fn(&Fixture)) {
 }
 
 #[test]
-fn a_resumed_pool_serves_who_waited() {
+fn a_resumed_pool_serves_its_waiters() {
     a_pool_is_resumed(|fixture| fixture.suspend(false));
 }
 
@@ -48,7 +48,7 @@ fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> GetR
 /// A waiter that queued while the pool was suspended has searched no slot. The waiter must still be notified
 /// of a connection that comes back after the resume.
 #[test]
-fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
+fn a_waiter_from_before_the_resume_is_notified_of_a_check_in() {
     for bound in Bound::ALL {
         a_check_in_and_a_resume_meet_a_waiter(bound, |fixture| fixture.get_queued(None));
     }
@@ -56,7 +56,7 @@ fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_waiter_that_watches_nothing_while_suspended() {
+fn bites_a_waiter_that_marks_no_slot_while_suspended() {
     a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |fixture| {
         let waiter = fixture.waiter();
         let now = fixture.engine_now();
@@ -73,7 +73,7 @@ fn bites_a_waiter_that_watches_nothing_while_suspended() {
 
 /// A suspension that begins and ends leaves no waiter asleep.
 #[test]
-fn a_short_suspension_strands_nobody() {
+fn a_short_suspension_leaves_no_waiter_asleep() {
     explore(|| {
         let (fixture, [held]) = Fixture::with_unmarked_checkouts(Bound::Never);
         fixture.side_by_side([

@@ -25,7 +25,7 @@ fn a_hand_off_that_races_a_timeout_is_not_lost() {
 
 #[test]
 #[should_panic(expected = "an entry is lost")]
-fn bites_a_timeout_that_leaves_its_mail() {
+fn bites_a_timeout_that_does_not_take_its_outcome() {
     a_hand_off_races_a_timeout(Bound::Always, |fixture| {
         let waiter = fixture.waiter();
         let mut state = fixture.lock();
@@ -91,7 +91,7 @@ fn bites_a_head_that_leaves_without_settling() {
 
 /// The head is notified of a connection that another caller takes first. While the head is notified,
 /// check-ins need no lock. If the head leaves, the next head must be notified of later check-ins.
-fn a_told_head_leaves(head: fn(&Fixture) -> GetResult) {
+fn a_notified_head_leaves(head: fn(&Fixture) -> GetResult) {
     explore_within(2, move || {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::AWhile);
         fixture.side_by_side([
@@ -107,14 +107,14 @@ fn a_told_head_leaves(head: fn(&Fixture) -> GetResult) {
 }
 
 #[test]
-fn what_a_head_was_told_of_reaches_the_next_when_it_leaves() {
-    a_told_head_leaves(|fixture| fixture.get_queued(Some(fixture.soon())));
+fn a_notification_passes_to_the_next_waiter_when_the_head_leaves() {
+    a_notified_head_leaves(|fixture| fixture.get_queued(Some(fixture.soon())));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_told_head_that_leaves_in_silence() {
-    a_told_head_leaves(|fixture| {
+fn bites_a_notified_head_that_leaves_without_passing_it_on() {
+    a_notified_head_leaves(|fixture| {
         let waiter = fixture.waiter();
         let mut state = fixture.lock();
         fixture.engine.enqueue(&mut state, &waiter, fixture.now());
@@ -135,7 +135,7 @@ fn bites_a_told_head_that_leaves_in_silence() {
 
 /// A third thread cancels the wait, as a failing build does.
 #[test]
-fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
+fn a_cancelled_waiter_returns_its_outcome() {
     explore(|| {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Always);
         let waiter = fixture.waiter();
@@ -160,7 +160,7 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
 /// The head waits for the check of its connection, and so has not searched the other slots. The second
 /// waiter must still be notified of the connection that comes back.
 #[test]
-fn a_waiter_behind_a_check_hears_of_a_check_in() {
+fn a_waiter_behind_a_check_is_notified_of_a_check_in() {
     explore(|| {
         let (fixture, [one, two]) = Fixture::with_unmarked_checkouts(Bound::Always);
         // The connection of the head is being checked.
