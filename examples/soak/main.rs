@@ -185,7 +185,7 @@ impl Soak {
         memory
     }
 
-    /// Checks the pool after the faults: the whole size can be had at once, and works.
+    /// Checks the pool after the faults: all connections can be checked out at once, and work.
     fn take_all(&self, pool: &Pool<SoakManager>) {
         self.backend.set_limit(MOST);
         pool.resume();

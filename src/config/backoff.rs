@@ -1,6 +1,5 @@
 //! The pause between failed creates.
 
-use super::ConfigError;
 use std::time::Duration;
 
 /// The pause between repeated creates.
@@ -102,32 +101,6 @@ impl Backoff {
     /// Returns a pause of at most `longest`, shortened by up to the jitter.
     pub(crate) fn cut(&self, longest: Duration, random_unit: f64) -> Duration {
         longest.mul_f64(1.0 - self.jitter * random_unit.clamp(0.0, 1.0))
-    }
-
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if self.initial.is_zero() {
-            return Err(ConfigError::new(
-                "backoff.initial",
-                self.initial,
-                "must be above zero",
-            ));
-        }
-        // The condition is written so that NaN fails.
-        if !(self.factor.is_finite() && self.factor >= 1.0) {
-            return Err(ConfigError::new(
-                "backoff.factor",
-                self.factor,
-                "must be finite and at least 1.0",
-            ));
-        }
-        if self.max < self.initial {
-            return Err(ConfigError::new(
-                "backoff.max",
-                self.max,
-                format!("must be at least backoff.initial ({:?})", self.initial),
-            ));
-        }
-        super::validate_share("backoff.jitter", self.jitter)
     }
 }
 

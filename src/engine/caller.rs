@@ -73,6 +73,9 @@ static ADDRESSES: [AtomicUsize; SITES] = [const { AtomicUsize::new(0) }; SITES];
 static LOCATIONS: [OnceLock<&'static Location<'static>>; SITES] =
     [const { OnceLock::new() }; SITES];
 
+/// Held while a call site gets its place.
+static REGISTERING: Mutex<()> = Mutex::new(());
+
 /// Returns the number of a call site: its place plus one, or 0 if the table is full.
 #[inline]
 fn site_number(site: &'static Location<'static>) -> u32 {
@@ -93,7 +96,6 @@ fn find_site(site: &'static Location<'static>, address: usize, first: usize) -> 
     if let Some(place) = places().find(known) {
         return place as u32 + 1;
     }
-    static REGISTERING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = REGISTERING.lock();
     let usable = |place: &usize| matches!(ADDRESSES[*place].load(Relaxed), 0) || known(place);
     let Some(place) = places().find(usable) else {

@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_follow_each_other_without_gap_or_overlap() {
+    fn segments_follow_each_other_without_gap_or_overlap() {
         for first in [1, 2, 16, FIRST] {
             let (mut segment, mut offset, mut len) = (0, 0, first);
             for index in 0..100_000 {

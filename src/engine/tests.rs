@@ -9,7 +9,7 @@ fn real_now() -> Instant {
 }
 
 #[test]
-fn a_waiter_told_while_an_older_one_takes_the_head_is_told_again() {
+fn a_waiter_notified_while_an_older_one_becomes_the_head_is_notified_again() {
     let engine = Engine::<u64, ()>::new(
         1,
         1,

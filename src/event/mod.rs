@@ -45,7 +45,7 @@ use std::{
 /// | warn | hook takes too long | `hook`, `after` |
 /// | warn if it has become worse, else info | health changed | `from`, `to` |
 /// | warn, about once a second | build waits, creates fail | `error`, `failures` |
-/// | warn | no thread to be had | `error` |
+/// | warn | the system refused a new thread | `error` |
 ///
 /// # Limited lines
 ///

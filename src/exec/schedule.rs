@@ -88,7 +88,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_collector_looks_at_those_that_are_due_and_at_no_others() {
+    fn take_due_returns_the_pools_that_are_due_and_no_others() {
         let schedule = SweepSchedule::default();
         let now = real_now();
         let later = now + Duration::from_secs(60);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_plan_counts_and_a_forgotten_one_does_not() {
+    fn the_earliest_wake_up_counts_and_a_forgotten_one_does_not() {
         let schedule = SweepSchedule::default();
         let now = real_now();
         schedule.wake_by(1, now + Duration::from_secs(2));

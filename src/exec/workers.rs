@@ -152,7 +152,8 @@ impl WorkerPool {
             return;
         };
         guarded(|| {
-            tracing::warn!(target: "conpool", pool = &*self.name, %error, "no thread to be had");
+            let pool = &*self.name;
+            tracing::warn!(target: "conpool", pool, %error, "the system refused a new thread");
         });
         let mut state = self.state.lock();
         state.workers -= 1;

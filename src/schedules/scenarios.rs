@@ -84,13 +84,13 @@ fn third_user(pool: &Pool<Backend>, faults: Faults) -> crate::sync::outer::threa
 }
 
 #[test]
-fn the_books_balance_whatever_users_and_operators_do() {
+fn the_counts_agree_whatever_users_and_operators_do() {
     // 3 by set_max_size, 4 that the operator opened to add, and 6 that users detached.
     explore(|| use_and_operate(builder(2), Faults::default(), 3 + 4 + 6));
 }
 
 #[test]
-fn the_books_balance_in_strict_order_and_under_checks_of_every_checkout() {
+fn the_counts_agree_in_strict_order_and_under_checks_of_every_checkout() {
     explore(|| {
         let builder = builder(2)
             .fairness(Fairness::Strict)
@@ -100,7 +100,7 @@ fn the_books_balance_in_strict_order_and_under_checks_of_every_checkout() {
 }
 
 #[test]
-fn who_has_a_new_connection_sees_the_pool_healed() {
+fn the_holder_of_a_new_connection_sees_the_pool_healthy() {
     explore(|| {
         let backend = Backend::new(Faults::default());
         let counts = Arc::clone(&backend.counts);
@@ -136,7 +136,7 @@ fn an_eager_build_fails_or_opens_what_it_promised() {
 }
 
 #[test]
-fn the_books_balance_while_hooks_fail() {
+fn the_counts_agree_while_hooks_fail() {
     let faults = Faults {
         transient: 15,
         permanent: 10,
@@ -147,7 +147,7 @@ fn the_books_balance_while_hooks_fail() {
 }
 
 #[test]
-fn the_books_balance_while_hooks_hang() {
+fn the_counts_agree_while_hooks_hang() {
     let faults = Faults {
         transient: 10,
         hangs: 15,
@@ -163,7 +163,7 @@ fn the_books_balance_while_hooks_hang() {
 }
 
 #[test]
-fn the_books_balance_while_threads_are_refused_and_hooks_fail() {
+fn the_counts_agree_while_threads_are_refused_and_hooks_fail() {
     let faults = Faults {
         transient: 10,
         permanent: 10,
@@ -175,7 +175,7 @@ fn the_books_balance_while_threads_are_refused_and_hooks_fail() {
 }
 
 #[test]
-fn the_books_balance_without_any_thread_of_the_pool() {
+fn the_counts_agree_without_any_thread_of_the_pool() {
     let faults = Faults {
         transient: 15,
         permanent: 10,
@@ -186,7 +186,7 @@ fn the_books_balance_without_any_thread_of_the_pool() {
 }
 
 #[test]
-fn the_books_balance_while_connections_expire_and_the_pool_refills() {
+fn the_counts_agree_while_connections_expire_and_the_pool_refills() {
     explore(|| {
         let builder = builder(2)
             .min_idle(1)
@@ -198,7 +198,7 @@ fn the_books_balance_while_connections_expire_and_the_pool_refills() {
 }
 
 #[test]
-fn a_close_amid_everything_frees_everybody_and_everything() {
+fn a_close_under_load_ends_every_wait_and_every_connection() {
     explore(|| {
         let faults = Faults {
             transient: 20,

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_counted_elsewhere_take_part() {
+    fn zeros_counted_apart_take_part() {
         let recorder = Recorder::default();
         assert_eq!(recorder.snapshot(3).count, 3);
         recorder.record(Duration::from_micros(100));

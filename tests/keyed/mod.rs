@@ -235,13 +235,13 @@ pub(crate) fn take_each(pool: &Keyed, keys: &[u32]) -> Vec<Guard> {
 pub(crate) fn wait_as(pool: &Keyed, nth: usize, key: u32, timeout: Duration) -> Task<Got> {
     let asking = pool.clone();
     let task = spawn(move || asking.get_timeout(&key, timeout));
-    in_line(pool, nth);
+    await_waiters(pool, nth);
     task
 }
 
 /// Waits until exactly `n` callers are blocked, over all keys.
 #[track_caller]
-pub(crate) fn in_line(pool: &Keyed, n: usize) {
+pub(crate) fn await_waiters(pool: &Keyed, n: usize) {
     eventually(|| pool.stats().waiters == n);
 }
 

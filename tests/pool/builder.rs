@@ -136,7 +136,7 @@ fn slow_first(backend: &MemoryManager, slow: impl Fn() + Send + Sync + 'static) 
 
 /// A thread that gets no core for a while must not cause more creates than were requested.
 #[test]
-fn build_waits_for_a_create_that_another_one_overtook() {
+fn build_waits_for_a_create_that_is_slower_than_a_later_one() {
     let backend = MemoryManager::new();
     let pool = Pool::builder()
         .name("overtaken")

@@ -25,7 +25,7 @@ use std::{
 use tracing::Level;
 
 /// One attempt, and the next one after a long time.
-fn patient() -> Backoff {
+fn long_pause() -> Backoff {
     Backoff::default().with_initial(secs(60)).with_max(secs(60))
 }
 
@@ -49,7 +49,7 @@ fn fails_at_once(pool: &Pool<MemoryManager>) {
 #[test]
 fn the_first_caller_hears_the_cause_and_the_next_ones_cost_no_attempt() {
     let backend = down();
-    let pool = fast("first").backoff(patient());
+    let pool = fast("first").backoff(long_pause());
     let pool = pool.build_lazy(backend.clone()).unwrap();
     fails_at_once(&pool);
     for _ in 0..10 {
@@ -64,7 +64,7 @@ fn the_first_caller_hears_the_cause_and_the_next_ones_cost_no_attempt() {
 fn all_who_wait_are_told_when_an_attempt_fails() {
     let backend = down();
     backend.hang(Hook::Create);
-    let pool = fast("all").backoff(patient());
+    let pool = fast("all").backoff(long_pause());
     let pool = pool.max_creating(1).build_lazy(backend.clone()).unwrap();
     let callers: Vec<_> = (0..8)
         .map(|_| {
@@ -124,7 +124,7 @@ fn an_open_connection_is_worth_waiting_for() {
 fn a_create_that_takes_too_long_is_a_cause_as_well() {
     let backend = MemoryManager::new();
     backend.hang(Hook::Create);
-    let pool = fast("slow").backoff(patient()).create_timeout(ms(50));
+    let pool = fast("slow").backoff(long_pause()).create_timeout(ms(50));
     let pool = pool.build_lazy(backend.clone()).unwrap();
     let (got, took) = timed(|| pool.get());
     assert_at(took, ms(50));
@@ -148,7 +148,7 @@ fn a_create_that_takes_too_long_is_a_cause_as_well() {
 fn without_a_collector_it_is_the_same() {
     let backend = down();
     let pool = fast("inline")
-        .backoff(patient())
+        .backoff(long_pause())
         .background_collector(false);
     let pool = pool.build_lazy(backend.clone()).unwrap();
     fails_at_once(&pool);
@@ -224,7 +224,7 @@ fn what_a_check_said_is_not_told_as_what_create_said() {
     let backend = MemoryManager::new();
     backend.fail_transient(Hook::Create, 1);
     let pool = fast("check")
-        .backoff(patient())
+        .backoff(long_pause())
         .health_check(HealthCheck::OnCheckout)
         .build_lazy(backend.clone())
         .unwrap();
@@ -243,7 +243,7 @@ fn what_a_check_said_is_not_told_as_what_create_said() {
 #[test]
 fn who_waits_beside_a_check_that_hangs_hears_of_the_outage_when_the_check_is_given_up_on() {
     let backend = MemoryManager::new();
-    let pool = fast("hung").backoff(patient()).max_size(2);
+    let pool = fast("hung").backoff(long_pause()).max_size(2);
     let pool = pool
         .health_check(HealthCheck::OnCheckout)
         .check_timeout(ms(150))
@@ -267,7 +267,7 @@ fn who_waits_beside_a_check_that_hangs_hears_of_the_outage_when_the_check_is_giv
 #[test]
 fn who_waits_for_the_last_connection_hears_of_the_outage_when_it_is_gone() {
     let backend = MemoryManager::new();
-    let pool = fast("last").backoff(patient()).max_size(2);
+    let pool = fast("last").backoff(long_pause()).max_size(2);
     let pool = pool.build(backend.clone()).unwrap();
     for detached in [false, true] {
         let held = pool.get().unwrap();

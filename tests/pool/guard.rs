@@ -42,7 +42,7 @@ fn info_tells_number_age_uses_and_generation() {
 }
 
 #[test]
-fn discard_frees_the_slot_and_disposes_elsewhere() {
+fn discard_does_not_wait_for_the_dispose_and_frees_the_slot() {
     let backend = MemoryManager::new();
     let pool = quick("discard").max_size(1).build(backend.clone()).unwrap();
     backend.hang(Hook::Dispose);
@@ -60,7 +60,7 @@ fn discard_frees_the_slot_and_disposes_elsewhere() {
 }
 
 #[test]
-fn a_guard_goes_to_another_thread_and_comes_home_from_there() {
+fn a_guard_moves_to_another_thread_and_is_returned_from_there() {
     let pool = quick("travel")
         .max_size(1)
         .build(MemoryManager::new())

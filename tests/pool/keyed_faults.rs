@@ -6,7 +6,8 @@ use crate::keyed;
 use common::{Rng, SOON, assert_at, eventually, ms, noise, now, secs, spawn, threads, timed};
 use conpool::{Fairness, HealthCheck, Hook};
 use keyed::{
-    Backends, Keyed, audit, close_all, crowd, in_line, quick_keyed, sorted_keys, take_each, wait_as,
+    Backends, Keyed, audit, await_waiters, close_all, crowd, quick_keyed, sorted_keys, take_each,
+    wait_as,
 };
 use std::{
     sync::{
@@ -107,7 +108,7 @@ fn a_waiter_whose_only_victim_hangs_is_served_after_dispose_timeout() {
 }
 
 #[test]
-fn a_waiter_does_not_hang_with_a_victim_though_the_key_before_it_in_line_is_gone() {
+fn a_waiter_does_not_hang_with_a_victim_though_the_key_before_it_in_the_queue_is_gone() {
     let backends = Backends::new();
     let builder = quick_keyed("fgone").max_total(3);
     let pool = backends.build(builder.health_check(HealthCheck::Never));
@@ -122,7 +123,7 @@ fn a_waiter_does_not_hang_with_a_victim_though_the_key_before_it_in_line_is_gone
     });
     eventually(|| backends.of(1).running(Hook::Dispose) == 2);
     assert!(first.join_soon().unwrap_err().is_timeout());
-    in_line(&pool, 1);
+    await_waiters(&pool, 1);
     pool.sweep();
     assert_eq!(sorted_keys(&pool), [1, 3, 4]);
     // Idle, and evicted as soon as the victim is no longer waited for.
@@ -269,7 +270,7 @@ fn so_they_are_with_strict_fairness() {
 }
 
 #[test]
-fn so_they_are_where_overtaking_has_no_limit() {
+fn so_they_are_without_a_fairness_bound() {
     contended_load("fnolimit", Fairness::Eventual(Duration::MAX), true);
 }
 

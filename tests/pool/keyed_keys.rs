@@ -9,7 +9,8 @@ use conpool::{
     MemoryError, MemoryManager, PooledConnection,
 };
 use keyed::{
-    Backends, Keyed, audit, close_all, crowd, in_line, quick_keyed, sorted_keys, take_each, wait_as,
+    Backends, Keyed, audit, await_waiters, close_all, crowd, quick_keyed, sorted_keys, take_each,
+    wait_as,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -258,7 +259,7 @@ fn keys_that_are_swept_and_cleared_while_callers_use_them_lose_nothing() {
         });
         stop.store(true, SeqCst);
         sweepers.into_iter().for_each(|sweeper| sweeper.join_soon());
-        in_line(&pool, 0);
+        await_waiters(&pool, 0);
         let made: usize = (0..12).map(|key| backends.made(key)).sum();
         assert!(made > 12, "no key was ever removed");
         close_all(&pool, &backends);

@@ -5,7 +5,9 @@ use crate::keyed;
 
 use common::{SOON, assert_at, eventually, ms, noise, now, secs, threads, timed};
 use conpool::{EvictReason, GetError, Hook, KeyedPool, ManualClock, PooledConnection};
-use keyed::{Backends, Keyed, close_all, in_line, quick_keyed, sorted_keys, take_each, wait_as};
+use keyed::{
+    Backends, Keyed, await_waiters, close_all, quick_keyed, sorted_keys, take_each, wait_as,
+};
 use std::{
     panic::{RefUnwindSafe, UnwindSafe},
     sync::{
@@ -222,7 +224,7 @@ fn without_a_collector_no_thread_is_started_and_everything_else_works() {
     let held = take_each(&pool, &[1, 1]);
     let waiter = wait_as(&pool, 1, 2, SOON);
     assert!(pool.get_timeout(&3, ms(20)).unwrap_err().is_timeout());
-    in_line(&pool, 1);
+    await_waiters(&pool, 1);
     drop(held);
     drop(waiter.join_soon().unwrap());
     clock.advance(secs(61));

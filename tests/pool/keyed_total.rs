@@ -6,7 +6,7 @@ use crate::keyed;
 use common::{Gate, Log, Rng, SOON, eventually, ms, noise, secs, spawn, stays, timed};
 use conpool::{EvictReason, Fairness, GetError, HealthCheck, Hook, ManualClock, PooledConnection};
 use keyed::{
-    Backends, Guard, Keyed, audit, close_all, crowd, in_line, quick_keyed, take_each, wait_as,
+    Backends, Guard, Keyed, audit, await_waiters, close_all, crowd, quick_keyed, take_each, wait_as,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -251,7 +251,7 @@ fn callers_of_several_keys_are_served_in_the_order_they_came() {
                 let _guard = asking.get_timeout(&keys[n], SOON).unwrap();
                 log.push(n.to_string());
             });
-            in_line(&pool, n + 1);
+            await_waiters(&pool, n + 1);
             task
         })
         .collect();

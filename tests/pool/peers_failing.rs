@@ -144,7 +144,7 @@ fn a_checkout_that_panics_anywhere_costs_no_slot() {
 /// SQLAlchemy #3803: a connection whose user was interrupted halfway was handed out again with half a reply
 /// in it.
 #[test]
-fn a_connection_whose_user_panicked_is_not_lent_again() {
+fn a_connection_whose_user_panicked_is_not_handed_out_again() {
     let backend = MemoryManager::new();
     let pool = quick("s3803").max_size(1).build(backend.clone()).unwrap();
     for turn in 1..=5 {

@@ -110,7 +110,7 @@ fn every_step_of_a_clock_reaches_the_collector_even_when_two_threads_advance_it(
 }
 
 #[test]
-fn a_waiter_does_not_sleep_beside_an_idle_connection_when_overtaking_has_no_limit() {
+fn a_waiter_does_not_sleep_beside_an_idle_connection_without_a_fairness_bound() {
     let pool = quick("nolimit")
         .max_size(1)
         .fairness(Fairness::Eventual(Duration::MAX))

@@ -119,7 +119,7 @@ fn one_pool(rng: &mut Rng) {
 }
 
 #[test]
-fn pools_that_come_and_go_at_once_share_nothing_but_the_places_they_leave() {
+fn pools_that_come_and_go_at_once_share_nothing_but_the_slots_they_leave() {
     let (seed, time) = wanted();
     let end = now() + time / 2;
     let makers: Vec<_> = (0..4)

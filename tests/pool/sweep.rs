@@ -134,7 +134,7 @@ fn callers_and_other_sweeps_go_on_while_a_sweep_tells_of_what_it_did() {
 }
 
 #[test]
-fn a_sweep_that_finds_nothing_due_takes_no_connection_out_of_its_place() {
+fn a_sweep_that_finds_nothing_due_takes_no_connection_out_of_its_slot() {
     let (clock, backend) = (ManualClock::new(), MemoryManager::new());
     let pool = quiet("nothing", &clock)
         .max_size(200)

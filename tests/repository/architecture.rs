@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["sync"]),
     ("foreign", &[]),
     ("event", &["foreign"]),
-    ("stats", &["event", "health", "rounded"]),
+    ("stats", &["event", "health", "info", "rounded"]),
     // As a user's observer: only what is public.
     ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),
@@ -213,7 +213,7 @@ fn hooks_are_called_in_one_module_only() {
 fn a_file_holds_one_idea() {
     for file in rust_files("src") {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 450, "{} has {lines} lines", file.display());
+        assert!(lines <= 400, "{} has {lines} lines", file.display());
     }
 }
 
@@ -227,17 +227,21 @@ const BANNED: &[&str] = &[
     "hungry",
     "letterbox",
     "loud",
+    "naive",
     "newborn",
     "nudge",
     "nudged",
+    "overtook",
     "poke",
     "poked",
     "road",
     "roads",
+    "stray",
     "toil",
     "unheard",
     "vouched",
     "wellbeing",
+    "withdrawn",
 ];
 
 #[test]

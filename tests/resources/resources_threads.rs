@@ -80,7 +80,7 @@ fn a_pool_that_gets_no_collector_is_not_built_and_one_without_needs_none() {
         drop(take(&pool, 3));
         close_clean(&pool, &backend);
         drop(pool);
-        before.is_restored("threads are to be had again");
+        before.is_restored("the system starts threads again");
     });
 }
 
@@ -118,7 +118,7 @@ fn while_threads_are_refused_the_collector_runs_the_hooks_and_then_workers_do_ag
         assert!(workers() > at_first, "{:?}", log.lines());
         close_clean(&pool, &backend);
         drop(pool);
-        before.is_restored("threads are to be had again");
+        before.is_restored("the system starts threads again");
     });
 }
 

@@ -37,7 +37,7 @@ fn pool(
 }
 
 /// A thousand callers, each of which takes a connection once and gives it back.
-fn line(pool: &Pool<MemoryManager>) -> WaitingThreads {
+fn waiting_callers(pool: &Pool<MemoryManager>) -> WaitingThreads {
     let pool = pool.clone();
     WaitingThreads::spawn(WAITERS, move |served| {
         let guard = pool.get_timeout(secs(120)).unwrap();
@@ -52,7 +52,7 @@ fn a_hand_off_wakes_the_one_it_serves_and_nobody_else() {
         let backend = MemoryManager::new();
         let pool = pool("handoff", 1, fairness, &backend);
         let held = take(&pool, 1);
-        let waiting = line(&pool);
+        let waiting = waiting_callers(&pool);
         let before = waiting.asleep(|| pool.stats().waiters);
         drop(held);
         let outcome = waiting.served(&before);
@@ -72,7 +72,7 @@ fn connections_that_come_back_one_at_a_time_wake_one_waiter_each() {
     let backend = MemoryManager::new();
     let pool = pool("onebyone", 8, Fairness::default(), &backend);
     let held = take(&pool, 8);
-    let waiting = line(&pool);
+    let waiting = waiting_callers(&pool);
     let before = waiting.asleep(|| pool.stats().waiters);
     for guard in held {
         drop(guard);
@@ -120,7 +120,7 @@ fn clear_wakes_no_waiter_and_what_it_replaces_wakes_one_each() {
     let backend = MemoryManager::new();
     let pool = pool("clearherd", 4, Fairness::default(), &backend);
     let held = take(&pool, 4);
-    let waiting = line(&pool);
+    let waiting = waiting_callers(&pool);
     let before = waiting.asleep(|| pool.stats().waiters);
     let at_rest = waiting.sleeps();
     for _ in 0..3 {

@@ -115,7 +115,7 @@ fn writers_of_two_pools_on_one_file_all_succeed() {
 }
 
 #[test]
-fn a_writer_waits_as_long_as_the_line_moves() {
+fn a_writer_waits_as_long_as_the_queue_moves() {
     let manager = memory().busy_timeout(ms(1_500));
     let pool = quick("line").max_size(20).build(counter(manager)).unwrap();
     thread::scope(|scope| {

@@ -1,11 +1,11 @@
-//! A pool without hooks, which runs the sequences of engine moves that the rest of the crate makes.
+//! A pool without hooks, which runs the sequences of engine moves that the rest of the crate makes: its
+//! parts, its creates and its disposes.
 
 use super::super::{
-    Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Outcome, Permit,
-    SharedLimit, State, WaitResult, Waiter,
+    Actions, Checkout, CreateReason, DisposePermit, Engine, Evicted, Now, Permit, SharedLimit,
+    State, Waiter,
 };
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
-use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -45,19 +45,16 @@ pub(super) enum Failure {
     Create,
 }
 
-/// The result of a checkout.
-pub(super) enum GetResult {
-    Checkout(HeldEntry),
-    TimedOut,
-    Failed(Failure),
-}
-
 /// When the head waiter becomes due: never, at once, or at a clock during the model.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound {
     Never,
     Always,
     AWhile,
+}
+
+impl Bound {
+    pub(super) const ALL: [Self; 3] = [Self::Never, Self::AWhile, Self::Always];
 }
 
 /// Which thread runs a create: the thread that settled, in place of a pool's worker, or the waiter that the
@@ -67,6 +64,9 @@ pub(super) enum CreateBy {
     Worker,
     Waiter,
 }
+
+/// The steps of one thread of a model.
+pub(super) type Thread = Box<dyn FnOnce(&Fixture) + Send>;
 
 /// The fixtures that share their slots with one another.
 pub(super) trait Peers: Send + Sync {
@@ -136,12 +136,31 @@ impl Fixture {
         })
     }
 
-    /// CreateBy a pool with `N` connections, all checked out by the caller.
+    /// Creates a pool with `N` connections, all checked out by the caller.
     pub(super) fn with_checkouts<const N: usize>(bound: Bound) -> (Arc<Self>, [HeldEntry; N]) {
         let fixture = Self::new(N, bound);
         fixture.open(N);
         let held = std::array::from_fn(|_| fixture.try_get().expect("there are as many"));
         (fixture, held)
+    }
+
+    /// Creates a pool as [`with_checkouts`](Self::with_checkouts) does, in slots that are not marked
+    /// RETURN_SLOW: each connection was checked in before, which is the check-in that goes through the lock.
+    pub(super) fn with_unmarked_checkouts<const N: usize>(
+        bound: Bound,
+    ) -> (Arc<Self>, [HeldEntry; N]) {
+        let (fixture, held) = Self::with_checkouts::<N>(bound);
+        held.into_iter().for_each(|held| fixture.check_in(held));
+        let held = std::array::from_fn(|_| fixture.try_get().expect("a connection is idle"));
+        (fixture, held)
+    }
+
+    /// Runs the threads of a model and waits for all of them.
+    pub(super) fn side_by_side<const N: usize>(self: &Arc<Self>, threads: [Thread; N]) {
+        super::side_by_side(threads.map(|thread| -> Box<dyn FnOnce() + Send> {
+            let fixture = Arc::clone(self);
+            Box::new(move || thread(&fixture))
+        }));
     }
 
     /// Opens connections and leaves them idle in slots that are not marked RETURN_SLOW.
@@ -179,12 +198,17 @@ impl Fixture {
         }
     }
 
+    /// Moves the clock past the fairness bound and the deadlines of all waits.
+    pub(super) fn pass_time(&self) {
+        self.time.store(1, Relaxed);
+    }
+
     /// Returns an instant that the clock reaches during any wait.
     pub(super) fn soon(&self) -> Instant {
         at(1)
     }
 
-    /// CreateBy a waiter that has waited since the beginning of the model.
+    /// Creates a waiter that has waited since the beginning of the model.
     pub(super) fn waiter(&self) -> WaiterRef {
         Waiter::new(at(0))
     }
@@ -193,114 +217,7 @@ impl Fixture {
         self.engine.lock()
     }
 
-    // ---- checkout ------------------------------------------------------------------------------
-
-    /// Takes an idle entry without queueing.
-    pub(super) fn try_get(&self) -> Option<HeldEntry> {
-        let free = self.engine.may_barge();
-        let held = free.then(|| self.engine.take_idle(TICK)).flatten()?;
-        held.entry.touch();
-        Some(held)
-    }
-
-    /// Runs a whole checkout.
-    pub(super) fn get(&self, deadline: Option<Instant>) -> GetResult {
-        match self.try_get() {
-            Some(held) => GetResult::Checkout(held),
-            None => self.get_queued(deadline),
-        }
-    }
-
-    /// Runs the part of a checkout that begins when no idle entry was found.
-    pub(super) fn get_queued(&self, deadline: Option<Instant>) -> GetResult {
-        let waiter = self.waiter();
-        loop {
-            let now = self.engine_now();
-            let mut state = self.lock();
-            if state.closed {
-                return GetResult::Failed(Failure::Closed);
-            }
-            self.engine.enqueue(&mut state, &waiter, now.real);
-            if state.suspended {
-                self.engine.mark_all_slots(&mut state, now.tick);
-            } else if let Some(held) = self.engine.search(&mut state, &waiter, now.tick) {
-                let actions = self.engine.dequeue(&mut state, &waiter, now.real);
-                drop(state);
-                actions.into_iter().for_each(|actions| self.run(actions));
-                held.entry.touch();
-                return GetResult::Checkout(held);
-            }
-            let actions = self.engine.settle(&mut state, now.real);
-            drop(state);
-            self.run(actions);
-            if let Some(got) = self.wait(&waiter, deadline) {
-                return got;
-            }
-        }
-    }
-
-    /// Waits with a queued waiter. None: the waiter has to queue again.
-    pub(super) fn wait(&self, waiter: &WaiterRef, deadline: Option<Instant>) -> Option<GetResult> {
-        let looks = Cell::new(0);
-        let clock = || {
-            // The first reading is at the start of the wait. A waiter that wakes for the second time finds
-            // that time has passed.
-            if looks.replace(looks.get() + 1) > 1 {
-                self.time.store(1, Relaxed);
-            }
-            self.engine_now()
-        };
-        let waited = self
-            .engine
-            .wait(waiter, deadline, clock, |actions| self.run(actions));
-        let held = match waited {
-            WaitResult::TimedOut => return Some(GetResult::TimedOut),
-            WaitResult::Outcome(Outcome::Fail(failure)) => return Some(GetResult::Failed(failure)),
-            WaitResult::Outcome(Outcome::Permit(permit)) => self.create(permit)?,
-            WaitResult::Outcome(Outcome::Checkout(held)) | WaitResult::Found(held) => held,
-        };
-        held.entry.touch();
-        Some(GetResult::Checkout(held))
-    }
-
-    // ---- check-in ------------------------------------------------------------------------------
-
-    pub(super) fn check_in(&self, held: HeldEntry) {
-        held.entry.touch();
-        let (slot, engine) = (held.slot, &self.engine);
-        let put = match engine.has_waiters() && !engine.may_skip_handoff(|| self.now()) {
-            true => Err(held.entry),
-            false => slot.try_return(held.entry, TICK),
-        };
-        if let Err(entry) = put {
-            let idle_since = TICK;
-            let held = HeldEntry {
-                slot,
-                entry,
-                idle_since,
-            };
-            self.return_entry(held, false);
-        }
-    }
-
-    /// Checks in the connection of a finished checkout, if the checkout brought one.
-    pub(super) fn finish(&self, got: GetResult) {
-        if let GetResult::Checkout(held) = got {
-            self.check_in(held);
-        }
-    }
-
-    /// Returns an entry through the lock.
-    pub(super) fn return_entry(&self, held: HeldEntry, fresh: bool) {
-        let generation = held.entry.generation;
-        match self
-            .engine
-            .return_entry(held, TICK, generation, fresh, self.now())
-        {
-            Ok(actions) => self.run(actions),
-            Err((evicted, _)) => self.run(self.dispose(evicted).finish(self.now())),
-        }
-    }
+    // ---- disposes ------------------------------------------------------------------------------
 
     pub(super) fn evict(&self, held: HeldEntry) {
         let permit = self.begin_dispose(held);
@@ -403,6 +320,4 @@ impl Fixture {
             alive: Arc::clone(&self.alive),
         })
     }
-
-    // ---- the whole pool ------------------------------------------------------------------------
 }

@@ -1,21 +1,15 @@
 //! Room appears for a connection that a waiter needs.
 
-use super::fixture::{Bound, CreateBy, CreatePermit, Failure, Fixture, GetResult, HeldEntry};
-use super::{explore, side_by_side};
-use crate::engine::State;
-use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
+use super::explore;
+use super::fixture::{Bound, Fixture, HeldEntry};
 
 /// A waiter meets this event, in a pool whose one connection never comes back.
 fn a_waiter_meets(bound: Bound, event: fn(&Fixture, HeldEntry)) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(bound);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || event(&here, held)),
-            Box::new(move || there.finish(there.get_queued(None))),
+        fixture.side_by_side([
+            Box::new(move |fixture| event(fixture, held)),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -45,144 +39,6 @@ fn a_detach_lets_a_waiter_create() {
     both_ways(Fixture::detach);
 }
 
-fn a_create_fails_under_a_waiter(failing: usize, fail: fn(&Fixture, CreatePermit)) {
-    explore(move || {
-        let fixture = Fixture::new(1, Bound::Never);
-        let permit = fixture.permit(true);
-        fixture.fail_creates(failing);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || fail(&here, permit)),
-            Box::new(move || there.finish(there.get_queued(None))),
-        ]);
-        assert_eq!(fixture.inspect(), 1);
-    });
-}
-
-#[test]
-fn a_failed_create_is_repeated_for_a_waiter() {
-    a_create_fails_under_a_waiter(2, |fixture, permit| {
-        fixture.create(permit);
-    });
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn bites_a_failed_create_that_settles_nothing() {
-    a_create_fails_under_a_waiter(0, |_, permit| drop(permit));
-}
-
-fn failed_or_served(fixture: &Fixture) {
-    let got = fixture.get_queued(None);
-    if let GetResult::Failed(failure) = &got {
-        assert_eq!(*failure, Failure::Create);
-    }
-    fixture.finish(got);
-}
-
-/// Fails a create and the head's wait with it.
-fn fail_for_good(fixture: &Fixture, permit: CreatePermit) {
-    let mut head = true;
-    let failure =
-        |state: &State<_, _>| (mem::take(&mut head) && state.open == 0).then_some(Failure::Create);
-    fixture.run(permit.fail_and_notify(fixture.now(), failure).1);
-}
-
-/// A permanent failure ends the head's wait. The engine then creates for the other waiter.
-#[test]
-fn a_failure_reaches_one_waiter_and_strands_none() {
-    explore(|| {
-        let fixture = Fixture::new(1, Bound::Never);
-        let permit = fixture.permit(true);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || fail_for_good(&here, permit)),
-            Box::new(move || failed_or_served(&there)),
-            Box::new(move || failed_or_served(&behind)),
-        ]);
-        assert!(fixture.inspect() <= 1);
-    });
-}
-
-fn a_create_fails_for_good_under_a_waiter(end: fn(&Fixture, CreatePermit)) {
-    explore(move || {
-        let fixture = Fixture::new(1, Bound::Never);
-        let permit = fixture.permit(true);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let relied_on = Arc::new(AtomicBool::new(false));
-        let failed = Arc::new(AtomicBool::new(false));
-        let (waits, hears) = (Arc::clone(&relied_on), Arc::clone(&failed));
-        side_by_side([
-            Box::new(move || {
-                waits.store(!here.lock().queue.is_empty(), Relaxed);
-                end(&here, permit);
-            }),
-            Box::new(move || {
-                let got = there.get_queued(None);
-                hears.store(matches!(got, GetResult::Failed(_)), Relaxed);
-                there.finish(got);
-            }),
-        ]);
-        assert!(
-            failed.load(Relaxed) || !relied_on.load(Relaxed),
-            "another create in place of the failure"
-        );
-        fixture.inspect();
-    });
-}
-
-#[test]
-fn whoever_counted_on_a_create_is_told_of_its_failure() {
-    a_create_fails_for_good_under_a_waiter(fail_for_good);
-}
-
-#[test]
-#[should_panic(expected = "another create in place of the failure")]
-fn bites_a_create_that_ends_before_its_waiter_is_told() {
-    a_create_fails_for_good_under_a_waiter(|fixture, permit| {
-        fixture.run(permit.fail(fixture.now()).1);
-        let mut once = Some(Failure::Create);
-        let failure = |_: &_| once.take();
-        let engine = &fixture.engine;
-        let actions = engine.fail_waiters(&mut fixture.lock(), failure, fixture.now());
-        fixture.run(actions);
-    });
-}
-
-/// A create has started and hangs until the other threads have ended. The pool is cleared while a waiter
-/// relies on that create.
-fn the_pool_is_cleared_under_a_waiter(clear: fn(&Fixture)) {
-    explore(move || {
-        let fixture = Fixture::new(2, Bound::Never);
-        let permit = fixture.permit(true);
-        let generation = permit
-            .start(fixture.now(), None, true)
-            .expect("it is wanted");
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || clear(&here)),
-            Box::new(move || there.finish(there.get_queued(None))),
-        ]);
-        fixture.created(permit, generation, false);
-        assert!(fixture.inspect() <= 1);
-    });
-}
-
-#[test]
-fn a_clear_lets_a_waiter_create_in_place_of_an_outdated_create() {
-    the_pool_is_cleared_under_a_waiter(Fixture::clear);
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn bites_a_clear_that_leaves_waiters_counting_on_what_began_before() {
-    the_pool_is_cleared_under_a_waiter(|fixture| fixture.lock().generation += 1);
-}
-
 /// A check-in and a new connection meet one waiter. The first of them serves the waiter, and the other one
 /// becomes idle.
 #[test]
@@ -192,67 +48,14 @@ fn a_new_connection_and_a_check_in_serve_one_waiter() {
         fixture.open(1);
         let held = fixture.try_get().expect("a connection is idle");
         let permit = fixture.permit(true);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || {
-                there.create(permit);
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(|fixture| {
+                fixture.create(permit);
             }),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 2);
-    });
-}
-
-/// The pool abandons a create while the create returns.
-#[test]
-fn a_create_given_up_on_leaves_a_stray_or_a_connection() {
-    explore(|| {
-        let fixture = Fixture::new(1, Bound::Never);
-        let permit = fixture.permit(true);
-        let generation = permit.start(fixture.now(), Some(fixture.soon()), true);
-        let generation = generation.expect("it may start");
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || {
-                here.created(permit, generation, false);
-            }),
-            Box::new(move || {
-                let mut state = there.lock();
-                let id = state.jobs().map(|(id, _)| id).next();
-                if let Some(id) = id {
-                    there.engine.abandon(&mut state, id);
-                }
-                let actions = there.engine.settle(&mut state, there.now());
-                drop(state);
-                there.run(actions);
-            }),
-            Box::new(move || behind.finish(behind.get_queued(None))),
-        ]);
-        assert_eq!(fixture.inspect(), 1);
-    });
-}
-
-/// Waiters run their own creates, and the first create fails.
-#[test]
-fn waiters_that_create_for_themselves_pass_the_permit_on() {
-    explore(|| {
-        let fixture = Fixture::with(1, Bound::Never, CreateBy::Waiter);
-        fixture.fail_creates(1);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || here.finish(here.get(None))),
-            Box::new(move || there.finish(there.get(None))),
-        ]);
-        assert_eq!(fixture.inspect(), 1);
     });
 }
 
@@ -263,20 +66,22 @@ fn an_added_connection_reaches_a_waiter() {
         fixture.run(fixture.engine.resize(2, fixture.now()));
         // With creates forbidden, only the added connection can serve the waiter.
         fixture.lock().max_creating = 0;
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || {
-                let mut state = here.lock();
-                let added = here
-                    .engine
-                    .add(&mut state, here.entry(0), here.engine_now(), u64::MAX);
+        fixture.side_by_side([
+            Box::new(|fixture| {
+                let mut state = fixture.lock();
+                let added = fixture.engine.add(
+                    &mut state,
+                    fixture.entry(0),
+                    fixture.engine_now(),
+                    u64::MAX,
+                );
                 drop(state);
                 let Ok(added) = added else {
                     unreachable!("there is room")
                 };
-                here.return_entry(added, true);
+                fixture.return_entry(added, true);
             }),
-            Box::new(move || there.finish(there.get_queued(None))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         fixture.check_in(held);
         assert_eq!(fixture.inspect(), 2);
@@ -286,11 +91,7 @@ fn an_added_connection_reaches_a_waiter() {
 fn the_pool_grows_under_a_waiter(grow: fn(&Fixture)) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || grow(&here)),
-            Box::new(move || there.finish(there.get_queued(None))),
-        ]);
+        fixture.side_by_side([Box::new(grow), Box::new(Fixture::wait_in_queue)]);
         fixture.check_in(held);
         assert_eq!(fixture.inspect(), 2);
     });
@@ -305,99 +106,4 @@ fn a_raised_max_size_lets_a_waiter_create() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_raised_max_size_that_settles_nothing() {
     the_pool_grows_under_a_waiter(|fixture| fixture.lock().max_size = 2);
-}
-
-fn a_pool_is_resumed(resume: fn(&Fixture)) {
-    explore(move || {
-        let fixture = Fixture::new(1, Bound::Never);
-        fixture.open(1);
-        fixture.suspend(true);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || resume(&here)),
-            Box::new(move || there.finish(there.get(None))),
-        ]);
-        assert_eq!(fixture.inspect(), 1);
-    });
-}
-
-#[test]
-fn a_resumed_pool_serves_who_waited() {
-    a_pool_is_resumed(|fixture| fixture.suspend(false));
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn bites_a_resume_that_settles_nothing() {
-    a_pool_is_resumed(|fixture| {
-        let mut state = fixture.lock();
-        state.suspended = false;
-        fixture.engine.update_gate(&mut state, fixture.now());
-    });
-}
-
-fn a_check_in_and_a_resume_meet_a_waiter(bound: Bound, get: fn(&Fixture) -> GetResult) {
-    explore(move || {
-        let (fixture, [held]) = Fixture::with_checkouts(bound);
-        // The first check-in of a connection goes through the lock, because its slot starts out marked. Get
-        // that check-in over with.
-        fixture.check_in(held);
-        let held = fixture.try_get().expect("a connection is idle");
-        fixture.suspend(true);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let resumed = Arc::clone(&fixture);
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(get(&there))),
-            Box::new(move || resumed.suspend(false)),
-        ]);
-        assert_eq!(fixture.inspect(), 1);
-    });
-}
-
-/// A waiter that queued while the pool was suspended has searched no slot. The waiter must still be notified
-/// of a connection that comes back after the resume.
-#[test]
-fn a_waiter_from_before_the_resume_hears_of_a_check_in() {
-    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        a_check_in_and_a_resume_meet_a_waiter(bound, |fixture| fixture.get_queued(None));
-    }
-}
-
-#[test]
-#[should_panic(expected = "deadlock")]
-fn bites_a_waiter_that_watches_nothing_while_suspended() {
-    a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |fixture| {
-        let waiter = fixture.waiter();
-        let now = fixture.engine_now();
-        let mut state = fixture.lock();
-        fixture.engine.enqueue(&mut state, &waiter, now.real);
-        let actions = fixture.engine.settle(&mut state, now.real);
-        drop(state);
-        fixture.run(actions);
-        fixture
-            .wait(&waiter, None)
-            .expect("it does not have to create")
-    });
-}
-
-/// A suspension that begins and ends leaves no waiter asleep.
-#[test]
-fn a_short_suspension_strands_nobody() {
-    explore(|| {
-        let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
-        fixture.check_in(held);
-        let held = fixture.try_get().expect("a connection is idle");
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let switched = Arc::clone(&fixture);
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(there.get(None))),
-            Box::new(move || {
-                switched.suspend(true);
-                switched.suspend(false);
-            }),
-        ]);
-        assert_eq!(fixture.inspect(), 1);
-    });
 }

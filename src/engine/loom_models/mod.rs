@@ -14,17 +14,19 @@
 //!
 //! # What is modelled
 //!
-//! The threads run the sequences of engine moves that the rest of the crate makes (see [`fixture`]), waits
-//! included. A waiter that is never woken sleeps for good and ends the model as a deadlock. Time is an event
-//! like any other: a wait with a deadline may end at any point among the steps of the other threads. The
-//! clock is an atomic of the model, because the time at which a thread reads the clock matters. Every
-//! execution ends with `inspect`.
+//! The threads run the sequences of engine moves that the rest of the crate makes (see [`fixture`],
+//! [`checkout`] and [`operations`]), waits included. A waiter that is never woken sleeps for good and ends the
+//! model as a deadlock. Time is an event like any other: a wait with a deadline may end at any point among the
+//! steps of the other threads. The clock is an atomic of the model, because the time at which a thread reads
+//! the clock matters. Every execution ends with `inspect`.
 //!
 //! Tests with "bites" in their names run a model with one step done wrong. The model must find the mistake.
 //!
 //! The models leave out the `OnceLock`s of the table (slots are made before the threads start), hooks, and
 //! spurious wake-ups.
 
+mod checkout;
+mod creates;
 mod ends;
 mod fixture;
 mod grows;
@@ -32,6 +34,7 @@ mod inspect;
 mod operations;
 mod returns;
 mod shared_limit;
+mod suspension;
 mod waits;
 
 use std::sync::Arc;

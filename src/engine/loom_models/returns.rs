@@ -1,24 +1,22 @@
 //! A connection comes back or is idle while a caller wants it.
 
 use super::super::Stamp;
-use super::fixture::{Bound, Fixture, GetResult, HeldEntry};
-use super::{explore, explore_within, side_by_side};
+use super::checkout::GetResult;
+use super::fixture::{Bound, Fixture, HeldEntry, Thread};
+use super::{explore, explore_within};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-const BOUNDS: [Bound; 3] = [Bound::Never, Bound::AWhile, Bound::Always];
-
-fn a_check_in_meets_a_newcomer(
+fn a_check_in_meets_a_new_caller(
     bound: Bound,
     check_in: fn(&Fixture, HeldEntry),
     get: fn(&Fixture) -> GetResult,
 ) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(bound);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || check_in(&here, held)),
-            Box::new(move || there.finish(get(&there))),
+        fixture.side_by_side([
+            Box::new(move |fixture| check_in(fixture, held)),
+            Box::new(move |fixture| fixture.finish(get(fixture))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -27,85 +25,80 @@ fn a_check_in_meets_a_newcomer(
 fn a_check_in_meets_two_waiters(bound: Bound) {
     explore_within(2, move || {
         let (fixture, [held]) = Fixture::with_checkouts(bound);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(there.get_queued(None))),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(Fixture::wait_in_queue),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
 }
 
-fn two_getters_want_one(take: fn(&Fixture) -> Option<HeldEntry>) {
+/// Two threads want the one connection. `get` counts itself among the owners while the connection is its own.
+fn two_callers_want_one_entry(get: fn(&Fixture, &Owners)) {
     explore(move || {
         let fixture = Fixture::new(1, Bound::Never);
         fixture.open(1);
-        let owners = Arc::new(AtomicUsize::new(0));
-        let get = |fixture: &Arc<Fixture>| -> Box<dyn FnOnce() + Send> {
-            let (fixture, owners) = (Arc::clone(fixture), Arc::clone(&owners));
-            Box::new(move || {
-                if let Some(held) = take(&fixture) {
-                    assert_eq!(owners.fetch_add(1, Relaxed), 0, "two owners");
-                    held.entry.touch();
-                    owners.fetch_sub(1, Relaxed);
-                    fixture.check_in(held);
-                }
-            })
+        let owners = Arc::new(Owners::default());
+        let getter = || -> Thread {
+            let owners = Arc::clone(&owners);
+            Box::new(move |fixture| get(fixture, &owners))
         };
-        side_by_side([get(&fixture), get(&fixture)]);
+        fixture.side_by_side([getter(), getter()]);
         assert_eq!(fixture.inspect(), 1);
     });
+}
+
+/// The number of threads that own the one connection. Hidden from loom, so that it orders nothing.
+#[derive(Default)]
+struct Owners(AtomicUsize);
+
+impl Owners {
+    fn own(&self, steps: impl FnOnce()) {
+        assert_eq!(self.0.fetch_add(1, Relaxed), 0, "two owners");
+        steps();
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A caller marks the slots without the lock while an entry comes back under the lock.
 fn a_thorough_search_meets_a_return_under_the_lock(waiters: bool, store: fn(&Fixture, HeldEntry)) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        let search = move || {
-            if let Some(held) = there.engine.table.take_or_mark_all(1) {
-                there.check_in(held);
+        let store: Thread = Box::new(move |fixture| store(fixture, held));
+        let search: Thread = Box::new(|fixture| {
+            if let Some(held) = fixture.engine.table.take_or_mark_all(1) {
+                fixture.check_in(held);
             }
-        };
-        if waiters {
-            let behind = Arc::clone(&fixture);
-            side_by_side([
-                Box::new(move || store(&here, held)),
-                Box::new(search),
-                Box::new(move || behind.finish(behind.get_queued(None))),
-            ]);
-        } else {
-            side_by_side([Box::new(move || store(&here, held)), Box::new(search)]);
+        });
+        match waiters {
+            true => fixture.side_by_side([store, search, Box::new(Fixture::wait_in_queue)]),
+            false => fixture.side_by_side([store, search]),
         }
         assert_eq!(fixture.inspect(), 1);
     });
 }
 
 #[test]
-fn a_newcomer_gets_what_comes_back_while_it_queues() {
-    for bound in BOUNDS {
-        a_check_in_meets_a_newcomer(bound, Fixture::check_in, |fixture| fixture.get(None));
+fn a_new_caller_gets_the_entry_that_comes_back_while_it_queues() {
+    for bound in Bound::ALL {
+        a_check_in_meets_a_new_caller(bound, Fixture::check_in, |fixture| fixture.get(None));
     }
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_check_in_that_does_not_see_the_watcher() {
+fn bites_a_check_in_that_ignores_the_return_slow_mark() {
     let blind = |_: &Fixture, held: HeldEntry| {
         held.slot.set_return_slow(false);
         held.store_locked(1);
     };
-    a_check_in_meets_a_newcomer(Bound::Never, blind, |fixture| fixture.get(None));
+    a_check_in_meets_a_new_caller(Bound::Never, blind, |fixture| fixture.get(None));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_check_in_that_wakes_nobody() {
+fn bites_a_check_in_that_wakes_no_waiter() {
     let silent = |fixture: &Fixture, held: HeldEntry| {
         let slot = held.slot;
         let given = slot.try_return(held.entry, 1).or_else(|entry| {
@@ -121,13 +114,13 @@ fn bites_a_check_in_that_wakes_nobody() {
         });
         assert!(given.is_ok());
     };
-    a_check_in_meets_a_newcomer(Bound::Always, silent, |fixture| fixture.get(None));
+    a_check_in_meets_a_new_caller(Bound::Always, silent, |fixture| fixture.get(None));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_waiter_that_does_not_search_once_it_is_in_line() {
-    a_check_in_meets_a_newcomer(Bound::Never, Fixture::check_in, |fixture| {
+fn bites_a_waiter_that_does_not_search_once_it_is_queued() {
+    a_check_in_meets_a_new_caller(Bound::Never, Fixture::check_in, |fixture| {
         if let Some(held) = fixture.try_get() {
             return GetResult::Checkout(held);
         }
@@ -143,7 +136,7 @@ fn bites_a_waiter_that_does_not_search_once_it_is_in_line() {
 
 #[test]
 fn one_connection_serves_two_waiters_in_turn() {
-    for bound in BOUNDS {
+    for bound in Bound::ALL {
         a_check_in_meets_two_waiters(bound);
     }
 }
@@ -151,19 +144,16 @@ fn one_connection_serves_two_waiters_in_turn() {
 /// The head is notified of a connection, and another caller takes that connection. When the connection comes
 /// back again, the head may have become due in the meantime.
 #[test]
-fn an_overtaken_head_is_not_passed_over() {
-    for bound in BOUNDS {
+fn a_head_is_served_although_another_caller_barged() {
+    for bound in Bound::ALL {
         explore(move || {
             let (fixture, [held]) = Fixture::with_checkouts(bound);
-            let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-            side_by_side([
-                Box::new(move || {
-                    here.check_in(held);
-                    if let Some(held) = here.try_get() {
-                        here.check_in(held);
-                    }
+            fixture.side_by_side([
+                Box::new(|fixture| {
+                    fixture.check_in(held);
+                    fixture.use_idle();
                 }),
-                Box::new(move || there.finish(there.get_queued(None))),
+                Box::new(Fixture::wait_in_queue),
             ]);
             assert_eq!(fixture.inspect(), 1);
         });
@@ -171,34 +161,28 @@ fn an_overtaken_head_is_not_passed_over() {
 }
 
 #[test]
-fn two_getters_never_take_the_same() {
-    two_getters_want_one(Fixture::try_get);
-}
-
-#[test]
-#[should_panic(expected = "two owners")]
-fn bites_a_getter_that_believes_the_stamp() {
-    explore(|| {
-        let fixture = Fixture::new(1, Bound::Never);
-        fixture.open(1);
-        let owners = Arc::new(AtomicUsize::new(0));
-        let get = |fixture: &Arc<Fixture>| -> Box<dyn FnOnce() + Send> {
-            let (fixture, owners) = (Arc::clone(fixture), Arc::clone(&owners));
-            Box::new(move || {
-                let slot = fixture.engine.table.get(0).expect("it was made");
-                if let Stamp::Idle(_) = slot.stamp() {
-                    assert_eq!(owners.fetch_add(1, Relaxed), 0, "two owners");
-                    drop(fixture.lock());
-                    owners.fetch_sub(1, Relaxed);
-                }
-            })
-        };
-        side_by_side([get(&fixture), get(&fixture)]);
+fn two_callers_never_take_the_same_entry() {
+    two_callers_want_one_entry(|fixture, owners| {
+        if let Some(held) = fixture.try_get() {
+            owners.own(|| held.entry.touch());
+            fixture.check_in(held);
+        }
     });
 }
 
 #[test]
-fn a_resting_entry_keeps_its_ready_bit() {
+#[should_panic(expected = "two owners")]
+fn bites_a_caller_that_trusts_the_stamp() {
+    two_callers_want_one_entry(|fixture, owners| {
+        let slot = fixture.engine.table.get(0).expect("it was made");
+        if let Stamp::Idle(_) = slot.stamp() {
+            owners.own(|| drop(fixture.lock()));
+        }
+    });
+}
+
+#[test]
+fn an_idle_entry_keeps_its_ready_bit() {
     let through_the_lock: fn(&Fixture, HeldEntry) =
         |fixture, held| fixture.return_entry(held, false);
     a_thorough_search_meets_a_return_under_the_lock(false, through_the_lock);
@@ -207,7 +191,7 @@ fn a_resting_entry_keeps_its_ready_bit() {
 
 #[test]
 #[should_panic(expected = "ready bit")]
-fn bites_a_store_that_does_not_look_for_watchers_again() {
+fn bites_a_store_that_does_not_read_the_mark_again() {
     a_thorough_search_meets_a_return_under_the_lock(false, |fixture, held| {
         let state = fixture.lock();
         held.slot.set_return_slow(false);

@@ -1,7 +1,8 @@
 //! Engines that share a limit on slots.
 
 use super::super::{Followup, SharedLimit};
-use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, GetResult, Peers};
+use super::checkout::GetResult;
+use super::fixture::{Bound, CreateBy, EngineActions, Entry, Failure, Fixture, Peers};
 use super::{explore, explore_within, side_by_side};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -14,7 +15,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// CreateBy `N` fixtures with `max_size` 1 each, and one slot for all of them.
+    /// Creates `N` fixtures with `max_size` 1 each, and one slot for all of them.
     fn with_one_slot<const N: usize>(
         bound: Bound,
         skip_marking: bool,
@@ -77,7 +78,7 @@ impl Peers for Group {
     }
 }
 
-fn a_check_in_meets_a_waiter_elsewhere(bound: Bound, skip_marking: bool) {
+fn a_check_in_meets_a_waiter_of_another_pool(bound: Bound, skip_marking: bool) {
     explore(move || {
         let (group, [here, there]) = Group::with_one_slot(bound, skip_marking);
         here.open(1);
@@ -92,20 +93,20 @@ fn a_check_in_meets_a_waiter_elsewhere(bound: Bound, skip_marking: bool) {
 }
 
 #[test]
-fn a_check_in_makes_room_for_a_waiter_elsewhere() {
-    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
-        a_check_in_meets_a_waiter_elsewhere(bound, false);
+fn a_check_in_makes_room_for_a_waiter_of_another_pool() {
+    for bound in Bound::ALL {
+        a_check_in_meets_a_waiter_of_another_pool(bound, false);
     }
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_search_that_does_not_watch() {
-    a_check_in_meets_a_waiter_elsewhere(Bound::Never, true);
+fn bites_a_search_that_marks_no_slot() {
+    a_check_in_meets_a_waiter_of_another_pool(Bound::Never, true);
 }
 
 #[test]
-fn what_rests_meets_a_waiter_elsewhere_and_a_caller_of_its_own() {
+fn an_idle_entry_meets_a_waiter_of_another_pool_and_a_caller_of_its_own() {
     explore(|| {
         let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
@@ -119,7 +120,7 @@ fn what_rests_meets_a_waiter_elsewhere_and_a_caller_of_its_own() {
 }
 
 #[test]
-fn a_waiter_elsewhere_that_gives_up_takes_nothing_along() {
+fn a_waiter_of_another_pool_that_times_out_keeps_no_slot() {
     explore(|| {
         let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
@@ -137,7 +138,7 @@ fn a_waiter_elsewhere_that_gives_up_takes_nothing_along() {
 }
 
 #[test]
-fn a_slot_granted_to_one_who_gave_up_goes_to_the_next() {
+fn a_slot_granted_to_a_waiter_that_timed_out_goes_to_the_next() {
     explore_within(2, || {
         let (group, [here, there, beyond]) = Group::with_one_slot(Bound::Never, false);
         here.open(1);
@@ -159,7 +160,7 @@ fn a_slot_granted_to_one_who_gave_up_goes_to_the_next() {
 }
 
 #[test]
-fn a_failed_create_leaves_its_slot_to_a_waiter_elsewhere() {
+fn a_failed_create_leaves_its_slot_to_a_waiter_of_another_pool() {
     explore_within(2, || {
         let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
         here.fail_creates(1);

@@ -1,17 +1,16 @@
 //! Waits that end in more than one way at once.
 
-use super::fixture::{Bound, Fixture, GetResult};
-use super::{explore, explore_within, side_by_side};
+use super::checkout::GetResult;
+use super::fixture::{Bound, Fixture};
+use super::{explore, explore_within};
 use crate::engine::{CheckFor, Outcome};
-use std::sync::Arc;
 
 fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&Fixture) -> GetResult) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(bound);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(wait(&there))),
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(move |fixture| fixture.finish(wait(fixture))),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -19,14 +18,14 @@ fn a_hand_off_races_a_timeout(bound: Bound, wait: fn(&Fixture) -> GetResult) {
 
 #[test]
 fn a_hand_off_that_races_a_timeout_is_not_lost() {
-    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+    for bound in Bound::ALL {
         a_hand_off_races_a_timeout(bound, |fixture| fixture.get_queued(Some(fixture.soon())));
     }
 }
 
 #[test]
 #[should_panic(expected = "an entry is lost")]
-fn bites_a_timeout_that_leaves_its_mail() {
+fn bites_a_timeout_that_does_not_take_its_outcome() {
     a_hand_off_races_a_timeout(Bound::Always, |fixture| {
         let waiter = fixture.waiter();
         let mut state = fixture.lock();
@@ -49,15 +48,10 @@ fn bites_a_timeout_that_leaves_its_mail() {
 fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> GetResult) {
     explore(move || {
         let (fixture, [held]) = Fixture::with_checkouts(bound);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || there.finish(head(&there))),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(move |fixture| fixture.finish(head(fixture))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
@@ -65,7 +59,7 @@ fn the_head_times_out(bound: Bound, head: fn(&Fixture) -> GetResult) {
 
 #[test]
 fn a_head_that_times_out_leaves_no_successor_asleep() {
-    for bound in [Bound::Never, Bound::AWhile, Bound::Always] {
+    for bound in Bound::ALL {
         the_head_times_out(bound, |fixture| fixture.get_queued(Some(fixture.soon())));
     }
 }
@@ -97,37 +91,30 @@ fn bites_a_head_that_leaves_without_settling() {
 
 /// The head is notified of a connection that another caller takes first. While the head is notified,
 /// check-ins need no lock. If the head leaves, the next head must be notified of later check-ins.
-fn a_told_head_leaves(head: fn(&Fixture) -> GetResult) {
+fn a_notified_head_leaves(head: fn(&Fixture) -> GetResult) {
     explore_within(2, move || {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::AWhile);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || {
-                here.check_in(held);
-                if let Some(held) = here.try_get() {
-                    here.check_in(held);
-                }
+        fixture.side_by_side([
+            Box::new(|fixture| {
+                fixture.check_in(held);
+                fixture.use_idle();
             }),
-            Box::new(move || there.finish(head(&there))),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+            Box::new(move |fixture| fixture.finish(head(fixture))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         assert_eq!(fixture.inspect(), 1);
     });
 }
 
 #[test]
-fn what_a_head_was_told_of_reaches_the_next_when_it_leaves() {
-    a_told_head_leaves(|fixture| fixture.get_queued(Some(fixture.soon())));
+fn a_notification_passes_to_the_next_waiter_when_the_head_leaves() {
+    a_notified_head_leaves(|fixture| fixture.get_queued(Some(fixture.soon())));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_told_head_that_leaves_in_silence() {
-    a_told_head_leaves(|fixture| {
+fn bites_a_notified_head_that_leaves_without_passing_it_on() {
+    a_notified_head_leaves(|fixture| {
         let waiter = fixture.waiter();
         let mut state = fixture.lock();
         fixture.engine.enqueue(&mut state, &waiter, fixture.now());
@@ -148,7 +135,7 @@ fn bites_a_told_head_that_leaves_in_silence() {
 
 /// A third thread cancels the wait, as a failing build does.
 #[test]
-fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
+fn a_cancelled_waiter_returns_its_outcome() {
     explore(|| {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Always);
         let waiter = fixture.waiter();
@@ -156,15 +143,14 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
         fixture.engine.enqueue(&mut state, &waiter, fixture.now());
         assert!(fixture.engine.search(&mut state, &waiter, 1).is_none());
         drop(state);
-        let (here, there) = (Arc::clone(&fixture), Arc::clone(&fixture));
-        side_by_side([
-            Box::new(move || here.check_in(held)),
-            Box::new(move || {
-                if let Some(Outcome::Checkout(held)) = there.engine.cancel(&waiter) {
-                    there.check_in(held);
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(held)),
+            Box::new(move |fixture| {
+                if let Some(Outcome::Checkout(held)) = fixture.engine.cancel(&waiter) {
+                    fixture.check_in(held);
                 }
-                let mut state = there.lock();
-                there.engine.update_gate(&mut state, there.now());
+                let mut state = fixture.lock();
+                fixture.engine.update_gate(&mut state, fixture.now());
             }),
         ]);
         assert_eq!(fixture.inspect(), 1);
@@ -174,13 +160,9 @@ fn a_withdrawn_ticket_brings_back_what_it_was_sent() {
 /// The head waits for the check of its connection, and so has not searched the other slots. The second
 /// waiter must still be notified of the connection that comes back.
 #[test]
-fn a_waiter_behind_a_check_hears_of_a_check_in() {
+fn a_waiter_behind_a_check_is_notified_of_a_check_in() {
     explore(|| {
-        let (fixture, [one, two]) = Fixture::with_checkouts(Bound::Always);
-        fixture.check_in(one);
-        fixture.check_in(two);
-        let one = fixture.try_get().expect("a connection is idle");
-        let two = fixture.try_get().expect("a connection is idle");
+        let (fixture, [one, two]) = Fixture::with_unmarked_checkouts(Bound::Always);
         // The connection of the head is being checked.
         let head = fixture.waiter();
         let mut state = fixture.lock();
@@ -196,21 +178,16 @@ fn a_waiter_behind_a_check_hears_of_a_check_in() {
         fixture.engine.mark_all_slots(&mut state, 1);
         fixture.run(fixture.engine.settle(&mut state, now));
         drop(state);
-        let (here, there, behind) = (
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-            Arc::clone(&fixture),
-        );
-        side_by_side([
-            Box::new(move || here.check_in(two)),
-            Box::new(move || {
-                let ended = there.engine.finish_check(check, one, 0, 1, there.now());
+        fixture.side_by_side([
+            Box::new(|fixture| fixture.check_in(two)),
+            Box::new(move |fixture| {
+                let ended = fixture.engine.finish_check(check, one, 0, 1, fixture.now());
                 let Ok(Ok(actions)) = ended else {
                     unreachable!("no thread abandons the check");
                 };
-                there.run(actions);
+                fixture.run(actions);
             }),
-            Box::new(move || behind.finish(behind.get_queued(None))),
+            Box::new(Fixture::wait_in_queue),
         ]);
         // The head held its connection until now.
         let Some(Outcome::Checkout(one)) = head.take_outcome() else {

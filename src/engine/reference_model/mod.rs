@@ -8,9 +8,10 @@
 //!
 //! `PROPTEST_CASES` sets the number of histories.
 
-mod background;
 mod callers;
+mod checks;
 mod hooks;
+mod jobs;
 mod model;
 mod operation;
 mod verdict;
@@ -41,7 +42,7 @@ proptest! {
     #![proptest_config(cases(512))]
 
     #[test]
-    fn the_engine_counts_and_serves_as_the_naive_model_does(
+    fn the_engine_counts_and_serves_as_the_reference_model_does(
         settings in settings(),
         operations in operations(),
     ) {
@@ -67,7 +68,7 @@ const CREATE: Op = Op::StartCreate {
 /// A waiter queues again under the number with which it was notified. The next check-in must notify the
 /// waiter again, because the waiter has no alarm without a fairness bound.
 #[test]
-fn a_waiter_that_found_a_bad_one_is_told_of_the_next_that_comes_back() {
+fn a_waiter_that_evicted_its_entry_is_notified_of_the_next_one() {
     let settings = Settings { bound: None, ..TWO };
     let (wait, again) = (Op::Enqueue(0, true), Op::Enqueue(0, false));
     let (first, second) = (0, 1);
@@ -85,7 +86,7 @@ fn a_waiter_that_found_a_bad_one_is_told_of_the_next_that_comes_back() {
 }
 
 #[test]
-fn a_create_that_another_has_overtaken_is_not_waited_for_for_ever() {
+fn a_create_that_is_slower_than_a_later_one_is_not_waited_for_for_ever() {
     let (older, newer) = (0, 1);
     let operations = [
         Op::Reserve,
@@ -103,7 +104,7 @@ fn a_create_that_another_has_overtaken_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn what_is_drained_is_out_until_it_is_given_back() {
+fn a_drained_entry_is_in_use_until_it_is_returned() {
     let settings = Settings { max_size: 1, ..TWO };
     let (wait, back) = (Op::Enqueue(0, false), Op::CheckIn(0));
     let operations = [

@@ -152,6 +152,17 @@ impl Model {
         self.has_room() && few && !self.closed && !self.suspended && !self.is_paused()
     }
 
+    pub(super) fn pause(&self) -> Option<Instant> {
+        match self.queue.is_empty() {
+            true => self.paused_until,
+            false => self.paused_for_waiters_until,
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause().is_some_and(|until| until > self.now)
+    }
+
     // ---- the wait queue ------------------------------------------------------------------------
 
     /// Whether the head has been found to be due.
@@ -341,75 +352,5 @@ impl Model {
     /// Removes an entry that no longer belongs to the pool.
     pub(super) fn forget(&mut self, id: u64) {
         self.entries.retain(|entry| entry.id != id);
-    }
-
-    // ---- jobs ----------------------------------------------------------------------------------
-
-    pub(super) fn begin(&mut self, kind: JobKind, slot: Option<u32>, has_waiter: bool) -> u64 {
-        self.jobs_ever += 1;
-        self.jobs.push(Job {
-            number: self.jobs_ever,
-            kind,
-            slot,
-            since: self.now,
-            deadline: None,
-            started: false,
-            has_waiter,
-            soft_deadline: None,
-            generation: self.generation,
-            background: false,
-            abandoned: false,
-        });
-        self.jobs_ever
-    }
-
-    pub(super) fn job(&mut self, number: u64) -> &mut Job {
-        let found = self.jobs.iter_mut().find(|job| job.number == number);
-        found.expect("the job exists")
-    }
-
-    /// Ends a job whose hook has returned or will never run.
-    pub(super) fn end(&mut self, number: u64) -> Job {
-        let job = self.job(number).clone();
-        self.jobs.retain(|job| job.number != number);
-        job
-    }
-
-    pub(super) fn start(&mut self, number: u64, deadline: Option<Instant>) {
-        let now = self.now;
-        let job = self.job(number);
-        if !job.abandoned {
-            (job.started, job.since, job.deadline) = (true, now, deadline);
-        }
-    }
-
-    /// Sets a soft deadline for older creates after a create that began at `since` has ended.
-    pub(super) fn note_faster_create(&mut self, since: Instant) {
-        let allowance = 2 * self.now.saturating_duration_since(since) + Duration::from_millis(50);
-        for job in &mut self.jobs {
-            let create = job.kind == JobKind::Create && job.started && !job.abandoned;
-            if create && job.since < since && job.soft_deadline.is_none() {
-                job.soft_deadline = Some(job.since + allowance);
-            }
-        }
-    }
-
-    /// Abandons a job, unless too many hooks are abandoned already.
-    pub(super) fn abandon(&mut self, number: u64) -> bool {
-        if self.abandoned() >= self.max_size.max(4) {
-            return false;
-        }
-        let job = self.job(number);
-        (job.abandoned, job.has_waiter) = (true, false);
-        let (kind, slot) = (job.kind, job.slot);
-        let place = match kind {
-            JobKind::Create => return true,
-            JobKind::Check => Place::Out,
-            JobKind::Dispose => Place::Disposing,
-        };
-        let its = |entry: &&mut Entry| entry.place == place && Some(entry.slot) == slot;
-        let entry = self.entries.iter_mut().find(its);
-        entry.expect("it is in the hook").place = Place::Abandoned;
-        true
     }
 }

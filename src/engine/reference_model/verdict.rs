@@ -18,7 +18,7 @@ impl World {
         self.compare_slots();
         self.compare_queue();
         if self.settled {
-            self.nobody_sleeps_in_vain();
+            self.assert_no_waiter_sleeps_in_vain();
         }
     }
 
@@ -201,7 +201,7 @@ impl World {
     ///
     /// The head may rely on a check of one entry although other entries have been idle since before. The head
     /// may not sleep if an entry became idle since then, because the head would miss that entry.
-    fn nobody_sleeps_in_vain(&self) {
+    fn assert_no_waiter_sleeps_in_vain(&self) {
         let model = &self.model;
         let (Some(head), false) = (model.queue.first(), model.suspended) else {
             return;

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn who_came_first_is_first() {
+    fn the_first_writer_to_queue_is_served_first() {
         let (turns, order) = (
             Arc::<WriteQueue>::default(),
             Arc::<Mutex<Vec<usize>>>::default(),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_patience_leaves_the_line_and_the_next_goes_on() {
+    fn a_writer_that_times_out_leaves_the_queue_and_the_next_goes_on() {
         let turns = WriteQueue::default();
         let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
         let short = Duration::from_millis(30);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_meets_the_end_of_patience_is_not_lost() {
+    fn a_grant_that_meets_a_timeout_is_not_lost() {
         let turns = WriteQueue::default();
         for round in 0..200_u64 {
             let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");

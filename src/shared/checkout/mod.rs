@@ -298,7 +298,6 @@ impl<M: ConnectionManager> Shared<M> {
         at: &'static Location<'static>,
         found: Option<PoolCheckout<M>>,
     ) -> Option<PoolCheckout<M>> {
-        if found.is_none() {}
         let since = real_now();
         let request = Request {
             since,

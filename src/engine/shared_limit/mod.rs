@@ -26,6 +26,10 @@
 //! dispose that takes longer than [`DISPOSE_SOFT_LIMIT`] no longer counts as such a slot: a hook that hangs
 //! costs other keys no more than the slot it holds.
 
+mod member;
+
+pub(crate) use member::Member;
+
 use super::{Engine, Evicted, Now, Stamp};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,12 +70,6 @@ struct MemberState<T: Send + 'static, F: Send + 'static> {
     waiting_since: Option<Instant>,
 }
 
-/// An engine's membership in a shared limit.
-pub(crate) struct Member<T: Send + 'static, F: Send + 'static> {
-    limit: Arc<SharedLimit<T, F>>,
-    id: u64,
-}
-
 /// A member that must act because a slot is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Followup {
@@ -79,14 +77,6 @@ pub(crate) enum Followup {
     Waiter(u64),
     /// A slot is free, and the member wants a spare connection.
     Refill(u64),
-}
-
-/// The result of [`Member::report`].
-pub(super) struct ReportResult {
-    /// A slot permit is available after all.
-    pub(super) retry: bool,
-    /// More slots are wanted than are about to come free.
-    pub(super) lacks_room: bool,
 }
 
 impl<T: Send + 'static, F: Send + 'static> State<T, F> {
@@ -148,24 +138,6 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
                 marked: false,
             }),
         })
-    }
-
-    /// Adds a member for an engine that is about to be made.
-    pub(super) fn join(self: &Arc<Self>) -> Member<T, F> {
-        let mut state = self.state.lock();
-        state.last_id += 1;
-        let id = state.last_id;
-        let member = MemberState {
-            engine: Weak::new(),
-            held: 0,
-            granted: 0,
-            waiting_since: None,
-        };
-        state.members.insert(id, member);
-        Member {
-            limit: Arc::clone(self),
-            id,
-        }
     }
 
     /// Whether a member waits for a slot.
@@ -255,150 +227,5 @@ impl<T: Send + 'static, F: Send + 'static> SharedLimit<T, F> {
             .map(|since| *since + DISPOSE_SOFT_LIMIT);
         let end = ends.filter(|end| *end > now).min();
         end.map(|end| (end, *first))
-    }
-}
-
-impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    pub(crate) fn limit(&self) -> &Arc<SharedLimit<T, F>> {
-        &self.limit
-    }
-
-    /// Connects the membership to its engine, once the engine is made.
-    pub(super) fn attach(&self, engine: &Arc<Engine<T, F>>) {
-        let mut state = self.limit.state.lock();
-        state.member(self.id).engine = Arc::downgrade(engine);
-    }
-
-    /// Takes a slot permit: a granted one if `for_waiter`, else a free one. False if there is none.
-    pub(super) fn take(&self, for_waiter: bool) -> bool {
-        let mut state = self.limit.state.lock();
-        let free = state.taken < state.max;
-        let member = state.member(self.id);
-        if for_waiter && member.granted > 0 {
-            member.granted -= 1;
-            member.held += 1;
-        } else if free {
-            member.held += 1;
-            state.taken += 1;
-        } else {
-            if !for_waiter {
-                state.refill_wanted.insert(self.id);
-            }
-            return false;
-        }
-        true
-    }
-
-    /// Returns the maximum number of slots of all engines together.
-    pub(crate) fn max(&self) -> usize {
-        self.limit.state.lock().max
-    }
-
-    /// Whether a slot permit is free.
-    pub(crate) fn has_room(&self) -> bool {
-        let state = self.limit.state.lock();
-        state.taken < state.max
-    }
-
-    /// Returns the next member that wants a spare connection, if a slot permit is free. An engine calls this
-    /// when it does not use a free slot itself.
-    pub(crate) fn next_refill(&self) -> Option<Followup> {
-        let mut state = self.limit.state.lock();
-        let free = state.taken < state.max;
-        let next = if free {
-            state.refill_wanted.pop_first()
-        } else {
-            None
-        };
-        next.map(Followup::Refill)
-    }
-
-    /// Returns the slot permit of a slot that came free. `job` is the job that emptied the slot.
-    ///
-    /// The result is a member that must act, unless that member's waiter is this engine's own: this engine
-    /// settles in any case.
-    pub(super) fn release(&self, job: u64) -> Option<Followup> {
-        let mut state = self.limit.state.lock();
-        state.disposing.remove(&(self.id, job));
-        state.member(self.id).held -= 1;
-        let next = state.grant_next();
-        self.limit.update_has_waiters(&mut state);
-        next.filter(|next| *next != Followup::Waiter(self.id))
-    }
-
-    /// Records a dispose that will free a slot. `claimed`: an eviction that [`claim`](Self::claim) allowed.
-    pub(super) fn note_disposing(&self, job: u64, since: Instant, claimed: bool) {
-        let mut state = self.limit.state.lock();
-        state.claims -= usize::from(claimed);
-        state.disposing.insert((self.id, job), since);
-    }
-
-    /// Reports how many slots the engine's waiters lack, and since when the first of them has waited.
-    /// Grants that the engine did not use go to the next members.
-    pub(super) fn report(
-        &self,
-        missing: usize,
-        since: Option<Instant>,
-        now: Instant,
-        followups: &mut Vec<Followup>,
-    ) -> ReportResult {
-        let mut report = ReportResult {
-            retry: false,
-            lacks_room: false,
-        };
-        let mut state = self.limit.state.lock();
-        state.stop_waiting(self.id);
-        let granted = state.member(self.id).granted;
-        match since.filter(|_| missing > 0) {
-            None => {
-                state.member(self.id).granted = 0;
-                followups.extend((0..granted).filter_map(|_| state.grant_next()));
-            }
-            Some(_) if granted > 0 || state.taken < state.max => report.retry = true,
-            Some(since) => {
-                state.member(self.id).waiting_since = Some(since);
-                state.waiting.insert((since, self.id), missing);
-                report.lacks_room = state.first_without_slot(now).is_some();
-            }
-        }
-        self.limit.update_has_waiters(&mut state);
-        report
-    }
-
-    /// Whether a connection of this engine should be evicted for a waiter of another engine. That waiter must
-    /// have waited longer than this engine's own head, which has waited since `own`.
-    ///
-    /// A claim counts as a slot that will soon be free, so that two threads do not evict two connections for
-    /// one waiter. It ends with [`note_disposing`](Self::note_disposing) or
-    /// [`cancel_claim`](Self::cancel_claim).
-    pub(super) fn claim(&self, own: Option<Instant>, now: Instant) -> bool {
-        let mut state = self.limit.state.lock();
-        let first = state.first_without_slot(now);
-        let claimed =
-            first.is_some_and(|(since, id)| id != self.id && own.is_none_or(|own| since < own));
-        state.claims += usize::from(claimed);
-        claimed
-    }
-
-    /// Ends a claim without an eviction.
-    pub(super) fn cancel_claim(&self) {
-        self.limit.state.lock().claims -= 1;
-    }
-}
-
-impl<T: Send + 'static, F: Send + 'static> Drop for Member<T, F> {
-    fn drop(&mut self) {
-        let mut state = self.limit.state.lock();
-        state.stop_waiting(self.id);
-        state.refill_wanted.remove(&self.id);
-        if let Some(member) = state.members.remove(&self.id) {
-            debug_assert_eq!(member.held + member.granted, 0, "bug: slots lost");
-            state.taken -= member.held + member.granted;
-        }
-        self.limit.update_has_waiters(&mut state);
     }
 }
