@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::{ConbusError, builder::Settings};
 use crate::managers::{
-    limit::{Limit, now},
+    deadline::{Deadline, now},
     socket::set_limit,
 };
 
@@ -19,7 +19,7 @@ use crate::managers::{
 /// A name is resolved just before it is tried, so that a dead resolver for the last name does not delay the
 /// first.
 pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
-    let budget = Limit::of(settings.connect_timeout);
+    let deadline = Deadline::after(settings.connect_timeout);
     let mut attempts = Vec::new();
     let count = settings.addresses.len();
     for (number, address) in settings.addresses.iter().enumerate() {
@@ -31,7 +31,7 @@ pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
             }
         };
         // The share is computed after resolving, so that a slow resolver shortens all later steps alike.
-        let share = budget.share(count - number);
+        let share = deadline.share(count - number);
         for (tried, peer) in peers.iter().enumerate() {
             let limit = share.share(peers.len() - tried).left();
             if limit.is_zero() {
@@ -46,7 +46,7 @@ pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
                 Err(error) => attempts.push(error),
             }
         }
-        if budget.left().is_zero() {
+        if deadline.is_over() {
             break;
         }
     }

@@ -163,7 +163,7 @@ impl Open {
     /// Reads the next bytes. Returns 0 at the end of the body.
     fn read(&mut self, out: &mut [u8]) -> Result<usize, HttpError> {
         loop {
-            let deadline = self.timeout.deadline();
+            let deadline = self.timeout.deadline;
             match self.advance()? {
                 NextPart::End => return Ok(0),
                 NextPart::Data(most) => {

@@ -159,7 +159,7 @@ impl<'a> Exchange<'a> {
 
     /// Waits for permission to send the body, at most for the timeout of the expectation.
     fn await_100(&mut self, call: Call<Await100>) -> Result<Call<Await100>, Failure> {
-        let wait_end = self.timeout.at_most(self.settings.expect_continue_timeout);
+        let wait_end = (self.timeout.deadline).at_most(self.settings.expect_continue_timeout);
         loop {
             if self.heads.look(&mut self.wire.buffer)? {
                 return self.skip_body(call);
@@ -170,7 +170,9 @@ impl<'a> Exchange<'a> {
             match self.wire.fill(wait_end) {
                 Ok(0) => return Err(self.ended()),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::TimedOut && !self.timeout.is_over() => {
+                Err(error)
+                    if error.kind() == ErrorKind::TimedOut && !self.timeout.deadline.is_over() =>
+                {
                     return Ok(call);
                 }
                 Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
@@ -278,7 +280,7 @@ impl<'a> Exchange<'a> {
     fn send(&mut self, bytes: &[u8]) -> Result<bool, StopReason> {
         let heads = &mut self.heads;
         let answered = |wire: &mut Wire| heads.look(&mut wire.buffer).map_err(StopReason::from);
-        self.wire.send(bytes, self.timeout.deadline(), answered)
+        self.wire.send(bytes, self.timeout.deadline, answered)
     }
 
     /// Sends the bytes of a head that is not followed by a body at once.
@@ -300,7 +302,7 @@ impl<'a> Exchange<'a> {
             if self.heads.look(&mut self.wire.buffer)? {
                 return Ok(());
             }
-            if !matches!(self.wire.fill(self.timeout.deadline()), Ok(1..)) {
+            if !matches!(self.wire.fill(self.timeout.deadline), Ok(1..)) {
                 return Err(self.lost(HttpPhase::Sending, failed));
             }
         }
@@ -308,7 +310,7 @@ impl<'a> Exchange<'a> {
 
     fn receive(mut self, mut call: Call<RecvResponse>, sent: bool) -> Result<Answer, Failure> {
         while !self.heads.look(&mut self.wire.buffer)? {
-            match self.wire.fill(self.timeout.deadline()) {
+            match self.wire.fill(self.timeout.deadline) {
                 Ok(0) => return Err(self.ended()),
                 Ok(_) => {}
                 Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),

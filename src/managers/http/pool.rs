@@ -178,11 +178,7 @@ impl HttpPool {
         origin: &HttpOrigin,
         timeout: &RequestTimeout,
     ) -> Result<PooledConnection<HttpManager>, HttpError> {
-        let got = match timeout.deadline() {
-            Some(deadline) => self.keyed.get_deadline(origin, deadline),
-            None => self.keyed.get_timeout(origin, Duration::MAX),
-        };
-        Ok(got?)
+        Ok(self.keyed.get_timeout(origin, timeout.deadline.left())?)
     }
 
     fn exchange(

@@ -128,14 +128,5 @@ pub(super) fn close(mut stream: impl Stream, wait: Duration) {
 fn wait_for_end(stream: &mut impl Stream, wait: Duration) -> io::Result<()> {
     stream.socket().shutdown(Shutdown::Write)?;
     stream.socket().set_nonblocking(false)?;
-    let mut timed = Timed::within(stream, wait);
-    let mut scratch = [0; 4096];
-    loop {
-        match timed.read(&mut scratch) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    io::copy(&mut Timed::within(stream, wait), &mut io::sink()).map(drop)
 }

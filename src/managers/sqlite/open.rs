@@ -7,9 +7,9 @@ use ::rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use super::{
     SqliteConnection, SqliteError,
     settings::{Place, Settings, memory_uri},
-    write_queue::WriteQueue,
+    write_queue::{WriteQueue, retry_while_locked},
 };
-use crate::managers::limit::Limit;
+use crate::managers::deadline::Deadline;
 
 /// Opens the database, checks that it is one, applies all settings and calls the init hook.
 ///
@@ -18,12 +18,12 @@ pub(super) fn open(
     settings: &Arc<Settings>,
     write_queue: &Arc<WriteQueue>,
 ) -> Result<SqliteConnection, SqliteError> {
-    let limit = Limit::of(settings.busy_timeout);
+    let deadline = Deadline::after(settings.busy_timeout);
     let mut connection = raw(settings)?;
     let setup = Setup {
         settings,
         connection: &connection,
-        limit,
+        deadline,
     };
     setup.read()?;
     setup.configure()?;
@@ -110,7 +110,7 @@ fn examine(path: &Path, settings: &Settings) -> Option<SqliteError> {
 struct Setup<'a> {
     settings: &'a Settings,
     connection: &'a Connection,
-    limit: Limit,
+    deadline: Deadline,
 }
 
 impl Setup<'_> {
@@ -215,8 +215,8 @@ impl Setup<'_> {
         &self,
         mut step: impl FnMut() -> ::rusqlite::Result<T>,
     ) -> ::rusqlite::Result<T> {
-        self.limit.retry(|| {
-            let left = super::settings::whole_millis(self.limit.left());
+        retry_while_locked(self.deadline, || {
+            let left = super::settings::whole_millis(self.deadline.left());
             self.connection.busy_timeout(left)?;
             step()
         })

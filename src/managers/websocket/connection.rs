@@ -10,7 +10,7 @@ use super::{
     nonce::nonce,
     wire::Wire,
 };
-use crate::managers::limit::now;
+use crate::managers::deadline::now;
 
 /// The timeouts that a user may change and the check-in restores.
 #[derive(Debug, Clone, Copy)]
