@@ -9,7 +9,10 @@ use std::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(Option<Instant>);
 
-#[allow(dead_code, reason = "features select the managers that need a part of it")]
+#[allow(
+    dead_code,
+    reason = "features select the managers that need a part of it"
+)]
 impl Deadline {
     pub(super) const NEVER: Self = Self(None);
 

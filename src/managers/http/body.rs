@@ -137,14 +137,10 @@ impl Open {
             Framing::Chunked(chunks) => {
                 let buffer = &mut self.connection.wire.buffer;
                 let (used, next) = chunks.advance(buffer.unread()).map_err(|bad| match bad {
-                    BadChunk::Protocol(problem) => HttpError::Protocol {
-                        origin: self.origin.clone(),
-                        problem,
-                    },
-                    BadChunk::TrailersTooLong => HttpError::HeadersTooLong {
-                        origin: self.origin.clone(),
-                        limit: self.limit,
-                    },
+                    BadChunk::Protocol(problem) => HttpError::protocol(&self.origin, problem),
+                    BadChunk::TrailersTooLong => {
+                        HttpError::headers_too_long(&self.origin, self.limit)
+                    }
                 })?;
                 buffer.consume(used);
                 Ok(next)

@@ -14,8 +14,9 @@ use ureq_proto::{
 use super::{
     HttpError, HttpPhase,
     builder::Settings,
+    error::refused,
     head_reader::HeadReader,
-    request::{HttpRequestBody, RequestInfo},
+    request::{HttpRequestBody, RequestInfo, is_chunked},
     reuse::ReuseInputs,
     timeout::RequestTimeout,
     wire::Wire,
@@ -112,8 +113,8 @@ impl<'a> Exchange<'a> {
         body: &mut HttpRequestBody<'_>,
     ) -> Result<Answer, Failure> {
         let (call, out) = self.write_head(request)?;
-        let next = call.proceed().map_err(refused)?;
-        let next = next.ok_or_else(|| broken_call("bug: the head was not written"))?;
+        let next = call.proceed().map_err(call_failed)?;
+        let next = next.ok_or_else(|| refused("bug: the head was not written"))?;
         let (call, sent) = match next {
             SendRequestResult::RecvResponse(call) => {
                 let sent = self.transmit(&out)?;
@@ -126,7 +127,7 @@ impl<'a> Exchange<'a> {
                 } else {
                     self.skip_body(call)?
                 };
-                match call.proceed().map_err(refused)? {
+                match call.proceed().map_err(call_failed)? {
                     Await100Result::SendBody(call) => self.send_body(call, body, Vec::new())?,
                     Await100Result::RecvResponse(call) => (call, false),
                 }
@@ -137,11 +138,11 @@ impl<'a> Exchange<'a> {
 
     /// Writes the head to a buffer, without sending it.
     fn write_head(&self, request: Request<()>) -> Result<(Call<SendRequest>, Vec<u8>), HttpError> {
-        let mut call = Call::new(request).map_err(refused)?;
+        let mut call = Call::new(request).map_err(call_failed)?;
         // The caller chooses the method, which may be one of WebDAV, for example.
         call.allow_non_standard_methods(true);
         if let Some((name, value)) = &self.info.framing {
-            call.header(name, value).map_err(refused)?;
+            call.header(name, value).map_err(call_failed)?;
         }
         let mut call = call.proceed();
         let mut out = vec![0; 1024];
@@ -150,7 +151,7 @@ impl<'a> Exchange<'a> {
             match call.write(&mut out[written..]) {
                 Ok(bytes) => written += bytes,
                 Err(ureq_proto::Error::OutputOverflow) => out.resize(out.len() * 2, 0),
-                Err(error) => return Err(refused(error)),
+                Err(error) => return Err(call_failed(error)),
             }
         }
         out.truncate(written);
@@ -168,14 +169,12 @@ impl<'a> Exchange<'a> {
                 return Ok(call);
             }
             match self.wire.fill(wait_end) {
-                Ok(0) => return Err(self.ended()),
-                Ok(_) => {}
                 Err(error)
                     if error.kind() == ErrorKind::TimedOut && !self.timeout.deadline.is_over() =>
                 {
                     return Ok(call);
                 }
-                Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
+                filled => self.check_filled(filled)?,
             }
         }
     }
@@ -183,7 +182,7 @@ impl<'a> Exchange<'a> {
     /// Tells the call that a final response arrived instead of a 100, so that it sends no body.
     fn skip_body(&mut self, mut call: Call<Await100>) -> Result<Call<Await100>, Failure> {
         let heard = call.try_read_100(self.wire.buffer.unread());
-        heard.map_err(|error| self.broken(error.to_string()))?;
+        heard.map_err(|error| HttpError::protocol(&self.info.origin, error.to_string()))?;
         Ok(call)
     }
 
@@ -205,10 +204,10 @@ impl<'a> Exchange<'a> {
         };
         if !sent {
             // The call proceeds to the response only after the whole body.
-            skip_rest_of_body(&mut call, body.left()).map_err(refused)?;
+            skip_rest_of_body(&mut call, body.left()).map_err(call_failed)?;
         }
         let call = call.proceed();
-        let call = call.ok_or_else(|| broken_call("bug: the body was not written"))?;
+        let call = call.ok_or_else(|| refused("bug: the body was not written"))?;
         Ok((call, sent))
     }
 
@@ -246,15 +245,16 @@ impl<'a> Exchange<'a> {
             let piece = body.next(most, &mut scratch)?;
             if piece.is_empty() && !chunked {
                 // Without this check, an empty piece would loop for ever.
-                return Err(broken_call("bug: the body is shorter than its length").into());
+                return Err(refused("bug: the body is shorter than its length").into());
             }
             if chunked {
                 let start = out.len();
                 out.resize(start + piece.len() + CHUNK_OVERHEAD, 0);
-                let (_, written) = call.write(piece, &mut out[start..]).map_err(refused)?;
+                let (_, written) = call.write(piece, &mut out[start..]).map_err(call_failed)?;
                 out.truncate(start + written);
             } else {
-                call.consume_direct_write(piece.len()).map_err(refused)?;
+                call.consume_direct_write(piece.len())
+                    .map_err(call_failed)?;
                 if out.is_empty() && !self.send(piece)? {
                     return Ok(Sent::Answered);
                 }
@@ -310,17 +310,16 @@ impl<'a> Exchange<'a> {
 
     fn receive(mut self, mut call: Call<RecvResponse>, sent: bool) -> Result<Answer, Failure> {
         while !self.heads.look(&mut self.wire.buffer)? {
-            match self.wire.fill(self.timeout.deadline) {
-                Ok(0) => return Err(self.ended()),
-                Ok(_) => {}
-                Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
-            }
+            let filled = self.wire.fill(self.timeout.deadline);
+            self.check_filled(filled)?;
         }
         let unread = self.wire.buffer.unread();
         let (length, head) = match call.try_response(unread, false) {
             Ok((length, Some(head))) => (length, head),
-            Ok((_, None)) => return Err(broken_call("bug: the head was not read").into()),
-            Err(error) => return Err(self.broken(error.to_string()).into()),
+            Ok((_, None)) => return Err(refused("bug: the head was not read").into()),
+            Err(error) => {
+                return Err(HttpError::protocol(&self.info.origin, error.to_string()).into());
+            }
         };
         self.wire.buffer.consume(length);
         let mode = match call.proceed() {
@@ -341,12 +340,11 @@ impl<'a> Exchange<'a> {
         if mode == BodyMode::NoBody || head.version() == Version::HTTP_10 {
             return Ok(());
         }
-        let chunked = coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked");
-        if !chunked || codings.next().is_some() {
-            return Err(self.broken(format!("the transfer-encoding {coding:?} is not known")));
+        if !is_chunked(coding) || codings.next().is_some() {
+            return Err(HttpError::protocol(
+                &self.info.origin,
+                format!("the transfer-encoding {coding:?} is not known"),
+            ));
         }
         Ok(())
     }
@@ -367,39 +365,28 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn ended(&self) -> Failure {
-        let received = self.wire.buffer.len();
-        Failure {
-            error: HttpError::Ended {
-                origin: self.info.origin.clone(),
-                received,
-            },
-            lost_early: !self.heads.any(&self.wire.buffer),
-        }
-    }
-
-    fn broken(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> HttpError {
-        HttpError::Protocol {
-            origin: self.info.origin.clone(),
-            problem: problem.into(),
+    /// Checks that a wait for the head of the response received bytes.
+    fn check_filled(&self, filled: io::Result<usize>) -> Result<(), Failure> {
+        match filled {
+            Ok(0) => Err(Failure {
+                error: HttpError::Ended {
+                    origin: self.info.origin.clone(),
+                    received: self.wire.buffer.len(),
+                },
+                lost_early: !self.heads.any(&self.wire.buffer),
+            }),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.lost(HttpPhase::Waiting, error)),
         }
     }
 }
 
 /// Converts an error of ureq-proto before or during writing.
-fn refused(error: ureq_proto::Error) -> HttpError {
-    let problem = match error {
+fn call_failed(error: ureq_proto::Error) -> HttpError {
+    refused(match error {
         ureq_proto::Error::BadHeader(problem) => problem,
         error => error.to_string(),
-    };
-    let problem = problem.into();
-    HttpError::Request { problem }
-}
-
-fn broken_call(problem: &'static str) -> HttpError {
-    HttpError::Request {
-        problem: problem.into(),
-    }
+    })
 }
 
 /// Makes the call count the rest of the body as sent. The bytes written are discarded.
