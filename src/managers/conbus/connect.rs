@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use super::{ConbusError, builder::Settings};
 use crate::managers::{
     deadline::{Deadline, now},
-    socket::set_limit,
+    socket::{Refused, set_limit, set_timeouts},
 };
 
 /// Tries the addresses in order and returns the first connection.
@@ -106,7 +106,11 @@ fn connect(
     let started = now();
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))
         .map_err(|source| ConbusError::Open { peer, source })?;
-    configure(&socket, settings, peer)?;
+    configure(&socket, settings).map_err(|(option, source)| ConbusError::Configure {
+        option,
+        peer,
+        source,
+    })?;
     if let Some(text) = &settings.bind {
         bind(&socket, text).map_err(|source| ConbusError::Bind {
             bind: text.clone(),
@@ -126,40 +130,16 @@ fn connect(
     Ok(socket.into())
 }
 
-fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(), ConbusError> {
-    let set = |option, result: io::Result<()>| {
-        result.map_err(|source| ConbusError::Configure {
-            option,
-            peer,
-            source,
-        })
-    };
-    set("nodelay", socket.set_tcp_nodelay(settings.nodelay))?;
-    set(
-        "keepalive",
-        set_limit(settings.keepalive, |idle| {
-            let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
-            socket.set_tcp_keepalive(&with_probe_interval(keepalive, settings.user_timeout))
-        }),
-    )?;
-    set(
-        "user_timeout",
-        set_limit(settings.user_timeout, |timeout| {
-            set_user_timeout(socket, timeout)
-        }),
-    )?;
-    set(
-        "read_timeout",
-        set_limit(settings.read_timeout, |timeout| {
-            socket.set_read_timeout(Some(timeout))
-        }),
-    )?;
-    set(
-        "write_timeout",
-        set_limit(settings.write_timeout, |timeout| {
-            socket.set_write_timeout(Some(timeout))
-        }),
-    )
+fn configure(socket: &Socket, settings: &Settings) -> Result<(), Refused> {
+    (socket.set_tcp_nodelay(settings.nodelay)).map_err(|error| ("nodelay", error))?;
+    set_limit("keepalive", settings.keepalive, |idle| {
+        let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
+        socket.set_tcp_keepalive(&with_probe_interval(keepalive, settings.user_timeout))
+    })?;
+    set_limit("user_timeout", settings.user_timeout, |timeout| {
+        set_user_timeout(socket, timeout)
+    })?;
+    set_timeouts(socket, settings.read_timeout, settings.write_timeout)
 }
 
 /// Rounds up to whole seconds. Linux accepts 1 to 32767.

@@ -173,11 +173,7 @@ impl Setup<'_> {
                     .query_row(&sql, [], |row| row.get::<_, String>(0))
             })
             .map_err(|source| self.failed("journal_mode", &wanted.word(), source))?;
-        if actual.eq_ignore_ascii_case(wanted.word()) {
-            Ok(())
-        } else {
-            Err(self.refused("journal_mode", &wanted.word(), actual))
-        }
+        self.require("journal_mode", wanted.word(), &*actual.to_ascii_lowercase())
     }
 
     fn number(&self, pragma: &'static str, wanted: i64) -> Result<(), SqliteError> {
@@ -189,11 +185,7 @@ impl Setup<'_> {
                 self.connection.query_row(&get, [], |row| row.get(0))
             })
             .map_err(|source| self.failed(pragma, &wanted, source))?;
-        if actual == wanted {
-            Ok(())
-        } else {
-            Err(self.refused(pragma, &wanted, actual))
-        }
+        self.require(pragma, wanted, actual)
     }
 
     fn foreign_keys(&self) -> Result<(), SqliteError> {
@@ -202,11 +194,7 @@ impl Setup<'_> {
             .connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, wanted)
             .map_err(|source| self.failed("foreign_keys", &wanted, source))?;
-        if actual == wanted {
-            Ok(())
-        } else {
-            Err(self.refused("foreign_keys", &wanted, actual))
-        }
+        self.require("foreign_keys", wanted, actual)
     }
 
     /// Repeats `step` while the database is locked, for the rest of the busy timeout. SQLite itself does not
@@ -236,18 +224,21 @@ impl Setup<'_> {
         }
     }
 
-    fn refused(
+    fn require<T: Copy + Display + PartialEq>(
         &self,
         pragma: &'static str,
-        value: &dyn Display,
-        actual: impl Display,
-    ) -> SqliteError {
-        SqliteError::PragmaRefused {
+        wanted: T,
+        actual: T,
+    ) -> Result<(), SqliteError> {
+        if actual == wanted {
+            return Ok(());
+        }
+        Err(SqliteError::PragmaRefused {
             path: Arc::clone(&self.settings.label),
             pragma,
-            value: value.to_string().into(),
+            value: wanted.to_string().into(),
             actual: actual.to_string().into(),
-        }
+        })
     }
 }
 

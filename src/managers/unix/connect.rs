@@ -12,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{UnixSocketError, builder::Settings};
 use crate::managers::{
     deadline::{Deadline, now},
-    socket::set_limit,
+    socket::set_timeouts,
     timed::uninterrupted,
 };
 
@@ -41,7 +41,13 @@ pub(super) fn open(settings: &Settings) -> Result<UnixStream, UnixSocketError> {
             path: path(),
             source,
         })?;
-    configure(&socket, settings)?;
+    set_timeouts(&socket, settings.read_timeout, settings.write_timeout).map_err(
+        |(option, source)| UnixSocketError::Configure {
+            option,
+            path: path(),
+            source,
+        },
+    )?;
     connect(&socket, &address, deadline).map_err(|source| UnixSocketError::Connect {
         path: path(),
         after: now().saturating_duration_since(started),
@@ -61,24 +67,6 @@ fn address(path: &Path) -> io::Result<SockAddr> {
         bytes if bytes.contains(&0) => invalid("must not contain a NUL byte"),
         _ => SockAddr::unix(path),
     }
-}
-
-fn configure(socket: &Socket, settings: &Settings) -> Result<(), UnixSocketError> {
-    let set = |option, result: io::Result<()>| {
-        result.map_err(|source| UnixSocketError::Configure {
-            option,
-            path: settings.path.clone(),
-            source,
-        })
-    };
-    let read = set_limit(settings.read_timeout, |timeout| {
-        socket.set_read_timeout(Some(timeout))
-    });
-    set("read_timeout", read)?;
-    let write = set_limit(settings.write_timeout, |timeout| {
-        socket.set_write_timeout(Some(timeout))
-    });
-    set("write_timeout", write)
 }
 
 /// Connects without blocking, and tries again while the listener's queue is full: a blocking connect waits
