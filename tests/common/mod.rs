@@ -9,6 +9,8 @@
     reason = "tests time the pool from outside and are themselves the users' threads"
 )]
 
+pub(crate) mod acceptor;
+
 use conpool::{
     Backoff, ConnectionManager, GetError, Hook, MemoryConnection, MemoryError, MemoryManager, Pool,
     PoolBuilder, PoolEvent, PoolObserver, PooledConnection, Timeout,

@@ -6,6 +6,9 @@
     reason = "every test file uses its own part of these helpers"
 )]
 
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+pub(crate) mod authority;
 #[cfg(unix)]
 pub(crate) mod nginx;
 mod peer;

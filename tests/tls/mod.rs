@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its part of it")]
 
+#[path = "../common/authority.rs"]
 mod authority;
 mod server;
 

@@ -9,7 +9,11 @@
     reason = "tests time the pool from outside and are themselves the users' threads"
 )]
 
-use crate::common::{self, SOON, eventually, noise, secs, threads};
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+pub(crate) mod authority;
+
+use crate::common::{self, SOON, acceptor::Acceptor, eventually, noise, secs, threads};
 use conpool::{
     ConnectionManager, EvictReason, ManualClock, Pool, PoolBuilder, PoolStats, PooledConnection,
     WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
@@ -23,7 +27,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -34,15 +38,12 @@ pub(crate) type Guard = PooledConnection<WebSocketManager>;
 
 /// A server with a thread for each client. Everything ends when it is dropped.
 pub(crate) struct Server {
-    address: SocketAddr,
+    acceptor: Acceptor,
     inner: Arc<Inner>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct Inner {
-    over: AtomicBool,
-    accepted: AtomicUsize,
     open: AtomicUsize,
     sessions: Mutex<Vec<(Option<TcpStream>, JoinHandle<()>)>>,
 }
@@ -78,42 +79,28 @@ impl Server {
         ends: bool,
         serve: impl Fn(TcpStream) + Send + Sync + 'static,
     ) -> Self {
-        let address = listener.local_addr().expect("an address");
         let inner = Arc::new(Inner::default());
         let (here, serve) = (Arc::clone(&inner), Arc::new(serve));
-        let acceptor = thread::spawn(move || {
-            for client in listener.incoming() {
-                if here.over.load(Ordering::SeqCst) {
-                    return;
+        let acceptor = Acceptor::on(listener, move |_, client| {
+            here.open.fetch_add(1, Ordering::SeqCst);
+            // While a copy is open, a close sends no reset.
+            let handle = ends.then(|| client.try_clone().expect("a descriptor"));
+            let (there, serve) = (Arc::clone(&here), Arc::clone(&serve));
+            let copy = handle
+                .as_ref()
+                .map(|stream| stream.try_clone().expect("one more"));
+            let session = thread::spawn(move || {
+                serve(client);
+                if let Some(stream) = copy {
+                    let _ = stream.shutdown(Shutdown::Both);
                 }
-                let Ok(client) = client else { continue };
-                here.accepted.fetch_add(1, Ordering::SeqCst);
-                here.open.fetch_add(1, Ordering::SeqCst);
-                // While a copy is open, a close sends no reset.
-                let handle = ends.then(|| client.try_clone().expect("a descriptor"));
-                let (there, serve) = (Arc::clone(&here), Arc::clone(&serve));
-                let copy = handle
-                    .as_ref()
-                    .map(|stream| stream.try_clone().expect("one more"));
-                let session = thread::spawn(move || {
-                    serve(client);
-                    if let Some(stream) = copy {
-                        let _ = stream.shutdown(Shutdown::Both);
-                    }
-                    there.open.fetch_sub(1, Ordering::SeqCst);
-                });
-                let mut sessions = here.sessions.lock().unwrap();
-                let (over, live) = sessions.drain(..).partition(|(_, s)| s.is_finished());
-                *sessions = live;
-                drop::<Vec<_>>(over);
-                sessions.push((handle, session));
-            }
+                there.open.fetch_sub(1, Ordering::SeqCst);
+            });
+            let mut sessions = here.sessions.lock().unwrap();
+            sessions.retain(|(_, session)| !session.is_finished());
+            sessions.push((handle, session));
         });
-        Self {
-            address,
-            inner,
-            acceptor: Some(acceptor),
-        }
+        Self { acceptor, inner }
     }
 
     /// Upgrades every client and hands it to the test.
@@ -128,15 +115,15 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.acceptor.addr()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/", self.address)
+        format!("ws://{}/", self.address())
     }
 
     pub(crate) fn accepted(&self) -> usize {
-        self.inner.accepted.load(Ordering::SeqCst)
+        self.acceptor.accepted()
     }
 
     /// Sessions that have not ended.
@@ -155,10 +142,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.inner.over.store(true, Ordering::SeqCst);
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(self.address);
-        let _ = self.acceptor.take().unwrap().join();
+        self.acceptor.stop();
         let sessions = std::mem::take(&mut *self.inner.sessions.lock().unwrap());
         for (stream, session) in sessions {
             if let Some(stream) = stream {
