@@ -7,13 +7,14 @@
 )]
 
 use crate::common;
+use crate::socket_checks::{self, policies, stays_bad, stays_good};
+use crate::support::sockets::deliver;
 
 use std::{
     env,
     error::Error,
     fs,
     io::{self, ErrorKind, Read, Write},
-    mem::MaybeUninit,
     net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
@@ -25,7 +26,7 @@ use std::{
 
 use common::{SOON, eventually, ms, noise, now, spawn};
 use conpool::{ConnectionManager, EvictReason, Pool, UnixSocketError, UnixSocketManager, Unread};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A folder for the sockets of one test, removed on drop.
 struct Folder(PathBuf);
@@ -52,22 +53,22 @@ impl Drop for Folder {
 
 /// A manager, its connection and the peer's end of it.
 fn connected(unread: Unread) -> (UnixSocketManager, UnixStream, UnixStream) {
+    connected_for(unread, SOON)
+}
+
+fn connected_for(
+    unread: Unread,
+    close_wait: Duration,
+) -> (UnixSocketManager, UnixStream, UnixStream) {
     let folder = Folder::new();
     let listener = UnixListener::bind(folder.path()).unwrap();
     let manager = UnixSocketManager::builder(folder.path())
         .unread(unread)
-        .close_wait(SOON)
+        .close_wait(close_wait)
         .build();
     let near = manager.create().unwrap();
     let far = listener.accept().unwrap().0;
     (manager, near, far)
-}
-
-/// Sends bytes and waits until `to` has them.
-fn deliver(mut from: &UnixStream, to: &UnixStream, bytes: &[u8]) {
-    from.write_all(bytes).unwrap();
-    let mut seen = vec![MaybeUninit::uninit(); bytes.len()];
-    eventually(|| SockRef::from(to).peek(&mut seen).unwrap() == bytes.len());
 }
 
 /// A listener with a full queue that accepts nothing.
@@ -89,30 +90,6 @@ fn full_listener(path: &Path) -> (UnixListener, Vec<Socket>) {
         assert!(queue.len() < 64, "the queue does not fill");
     }
     (listener.into(), queue)
-}
-
-/// Asserts that both probes succeed, each of them twice.
-fn stays_good(manager: &UnixSocketManager, connection: &mut UnixStream) {
-    for _ in 0..2 {
-        manager.check_aliveness(connection).unwrap();
-        manager.on_checkout(connection).unwrap();
-    }
-}
-
-/// Asserts that the connection is bad and stays bad in the same way.
-fn stays_bad(manager: &UnixSocketManager, connection: &mut UnixStream) -> UnixSocketError {
-    let first = manager.check_aliveness(connection).unwrap_err();
-    for _ in 0..2 {
-        let again = manager.check_aliveness(connection).unwrap_err();
-        assert_eq!(again.to_string(), first.to_string());
-        let again = manager.on_checkout(connection).unwrap_err();
-        assert_eq!(again.to_string(), first.to_string());
-    }
-    first
-}
-
-fn policies() -> [Unread; 3] {
-    [Unread::default(), Unread::Keep, Unread::Reject]
 }
 
 /// Whether the probe sees the end behind unread bytes without reading them.
@@ -277,15 +254,7 @@ fn timeouts_are_set_and_set_again_at_check_in() {
         .write_timeout(ms(1600))
         .build();
     let mut near = manager.create().unwrap();
-    for _ in 0..2 {
-        assert_eq!(near.read_timeout().unwrap(), Some(ms(1200)));
-        assert_eq!(near.write_timeout().unwrap(), Some(ms(1600)));
-        near.set_read_timeout(None).unwrap();
-        near.set_write_timeout(Some(ms(4))).unwrap();
-        near.set_nonblocking(true).unwrap();
-        manager.on_checkin(&mut near).unwrap();
-        assert!(!SockRef::from(&near).nonblocking().unwrap());
-    }
+    socket_checks::check_in_restores(&manager, &mut near, ms(1200), ms(1600));
 }
 
 #[test]
@@ -359,39 +328,18 @@ fn a_reset_connection_is_seen() {
 
 #[test]
 fn unread_bytes_are_thrown_away_kept_or_a_reason_to_evict() {
-    let (manager, mut near, mut far) = connected(Unread::default());
-    deliver(&far, &near, &[7; 9000]);
-    stays_good(&manager, &mut near);
-    far.write_all(b"new").unwrap();
-    let mut bytes = [0; 16];
-    assert_eq!(near.read(&mut bytes).unwrap(), 3);
-    assert_eq!(&bytes[..3], b"new");
-
-    let (manager, mut near, far) = connected(Unread::Keep);
-    deliver(&far, &near, b"old");
-    stays_good(&manager, &mut near);
-    assert_eq!(near.read(&mut bytes).unwrap(), 3);
-
-    let (manager, mut near, far) = connected(Unread::Reject);
-    deliver(&far, &near, b"old");
-    let error = stays_bad(&manager, &mut near);
+    let error = socket_checks::unread_bytes(connected);
     assert!(matches!(error, UnixSocketError::Unread { limit: 0, .. }));
 }
 
 #[test]
 fn more_unread_bytes_than_allowed_are_a_reason_to_evict() {
-    for max_bytes in [0, 99] {
-        let (manager, mut near, far) = connected(Unread::Discard { max_bytes });
-        deliver(&far, &near, &[7; 100]);
-        let error = stays_bad(&manager, &mut near);
+    for (max_bytes, error) in socket_checks::a_hundred_unread_bytes(connected) {
         assert!(
             matches!(error, UnixSocketError::Unread { bytes, limit, .. } if bytes > limit && limit == max_bytes),
             "{error}"
         );
     }
-    let (manager, mut near, far) = connected(Unread::Discard { max_bytes: 100 });
-    deliver(&far, &near, &[7; 100]);
-    stays_good(&manager, &mut near);
 }
 
 #[test]
@@ -411,15 +359,7 @@ fn a_close_behind_unread_bytes_is_seen() {
 #[test]
 fn the_probe_does_not_wait_and_leaves_the_mode_alone() {
     let (manager, mut near, _far) = connected(Unread::default());
-    let start = now();
-    for _ in 0..1000 {
-        manager.check_aliveness(&mut near).unwrap();
-    }
-    assert!(start.elapsed() < ms(200) + noise(), "{:?}", start.elapsed());
-    near.set_read_timeout(Some(ms(20))).unwrap();
-    let start = Instant::now();
-    let error = near.read(&mut [0]).unwrap_err();
-    assert!(start.elapsed() >= ms(15), "{error}");
+    socket_checks::the_probe_does_not_wait_and_leaves_the_mode_alone(&manager, &mut near);
 }
 
 #[test]
@@ -441,74 +381,24 @@ fn a_connection_closed_by_the_server_is_called_so_at_check_in() {
 
 #[test]
 fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
-    let (manager, near, mut far) = connected(Unread::default());
-    // Sent before the end and never read: must not turn the end into a reset.
-    deliver(&far, &near, b"late");
-    let peer = thread::spawn(move || {
-        let mut rest = Vec::new();
-        let seen = far.read_to_end(&mut rest).map(|_| Instant::now());
-        thread::sleep(ms(30));
-        (seen, Instant::now())
-    });
-    // The user may have left the socket in any mode.
-    near.set_nonblocking(true).unwrap();
-    manager.dispose(near);
-    let returned = Instant::now();
-    let (seen, answered) = peer.join().unwrap();
-    assert!(seen.unwrap() < returned);
-    assert!(answered < returned);
+    socket_checks::dispose_returns_when_the_peer_has_answered(connected(Unread::default()));
 }
 
 #[test]
 fn dispose_waits_at_most_close_wait_even_for_a_peer_that_never_stops_sending() {
-    let folder = Folder::new();
-    let listener = UnixListener::bind(folder.path()).unwrap();
     let wait = ms(60);
-    let manager = UnixSocketManager::builder(folder.path())
-        .close_wait(wait)
-        .build();
-    let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let start = now();
-    manager.dispose(near);
-    let took = start.elapsed();
-    assert!(took >= wait && took < wait + noise(), "{took:?}");
-    drop(far);
-
-    let (near, mut far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let sender = thread::spawn(move || {
-        while far.write_all(b"more").is_ok() {
-            thread::sleep(ms(1));
-        }
-    });
-    let start = now();
-    manager.dispose(near);
-    let took = start.elapsed();
-    assert!(took >= wait && took < wait + noise(), "{took:?}");
-    sender.join().unwrap();
+    socket_checks::dispose_waits_at_most(wait, || connected_for(Unread::default(), wait));
 }
 
 #[test]
 fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
-    for gone in [true, false] {
-        let folder = Folder::new();
-        let listener = UnixListener::bind(folder.path()).unwrap();
-        let manager = UnixSocketManager::builder(folder.path())
-            .close_wait(if gone { SOON } else { Duration::ZERO })
-            .build();
-        let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-        let far = if gone {
-            drop(far);
-            None
-        } else {
-            Some(far)
-        };
-        let start = now();
-        manager.dispose(near);
-        assert!(start.elapsed() < ms(100) + noise(), "{:?}", start.elapsed());
-        if let Some(mut far) = far {
-            assert_eq!(far.read(&mut [0]).unwrap(), 0);
-        }
-    }
+    let (manager, near, far) = connected(Unread::default());
+    drop(far);
+    socket_checks::dispose_does_not_wait(&manager, near);
+
+    let (manager, near, mut far) = connected_for(Unread::default(), Duration::ZERO);
+    socket_checks::dispose_does_not_wait(&manager, near);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]

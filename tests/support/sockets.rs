@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
@@ -86,9 +87,10 @@ pub fn reset(stream: TcpStream) {
 }
 
 /// Sends bytes and waits until `to` has them.
-pub fn deliver(mut from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+pub fn deliver<'a>(mut from: impl Write, to: impl Into<SockRef<'a>>, bytes: &[u8]) {
     from.write_all(bytes).expect("a peer that listens");
-    let mut seen = vec![0; bytes.len()];
+    let to = to.into();
+    let mut seen = vec![MaybeUninit::uninit(); bytes.len()];
     while to.peek(&mut seen).expect("an open connection") < bytes.len() {
         std::thread::yield_now();
     }
