@@ -11,45 +11,19 @@ use crate::socket_checks::{self, policies, stays_bad, stays_good};
 use crate::support::sockets::deliver;
 
 use std::{
-    env,
     error::Error,
     fs,
     io::{self, ErrorKind, Read, Write},
     net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    path::Path,
+    process, thread,
     time::{Duration, Instant},
 };
 
-use common::{SOON, eventually, ms, noise, now, spawn};
+use common::{SOON, eventually, folder::Folder, ms, noise, now, spawn};
 use conpool::{ConnectionManager, EvictReason, Pool, UnixSocketError, UnixSocketManager, Unread};
 use socket2::{Domain, SockAddr, Socket, Type};
-
-/// A folder for the sockets of one test, removed on drop.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = env::temp_dir().join(format!("conpool-unix-{}-{number}", process::id()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.join("socket")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
 
 /// A manager, its connection and the peer's end of it.
 fn connected(unread: Unread) -> (UnixSocketManager, UnixStream, UnixStream) {
@@ -60,9 +34,9 @@ fn connected_for(
     unread: Unread,
     close_wait: Duration,
 ) -> (UnixSocketManager, UnixStream, UnixStream) {
-    let folder = Folder::new();
-    let listener = UnixListener::bind(folder.path()).unwrap();
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .unread(unread)
         .close_wait(close_wait)
         .build();
@@ -97,22 +71,25 @@ const SEES_BEHIND_BYTES: bool = cfg!(target_os = "linux");
 
 #[test]
 fn a_path_that_does_not_exist_is_transient_because_a_server_may_be_restarting() {
-    let folder = Folder::new();
-    let manager = UnixSocketManager::new(folder.path());
+    let folder = Folder::new("unix");
+    let manager = UnixSocketManager::new(folder.join("socket"));
     let error = manager.create().unwrap_err();
     let UnixSocketError::Connect { path, source, .. } = &error else {
         panic!("{error}");
     };
-    assert_eq!((path, source.kind()), (&folder.path(), ErrorKind::NotFound));
+    assert_eq!(
+        (path, source.kind()),
+        (&folder.join("socket"), ErrorKind::NotFound)
+    );
     assert!(manager.is_transient(&error) && error.source().is_some());
 }
 
 #[test]
 fn a_refusal_is_transient() {
-    let folder = Folder::new();
+    let folder = Folder::new("unix");
     // The file of a killed server stays behind.
-    drop(UnixListener::bind(folder.path()).unwrap());
-    let manager = UnixSocketManager::new(folder.path());
+    drop(UnixListener::bind(folder.join("socket")).unwrap());
+    let manager = UnixSocketManager::new(folder.join("socket"));
     let error = manager.create().unwrap_err();
     let UnixSocketError::Connect { source, .. } = &error else {
         panic!("{error}");
@@ -138,8 +115,11 @@ fn a_path_that_cannot_be_one_is_permanent() {
 fn errors_are_transient_exactly_when_the_server_may_come_back() {
     let connect = |kind: ErrorKind| -> bool {
         // The error's variants cannot be built outside the crate; an attempt returns one.
-        let folder = Folder::new();
-        match UnixSocketManager::new(folder.path()).create().unwrap_err() {
+        let folder = Folder::new("unix");
+        match UnixSocketManager::new(folder.join("socket"))
+            .create()
+            .unwrap_err()
+        {
             UnixSocketError::Connect { path, after, .. } => UnixSocketError::Connect {
                 path,
                 after,
@@ -170,10 +150,10 @@ fn errors_are_transient_exactly_when_the_server_may_come_back() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_queue_costs_the_connect_timeout_and_is_transient() {
-    let folder = Folder::new();
-    let _full = full_listener(&folder.path());
+    let folder = Folder::new("unix");
+    let _full = full_listener(&folder.join("socket"));
     let budget = ms(80);
-    let manager = UnixSocketManager::builder(folder.path())
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(budget)
         .build();
     let start = now();
@@ -191,9 +171,9 @@ fn a_full_queue_costs_the_connect_timeout_and_is_transient() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connect_waits_for_a_place_in_the_queue_and_the_stream_then_blocks() {
-    let folder = Folder::new();
-    let (listener, queue) = full_listener(&folder.path());
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let (listener, queue) = full_listener(&folder.join("socket"));
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(SOON)
         .read_timeout(ms(20))
         .build();
@@ -210,15 +190,17 @@ fn a_connect_waits_for_a_place_in_the_queue_and_the_stream_then_blocks() {
 
 #[test]
 fn a_zero_budget_is_out_of_time_and_an_unlimited_one_connects() {
-    let folder = Folder::new();
-    let _listener = UnixListener::bind(folder.path()).unwrap();
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let _listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(Duration::ZERO)
         .build();
     let error = manager.create().unwrap_err();
-    assert!(matches!(&error, UnixSocketError::OutOfTime { path, .. } if *path == folder.path()));
+    assert!(
+        matches!(&error, UnixSocketError::OutOfTime { path, .. } if *path == folder.join("socket"))
+    );
     assert!(manager.is_transient(&error));
-    let manager = UnixSocketManager::builder(folder.path())
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(Duration::MAX)
         .read_timeout(Duration::MAX)
         .write_timeout(Duration::MAX)
@@ -247,9 +229,9 @@ fn a_path_that_begins_with_a_nul_byte_is_an_abstract_name() {
 
 #[test]
 fn timeouts_are_set_and_set_again_at_check_in() {
-    let folder = Folder::new();
-    let _listener = UnixListener::bind(folder.path()).unwrap();
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let _listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .read_timeout(ms(1200))
         .write_timeout(ms(1600))
         .build();
@@ -259,9 +241,9 @@ fn timeouts_are_set_and_set_again_at_check_in() {
 
 #[test]
 fn a_timeout_of_zero_is_an_error_that_names_the_setting() {
-    let folder = Folder::new();
-    let _listener = UnixListener::bind(folder.path()).unwrap();
-    let builder = || UnixSocketManager::builder(folder.path());
+    let folder = Folder::new("unix");
+    let _listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let builder = || UnixSocketManager::builder(folder.join("socket"));
     let zero = Duration::ZERO;
     for (setting, manager) in [
         ("read_timeout", builder().read_timeout(zero).build()),
@@ -403,9 +385,9 @@ fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
 
 #[test]
 fn a_pool_waits_for_a_server_that_restarts_and_replaces_what_it_closed() {
-    let folder = Folder::new();
+    let folder = Folder::new("unix");
     // The greeting may come before the first checkout, which must keep it.
-    let manager = UnixSocketManager::builder(folder.path())
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .unread(Unread::Keep)
         .read_timeout(SOON)
         .build();
@@ -414,7 +396,7 @@ fn a_pool_waits_for_a_server_that_restarts_and_replaces_what_it_closed() {
         .get_timeout(SOON)
         .build_lazy(manager)
         .unwrap();
-    let path = folder.path();
+    let path = folder.join("socket");
     // The file of the socket appears only now, and again after a restart.
     let server = spawn(move || {
         for greeting in [b"1", b"2"] {

@@ -134,6 +134,14 @@ pub fn reset(stream: TcpStream) {
     drop(stream);
 }
 
+/// Waits until something has come: data or an end. Leaves it unread.
+pub fn arrives(socket: &TcpStream) {
+    let patience = Some(Duration::from_secs(20));
+    socket.set_read_timeout(patience).expect("an open socket");
+    // A reset is an error, and has come too.
+    let _ = socket.peek(&mut [0]);
+}
+
 /// Sends bytes and waits until `to` has them.
 pub fn deliver<'a>(mut from: impl Write, to: impl Into<SockRef<'a>>, bytes: &[u8]) {
     from.write_all(bytes).expect("a peer that listens");

@@ -13,10 +13,10 @@
 #[path = "../common/authority.rs"]
 pub(crate) mod authority;
 
-use crate::common::{self, SOON, acceptor::Acceptor, eventually, noise, secs, threads};
+use crate::common::{self, SOON, acceptor::Acceptor, eventually, noise, secs};
 use conpool::{
-    ConnectionManager, EvictReason, ManualClock, Pool, PoolBuilder, PoolStats, PooledConnection,
-    WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
+    ConnectionManager, ManualClock, Pool, PoolBuilder, PooledConnection, WebSocketConnection,
+    WebSocketError, WebSocketManager, WebSocketManagerBuilder,
     managers::websocket::{
         Bytes, Message,
         tungstenite::{Error, WebSocket, accept, handshake::derive_accept_key},
@@ -186,14 +186,8 @@ pub(crate) fn reset(far: Far) {
     reset_stream(far.into_inner());
 }
 
-pub(crate) use crate::support::sockets::reset as reset_stream;
-
-/// Waits until the client's socket has something to read, or its end.
-#[track_caller]
-pub(crate) fn arrives(socket: &TcpStream) {
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    let _ = socket.peek(&mut [0]);
-}
+pub(crate) use crate::common::found_dead;
+pub(crate) use crate::support::sockets::{arrives, reset as reset_stream};
 
 /// Waits until this many bytes can be read.
 #[track_caller]
@@ -261,21 +255,11 @@ pub(crate) fn echoes(guard: &mut Guard, message: &str) {
     assert_eq!(guard.read().unwrap(), Message::text(message));
 }
 
-/// The number of connections found dead: by a check or by the probe of every checkout.
-pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
-    stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
-}
-
 /// Closes the pool and asserts that it has released everything.
 #[track_caller]
 pub(crate) fn leave(pool: &Pool<WebSocketManager>) {
     pool.close_timeout(SOON).unwrap();
-    let stats = pool.stats();
-    assert_eq!(stats.created, stats.disposed, "{stats}");
-    assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
-    assert_eq!(stats.panics, 0, "{stats}");
-    let name = format!("{}-", pool.name());
-    eventually(|| threads(&name) == 0);
+    common::left_nothing(&pool.stats(), pool.name());
 }
 
 /// Reads until the client's close frame and answers it, as a server should.
