@@ -370,6 +370,16 @@ impl PoolObserver for Log {
     }
 }
 
+/// All hooks.
+pub(crate) const HOOKS: [Hook; 6] = [
+    Hook::Create,
+    Hook::Check,
+    Hook::Dispose,
+    Hook::HasBroken,
+    Hook::Checkout,
+    Hook::Checkin,
+];
+
 type Before = Box<dyn Fn(Hook, u64) + Send + Sync>;
 
 /// A memory manager that first runs a function in every hook, with the number of the connection (for a create
@@ -390,6 +400,16 @@ impl Custom {
             before: Box::new(before),
             creates: AtomicU64::new(0),
         }
+    }
+
+    /// Waits in the first create for the gate.
+    pub(crate) fn first_create_waits(backend: &MemoryManager, gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::new(backend, move |hook, n| {
+            if (hook, n) == (Hook::Create, 1) {
+                gate.pass();
+            }
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use super::authority::Authority;
 use crate::common::acceptor::Acceptor;
 use rustls::{ALL_VERSIONS, ServerConnection, StreamOwned};
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
     thread,
@@ -85,13 +85,5 @@ pub(crate) fn sealed(peer: &mut TlsPeer, bytes: &[u8]) -> Vec<u8> {
 
 /// Waits until the client closes in any way.
 pub(crate) fn end(peer: &mut TlsPeer) {
-    let mut scratch = [0; 4096];
-    loop {
-        match peer.sock.read(&mut scratch) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
+    let _ = io::copy(&mut peer.sock, &mut io::sink());
 }
