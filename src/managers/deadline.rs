@@ -66,6 +66,18 @@ impl Deadline {
     }
 }
 
+/// Rounds up to whole milliseconds, which the kernel and SQLite count in 31 bits.
+#[cfg(any(target_os = "linux", feature = "sqlite"))]
+pub(super) fn whole_millis(value: Duration) -> Duration {
+    let millis = round_up(value, Duration::from_millis(1));
+    Duration::from_millis(millis.min(i32::MAX as u64))
+}
+
+/// Returns the number of whole `unit`s that cover `value`.
+pub(super) fn round_up(value: Duration, unit: Duration) -> u64 {
+    u64::try_from(value.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "a real wait for something outside, not an age; the pool's clock does not apply"
@@ -77,6 +89,29 @@ pub(super) fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_round_up_to_their_unit() {
+        let second = Duration::from_secs(1);
+        assert_eq!(round_up(Duration::from_millis(1), second), 1);
+        assert_eq!(round_up(second, second), 1);
+        assert_eq!(round_up(Duration::from_millis(1001), second), 2);
+        assert_eq!(round_up(Duration::MAX, Duration::from_nanos(1)), u64::MAX);
+    }
+
+    #[cfg(any(target_os = "linux", feature = "sqlite"))]
+    #[test]
+    fn a_wait_is_rounded_up_to_what_sqlite_can_count() {
+        assert_eq!(whole_millis(Duration::ZERO), Duration::ZERO);
+        assert_eq!(
+            whole_millis(Duration::from_nanos(1)),
+            Duration::from_millis(1)
+        );
+        assert_eq!(
+            whole_millis(Duration::MAX),
+            Duration::from_millis(i32::MAX as u64)
+        );
+    }
 
     #[test]
     fn a_share_leaves_time_for_those_that_follow() {

@@ -9,8 +9,10 @@ use std::{
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::{ConbusError, builder::Settings};
+#[cfg(target_os = "linux")]
+use crate::managers::deadline::whole_millis;
 use crate::managers::{
-    deadline::{Deadline, now},
+    deadline::{Deadline, now, round_up},
     socket::{Refused, set_limit, set_timeouts},
 };
 
@@ -164,9 +166,7 @@ fn with_probe_interval(keepalive: TcpKeepalive, _: Option<Duration>) -> TcpKeepa
 
 #[cfg(target_os = "linux")]
 fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
-    // The kernel reads the milliseconds as a signed number.
-    let millis = round_up(timeout, Duration::from_millis(1)).min(i32::MAX as u64);
-    socket.set_tcp_user_timeout(Some(Duration::from_millis(millis)))
+    socket.set_tcp_user_timeout(Some(whole_millis(timeout)))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -176,11 +176,6 @@ fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
 )]
 fn set_user_timeout(_: &Socket, _: Duration) -> io::Result<()> {
     Ok(())
-}
-
-/// Returns the number of whole `unit`s that cover `value`.
-fn round_up(value: Duration, unit: Duration) -> u64 {
-    u64::try_from(value.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
 }
 
 fn bind(socket: &Socket, text: &str) -> io::Result<()> {
@@ -209,15 +204,6 @@ fn refuse_self_connect(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_round_up_to_their_unit() {
-        let second = Duration::from_secs(1);
-        assert_eq!(round_up(Duration::from_millis(1), second), 1);
-        assert_eq!(round_up(second, second), 1);
-        assert_eq!(round_up(Duration::from_millis(1001), second), 2);
-        assert_eq!(round_up(Duration::MAX, Duration::from_nanos(1)), u64::MAX);
-    }
 
     #[test]
     fn a_local_address_is_an_address_with_or_without_a_port() {

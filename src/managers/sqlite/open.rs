@@ -9,7 +9,7 @@ use super::{
     settings::{Place, Settings, memory_uri},
     write_queue::{WriteQueue, retry_while_locked},
 };
-use crate::managers::deadline::Deadline;
+use crate::managers::deadline::{Deadline, whole_millis};
 
 /// Opens the database, checks that it is one, applies all settings and calls the init hook.
 ///
@@ -145,7 +145,7 @@ impl Setup<'_> {
         }
         self.foreign_keys()?;
         self.connection
-            .busy_timeout(super::settings::whole_millis(settings.busy_timeout))
+            .busy_timeout(whole_millis(settings.busy_timeout))
             .map_err(|source| {
                 let value = format!("{:?}", settings.busy_timeout);
                 self.failed("busy_timeout", &value, source)
@@ -204,7 +204,7 @@ impl Setup<'_> {
         mut step: impl FnMut() -> ::rusqlite::Result<T>,
     ) -> ::rusqlite::Result<T> {
         retry_while_locked(self.deadline, || {
-            let left = super::settings::whole_millis(self.deadline.left());
+            let left = whole_millis(self.deadline.left());
             self.connection.busy_timeout(left)?;
             step()
         })
