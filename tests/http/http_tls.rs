@@ -11,7 +11,7 @@ use conpool::{
 use http::{
     OK, Server,
     authority::Authority,
-    body, chain, fetch_ok, inner, leave, pool,
+    body, chain, fetch_ok, inner, leave, pool, timed_out,
     tls::{TlsServer, answer, end, head, sealed},
 };
 use std::{
@@ -120,16 +120,7 @@ fn a_response_that_trickles_below_tls_is_bounded_by_the_total_timeout() {
     let request = Request::get(server.url("/")).body(()).unwrap();
     let limit = ms(500);
     let (error, took) = timed(|| http.send_timeout(request, limit).unwrap_err());
-    assert!(
-        matches!(
-            error,
-            HttpError::Timeout {
-                phase: HttpPhase::Waiting,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    timed_out(&error, HttpPhase::Waiting);
     assert_at(took, limit);
     leave(&http);
 }
@@ -287,16 +278,7 @@ fn an_upload_that_nobody_reads_hears_the_answer_or_ends_in_time() {
             assert_eq!(body(response).unwrap(), b"no");
         } else {
             let error = result.unwrap_err();
-            assert!(
-                matches!(
-                    error,
-                    HttpError::Timeout {
-                        phase: HttpPhase::Sending,
-                        ..
-                    }
-                ),
-                "{error:?}"
-            );
+            timed_out(&error, HttpPhase::Sending);
             assert_at(took, limit);
         }
         leave(&http);

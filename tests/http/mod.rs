@@ -18,7 +18,7 @@ pub(crate) mod tls;
 
 use crate::common::{self, SOON, secs};
 use conpool::{
-    HttpBody, HttpError, HttpPool, HttpPoolBuilder,
+    HttpBody, HttpError, HttpPhase, HttpPool, HttpPoolBuilder,
     http_types::{Request, Response},
 };
 use std::io::{self, Read};
@@ -55,6 +55,15 @@ pub(crate) fn body(response: Response<HttpBody>) -> Result<Vec<u8>, HttpError> {
 pub(crate) fn inner(error: io::Error) -> HttpError {
     let inner = error.into_inner().expect("an error of the client");
     *inner.downcast().expect("an HttpError")
+}
+
+/// Asserts that the time of the request elapsed in this phase.
+#[track_caller]
+pub(crate) fn timed_out(error: &HttpError, expected: HttpPhase) {
+    assert!(
+        matches!(error, HttpError::Timeout { phase, .. } if *phase == expected),
+        "{error:?}"
+    );
 }
 
 /// Sends a GET and reads the whole response.
