@@ -1,9 +1,9 @@
 //! The built-in connection managers. They use only public items, as a user's manager would.
 
 pub mod conbus;
+mod deadline;
 #[cfg(feature = "http")]
 pub mod http;
-mod limit;
 mod memory;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;

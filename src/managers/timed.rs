@@ -2,10 +2,13 @@
 
 use std::{
     io::{self, Read, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::{limit::now, socket::Stream};
+use super::{
+    deadline::Deadline,
+    socket::{Stream, limit},
+};
 
 /// How long reads and writes may wait.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +19,8 @@ pub(super) enum WaitMode {
         allow(dead_code, reason = "without a protocol above it, everything waits")
     )]
     Now,
-    /// All of them together end by the deadline; `None` means no limit.
-    Until(Option<Instant>),
+    /// All of them together end by the deadline.
+    Until(Deadline),
 }
 
 /// Gives every read and write the remaining time as its timeout, so that a peer that sends byte after byte
@@ -33,9 +36,9 @@ impl<'a, S: Stream> Timed<'a, S> {
         Self { socket, wait_mode }
     }
 
-    /// Starts a limit now. A limit beyond the range of `Instant` means no limit.
+    /// All reads and writes together end within `limit` from now.
     pub(super) fn within(socket: &'a mut S, limit: Duration) -> Self {
-        Self::new(socket, WaitMode::Until(now().checked_add(limit)))
+        Self::new(socket, WaitMode::Until(Deadline::after(limit)))
     }
 
     /// Runs `step` with the remaining time as the socket's timeout. Linux counts the timeout in kernel ticks
@@ -50,11 +53,17 @@ impl<'a, S: Stream> Timed<'a, S> {
             WaitMode::Until(deadline) => deadline,
         };
         loop {
-            set(self.socket, left(deadline)?)?;
+            let left = deadline.left();
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            set(self.socket, limit(left))?;
             match step(self.socket) {
                 // Only a result close to the deadline is repeated, so a non-blocking socket does not cause a
                 // busy loop.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_near(deadline) => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && deadline.left() <= MOST_EARLY => {}
                 result => return result.map_err(timed_out),
             }
         }
@@ -63,21 +72,6 @@ impl<'a, S: Stream> Timed<'a, S> {
 
 /// Two ticks of the slowest kernels.
 const MOST_EARLY: Duration = Duration::from_millis(20);
-
-fn is_near(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| deadline.saturating_duration_since(now()) <= MOST_EARLY)
-}
-
-fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
-    let Some(deadline) = deadline else {
-        return Ok(None);
-    };
-    let left = deadline.saturating_duration_since(now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    Ok(Some(left))
-}
 
 impl<S: Stream> Read for Timed<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -104,9 +98,28 @@ pub(super) fn timed_out(error: io::Error) -> io::Error {
     }
 }
 
+/// Returns true if a timeout of [`Timed`] elapsed. The system reports a connection that it gave up with the same
+/// kind, but with an OS code. Windows has that code for both.
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(super) fn is_own_timeout(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && (cfg!(windows) || error.raw_os_error().is_none())
+}
+
+/// Repeats a step that a signal interrupted.
+#[cfg(any(unix, feature = "http", feature = "websocket"))]
+pub(super) fn uninterrupted<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match step() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::managers::deadline::now;
     use std::net::{TcpListener, TcpStream};
 
     #[test]

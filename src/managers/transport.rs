@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use super::timed::{Timed, WaitMode};
+use super::timed::{Timed, WaitMode, uninterrupted};
 use crate::{ConbusError, ConbusSocketManager, ConnectionManager};
 #[cfg(feature = "tls")]
 use crate::{TlsError, TlsSocketManager, TlsStream};
@@ -66,7 +66,7 @@ impl Write for Transport {
 /// because they give each of the many reads of one slow record the whole timeout again.
 impl Transport {
     pub(super) fn read_at(&mut self, wait_mode: WaitMode, out: &mut [u8]) -> io::Result<usize> {
-        again(|| match self {
+        uninterrupted(|| match self {
             Self::Tcp(stream) => Timed::new(stream, wait_mode).read(out),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => session::read(stream, wait_mode, out),
@@ -75,7 +75,7 @@ impl Transport {
 
     /// Writes bytes. The next write or flush sends the bytes that TLS has buffered.
     pub(super) fn write_at(&mut self, wait_mode: WaitMode, bytes: &[u8]) -> io::Result<usize> {
-        again(|| match self {
+        uninterrupted(|| match self {
             Self::Tcp(stream) => Timed::new(stream, wait_mode).write(bytes),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
@@ -87,21 +87,11 @@ impl Transport {
 
     /// Hands all buffered bytes to the system. TCP has no buffer here.
     pub(super) fn flush_at(&mut self, wait_mode: WaitMode) -> io::Result<()> {
-        again(|| match self {
+        uninterrupted(|| match self {
             Self::Tcp(stream) => Timed::new(stream, wait_mode).flush(),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => session::flush(stream, wait_mode),
         })
-    }
-}
-
-/// Repeats a step that a signal interrupted.
-fn again<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match step() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }
 

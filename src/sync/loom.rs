@@ -3,9 +3,10 @@
 //! The swap cell stays one atomic: an index into a side table that loom does not see. The engine's proofs
 //! rest on the single modification order of that atomic. A mutex in its place would prove less.
 
+use super::MutexGuard;
 use loom::sync::atomic::AtomicUsize;
 pub(crate) use loom::sync::atomic::Ordering;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -44,49 +45,6 @@ macro_rules! atomic {
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 
-/// Loom's mutex with the interface of parking_lot's.
-#[derive(Debug)]
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(loom::sync::Mutex::new(value))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard {
-            mutex: self,
-            held: Some(self.held()),
-        }
-    }
-
-    /// Locks and ignores poisoning, as parking_lot does.
-    fn held(&self) -> loom::sync::MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A guard that a wait can release and reacquire through a reference, like parking_lot's guard.
-#[derive(Debug)]
-pub(crate) struct MutexGuard<'a, T> {
-    mutex: &'a Mutex<T>,
-    /// None only inside a wait.
-    held: Option<loom::sync::MutexGuard<'a, T>>,
-}
-
-impl<T> Deref for MutexGuard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        self.held.as_ref().expect("bug: used inside a wait")
-    }
-}
-
-impl<T> DerefMut for MutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.held.as_mut().expect("bug: used inside a wait")
-    }
-}
-
 /// Loom's condition variable with the interface of parking_lot's.
 #[derive(Debug)]
 pub(crate) struct Condvar(loom::sync::Condvar);
@@ -118,9 +76,7 @@ impl Condvar {
     /// wait ends. A wake-up that comes first shows in the state that the guard protects, as after a real
     /// wait.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimeIsUp {
-        guard.held = None;
-        guard.held = Some(guard.mutex.held());
-        TimeIsUp
+        MutexGuard::unlocked(guard, || TimeIsUp)
     }
 }
 

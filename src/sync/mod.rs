@@ -7,6 +7,8 @@
 
 #[cfg(conpool_loom)]
 mod loom;
+#[cfg(any(conpool_loom, conpool_shuttle))]
+mod mutex;
 #[cfg(not(conpool_shuttle))]
 mod real;
 #[cfg(conpool_shuttle)]
@@ -14,6 +16,8 @@ mod shuttle;
 
 #[cfg(conpool_loom)]
 pub(crate) use self::loom::*;
+#[cfg(any(conpool_loom, conpool_shuttle))]
+pub(crate) use self::mutex::{Mutex, MutexGuard};
 #[cfg(not(any(conpool_loom, conpool_shuttle)))]
 pub(crate) use self::real::*;
 #[cfg(conpool_shuttle)]
@@ -29,7 +33,7 @@ pub(crate) mod outer {
     #[cfg(not(conpool_shuttle))]
     pub(crate) use super::real::{Condvar, Mutex, MutexGuard};
     #[cfg(conpool_shuttle)]
-    pub(crate) use super::shuttle::{Condvar, Mutex, MutexGuard};
+    pub(crate) use super::{Condvar, Mutex, MutexGuard};
 
     #[cfg(not(conpool_shuttle))]
     pub(crate) use super::real::channel;

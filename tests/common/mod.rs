@@ -9,11 +9,16 @@
     reason = "tests time the pool from outside and are themselves the users' threads"
 )]
 
+pub(crate) mod acceptor;
+pub(crate) mod folder;
+
 use conpool::{
-    Backoff, ConnectionManager, GetError, Hook, MemoryConnection, MemoryError, MemoryManager, Pool,
-    PoolBuilder, PoolEvent, PoolObserver, PooledConnection, Timeout,
+    Backoff, ConnectionManager, EvictReason, GetError, Hook, MemoryConnection, MemoryError,
+    MemoryManager, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolStats, PooledConnection,
+    Timeout,
 };
 use std::{
+    error::Error,
     fs::{self, File},
     io::{Read, Seek},
     panic,
@@ -243,6 +248,31 @@ pub(crate) fn fill<M: ConnectionManager>(pool: &Pool<M>, n: usize) {
     eventually(|| pool.stats().idle >= n);
 }
 
+/// The number of connections found dead at a checkout: by the check where it was due, else by the probe of
+/// every checkout.
+pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
+    stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
+}
+
+/// An error with all its causes, each after a colon.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
+    }
+}
+
+/// Asserts that a closed pool of this name has disposed every connection and ended its threads, without a
+/// panic.
+#[track_caller]
+pub(crate) fn left_nothing(stats: &PoolStats, name: &str) {
+    assert_eq!(stats.created, stats.disposed, "{stats}");
+    assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
+    assert_eq!(stats.panics, 0, "{stats}");
+    let prefix = format!("{name}-");
+    eventually(|| threads(&prefix) == 0);
+}
+
 /// Asserts that every connection of `backend` went through `dispose`, once.
 #[track_caller]
 pub(crate) fn all_disposed(backend: &MemoryManager) {
@@ -340,6 +370,16 @@ impl PoolObserver for Log {
     }
 }
 
+/// All hooks.
+pub(crate) const HOOKS: [Hook; 6] = [
+    Hook::Create,
+    Hook::Check,
+    Hook::Dispose,
+    Hook::HasBroken,
+    Hook::Checkout,
+    Hook::Checkin,
+];
+
 type Before = Box<dyn Fn(Hook, u64) + Send + Sync>;
 
 /// A memory manager that first runs a function in every hook, with the number of the connection (for a create
@@ -360,6 +400,16 @@ impl Custom {
             before: Box::new(before),
             creates: AtomicU64::new(0),
         }
+    }
+
+    /// Waits in the first create for the gate.
+    pub(crate) fn first_create_waits(backend: &MemoryManager, gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::new(backend, move |hook, n| {
+            if (hook, n) == (Hook::Create, 1) {
+                gate.pass();
+            }
+        })
     }
 }
 

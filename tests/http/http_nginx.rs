@@ -304,18 +304,19 @@ fn while_nginx_restarts_every_request_succeeds_or_fails_in_time() {
 #[cfg(feature = "tls")]
 #[test]
 fn https_keeps_its_connection_too() {
-    let certificates = http::tls::Certificates::new();
+    let authority = http::authority::Authority::new();
+    let identity = authority.identity();
     let config = "ssl_certificate FOLDER/cert.pem; ssl_certificate_key FOLDER/key.pem;\n\
                   location /put/ { dav_methods PUT; client_max_body_size 0; }\n";
     let files = [
-        ("cert.pem", &*certificates.certificate),
-        ("key.pem", &*certificates.key),
+        ("cert.pem", &*identity.certificate.pem()),
+        ("key.pem", &*identity.key.serialize_pem()),
     ];
     let Some(nginx) = Nginx::start_with("https", &format!("{PLAIN} {config}"), &files) else {
         return;
     };
     fs::create_dir(nginx.www("put")).unwrap();
-    let http = pool("https").tls(certificates.trust()).build().unwrap();
+    let http = pool("https").tls(authority.trusted()).build().unwrap();
     let url = |path: &str| format!("https://localhost:{}{path}", nginx.port());
     for _ in 0..10 {
         assert_eq!(get(&http, &url("/hello")).unwrap().1, b"hello");

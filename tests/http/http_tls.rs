@@ -9,8 +9,10 @@ use conpool::{
     TransportError, http_types::Request,
 };
 use http::{
-    OK, Server, body, chain, fetch_ok, inner, leave, pool,
-    tls::{Certificates, TlsServer, answer, end, head, sealed},
+    OK, Server,
+    authority::Authority,
+    body, chain, fetch_ok, inner, leave, pool, timed_out,
+    tls::{TlsServer, answer, end, head, sealed},
 };
 use std::{
     error::Error,
@@ -20,10 +22,7 @@ use std::{
 };
 
 fn client(server: &TlsServer) -> HttpPool {
-    pool("tls")
-        .tls(server.certificates.trust())
-        .build()
-        .unwrap()
+    pool("tls").tls(server.authority.trusted()).build().unwrap()
 }
 
 #[track_caller]
@@ -69,7 +68,7 @@ fn http_and_https_are_two_origins_and_one_pool_serves_both() {
 fn a_server_that_is_not_trusted_is_an_error_at_once_and_nothing_is_sent() {
     let server = TlsServer::start(|_, mut peer| assert!(!head(&mut peer)));
     let http = pool("distrust")
-        .tls(Certificates::new().trust())
+        .tls(Authority::new().trusted())
         .build()
         .unwrap();
     let (error, took) = timed(|| http.get(server.url("/")).unwrap_err());
@@ -91,7 +90,7 @@ fn a_handshake_is_bounded_by_the_connect_timeout() {
     let url = format!("https://{}/", listener.local_addr().unwrap());
     let limit = ms(80);
     let http = pool("no-hello")
-        .tls(Certificates::new().trust())
+        .tls(Authority::new().trusted())
         .connect_timeout(limit);
     let http = http.build().unwrap();
     let (error, took) = timed(|| http.get(url).unwrap_err());
@@ -121,16 +120,7 @@ fn a_response_that_trickles_below_tls_is_bounded_by_the_total_timeout() {
     let request = Request::get(server.url("/")).body(()).unwrap();
     let limit = ms(500);
     let (error, took) = timed(|| http.send_timeout(request, limit).unwrap_err());
-    assert!(
-        matches!(
-            error,
-            HttpError::Timeout {
-                phase: HttpPhase::Waiting,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    timed_out(&error, HttpPhase::Waiting);
     assert_at(took, limit);
     leave(&http);
 }
@@ -288,16 +278,7 @@ fn an_upload_that_nobody_reads_hears_the_answer_or_ends_in_time() {
             assert_eq!(body(response).unwrap(), b"no");
         } else {
             let error = result.unwrap_err();
-            assert!(
-                matches!(
-                    error,
-                    HttpError::Timeout {
-                        phase: HttpPhase::Sending,
-                        ..
-                    }
-                ),
-                "{error:?}"
-            );
+            timed_out(&error, HttpPhase::Sending);
             assert_at(took, limit);
         }
         leave(&http);
@@ -340,9 +321,9 @@ fn the_host_of_the_uri_must_be_in_the_certificate() {
     let server = TlsServer::start(|_, mut peer| answer(&mut peer, OK));
     let http = client(&server);
     // The certificate names the address and localhost; another name is not in it.
-    let by_address = format!("https://{}/", server.addr);
+    let by_address = format!("https://{}/", server.addr());
     assert_eq!(body(http.get(by_address).unwrap()).unwrap(), b"ok");
-    let other = format!("https://127.0.0.2:{}/", server.addr.port());
+    let other = format!("https://127.0.0.2:{}/", server.addr().port());
     assert!(http.get(other).unwrap_err().is_connect());
     leave(&http);
 }

@@ -6,6 +6,9 @@
     reason = "every test file uses its own part of these helpers"
 )]
 
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+pub(crate) mod authority;
 #[cfg(unix)]
 pub(crate) mod nginx;
 mod peer;
@@ -15,14 +18,12 @@ pub(crate) mod tls;
 
 use crate::common::{self, SOON, secs};
 use conpool::{
-    HttpBody, HttpError, HttpPool, HttpPoolBuilder,
+    HttpBody, HttpError, HttpPhase, HttpPool, HttpPoolBuilder,
     http_types::{Request, Response},
 };
-use std::{
-    error::Error,
-    io::{self, Read},
-};
+use std::io::{self, Read};
 
+pub(crate) use common::chain;
 pub(crate) use peer::{Head, Peer};
 pub(crate) use server::Server;
 
@@ -56,6 +57,15 @@ pub(crate) fn inner(error: io::Error) -> HttpError {
     *inner.downcast().expect("an HttpError")
 }
 
+/// Asserts that the time of the request elapsed in this phase.
+#[track_caller]
+pub(crate) fn timed_out(error: &HttpError, expected: HttpPhase) {
+    assert!(
+        matches!(error, HttpError::Timeout { phase, .. } if *phase == expected),
+        "{error:?}"
+    );
+}
+
 /// Sends a GET and reads the whole response.
 pub(crate) fn fetch(http: &HttpPool, server: &Server) -> Result<(u16, Vec<u8>), HttpError> {
     let response = http.get(server.url("/"))?;
@@ -69,26 +79,9 @@ pub(crate) fn fetch_ok(http: &HttpPool, server: &Server) {
     assert_eq!(fetch(http, server).unwrap(), (200, b"ok".to_vec()));
 }
 
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text += ": ";
-        text += &cause.to_string();
-        next = cause.source();
-    }
-    text
-}
-
 /// Closes the pool and asserts that no connections and threads are left.
 #[track_caller]
 pub(crate) fn leave(http: &HttpPool) {
     http.close_timeout(SOON).unwrap();
-    let stats = http.stats();
-    assert_eq!(stats.created, stats.disposed, "{stats}");
-    assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
-    assert_eq!(stats.panics, 0, "{stats}");
-    let prefix = format!("{}-", http.name());
-    common::eventually(|| common::threads(&prefix) == 0);
+    common::left_nothing(&http.stats(), http.name());
 }

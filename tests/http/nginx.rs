@@ -1,23 +1,19 @@
 //! A real nginx with its own configuration and folder, stopped with the test.
 
-use crate::common::{SOON, eventually, ms};
+use crate::common::{SOON, eventually, folder::Folder, ms};
 use std::{
     collections::BTreeSet,
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Instant,
 };
 
-/// The number of started servers: each has a folder of its own.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
 /// Runs until it is dropped; the drop removes the folder.
 pub(crate) struct Nginx {
-    folder: PathBuf,
+    folder: Folder,
     port: u16,
     master: Option<Child>,
 }
@@ -40,23 +36,21 @@ impl Nginx {
             println!("SKIPPED: nginx is not installed");
             return None;
         }
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let folder = std::env::temp_dir();
-        let folder = folder.join(format!("conpool-{name}-{}-{number}", std::process::id()));
-        fs::create_dir_all(folder.join("www")).unwrap();
+        let folder = Folder::new(name);
+        fs::create_dir(folder.join("www")).unwrap();
         // The workers may run as another user.
-        fs::create_dir_all(folder.join("tmp")).unwrap();
+        fs::create_dir(folder.join("tmp")).unwrap();
         for (file, text) in files {
             fs::write(folder.join(file), text).unwrap();
         }
+        let mut nginx = Self {
+            folder,
+            port: 0,
+            master: None,
+        };
         // Another process may take the port between the search and the bind.
         for _ in 0..10 {
-            let port = free_port();
-            let mut nginx = Self {
-                folder: folder.clone(),
-                port,
-                master: None,
-            };
+            nginx.port = free_port();
             nginx.configure(server);
             nginx.run();
             if nginx.is_up() {
@@ -64,8 +58,6 @@ impl Nginx {
             }
             println!("{}", nginx.errors());
             nginx.stop();
-            // The folder is kept for the next attempt.
-            std::mem::forget(nginx);
         }
         panic!("nginx does not start");
     }
@@ -109,14 +101,14 @@ impl Nginx {
 
     fn is_root(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
-        fs::metadata(&self.folder).unwrap().uid() == 0
+        fs::metadata(&*self.folder).unwrap().uid() == 0
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new("nginx");
         command
             .arg("-p")
-            .arg(&self.folder)
+            .arg(&*self.folder)
             .arg("-c")
             .arg(self.folder.join("nginx.conf"));
         command.arg("-e").arg(self.folder.join("error.log"));
@@ -216,7 +208,6 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         self.stop();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

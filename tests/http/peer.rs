@@ -64,17 +64,9 @@ impl Peer {
 
     /// Reads the next head; `None` when the client has closed.
     pub(crate) fn head(&mut self) -> Option<Head> {
-        loop {
-            let end = self.pending.windows(4).position(|end| end == b"\r\n\r\n");
-            if let Some(end) = end {
-                let head: Vec<u8> = self.pending.drain(..end + 4).collect();
-                self.requests.fetch_add(1, Ordering::SeqCst);
-                return Some(Head::parse(std::str::from_utf8(&head[..end]).unwrap()));
-            }
-            if !self.more() {
-                return None;
-            }
-        }
+        let head = self.until(b"\r\n\r\n")?;
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        Some(Head::parse(&head))
     }
 
     /// Reads the body after a head, without its chunk lines; `None` when the client closes before its end.
@@ -113,11 +105,16 @@ impl Peer {
 
     /// Reads a line of a chunked body.
     pub(crate) fn line(&mut self) -> Option<String> {
+        self.until(b"\r\n")
+    }
+
+    /// Reads up to this end; returns the text before it.
+    fn until(&mut self, end: &[u8]) -> Option<String> {
         loop {
-            let end = self.pending.windows(2).position(|end| end == b"\r\n");
-            if let Some(end) = end {
-                let line: Vec<u8> = self.pending.drain(..end + 2).collect();
-                return Some(String::from_utf8(line[..end].to_vec()).unwrap());
+            let found = self.pending.windows(end.len()).position(|at| at == end);
+            if let Some(length) = found {
+                let text = self.exactly(length + end.len())?;
+                return Some(String::from_utf8(text[..length].to_vec()).unwrap());
             }
             if !self.more() {
                 return None;

@@ -1,11 +1,12 @@
 //! A server that runs a function on each connection.
 
 use super::{OK, Peer};
+use crate::common::acceptor::Acceptor;
 use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -14,15 +15,12 @@ type Script = dyn Fn(usize, Peer) + Send + Sync;
 
 /// Stops and closes its connections on drop. The drop fails the test if a script panicked.
 pub(crate) struct Server {
-    addr: SocketAddr,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
-    door: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct Shared {
-    stopped: AtomicBool,
-    connections: AtomicUsize,
     requests: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
     peak: AtomicUsize,
@@ -42,30 +40,21 @@ impl Drop for Open {
 impl Server {
     /// Starts a server. `script` gets each connection with its number, from 0, on a thread of its own.
     pub(crate) fn start(script: impl Fn(usize, Peer) + Send + Sync + 'static) -> Self {
-        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), script)
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        Self::on(listener.unwrap(), script)
     }
 
     pub(crate) fn on(
         listener: TcpListener,
         script: impl Fn(usize, Peer) + Send + Sync + 'static,
     ) -> Self {
-        let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
         let script: Arc<Script> = Arc::new(script);
-        let door = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if accepting.stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                accepting.admit(stream.unwrap(), Arc::clone(&script));
-            }
+        let acceptor = Acceptor::on(listener, move |number, stream| {
+            accepting.admit(number, stream, Arc::clone(&script));
         });
-        Self {
-            addr,
-            shared,
-            door: Some(door),
-        }
+        Self { acceptor, shared }
     }
 
     /// Answers every request with [`OK`].
@@ -84,16 +73,16 @@ impl Server {
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
+        self.acceptor.addr()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.addr)
+        format!("http://{}{path}", self.addr())
     }
 
     /// The number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.acceptor.accepted()
     }
 
     /// The number of requests read.
@@ -113,9 +102,8 @@ impl Server {
 }
 
 impl Shared {
-    fn admit(&self, stream: TcpStream, script: Arc<Script>) {
+    fn admit(&self, number: usize, stream: TcpStream, script: Arc<Script>) {
         stream.set_nodelay(true).unwrap();
-        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(open, Ordering::SeqCst);
         let open = Open(Arc::clone(&self.open));
@@ -132,9 +120,7 @@ impl Shared {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.addr);
-        let _ = self.door.take().unwrap().join();
+        self.acceptor.stop();
         for (stream, line) in self.shared.lines.lock().unwrap().drain(..) {
             if let Some(stream) = stream.upgrade() {
                 let _ = stream.shutdown(Shutdown::Both);

@@ -6,6 +6,8 @@
 )]
 
 use crate::common;
+use crate::conbus_socket_probe::{connected, connected_for};
+use crate::socket_checks;
 use crate::support;
 
 use std::{
@@ -13,27 +15,18 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{SOON, noise, now};
-use conpool::{ConbusError, ConbusSocketManager, ConnectionManager, PoolBuilder, PooledConnection};
+use conpool::{
+    ConbusError, ConbusSocketManager, ConnectionManager, PoolBuilder, PooledConnection, Unread,
+};
 use socket2::SockRef;
 use support::{
     emulator::Emulator,
-    sockets::{BlackHole, ClosedPort, deliver, listener, reset},
+    sockets::{BlackHole, ClosedPort, listener, reset},
 };
-
-/// A manager, its connection and the peer's end of it.
-fn connected() -> (ConbusSocketManager, TcpStream, TcpStream) {
-    let listener = listener();
-    let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
-        .close_wait(SOON)
-        .build();
-    let near = manager.create().unwrap();
-    let far = listener.accept().unwrap().0;
-    (manager, near, far)
-}
 
 #[test]
 fn the_next_address_is_tried_when_one_refuses_or_does_not_answer() {
@@ -200,16 +193,7 @@ fn options_are_set_and_set_again_at_check_in() {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), timeout(30_000));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(timeout(7000)));
     }
-    for _ in 0..2 {
-        assert_eq!(near.read_timeout().unwrap(), Some(timeout(1200)));
-        assert_eq!(near.write_timeout().unwrap(), Some(timeout(1600)));
-        near.set_read_timeout(None).unwrap();
-        near.set_write_timeout(Some(timeout(1))).unwrap();
-        near.set_nonblocking(true).unwrap();
-        manager.on_checkin(&mut near).unwrap();
-        #[cfg(unix)]
-        assert!(!SockRef::from(&near).nonblocking().unwrap());
-    }
+    socket_checks::check_in_restores(&manager, &mut near, timeout(1200), timeout(1600));
 
     let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
         .nodelay(false)
@@ -279,7 +263,7 @@ fn a_socket_that_met_itself_is_a_refusal_and_frees_the_port() {
 
 #[test]
 fn a_connection_shut_down_by_its_user_is_seen_at_check_in() {
-    let (manager, mut near, _far) = connected();
+    let (manager, mut near, _far) = connected(Unread::default());
     manager.on_checkin(&mut near).unwrap();
     near.shutdown(Shutdown::Write).unwrap();
     let error = manager.on_checkin(&mut near).unwrap_err();
@@ -288,74 +272,24 @@ fn a_connection_shut_down_by_its_user_is_seen_at_check_in() {
 
 #[test]
 fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
-    let (manager, near, mut far) = connected();
-    // Sent before the end and never read: must not turn the end into a reset.
-    deliver(&far, &near, b"late");
-    let peer = thread::spawn(move || {
-        let mut rest = Vec::new();
-        let seen = far.read_to_end(&mut rest).map(|_| Instant::now());
-        thread::sleep(Duration::from_millis(30));
-        (seen, Instant::now())
-    });
-    // The user may have left the socket in any mode.
-    near.set_nonblocking(true).unwrap();
-    manager.dispose(near);
-    let returned = Instant::now();
-    let (seen, answered) = peer.join().unwrap();
-    assert!(seen.unwrap() < returned);
-    assert!(answered < returned);
+    socket_checks::dispose_returns_when_the_peer_has_answered(connected(Unread::default()));
 }
 
 #[test]
 fn dispose_waits_at_most_close_wait_even_for_a_chatterbox() {
-    let listener = listener();
     let wait = Duration::from_millis(60);
-    let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
-        .close_wait(wait)
-        .build();
-    let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let start = now();
-    manager.dispose(near);
-    let took = start.elapsed();
-    assert!(took >= wait && took < wait + noise(), "{took:?}");
-    drop(far);
-
-    let (near, mut far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let talkative_peer = thread::spawn(move || {
-        while far.write_all(b"bla").is_ok() {
-            thread::sleep(Duration::from_millis(1));
-        }
-    });
-    let start = now();
-    manager.dispose(near);
-    let took = start.elapsed();
-    assert!(took >= wait && took < wait + noise(), "{took:?}");
-    talkative_peer.join().unwrap();
+    socket_checks::dispose_waits_at_most(wait, || connected_for(Unread::default(), wait));
 }
 
 #[test]
 fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
-    let quick = Duration::from_millis(100);
-    let long = Duration::from_secs(20);
-    for gone in [true, false] {
-        let listener = listener();
-        let manager = ConbusSocketManager::builder(listener.local_addr().unwrap().to_string())
-            .close_wait(if gone { long } else { Duration::ZERO })
-            .build();
-        let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-        let far = if gone {
-            reset(far);
-            None
-        } else {
-            Some(far)
-        };
-        let start = now();
-        manager.dispose(near);
-        assert!(start.elapsed() < quick + noise(), "{:?}", start.elapsed());
-        if let Some(mut far) = far {
-            assert_eq!(far.read(&mut [0]).unwrap(), 0);
-        }
-    }
+    let (manager, near, far) = connected(Unread::default());
+    reset(far);
+    socket_checks::dispose_does_not_wait(&manager, near);
+
+    let (manager, near, mut far) = connected_for(Unread::default(), Duration::ZERO);
+    socket_checks::dispose_does_not_wait(&manager, near);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]

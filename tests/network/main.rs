@@ -25,4 +25,5 @@ mod network_namespaces;
 mod network_proxy;
 mod network_restart;
 mod network_stale;
+mod socket_checks;
 mod unix_socket;

@@ -7,7 +7,7 @@
 
 use crate::{
     bridge::sockets_to,
-    common::{self, SOON, eventually, ms, noise, threads, timed},
+    common::{self, SOON, ms, noise, timed},
     support::{
         client::{self, ClientError},
         emulator::{Emulator, EmulatorBuilder},
@@ -15,10 +15,12 @@ use crate::{
     },
 };
 use conpool::{
-    Cause, ConbusError, ConbusSocketManager, ConbusSocketManagerBuilder, EvictReason, GetError,
-    Pool, PoolBuilder, PoolStats, PooledConnection, Timeout,
+    Cause, ConbusError, ConbusSocketManager, ConbusSocketManagerBuilder, GetError, Pool,
+    PoolBuilder, PooledConnection, Timeout,
 };
 use std::{io::ErrorKind, net::TcpStream, time::Duration};
+
+pub(crate) use crate::common::found_dead;
 
 pub(crate) type Guard = PooledConnection<ConbusSocketManager>;
 
@@ -113,12 +115,8 @@ impl Fixture {
         drop(self.take_and_read_all());
         self.pool.close_timeout(SOON).unwrap();
         let stats = self.pool.stats();
-        assert_eq!(stats.created, stats.disposed, "{stats}");
-        assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
-        assert_eq!(stats.panics, 0, "{stats}");
+        common::left_nothing(&stats, self.pool.name());
         assert_eq!(sockets_to(self.proxy.addr()), 0, "{stats}");
-        let name = format!("{}-", self.pool.name());
-        eventually(|| threads(&name) == 0);
         assert!(self.proxy.wait_for(|seen| seen.open == 0, SOON));
         assert!(self.bridge.wait_for(|seen| seen.open == 0, SOON));
     }
@@ -130,12 +128,6 @@ pub(crate) const DEVICE: u64 = 1_302_410_003;
 /// Reads the device's temperature, in tenths of a degree.
 pub(crate) fn read(conn: &mut TcpStream, patience: Duration) -> Result<i32, ClientError> {
     client::read_temperature(conn, DEVICE, patience).map(|celsius| (celsius * 10.0).round() as i32)
-}
-
-/// The number of connections found dead at a checkout: by the check where it was due, else by the probe of
-/// every checkout.
-pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
-    stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
 }
 
 /// The default temperature of a device, in tenths of a degree.

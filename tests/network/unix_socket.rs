@@ -7,67 +7,42 @@
 )]
 
 use crate::common;
+use crate::socket_checks::{self, policies, stays_bad, stays_good};
+use crate::support::sockets::deliver;
 
 use std::{
-    env,
     error::Error,
     fs,
     io::{self, ErrorKind, Read, Write},
-    mem::MaybeUninit,
     net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    path::Path,
+    process, thread,
     time::{Duration, Instant},
 };
 
-use common::{SOON, eventually, ms, noise, now, spawn};
+use common::{SOON, eventually, folder::Folder, ms, noise, now, spawn};
 use conpool::{ConnectionManager, EvictReason, Pool, UnixSocketError, UnixSocketManager, Unread};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
-
-/// A folder for the sockets of one test, removed on drop.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = env::temp_dir().join(format!("conpool-unix-{}-{number}", process::id()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.join("socket")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A manager, its connection and the peer's end of it.
 fn connected(unread: Unread) -> (UnixSocketManager, UnixStream, UnixStream) {
-    let folder = Folder::new();
-    let listener = UnixListener::bind(folder.path()).unwrap();
-    let manager = UnixSocketManager::builder(folder.path())
+    connected_for(unread, SOON)
+}
+
+fn connected_for(
+    unread: Unread,
+    close_wait: Duration,
+) -> (UnixSocketManager, UnixStream, UnixStream) {
+    let folder = Folder::new("unix");
+    let listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .unread(unread)
-        .close_wait(SOON)
+        .close_wait(close_wait)
         .build();
     let near = manager.create().unwrap();
     let far = listener.accept().unwrap().0;
     (manager, near, far)
-}
-
-/// Sends bytes and waits until `to` has them.
-fn deliver(mut from: &UnixStream, to: &UnixStream, bytes: &[u8]) {
-    from.write_all(bytes).unwrap();
-    let mut seen = vec![MaybeUninit::uninit(); bytes.len()];
-    eventually(|| SockRef::from(to).peek(&mut seen).unwrap() == bytes.len());
 }
 
 /// A listener with a full queue that accepts nothing.
@@ -91,51 +66,30 @@ fn full_listener(path: &Path) -> (UnixListener, Vec<Socket>) {
     (listener.into(), queue)
 }
 
-/// Asserts that both probes succeed, each of them twice.
-fn stays_good(manager: &UnixSocketManager, connection: &mut UnixStream) {
-    for _ in 0..2 {
-        manager.check_aliveness(connection).unwrap();
-        manager.on_checkout(connection).unwrap();
-    }
-}
-
-/// Asserts that the connection is bad and stays bad in the same way.
-fn stays_bad(manager: &UnixSocketManager, connection: &mut UnixStream) -> UnixSocketError {
-    let first = manager.check_aliveness(connection).unwrap_err();
-    for _ in 0..2 {
-        let again = manager.check_aliveness(connection).unwrap_err();
-        assert_eq!(again.to_string(), first.to_string());
-        let again = manager.on_checkout(connection).unwrap_err();
-        assert_eq!(again.to_string(), first.to_string());
-    }
-    first
-}
-
-fn policies() -> [Unread; 3] {
-    [Unread::default(), Unread::Keep, Unread::Reject]
-}
-
 /// Whether the probe sees the end behind unread bytes without reading them.
 const SEES_BEHIND_BYTES: bool = cfg!(target_os = "linux");
 
 #[test]
 fn a_path_that_does_not_exist_is_transient_because_a_server_may_be_restarting() {
-    let folder = Folder::new();
-    let manager = UnixSocketManager::new(folder.path());
+    let folder = Folder::new("unix");
+    let manager = UnixSocketManager::new(folder.join("socket"));
     let error = manager.create().unwrap_err();
     let UnixSocketError::Connect { path, source, .. } = &error else {
         panic!("{error}");
     };
-    assert_eq!((path, source.kind()), (&folder.path(), ErrorKind::NotFound));
+    assert_eq!(
+        (path, source.kind()),
+        (&folder.join("socket"), ErrorKind::NotFound)
+    );
     assert!(manager.is_transient(&error) && error.source().is_some());
 }
 
 #[test]
 fn a_refusal_is_transient() {
-    let folder = Folder::new();
+    let folder = Folder::new("unix");
     // The file of a killed server stays behind.
-    drop(UnixListener::bind(folder.path()).unwrap());
-    let manager = UnixSocketManager::new(folder.path());
+    drop(UnixListener::bind(folder.join("socket")).unwrap());
+    let manager = UnixSocketManager::new(folder.join("socket"));
     let error = manager.create().unwrap_err();
     let UnixSocketError::Connect { source, .. } = &error else {
         panic!("{error}");
@@ -161,8 +115,11 @@ fn a_path_that_cannot_be_one_is_permanent() {
 fn errors_are_transient_exactly_when_the_server_may_come_back() {
     let connect = |kind: ErrorKind| -> bool {
         // The error's variants cannot be built outside the crate; an attempt returns one.
-        let folder = Folder::new();
-        match UnixSocketManager::new(folder.path()).create().unwrap_err() {
+        let folder = Folder::new("unix");
+        match UnixSocketManager::new(folder.join("socket"))
+            .create()
+            .unwrap_err()
+        {
             UnixSocketError::Connect { path, after, .. } => UnixSocketError::Connect {
                 path,
                 after,
@@ -193,10 +150,10 @@ fn errors_are_transient_exactly_when_the_server_may_come_back() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_queue_costs_the_connect_timeout_and_is_transient() {
-    let folder = Folder::new();
-    let _full = full_listener(&folder.path());
+    let folder = Folder::new("unix");
+    let _full = full_listener(&folder.join("socket"));
     let budget = ms(80);
-    let manager = UnixSocketManager::builder(folder.path())
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(budget)
         .build();
     let start = now();
@@ -214,9 +171,9 @@ fn a_full_queue_costs_the_connect_timeout_and_is_transient() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connect_waits_for_a_place_in_the_queue_and_the_stream_then_blocks() {
-    let folder = Folder::new();
-    let (listener, queue) = full_listener(&folder.path());
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let (listener, queue) = full_listener(&folder.join("socket"));
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(SOON)
         .read_timeout(ms(20))
         .build();
@@ -233,15 +190,17 @@ fn a_connect_waits_for_a_place_in_the_queue_and_the_stream_then_blocks() {
 
 #[test]
 fn a_zero_budget_is_out_of_time_and_an_unlimited_one_connects() {
-    let folder = Folder::new();
-    let _listener = UnixListener::bind(folder.path()).unwrap();
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let _listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(Duration::ZERO)
         .build();
     let error = manager.create().unwrap_err();
-    assert!(matches!(&error, UnixSocketError::OutOfTime { path, .. } if *path == folder.path()));
+    assert!(
+        matches!(&error, UnixSocketError::OutOfTime { path, .. } if *path == folder.join("socket"))
+    );
     assert!(manager.is_transient(&error));
-    let manager = UnixSocketManager::builder(folder.path())
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .connect_timeout(Duration::MAX)
         .read_timeout(Duration::MAX)
         .write_timeout(Duration::MAX)
@@ -270,29 +229,21 @@ fn a_path_that_begins_with_a_nul_byte_is_an_abstract_name() {
 
 #[test]
 fn timeouts_are_set_and_set_again_at_check_in() {
-    let folder = Folder::new();
-    let _listener = UnixListener::bind(folder.path()).unwrap();
-    let manager = UnixSocketManager::builder(folder.path())
+    let folder = Folder::new("unix");
+    let _listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .read_timeout(ms(1200))
         .write_timeout(ms(1600))
         .build();
     let mut near = manager.create().unwrap();
-    for _ in 0..2 {
-        assert_eq!(near.read_timeout().unwrap(), Some(ms(1200)));
-        assert_eq!(near.write_timeout().unwrap(), Some(ms(1600)));
-        near.set_read_timeout(None).unwrap();
-        near.set_write_timeout(Some(ms(4))).unwrap();
-        near.set_nonblocking(true).unwrap();
-        manager.on_checkin(&mut near).unwrap();
-        assert!(!SockRef::from(&near).nonblocking().unwrap());
-    }
+    socket_checks::check_in_restores(&manager, &mut near, ms(1200), ms(1600));
 }
 
 #[test]
 fn a_timeout_of_zero_is_an_error_that_names_the_setting() {
-    let folder = Folder::new();
-    let _listener = UnixListener::bind(folder.path()).unwrap();
-    let builder = || UnixSocketManager::builder(folder.path());
+    let folder = Folder::new("unix");
+    let _listener = UnixListener::bind(folder.join("socket")).unwrap();
+    let builder = || UnixSocketManager::builder(folder.join("socket"));
     let zero = Duration::ZERO;
     for (setting, manager) in [
         ("read_timeout", builder().read_timeout(zero).build()),
@@ -359,39 +310,18 @@ fn a_reset_connection_is_seen() {
 
 #[test]
 fn unread_bytes_are_thrown_away_kept_or_a_reason_to_evict() {
-    let (manager, mut near, mut far) = connected(Unread::default());
-    deliver(&far, &near, &[7; 9000]);
-    stays_good(&manager, &mut near);
-    far.write_all(b"new").unwrap();
-    let mut bytes = [0; 16];
-    assert_eq!(near.read(&mut bytes).unwrap(), 3);
-    assert_eq!(&bytes[..3], b"new");
-
-    let (manager, mut near, far) = connected(Unread::Keep);
-    deliver(&far, &near, b"old");
-    stays_good(&manager, &mut near);
-    assert_eq!(near.read(&mut bytes).unwrap(), 3);
-
-    let (manager, mut near, far) = connected(Unread::Reject);
-    deliver(&far, &near, b"old");
-    let error = stays_bad(&manager, &mut near);
+    let error = socket_checks::unread_bytes(connected);
     assert!(matches!(error, UnixSocketError::Unread { limit: 0, .. }));
 }
 
 #[test]
 fn more_unread_bytes_than_allowed_are_a_reason_to_evict() {
-    for max_bytes in [0, 99] {
-        let (manager, mut near, far) = connected(Unread::Discard { max_bytes });
-        deliver(&far, &near, &[7; 100]);
-        let error = stays_bad(&manager, &mut near);
+    for (max_bytes, error) in socket_checks::a_hundred_unread_bytes(connected) {
         assert!(
             matches!(error, UnixSocketError::Unread { bytes, limit, .. } if bytes > limit && limit == max_bytes),
             "{error}"
         );
     }
-    let (manager, mut near, far) = connected(Unread::Discard { max_bytes: 100 });
-    deliver(&far, &near, &[7; 100]);
-    stays_good(&manager, &mut near);
 }
 
 #[test]
@@ -411,15 +341,7 @@ fn a_close_behind_unread_bytes_is_seen() {
 #[test]
 fn the_probe_does_not_wait_and_leaves_the_mode_alone() {
     let (manager, mut near, _far) = connected(Unread::default());
-    let start = now();
-    for _ in 0..1000 {
-        manager.check_aliveness(&mut near).unwrap();
-    }
-    assert!(start.elapsed() < ms(200) + noise(), "{:?}", start.elapsed());
-    near.set_read_timeout(Some(ms(20))).unwrap();
-    let start = Instant::now();
-    let error = near.read(&mut [0]).unwrap_err();
-    assert!(start.elapsed() >= ms(15), "{error}");
+    socket_checks::the_probe_does_not_wait_and_leaves_the_mode_alone(&manager, &mut near);
 }
 
 #[test]
@@ -441,81 +363,31 @@ fn a_connection_closed_by_the_server_is_called_so_at_check_in() {
 
 #[test]
 fn dispose_returns_when_the_peer_has_seen_the_end_and_answered_it() {
-    let (manager, near, mut far) = connected(Unread::default());
-    // Sent before the end and never read: must not turn the end into a reset.
-    deliver(&far, &near, b"late");
-    let peer = thread::spawn(move || {
-        let mut rest = Vec::new();
-        let seen = far.read_to_end(&mut rest).map(|_| Instant::now());
-        thread::sleep(ms(30));
-        (seen, Instant::now())
-    });
-    // The user may have left the socket in any mode.
-    near.set_nonblocking(true).unwrap();
-    manager.dispose(near);
-    let returned = Instant::now();
-    let (seen, answered) = peer.join().unwrap();
-    assert!(seen.unwrap() < returned);
-    assert!(answered < returned);
+    socket_checks::dispose_returns_when_the_peer_has_answered(connected(Unread::default()));
 }
 
 #[test]
 fn dispose_waits_at_most_close_wait_even_for_a_peer_that_never_stops_sending() {
-    let folder = Folder::new();
-    let listener = UnixListener::bind(folder.path()).unwrap();
     let wait = ms(60);
-    let manager = UnixSocketManager::builder(folder.path())
-        .close_wait(wait)
-        .build();
-    let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let start = now();
-    manager.dispose(near);
-    let took = start.elapsed();
-    assert!(took >= wait && took < wait + noise(), "{took:?}");
-    drop(far);
-
-    let (near, mut far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-    let sender = thread::spawn(move || {
-        while far.write_all(b"more").is_ok() {
-            thread::sleep(ms(1));
-        }
-    });
-    let start = now();
-    manager.dispose(near);
-    let took = start.elapsed();
-    assert!(took >= wait && took < wait + noise(), "{took:?}");
-    sender.join().unwrap();
+    socket_checks::dispose_waits_at_most(wait, || connected_for(Unread::default(), wait));
 }
 
 #[test]
 fn dispose_does_not_wait_for_a_peer_that_is_gone_or_when_told_not_to() {
-    for gone in [true, false] {
-        let folder = Folder::new();
-        let listener = UnixListener::bind(folder.path()).unwrap();
-        let manager = UnixSocketManager::builder(folder.path())
-            .close_wait(if gone { SOON } else { Duration::ZERO })
-            .build();
-        let (near, far) = (manager.create().unwrap(), listener.accept().unwrap().0);
-        let far = if gone {
-            drop(far);
-            None
-        } else {
-            Some(far)
-        };
-        let start = now();
-        manager.dispose(near);
-        assert!(start.elapsed() < ms(100) + noise(), "{:?}", start.elapsed());
-        if let Some(mut far) = far {
-            assert_eq!(far.read(&mut [0]).unwrap(), 0);
-        }
-    }
+    let (manager, near, far) = connected(Unread::default());
+    drop(far);
+    socket_checks::dispose_does_not_wait(&manager, near);
+
+    let (manager, near, mut far) = connected_for(Unread::default(), Duration::ZERO);
+    socket_checks::dispose_does_not_wait(&manager, near);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
 fn a_pool_waits_for_a_server_that_restarts_and_replaces_what_it_closed() {
-    let folder = Folder::new();
+    let folder = Folder::new("unix");
     // The greeting may come before the first checkout, which must keep it.
-    let manager = UnixSocketManager::builder(folder.path())
+    let manager = UnixSocketManager::builder(folder.join("socket"))
         .unread(Unread::Keep)
         .read_timeout(SOON)
         .build();
@@ -524,7 +396,7 @@ fn a_pool_waits_for_a_server_that_restarts_and_replaces_what_it_closed() {
         .get_timeout(SOON)
         .build_lazy(manager)
         .unwrap();
-    let path = folder.path();
+    let path = folder.join("socket");
     // The file of the socket appears only now, and again after a restart.
     let server = spawn(move || {
         for greeting in [b"1", b"2"] {

@@ -126,14 +126,6 @@ fn build_waits_for_min_idle_and_for_one_at_least() {
 }
 
 /// A backend whose create is slow once, followed by a fast one.
-fn slow_first(backend: &MemoryManager, slow: impl Fn() + Send + Sync + 'static) -> Custom {
-    Custom::new(backend, move |hook, n| {
-        if (hook, n) == (Hook::Create, 1) {
-            slow();
-        }
-    })
-}
-
 /// A thread that gets no core for a while must not cause more creates than were requested.
 #[test]
 fn build_waits_for_a_create_that_is_slower_than_a_later_one() {
@@ -142,7 +134,11 @@ fn build_waits_for_a_create_that_is_slower_than_a_later_one() {
         .name("overtaken")
         .min_idle(2)
         .max_size(4)
-        .build(slow_first(&backend, || thread::sleep(ms(150))))
+        .build(Custom::new(&backend, |hook, n| {
+            if (hook, n) == (Hook::Create, 1) {
+                thread::sleep(ms(150));
+            }
+        }))
         .unwrap();
     eventually(|| pool.stats().creating == 0);
     assert_eq!(backend.counters().created, 2);
@@ -160,10 +156,7 @@ fn build_opens_another_connection_in_place_of_one_whose_create_hangs() {
                 .min_idle(2)
                 .max_size(4)
                 .get_timeout(budget)
-                .build(slow_first(&backend, {
-                    let gate = gate.clone();
-                    move || gate.pass()
-                }));
+                .build(Custom::first_create_waits(&backend, &gate));
             let seen = pool.as_ref().map(|pool| pool.stats());
             gate.open();
             seen.ok()

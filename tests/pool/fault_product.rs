@@ -12,20 +12,12 @@
 //! `CONPOOL_FAULT_ROUNDS` sets the number of repetitions, `CONPOOL_FAULT_SEED` repeats the random numbers of
 //! a cell that failed.
 
+use crate::common::HOOKS;
 use crate::faults;
 
 use conpool::Hook;
 use faults::{cell::Cell, product::every_cell};
 use std::collections::HashSet;
-
-const HOOKS: [Hook; 6] = [
-    Hook::Create,
-    Hook::Check,
-    Hook::Dispose,
-    Hook::HasBroken,
-    Hook::Checkout,
-    Hook::Checkin,
-];
 
 #[test]
 fn the_product_has_every_combination_of_two_faults() {

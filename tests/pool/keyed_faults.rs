@@ -3,7 +3,9 @@
 use crate::common;
 use crate::keyed;
 
-use common::{Rng, SOON, assert_at, eventually, ms, noise, now, secs, spawn, threads, timed};
+use common::{
+    HOOKS, Rng, SOON, assert_at, eventually, ms, noise, now, secs, spawn, threads, timed,
+};
 use conpool::{Fairness, HealthCheck, Hook};
 use keyed::{
     Backends, Keyed, audit, await_waiters, close_all, crowd, quick_keyed, sorted_keys, take_each,
@@ -150,14 +152,7 @@ fn a_check_that_hangs_costs_others_its_slot_and_only_until_check_timeout() {
 
 #[test]
 fn a_panic_in_any_hook_costs_one_connection_and_nobody_else_anything() {
-    for hook in [
-        Hook::Create,
-        Hook::Check,
-        Hook::Dispose,
-        Hook::HasBroken,
-        Hook::Checkout,
-        Hook::Checkin,
-    ] {
+    for hook in HOOKS {
         let backends = Backends::new();
         let builder = quick_keyed("fpanic").max_total(1);
         let pool = backends.build(builder.health_check(HealthCheck::OnCheckout));

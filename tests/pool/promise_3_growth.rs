@@ -38,14 +38,7 @@ fn as_many_callers_as_slots_are_all_served_at_the_same_time() {
 fn a_create_that_hangs_does_not_hold_up_callers_that_find_another_slot() {
     let backend = MemoryManager::new();
     let gate = Gate::default();
-    let manager = Custom::new(&backend, {
-        let gate = gate.clone();
-        move |hook, n| {
-            if (hook, n) == (Hook::Create, 1) {
-                gate.pass();
-            }
-        }
-    });
+    let manager = Custom::first_create_waits(&backend, &gate);
     let pool = Pool::builder()
         .name("oneslow")
         .max_size(2)

@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{
-    Custom, Gate, Log, Rng, SOON, all_disposed, close_clean, eventually, fill, ms, quick,
+    Custom, Gate, HOOKS, Log, Rng, SOON, all_disposed, close_clean, eventually, fill, ms, quick,
     quick_backoff, secs, spawn, stays,
 };
 use conpool::{
@@ -88,15 +88,7 @@ fn random_operation(
     rng: &mut Rng,
     cap: usize,
 ) {
-    let hooks = [
-        Hook::Create,
-        Hook::Check,
-        Hook::Dispose,
-        Hook::HasBroken,
-        Hook::Checkout,
-        Hook::Checkin,
-    ];
-    let hook = hooks[usize::try_from(rng.below(6)).unwrap()];
+    let hook = HOOKS[usize::try_from(rng.below(6)).unwrap()];
     match rng.below(12) {
         0 => backend.fail(hook, 1),
         1 => backend.fail_transient(hook, 2),
@@ -127,14 +119,7 @@ fn random_operation(
 fn a_create_past_its_timeout_frees_its_slot_and_its_late_result_is_disposed() {
     let backend = MemoryManager::new();
     let gate = Gate::default();
-    let manager = Custom::new(&backend, {
-        let gate = gate.clone();
-        move |hook, n| {
-            if (hook, n) == (Hook::Create, 1) {
-                gate.pass();
-            }
-        }
-    });
+    let manager = Custom::first_create_waits(&backend, &gate);
     let pool = Pool::builder()
         .name("late")
         .max_size(1)

@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{
-    Custom, SOON, all_disposed, close_clean, descriptors, eventually, fill, ms, quick,
+    Custom, HOOKS, SOON, all_disposed, close_clean, descriptors, eventually, fill, ms, quick,
     quick_backoff, spawn, take, threads,
 };
 use conpool::{
@@ -16,15 +16,6 @@ use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
-
-const HOOKS: [Hook; 6] = [
-    Hook::Create,
-    Hook::Check,
-    Hook::Dispose,
-    Hook::HasBroken,
-    Hook::Checkout,
-    Hook::Checkin,
-];
 
 /// Runs some of every operation; errors are ignored.
 fn use_pool<M: ConnectionManager>(pool: &Pool<M>) {

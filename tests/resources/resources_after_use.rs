@@ -5,7 +5,7 @@
 use crate::common;
 use crate::resources;
 
-use common::{SOON, eventually, ms, quick_backoff, secs, spawn, take};
+use common::{HOOKS, SOON, eventually, ms, quick_backoff, secs, spawn, take};
 use conpool::{EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, Pool, PoolBuilder};
 use conpool::{GetError, PooledConnection};
 use resources::{
@@ -215,15 +215,6 @@ fn whatever_users_do_descriptors_and_threads_are_back_at_the_start() {
         &[true, false],
     );
 }
-
-const HOOKS: [Hook; 6] = [
-    Hook::Create,
-    Hook::Check,
-    Hook::Dispose,
-    Hook::HasBroken,
-    Hook::Checkout,
-    Hook::Checkin,
-];
 
 /// Runs some of every operation; errors are ignored.
 fn use_ignoring_errors(pool: &Wires) {

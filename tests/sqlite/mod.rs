@@ -5,27 +5,22 @@
     reason = "every test file uses its own part of these helpers"
 )]
 
-use crate::common::{ms, noise, quick_backoff, secs};
+pub(crate) use crate::common::chain;
+use crate::common::{folder, ms, noise, quick_backoff, secs};
 use conpool::{Pool, PoolBuilder, PooledConnection, SqliteManager, rusqlite};
 use std::{
-    env, error, fs, ops, path,
+    ops, path,
     path::PathBuf,
-    process,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 /// A folder for one test, removed on drop.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(folder::Folder);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("conpool-sqlite-{}-{number}", process::id());
-        let path = env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(folder::Folder::new("sqlite"))
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -52,12 +47,6 @@ impl ops::Deref for Folder {
 
     fn deref(&self) -> &path::Path {
         &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -114,14 +103,6 @@ pub(crate) fn insert(connection: &rusqlite::Connection, n: i64) {
 
 pub(crate) fn text(connection: &rusqlite::Connection, sql: &str) -> String {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
-}
-
-/// An error with all its causes, each after a colon.
-pub(crate) fn chain(error: &dyn error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
-    }
 }
 
 /// The number of a connection in its pool.

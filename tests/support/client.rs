@@ -7,13 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::telegram::{self, BROADCAST, FrameBuffer, Message, Telegram};
+use super::telegram::{
+    self, ACK, ACTION, BROADCAST, DISCOVERY, FrameBuffer, Message, NAK, READ_DATAPOINT, Telegram,
+};
 
-const READ_DATAPOINT: u8 = 2;
-const ACTION: u8 = 27;
-const ACK: u8 = 18;
-const NAK: u8 = 19;
-const DISCOVERY: u8 = 1;
 const TEMPERATURE: u8 = 18;
 
 /// The reason why a request has no answer.

@@ -7,6 +7,13 @@ use std::fmt;
 /// The serial that means every device.
 pub const BROADCAST: u64 = 0;
 
+// The functions of requests and replies.
+pub const DISCOVERY: u8 = 1;
+pub const READ_DATAPOINT: u8 = 2;
+pub const ACK: u8 = 18;
+pub const NAK: u8 = 19;
+pub const ACTION: u8 = 27;
+
 /// Longer than any telegram; a longer input without an end is noise.
 const MAX_FRAME: usize = 4096;
 

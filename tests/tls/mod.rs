@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "every test file uses its part of it")]
 
+#[path = "../common/authority.rs"]
 mod authority;
 mod server;
 
+pub(crate) use crate::support::sockets::arrives;
 pub(crate) use authority::Authority;
 pub(crate) use server::{Peer, Server};
 
@@ -15,7 +17,6 @@ use conpool::{
 };
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
     time::Duration,
 };
 
@@ -46,13 +47,6 @@ pub(crate) fn echo(stream: &mut (impl Read + Write), text: &[u8]) -> io::Result<
     stream.read_exact(&mut back)?;
     assert_eq!(back, text, "an answer to another question");
     Ok(())
-}
-
-/// Waits until something has come: data, tickets or an end. Leaves it unread.
-pub(crate) fn arrived(near: &TcpStream) {
-    near.set_read_timeout(Some(SOON)).unwrap();
-    // A reset is an error, and has come too.
-    let _ = near.peek(&mut [0]);
 }
 
 /// Reads the server's messages after the handshake, so that the test's bytes come next.

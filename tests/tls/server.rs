@@ -1,14 +1,13 @@
 //! A server that makes the handshake and hands its end of each connection to the test.
 
-use crate::common::SOON;
+use crate::common::{SOON, acceptor::Acceptor};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -59,13 +58,10 @@ impl Peer {
 
 /// Ends, with its thread, when it is dropped.
 pub(crate) struct Server {
-    address: SocketAddr,
     /// The connections of an echo server, which end with it.
     open: Arc<Mutex<Vec<TcpStream>>>,
     peers: Receiver<Peer>,
-    accepted: Arc<AtomicUsize>,
-    stopped: Arc<AtomicBool>,
-    accepting: Option<thread::JoinHandle<()>>,
+    acceptor: Acceptor,
 }
 
 impl Server {
@@ -121,54 +117,26 @@ impl Server {
         each: impl Fn(TcpStream) + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stopped, accepted) = (Arc::default(), Arc::default());
-        let accepting = thread::spawn({
-            let (stopped, accepted): (Arc<AtomicBool>, Arc<AtomicUsize>) =
-                (Arc::clone(&stopped), Arc::clone(&accepted));
-            move || {
-                for stream in listener.incoming() {
-                    if stopped.load(SeqCst) {
-                        return;
-                    }
-                    accepted.fetch_add(1, SeqCst);
-                    each(stream.unwrap());
-                }
-            }
-        });
+        let acceptor = Acceptor::on(listener, move |_, stream| each(stream));
         Self {
-            address,
             open,
             peers,
-            accepted,
-            stopped,
-            accepting: Some(accepting),
+            acceptor,
         }
     }
 
     pub(crate) fn address(&self) -> String {
-        self.address.to_string()
+        self.acceptor.addr().to_string()
     }
 
     pub(crate) fn accepted(&self) -> usize {
-        self.accepted.load(SeqCst)
+        self.acceptor.accepted()
     }
 
     /// The server's end of the next connection.
     #[track_caller]
     pub(crate) fn peer(&self) -> Peer {
         self.peers.recv_timeout(SOON).expect("a connection")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stopped.store(true, SeqCst);
-        // Wakes the thread from its accept.
-        let _ = TcpStream::connect(self.address);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tls::{Authority, Peer, Server, arrived, echo, manager, pair, pool, settled};
+use tls::{Authority, Peer, Server, arrives, echo, manager, pair, pool, settled};
 
 /// A connection whose server is the test, with the messages after the handshake read away.
 fn settled_pair(unread: Unread) -> (TlsSocketManager, TlsStream, Peer, Server) {
@@ -43,7 +43,7 @@ fn tickets_that_come_after_the_handshake_are_not_data() {
     let server = Server::start(authority.identity().serving(&[&TLS13]));
     let manager = manager(&server, &authority).unread(Unread::Reject).build();
     let (mut near, mut peer) = pair(&manager, &server);
-    arrived(&near.sock);
+    arrives(&near.sock);
     verdict(&manager, &mut near).unwrap();
     let asked = spawn(move || {
         let mut question = [0; 5];
@@ -60,7 +60,7 @@ fn new_keys_from_an_idle_server_are_taken_in() {
     let (manager, mut near, mut peer, _server) = settled_pair(Unread::Reject);
     peer.0.conn.refresh_traffic_keys().unwrap();
     peer.0.flush().unwrap();
-    arrived(&near.sock);
+    arrives(&near.sock);
     verdict(&manager, &mut near).unwrap();
     peer.push(b"with the new key");
     let mut text = [0; 16];
@@ -82,7 +82,7 @@ fn a_server_that_says_goodbye_or_just_ends_is_seen() {
     for end in [goodbye, cut] {
         let (manager, mut near, peer, _server) = settled_pair(Unread::default());
         let _open = end(peer);
-        arrived(&near.sock);
+        arrives(&near.sock);
         let error = verdict(&manager, &mut near).unwrap_err();
         assert!(
             matches!(error, TlsError::Tcp(ConbusError::Closed { .. })),
@@ -95,7 +95,7 @@ fn a_server_that_says_goodbye_or_just_ends_is_seen() {
 fn a_reset_is_seen() {
     let (manager, mut near, peer, _server) = settled_pair(Unread::default());
     peer.reset();
-    arrived(&near.sock);
+    arrives(&near.sock);
     let error = manager.check_aliveness(&mut near).unwrap_err();
     assert!(
         matches!(
@@ -111,7 +111,7 @@ fn a_reset_is_seen() {
 fn what_is_no_tls_ends_the_session() {
     let (manager, mut near, mut peer, _server) = settled_pair(Unread::default());
     peer.push_raw(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
-    arrived(&near.sock);
+    arrives(&near.sock);
     let error = manager.check_aliveness(&mut near).unwrap_err();
     assert!(matches!(error, TlsError::Session { .. }), "{error:?}");
     manager.check_aliveness(&mut near).unwrap_err();
@@ -129,7 +129,7 @@ fn data_that_came_meanwhile_is_thrown_away_kept_or_refused() {
     ] {
         let (manager, mut near, mut peer, _server) = settled_pair(unread);
         peer.push(text);
-        arrived(&near.sock);
+        arrives(&near.sock);
         let seen = manager.check_aliveness(&mut near);
         assert_eq!(seen.is_ok(), good, "{unread:?}: {seen:?}");
         if !good {
@@ -153,7 +153,7 @@ fn an_end_behind_data_is_seen() {
     let (manager, mut near, mut peer, _server) = settled_pair(Unread::default());
     peer.push(&[7; 3000]);
     peer.notify();
-    arrived(&near.sock);
+    arrives(&near.sock);
     // Both have been sent, though perhaps not both have arrived.
     eventually(|| manager.check_aliveness(&mut near).is_err());
 }

@@ -9,10 +9,14 @@
     reason = "tests time the pool from outside and are themselves the users' threads"
 )]
 
-use crate::common::{self, SOON, eventually, noise, secs, threads};
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+pub(crate) mod authority;
+
+use crate::common::{self, SOON, acceptor::Acceptor, eventually, noise, secs};
 use conpool::{
-    ConnectionManager, EvictReason, ManualClock, Pool, PoolBuilder, PoolStats, PooledConnection,
-    WebSocketConnection, WebSocketError, WebSocketManager, WebSocketManagerBuilder,
+    ConnectionManager, ManualClock, Pool, PoolBuilder, PooledConnection, WebSocketConnection,
+    WebSocketError, WebSocketManager, WebSocketManagerBuilder,
     managers::websocket::{
         Bytes, Message,
         tungstenite::{Error, WebSocket, accept, handshake::derive_accept_key},
@@ -23,7 +27,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -34,15 +38,12 @@ pub(crate) type Guard = PooledConnection<WebSocketManager>;
 
 /// A server with a thread for each client. Everything ends when it is dropped.
 pub(crate) struct Server {
-    address: SocketAddr,
+    acceptor: Acceptor,
     inner: Arc<Inner>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct Inner {
-    over: AtomicBool,
-    accepted: AtomicUsize,
     open: AtomicUsize,
     sessions: Mutex<Vec<(Option<TcpStream>, JoinHandle<()>)>>,
 }
@@ -78,42 +79,28 @@ impl Server {
         ends: bool,
         serve: impl Fn(TcpStream) + Send + Sync + 'static,
     ) -> Self {
-        let address = listener.local_addr().expect("an address");
         let inner = Arc::new(Inner::default());
         let (here, serve) = (Arc::clone(&inner), Arc::new(serve));
-        let acceptor = thread::spawn(move || {
-            for client in listener.incoming() {
-                if here.over.load(Ordering::SeqCst) {
-                    return;
+        let acceptor = Acceptor::on(listener, move |_, client| {
+            here.open.fetch_add(1, Ordering::SeqCst);
+            // While a copy is open, a close sends no reset.
+            let handle = ends.then(|| client.try_clone().expect("a descriptor"));
+            let (there, serve) = (Arc::clone(&here), Arc::clone(&serve));
+            let copy = handle
+                .as_ref()
+                .map(|stream| stream.try_clone().expect("one more"));
+            let session = thread::spawn(move || {
+                serve(client);
+                if let Some(stream) = copy {
+                    let _ = stream.shutdown(Shutdown::Both);
                 }
-                let Ok(client) = client else { continue };
-                here.accepted.fetch_add(1, Ordering::SeqCst);
-                here.open.fetch_add(1, Ordering::SeqCst);
-                // While a copy is open, a close sends no reset.
-                let handle = ends.then(|| client.try_clone().expect("a descriptor"));
-                let (there, serve) = (Arc::clone(&here), Arc::clone(&serve));
-                let copy = handle
-                    .as_ref()
-                    .map(|stream| stream.try_clone().expect("one more"));
-                let session = thread::spawn(move || {
-                    serve(client);
-                    if let Some(stream) = copy {
-                        let _ = stream.shutdown(Shutdown::Both);
-                    }
-                    there.open.fetch_sub(1, Ordering::SeqCst);
-                });
-                let mut sessions = here.sessions.lock().unwrap();
-                let (over, live) = sessions.drain(..).partition(|(_, s)| s.is_finished());
-                *sessions = live;
-                drop::<Vec<_>>(over);
-                sessions.push((handle, session));
-            }
+                there.open.fetch_sub(1, Ordering::SeqCst);
+            });
+            let mut sessions = here.sessions.lock().unwrap();
+            sessions.retain(|(_, session)| !session.is_finished());
+            sessions.push((handle, session));
         });
-        Self {
-            address,
-            inner,
-            acceptor: Some(acceptor),
-        }
+        Self { acceptor, inner }
     }
 
     /// Upgrades every client and hands it to the test.
@@ -128,15 +115,15 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.acceptor.addr()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/", self.address)
+        format!("ws://{}/", self.address())
     }
 
     pub(crate) fn accepted(&self) -> usize {
-        self.inner.accepted.load(Ordering::SeqCst)
+        self.acceptor.accepted()
     }
 
     /// Sessions that have not ended.
@@ -155,10 +142,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.inner.over.store(true, Ordering::SeqCst);
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(self.address);
-        let _ = self.acceptor.take().unwrap().join();
+        self.acceptor.stop();
         let sessions = std::mem::take(&mut *self.inner.sessions.lock().unwrap());
         for (stream, session) in sessions {
             if let Some(stream) = stream {
@@ -202,14 +186,8 @@ pub(crate) fn reset(far: Far) {
     reset_stream(far.into_inner());
 }
 
-pub(crate) use crate::support::sockets::reset as reset_stream;
-
-/// Waits until the client's socket has something to read, or its end.
-#[track_caller]
-pub(crate) fn arrives(socket: &TcpStream) {
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    let _ = socket.peek(&mut [0]);
-}
+pub(crate) use crate::common::found_dead;
+pub(crate) use crate::support::sockets::{arrives, reset as reset_stream};
 
 /// Waits until this many bytes can be read.
 #[track_caller]
@@ -277,21 +255,11 @@ pub(crate) fn echoes(guard: &mut Guard, message: &str) {
     assert_eq!(guard.read().unwrap(), Message::text(message));
 }
 
-/// The number of connections found dead: by a check or by the probe of every checkout.
-pub(crate) fn found_dead(stats: &PoolStats) -> u64 {
-    stats.evicted(EvictReason::CheckFailed) + stats.evicted(EvictReason::HookFailed)
-}
-
 /// Closes the pool and asserts that it has released everything.
 #[track_caller]
 pub(crate) fn leave(pool: &Pool<WebSocketManager>) {
     pool.close_timeout(SOON).unwrap();
-    let stats = pool.stats();
-    assert_eq!(stats.created, stats.disposed, "{stats}");
-    assert_eq!(stats.size + stats.disposing + stats.abandoned, 0, "{stats}");
-    assert_eq!(stats.panics, 0, "{stats}");
-    let name = format!("{}-", pool.name());
-    eventually(|| threads(&name) == 0);
+    common::left_nothing(&pool.stats(), pool.name());
 }
 
 /// Reads until the client's close frame and answers it, as a server should.

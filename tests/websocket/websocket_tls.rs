@@ -18,35 +18,23 @@ use conpool::{
         tungstenite::{WebSocket, accept},
     },
 };
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
+use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned};
 use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::{Arc, mpsc},
 };
 use support::sockets::reset;
-use websocket::{Server, arrives, echo_all, found_dead, frame, leave, text};
+use websocket::{Server, arrives, authority::Authority, echo_all, found_dead, frame, leave, text};
 
 type Secured = StreamOwned<ServerConnection, TcpStream>;
 type Far = WebSocket<Secured>;
 
-/// A self-signed authority for 127.0.0.1, and the server's configuration.
+/// A client's trust, and the configuration of a server that has it.
 fn identity() -> (TlsConfig, Arc<ServerConfig>) {
-    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let chain: Vec<CertificateDer<'static>> = vec![issued.cert.der().clone()];
-    let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let trust = TlsConfig::pem(issued.cert.pem().as_bytes()).unwrap();
-    (trust, Arc::new(server))
+    let authority = Authority::new();
+    let server = authority.identity().serving(ALL_VERSIONS);
+    (authority.trusted(), server)
 }
 
 fn secure(config: &Arc<ServerConfig>, client: TcpStream) -> Secured {

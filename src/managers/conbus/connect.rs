@@ -9,9 +9,11 @@ use std::{
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::{ConbusError, builder::Settings};
+#[cfg(target_os = "linux")]
+use crate::managers::deadline::whole_millis;
 use crate::managers::{
-    limit::{Limit, now},
-    socket::set_limit,
+    deadline::{Deadline, now, round_up},
+    socket::{Refused, set_limit, set_timeouts},
 };
 
 /// Tries the addresses in order and returns the first connection.
@@ -19,7 +21,7 @@ use crate::managers::{
 /// A name is resolved just before it is tried, so that a dead resolver for the last name does not delay the
 /// first.
 pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
-    let budget = Limit::of(settings.connect_timeout);
+    let deadline = Deadline::after(settings.connect_timeout);
     let mut attempts = Vec::new();
     let count = settings.addresses.len();
     for (number, address) in settings.addresses.iter().enumerate() {
@@ -31,7 +33,7 @@ pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
             }
         };
         // The share is computed after resolving, so that a slow resolver shortens all later steps alike.
-        let share = budget.share(count - number);
+        let share = deadline.share(count - number);
         for (tried, peer) in peers.iter().enumerate() {
             let limit = share.share(peers.len() - tried).left();
             if limit.is_zero() {
@@ -46,7 +48,7 @@ pub(super) fn open(settings: &Settings) -> Result<TcpStream, ConbusError> {
                 Err(error) => attempts.push(error),
             }
         }
-        if budget.left().is_zero() {
+        if deadline.is_over() {
             break;
         }
     }
@@ -106,7 +108,11 @@ fn connect(
     let started = now();
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))
         .map_err(|source| ConbusError::Open { peer, source })?;
-    configure(&socket, settings, peer)?;
+    configure(&socket, settings).map_err(|(option, source)| ConbusError::Configure {
+        option,
+        peer,
+        source,
+    })?;
     if let Some(text) = &settings.bind {
         bind(&socket, text).map_err(|source| ConbusError::Bind {
             bind: text.clone(),
@@ -126,40 +132,16 @@ fn connect(
     Ok(socket.into())
 }
 
-fn configure(socket: &Socket, settings: &Settings, peer: SocketAddr) -> Result<(), ConbusError> {
-    let set = |option, result: io::Result<()>| {
-        result.map_err(|source| ConbusError::Configure {
-            option,
-            peer,
-            source,
-        })
-    };
-    set("nodelay", socket.set_tcp_nodelay(settings.nodelay))?;
-    set(
-        "keepalive",
-        set_limit(settings.keepalive, |idle| {
-            let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
-            socket.set_tcp_keepalive(&with_probe_interval(keepalive, settings.user_timeout))
-        }),
-    )?;
-    set(
-        "user_timeout",
-        set_limit(settings.user_timeout, |timeout| {
-            set_user_timeout(socket, timeout)
-        }),
-    )?;
-    set(
-        "read_timeout",
-        set_limit(settings.read_timeout, |timeout| {
-            socket.set_read_timeout(Some(timeout))
-        }),
-    )?;
-    set(
-        "write_timeout",
-        set_limit(settings.write_timeout, |timeout| {
-            socket.set_write_timeout(Some(timeout))
-        }),
-    )
+fn configure(socket: &Socket, settings: &Settings) -> Result<(), Refused> {
+    (socket.set_tcp_nodelay(settings.nodelay)).map_err(|error| ("nodelay", error))?;
+    set_limit("keepalive", settings.keepalive, |idle| {
+        let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
+        socket.set_tcp_keepalive(&with_probe_interval(keepalive, settings.user_timeout))
+    })?;
+    set_limit("user_timeout", settings.user_timeout, |timeout| {
+        set_user_timeout(socket, timeout)
+    })?;
+    set_timeouts(socket, settings.read_timeout, settings.write_timeout)
 }
 
 /// Rounds up to whole seconds. Linux accepts 1 to 32767.
@@ -184,9 +166,7 @@ fn with_probe_interval(keepalive: TcpKeepalive, _: Option<Duration>) -> TcpKeepa
 
 #[cfg(target_os = "linux")]
 fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
-    // The kernel reads the milliseconds as a signed number.
-    let millis = round_up(timeout, Duration::from_millis(1)).min(i32::MAX as u64);
-    socket.set_tcp_user_timeout(Some(Duration::from_millis(millis)))
+    socket.set_tcp_user_timeout(Some(whole_millis(timeout)))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -196,11 +176,6 @@ fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
 )]
 fn set_user_timeout(_: &Socket, _: Duration) -> io::Result<()> {
     Ok(())
-}
-
-/// Returns the number of whole `unit`s that cover `value`.
-fn round_up(value: Duration, unit: Duration) -> u64 {
-    u64::try_from(value.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
 }
 
 fn bind(socket: &Socket, text: &str) -> io::Result<()> {
@@ -229,15 +204,6 @@ fn refuse_self_connect(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_round_up_to_their_unit() {
-        let second = Duration::from_secs(1);
-        assert_eq!(round_up(Duration::from_millis(1), second), 1);
-        assert_eq!(round_up(second, second), 1);
-        assert_eq!(round_up(Duration::from_millis(1001), second), 2);
-        assert_eq!(round_up(Duration::MAX, Duration::from_nanos(1)), u64::MAX);
-    }
 
     #[test]
     fn a_local_address_is_an_address_with_or_without_a_port() {

@@ -45,8 +45,6 @@
 //!
 //! If requests are made in one place, discard the connection there on every error:
 //!
-//! Where there is one place that asks, it discards on every error:
-//!
 //! ```no_run
 //! # use conpool::{ConbusSocketManager, Pool, PooledConnection};
 //! # use std::{io, net::TcpStream};

@@ -137,14 +137,10 @@ impl Open {
             Framing::Chunked(chunks) => {
                 let buffer = &mut self.connection.wire.buffer;
                 let (used, next) = chunks.advance(buffer.unread()).map_err(|bad| match bad {
-                    BadChunk::Protocol(problem) => HttpError::Protocol {
-                        origin: self.origin.clone(),
-                        problem,
-                    },
-                    BadChunk::TrailersTooLong => HttpError::HeadersTooLong {
-                        origin: self.origin.clone(),
-                        limit: self.limit,
-                    },
+                    BadChunk::Protocol(problem) => HttpError::protocol(&self.origin, problem),
+                    BadChunk::TrailersTooLong => {
+                        HttpError::headers_too_long(&self.origin, self.limit)
+                    }
                 })?;
                 buffer.consume(used);
                 Ok(next)
@@ -163,7 +159,7 @@ impl Open {
     /// Reads the next bytes. Returns 0 at the end of the body.
     fn read(&mut self, out: &mut [u8]) -> Result<usize, HttpError> {
         loop {
-            let deadline = self.timeout.deadline();
+            let deadline = self.timeout.deadline;
             match self.advance()? {
                 NextPart::End => return Ok(0),
                 NextPart::Data(most) => {

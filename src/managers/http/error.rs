@@ -178,6 +178,16 @@ impl HttpError {
         matches!(self, Self::Pool(_))
     }
 
+    pub(super) fn protocol(origin: &HttpOrigin, problem: impl Into<Cow<'static, str>>) -> Self {
+        let (origin, problem) = (origin.clone(), problem.into());
+        Self::Protocol { origin, problem }
+    }
+
+    pub(super) fn headers_too_long(origin: &HttpOrigin, limit: usize) -> Self {
+        let origin = origin.clone();
+        Self::HeadersTooLong { origin, limit }
+    }
+
     /// Converts the error for the `Read` of a body.
     pub(super) fn into_io(self) -> io::Error {
         let kind = match &self {
@@ -189,6 +199,11 @@ impl HttpError {
         };
         io::Error::new(kind, self)
     }
+}
+
+pub(super) fn refused(problem: impl Into<Cow<'static, str>>) -> HttpError {
+    let problem = problem.into();
+    HttpError::Request { problem }
 }
 
 /// Returns true if a create failed by a timeout.

@@ -40,6 +40,7 @@ impl<'a> HeadReader<'a> {
 
     /// Returns true if the whole final head is in the buffer, where it stays.
     pub(super) fn look(&mut self, buffer: &mut Buffer) -> Result<bool, HttpError> {
+        let too_long = || Err(HttpError::headers_too_long(self.origin, self.limit));
         loop {
             let unread = buffer.unread();
             // The response must be the first data, without the empty lines that parsers tolerate: on a reused
@@ -47,7 +48,10 @@ impl<'a> HeadReader<'a> {
             let start = b"HTTP/1.";
             let most = unread.len().min(start.len());
             if unread[..most] != start[..most] {
-                return Err(self.broken("what it sent begins with no HTTP/1"));
+                return Err(HttpError::protocol(
+                    self.origin,
+                    "what it sent begins with no HTTP/1",
+                ));
             }
             let fresh = &unread[self.searched.min(unread.len())..];
             let parsed = if fresh.contains(&b'\n') {
@@ -56,8 +60,8 @@ impl<'a> HeadReader<'a> {
                 Ok(None)
             };
             match parsed {
-                Err(error) => return Err(self.broken(error.to_string())),
-                Ok(Some((length, _))) if length > self.limit => return Err(self.too_long()),
+                Err(error) => return Err(HttpError::protocol(self.origin, error.to_string())),
+                Ok(Some((length, _))) if length > self.limit => return too_long(),
                 Ok(Some((length, head))) => {
                     let status = head.status();
                     let skip =
@@ -70,29 +74,18 @@ impl<'a> HeadReader<'a> {
                     self.continued |= status == StatusCode::CONTINUE;
                     self.skipped += 1;
                     if self.skipped > INFORMATIONAL {
-                        return Err(self.broken("there is no end of informational responses"));
+                        return Err(HttpError::protocol(
+                            self.origin,
+                            "there is no end of informational responses",
+                        ));
                     }
                 }
-                Ok(None) if unread.len() >= self.limit => return Err(self.too_long()),
+                Ok(None) if unread.len() >= self.limit => return too_long(),
                 Ok(None) => {
                     self.searched = unread.len();
                     return Ok(false);
                 }
             }
-        }
-    }
-
-    fn broken(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> HttpError {
-        HttpError::Protocol {
-            origin: self.origin.clone(),
-            problem: problem.into(),
-        }
-    }
-
-    fn too_long(&self) -> HttpError {
-        HttpError::HeadersTooLong {
-            origin: self.origin.clone(),
-            limit: self.limit,
         }
     }
 }

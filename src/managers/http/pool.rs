@@ -12,6 +12,7 @@ use ureq_proto::http::{self, Request, Response, Uri};
 use super::{
     HttpBody, HttpError, HttpManager, HttpOrigin, HttpPoolBuilder,
     builder::Settings,
+    error::refused,
     exchange::{Answer, Exchange, Failure},
     request::{HttpRequestBody, RequestInfo},
     timeout::RequestTimeout,
@@ -79,12 +80,8 @@ impl HttpPool {
         Uri: TryFrom<T>,
         <Uri as TryFrom<T>>::Error: Into<http::Error>,
     {
-        let request = Request::get(uri)
-            .body(())
-            .map_err(|error| HttpError::Request {
-                problem: error.to_string().into(),
-            })?;
-        self.send(request)
+        let request = Request::get(uri).body(());
+        self.send(request.map_err(|error| refused(error.to_string()))?)
     }
 
     /// Sends a request and waits for the head of the response. The [`HttpBody`] of the response reads the
@@ -178,11 +175,7 @@ impl HttpPool {
         origin: &HttpOrigin,
         timeout: &RequestTimeout,
     ) -> Result<PooledConnection<HttpManager>, HttpError> {
-        let got = match timeout.deadline() {
-            Some(deadline) => self.keyed.get_deadline(origin, deadline),
-            None => self.keyed.get_timeout(origin, Duration::MAX),
-        };
-        Ok(got?)
+        Ok(self.keyed.get_timeout(origin, timeout.deadline.left())?)
     }
 
     fn exchange(
@@ -210,24 +203,20 @@ impl HttpPool {
         head.map(|()| body)
     }
 
-    #[cfg(feature = "tls")]
     fn check_tls(&self, origin: &HttpOrigin) -> Result<(), HttpError> {
-        if origin.is_secure() && self.settings.tls.is_none() {
-            return Err(HttpError::NoTls {
-                origin: origin.clone(),
-                remedy: "give HttpPoolBuilder::tls a TlsConfig, which says whom to trust",
-            });
-        }
-        Ok(())
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn check_tls(&self, origin: &HttpOrigin) -> Result<(), HttpError> {
-        if origin.is_secure() {
-            return Err(HttpError::NoTls {
-                origin: origin.clone(),
-                remedy: "enable the feature `tls` of conpool and give HttpPoolBuilder::tls a TlsConfig",
-            });
+        #[cfg(feature = "tls")]
+        let (has_tls, remedy) = (
+            self.settings.tls.is_some(),
+            "give HttpPoolBuilder::tls a TlsConfig, which says whom to trust",
+        );
+        #[cfg(not(feature = "tls"))]
+        let (has_tls, remedy) = (
+            false,
+            "enable the feature `tls` of conpool and give HttpPoolBuilder::tls a TlsConfig",
+        );
+        if origin.is_secure() && !has_tls {
+            let origin = origin.clone();
+            return Err(HttpError::NoTls { origin, remedy });
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use ureq_proto::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version, header, request::Parts,
 };
 
-use super::{HttpError, HttpOrigin};
+use super::{HttpError, HttpOrigin, error::refused};
 
 /// The body of a request: empty, bytes, or a reader that is read while it is sent.
 ///
@@ -237,11 +237,6 @@ impl RequestInfo {
     }
 }
 
-fn refused(problem: impl Into<Cow<'static, str>>) -> HttpError {
-    let problem = problem.into();
-    HttpError::Request { problem }
-}
-
 /// Validates the headers that delimit the body, and returns the one that is missing.
 fn framing(
     method: &Method,
@@ -299,7 +294,7 @@ fn framing(
     })
 }
 
-fn is_chunked(coding: &HeaderValue) -> bool {
+pub(super) fn is_chunked(coding: &HeaderValue) -> bool {
     coding
         .as_bytes()
         .trim_ascii()

@@ -2,20 +2,21 @@
 
 use std::{
     io::{self, ErrorKind},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::buffer::Buffer;
-use crate::managers::{Transport, limit::now, timed::WaitMode};
+use crate::managers::{
+    Transport,
+    deadline::Deadline,
+    timed::{WaitMode, is_own_timeout},
+};
 
 /// The interval at which a blocked write checks for an early response.
 const STALLED: Duration = Duration::from_millis(100);
 
 /// The minimum size of a read that bypasses the buffer.
 const DIRECT: usize = 8 * 1024;
-
-/// `None` means no limit.
-pub(super) type Deadline = Option<Instant>;
 
 /// A transport with the bytes that were read ahead.
 #[derive(Debug)]
@@ -74,9 +75,7 @@ impl Wire {
         mut answered: impl FnMut(&mut Self) -> Result<bool, E>,
     ) -> Result<bool, E> {
         loop {
-            let wait_end = now().checked_add(STALLED);
-            let until = deadline.map_or(wait_end, |end| wait_end.map(|soon| soon.min(end)));
-            let until = WaitMode::Until(until);
+            let until = WaitMode::Until(deadline.at_most(STALLED));
             let step = match bytes {
                 [] => self.transport.flush_at(until).map(|()| None),
                 _ => self.transport.write_at(until, bytes).map(Some),
@@ -85,13 +84,8 @@ impl Wire {
                 Ok(None) => return Ok(true),
                 Ok(Some(0)) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
                 Ok(Some(sent)) => bytes = &bytes[sent..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The error of the wait. The system may also report a timeout of the connection, which has an
-                // OS code.
-                Err(error)
-                    if error.kind() == ErrorKind::TimedOut && error.raw_os_error().is_none() =>
-                {
-                    if deadline.is_some_and(|end| now() >= end) {
+                Err(error) if is_own_timeout(&error) => {
+                    if deadline.is_over() {
                         return Err(error.into());
                     }
                     self.fill_nonblocking();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::timed::Timed;
 
@@ -82,6 +82,9 @@ pub(super) fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
     value.into().filter(|value| *value != Duration::MAX)
 }
 
+/// The setting that a socket refused, and the reason.
+pub(super) type Refused = (&'static str, io::Error);
+
 /// Sets a time limit on a socket; `None` leaves the system's default.
 ///
 /// # Errors
@@ -89,17 +92,33 @@ pub(super) fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {
 /// Returns an error if the time is zero, which the system would take for "no limit", or if the system refuses
 /// it.
 pub(super) fn set_limit(
+    setting: &'static str,
     value: Option<Duration>,
     set: impl FnOnce(Duration) -> io::Result<()>,
-) -> io::Result<()> {
-    match value {
+) -> Result<(), Refused> {
+    let result = match value {
         None => Ok(()),
         Some(Duration::ZERO) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "must be longer than zero",
         )),
         Some(value) => set(value),
-    }
+    };
+    result.map_err(|error| (setting, error))
+}
+
+/// Sets the timeouts of a new socket.
+pub(super) fn set_timeouts(
+    socket: &Socket,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+) -> Result<(), Refused> {
+    set_limit("read_timeout", read_timeout, |timeout| {
+        socket.set_read_timeout(Some(timeout))
+    })?;
+    set_limit("write_timeout", write_timeout, |timeout| {
+        socket.set_write_timeout(Some(timeout))
+    })
 }
 
 /// Restores the mode and the timeouts that a user may have changed.
@@ -128,14 +147,5 @@ pub(super) fn close(mut stream: impl Stream, wait: Duration) {
 fn wait_for_end(stream: &mut impl Stream, wait: Duration) -> io::Result<()> {
     stream.socket().shutdown(Shutdown::Write)?;
     stream.socket().set_nonblocking(false)?;
-    let mut timed = Timed::within(stream, wait);
-    let mut scratch = [0; 4096];
-    loop {
-        match timed.read(&mut scratch) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    io::copy(&mut Timed::within(stream, wait), &mut io::sink()).map(drop)
 }

@@ -11,6 +11,7 @@ use std::{
 use ::rusqlite::{Connection, config::DbConfig};
 
 use super::{SqliteError, settings::Settings, write_queue::WriteQueue};
+use crate::managers::deadline::whole_millis;
 
 /// A connection to a database. Dereferences to [`rusqlite::Connection`](::rusqlite::Connection), and tracks
 /// whether it is still the connection that was opened.
@@ -132,8 +133,7 @@ impl SqliteConnection {
     }
 
     pub(super) fn wait_for_locks(&self, timeout: Duration) -> ::rusqlite::Result<()> {
-        self.connection
-            .busy_timeout(super::settings::whole_millis(timeout))
+        self.connection.busy_timeout(whole_millis(timeout))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     settings::{Journal, Place, Settings},
     write_queue::WriteQueue,
 };
-use crate::{ConnectionManager, managers::limit::Limit};
+use crate::{ConnectionManager, managers::deadline::Deadline};
 
 /// Manages connections to one SQLite database, in a file or in memory. The [module](crate::managers::sqlite)
 /// lists the limit of each step.
@@ -223,7 +223,9 @@ impl ConnectionManager for SqliteManager {
     fn dispose(&self, connection: SqliteConnection) {
         // A close that hangs delays the others only up to the busy timeout.
         let busy_timeout = self.settings.busy_timeout;
-        let _turn = self.close_queue.take(busy_timeout, Limit::of(busy_timeout));
+        let _turn = self
+            .close_queue
+            .take(busy_timeout, Deadline::after(busy_timeout));
         // Closing fails only if a statement was leaked, which cannot be repaired.
         let _ = connection.into_inner().close();
     }

@@ -7,9 +7,9 @@ use ::rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
 use super::{
     SqliteConnection, SqliteError,
     settings::{Place, Settings, memory_uri},
-    write_queue::WriteQueue,
+    write_queue::{WriteQueue, retry_while_locked},
 };
-use crate::managers::limit::Limit;
+use crate::managers::deadline::{Deadline, whole_millis};
 
 /// Opens the database, checks that it is one, applies all settings and calls the init hook.
 ///
@@ -18,12 +18,12 @@ pub(super) fn open(
     settings: &Arc<Settings>,
     write_queue: &Arc<WriteQueue>,
 ) -> Result<SqliteConnection, SqliteError> {
-    let limit = Limit::of(settings.busy_timeout);
+    let deadline = Deadline::after(settings.busy_timeout);
     let mut connection = raw(settings)?;
     let setup = Setup {
         settings,
         connection: &connection,
-        limit,
+        deadline,
     };
     setup.read()?;
     setup.configure()?;
@@ -110,7 +110,7 @@ fn examine(path: &Path, settings: &Settings) -> Option<SqliteError> {
 struct Setup<'a> {
     settings: &'a Settings,
     connection: &'a Connection,
-    limit: Limit,
+    deadline: Deadline,
 }
 
 impl Setup<'_> {
@@ -145,7 +145,7 @@ impl Setup<'_> {
         }
         self.foreign_keys()?;
         self.connection
-            .busy_timeout(super::settings::whole_millis(settings.busy_timeout))
+            .busy_timeout(whole_millis(settings.busy_timeout))
             .map_err(|source| {
                 let value = format!("{:?}", settings.busy_timeout);
                 self.failed("busy_timeout", &value, source)
@@ -173,11 +173,7 @@ impl Setup<'_> {
                     .query_row(&sql, [], |row| row.get::<_, String>(0))
             })
             .map_err(|source| self.failed("journal_mode", &wanted.word(), source))?;
-        if actual.eq_ignore_ascii_case(wanted.word()) {
-            Ok(())
-        } else {
-            Err(self.refused("journal_mode", &wanted.word(), actual))
-        }
+        self.require("journal_mode", wanted.word(), &*actual.to_ascii_lowercase())
     }
 
     fn number(&self, pragma: &'static str, wanted: i64) -> Result<(), SqliteError> {
@@ -189,11 +185,7 @@ impl Setup<'_> {
                 self.connection.query_row(&get, [], |row| row.get(0))
             })
             .map_err(|source| self.failed(pragma, &wanted, source))?;
-        if actual == wanted {
-            Ok(())
-        } else {
-            Err(self.refused(pragma, &wanted, actual))
-        }
+        self.require(pragma, wanted, actual)
     }
 
     fn foreign_keys(&self) -> Result<(), SqliteError> {
@@ -202,11 +194,7 @@ impl Setup<'_> {
             .connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, wanted)
             .map_err(|source| self.failed("foreign_keys", &wanted, source))?;
-        if actual == wanted {
-            Ok(())
-        } else {
-            Err(self.refused("foreign_keys", &wanted, actual))
-        }
+        self.require("foreign_keys", wanted, actual)
     }
 
     /// Repeats `step` while the database is locked, for the rest of the busy timeout. SQLite itself does not
@@ -215,8 +203,8 @@ impl Setup<'_> {
         &self,
         mut step: impl FnMut() -> ::rusqlite::Result<T>,
     ) -> ::rusqlite::Result<T> {
-        self.limit.retry(|| {
-            let left = super::settings::whole_millis(self.limit.left());
+        retry_while_locked(self.deadline, || {
+            let left = whole_millis(self.deadline.left());
             self.connection.busy_timeout(left)?;
             step()
         })
@@ -236,18 +224,21 @@ impl Setup<'_> {
         }
     }
 
-    fn refused(
+    fn require<T: Copy + Display + PartialEq>(
         &self,
         pragma: &'static str,
-        value: &dyn Display,
-        actual: impl Display,
-    ) -> SqliteError {
-        SqliteError::PragmaRefused {
+        wanted: T,
+        actual: T,
+    ) -> Result<(), SqliteError> {
+        if actual == wanted {
+            return Ok(());
+        }
+        Err(SqliteError::PragmaRefused {
             path: Arc::clone(&self.settings.label),
             pragma,
-            value: value.to_string().into(),
+            value: wanted.to_string().into(),
             actual: actual.to_string().into(),
-        }
+        })
     }
 }
 

@@ -235,13 +235,6 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Rounds up to whole milliseconds, which SQLite counts in 31 bits.
-pub(super) fn whole_millis(timeout: Duration) -> Duration {
-    let millis = timeout.as_nanos().div_ceil(1_000_000);
-    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-    Duration::from_millis(millis.min(i32::MAX as u64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,19 +244,6 @@ mod tests {
         assert_eq!(
             memory_uri("a/b?c=d&é %"),
             "file:a%2Fb%3Fc%3Dd%26%C3%A9%20%25?mode=memory&cache=shared"
-        );
-    }
-
-    #[test]
-    fn a_wait_is_rounded_up_to_what_sqlite_can_count() {
-        assert_eq!(whole_millis(Duration::ZERO), Duration::ZERO);
-        assert_eq!(
-            whole_millis(Duration::from_nanos(1)),
-            Duration::from_millis(1)
-        );
-        assert_eq!(
-            whole_millis(Duration::MAX),
-            Duration::from_millis(i32::MAX as u64)
         );
     }
 

@@ -9,7 +9,11 @@ use std::{
 use parking_lot::Mutex;
 
 use super::error::is_locked;
-use crate::managers::limit::{Limit, now};
+use crate::managers::deadline::{Deadline, now};
+
+/// The pauses between two attempts to take a lock.
+const FIRST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A FIFO queue of threads of this process. Writers and closing connections each have a queue.
 ///
@@ -34,9 +38,9 @@ struct State {
 pub(super) struct Turn<'a>(&'a WriteQueue);
 
 impl WriteQueue {
-    /// Waits for a turn. Returns None if one turn takes longer than `stall_timeout`, or at the limit; SQLite
+    /// Waits for a turn. Returns None if one turn takes longer than `stall_timeout`, or at the deadline; SQLite
     /// then reports who holds the lock.
-    pub(super) fn take(&self, stall_timeout: Duration, limit: Limit) -> Option<Turn<'_>> {
+    pub(super) fn take(&self, stall_timeout: Duration, deadline: Deadline) -> Option<Turn<'_>> {
         let mut state = self.0.lock();
         state.last += 1;
         let number = state.last;
@@ -51,7 +55,7 @@ impl WriteQueue {
                 .last_end
                 .map_or(arrived, |last_end| last_end.max(arrived));
             let stalled = now().saturating_duration_since(last_end);
-            let left = stall_timeout.saturating_sub(stalled).min(limit.left());
+            let left = stall_timeout.saturating_sub(stalled).min(deadline.left());
             if left.is_zero() {
                 state.waiting.retain(|(waiting, _)| *waiting != number);
                 return None;
@@ -79,27 +83,12 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Limit {
-    /// Repeats an attempt that failed because of a lock for which SQLite's own busy timeout does not wait.
-    pub(super) fn retry<T>(
-        self,
-        mut attempt: impl FnMut() -> ::rusqlite::Result<T>,
-    ) -> ::rusqlite::Result<T> {
-        let mut pause = Duration::from_micros(500);
-        loop {
-            match attempt() {
-                Err(error) if is_locked(&error) => {
-                    let left = self.left();
-                    if left.is_zero() {
-                        return Err(error);
-                    }
-                    thread::sleep(pause.min(left));
-                    pause = (pause * 2).min(Duration::from_millis(10));
-                }
-                other => return other,
-            }
-        }
-    }
+/// Repeats an attempt that failed because of a lock for which SQLite's own busy timeout does not wait.
+pub(super) fn retry_while_locked<T>(
+    deadline: Deadline,
+    attempt: impl FnMut() -> ::rusqlite::Result<T>,
+) -> ::rusqlite::Result<T> {
+    deadline.retry(FIRST_PAUSE, LONGEST_PAUSE, is_locked, attempt)
 }
 
 #[cfg(test)]
@@ -110,9 +99,9 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn eventually(condition: impl Fn() -> bool) {
-        let limit = Limit::of(Duration::from_secs(5));
+        let deadline = Deadline::after(Duration::from_secs(5));
         while !condition() {
-            assert!(!limit.left().is_zero(), "still not true");
+            assert!(!deadline.is_over(), "still not true");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -123,12 +112,14 @@ mod tests {
             Arc::<WriteQueue>::default(),
             Arc::<Mutex<Vec<usize>>>::default(),
         );
-        let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
+        let first = turns
+            .take(LONG, Deadline::after(LONG))
+            .expect("nobody is there");
         let others: Vec<_> = (0..8)
             .map(|number| {
                 let (state, order) = (Arc::clone(&turns), Arc::clone(&order));
                 let other = thread::spawn(move || {
-                    let _turn = state.take(LONG, Limit::of(LONG)).expect("a turn");
+                    let _turn = state.take(LONG, Deadline::after(LONG)).expect("a turn");
                     order.lock().push(number);
                 });
                 eventually(|| turns.0.lock().waiting.len() > number);
@@ -145,12 +136,14 @@ mod tests {
     #[test]
     fn a_writer_that_times_out_leaves_the_queue_and_the_next_goes_on() {
         let turns = WriteQueue::default();
-        let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
+        let first = turns
+            .take(LONG, Deadline::after(LONG))
+            .expect("nobody is there");
         let short = Duration::from_millis(30);
         thread::scope(|scope| {
-            let impatient = scope.spawn(|| turns.take(short, Limit::of(LONG)).is_none());
-            let late = scope.spawn(|| turns.take(LONG, Limit::of(short)).is_none());
-            let patient = scope.spawn(|| turns.take(LONG, Limit::of(LONG)).is_some());
+            let impatient = scope.spawn(|| turns.take(short, Deadline::after(LONG)).is_none());
+            let late = scope.spawn(|| turns.take(LONG, Deadline::after(short)).is_none());
+            let patient = scope.spawn(|| turns.take(LONG, Deadline::after(LONG)).is_some());
             assert!(impatient.join().expect("no panic"));
             assert!(late.join().expect("no panic"));
             eventually(|| turns.0.lock().waiting.len() == 1);
@@ -165,10 +158,13 @@ mod tests {
     fn a_grant_that_meets_a_timeout_is_not_lost() {
         let turns = WriteQueue::default();
         for round in 0..200_u64 {
-            let first = turns.take(LONG, Limit::of(LONG)).expect("nobody is there");
+            let first = turns
+                .take(LONG, Deadline::after(LONG))
+                .expect("nobody is there");
             let stall_timeout = Duration::from_micros(round * 5);
             thread::scope(|scope| {
-                let other = scope.spawn(|| turns.take(stall_timeout, Limit::of(LONG)).is_some());
+                let other =
+                    scope.spawn(|| turns.take(stall_timeout, Deadline::after(LONG)).is_some());
                 thread::sleep(stall_timeout);
                 drop(first);
                 let _ = other.join().expect("no panic");

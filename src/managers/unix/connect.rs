@@ -4,7 +4,6 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, net::UnixStream},
     path::Path,
-    thread,
     time::Duration,
 };
 
@@ -12,8 +11,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{UnixSocketError, builder::Settings};
 use crate::managers::{
-    limit::{Limit, now},
-    socket::set_limit,
+    deadline::{Deadline, now},
+    socket::set_timeouts,
+    timed::uninterrupted,
 };
 
 /// The pauses between two attempts while the listener's queue is full. The first is short, because servers
@@ -24,12 +24,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 pub(super) fn open(settings: &Settings) -> Result<UnixStream, UnixSocketError> {
     let path = || settings.path.clone();
-    let budget = Limit::of(settings.connect_timeout);
+    let deadline = Deadline::after(settings.connect_timeout);
     let address = address(&settings.path).map_err(|source| UnixSocketError::Path {
         path: path(),
         source,
     })?;
-    if budget.left().is_zero() {
+    if deadline.is_over() {
         return Err(UnixSocketError::OutOfTime {
             path: path(),
             budget: settings.connect_timeout,
@@ -41,8 +41,14 @@ pub(super) fn open(settings: &Settings) -> Result<UnixStream, UnixSocketError> {
             path: path(),
             source,
         })?;
-    configure(&socket, settings)?;
-    connect(&socket, &address, budget).map_err(|source| UnixSocketError::Connect {
+    set_timeouts(&socket, settings.read_timeout, settings.write_timeout).map_err(
+        |(option, source)| UnixSocketError::Configure {
+            option,
+            path: path(),
+            source,
+        },
+    )?;
+    connect(&socket, &address, deadline).map_err(|source| UnixSocketError::Connect {
         path: path(),
         after: now().saturating_duration_since(started),
         source,
@@ -63,44 +69,20 @@ fn address(path: &Path) -> io::Result<SockAddr> {
     }
 }
 
-fn configure(socket: &Socket, settings: &Settings) -> Result<(), UnixSocketError> {
-    let set = |option, result: io::Result<()>| {
-        result.map_err(|source| UnixSocketError::Configure {
-            option,
-            path: settings.path.clone(),
-            source,
-        })
-    };
-    let read = set_limit(settings.read_timeout, |timeout| {
-        socket.set_read_timeout(Some(timeout))
-    });
-    set("read_timeout", read)?;
-    let write = set_limit(settings.write_timeout, |timeout| {
-        socket.set_write_timeout(Some(timeout))
-    });
-    set("write_timeout", write)
-}
-
 /// Connects without blocking, and tries again while the listener's queue is full: a blocking connect waits
 /// for a place without a limit. `Socket::connect_timeout` does not work here, because it polls a socket that
 /// is not connected and reports a spurious error.
-fn connect(socket: &Socket, address: &SockAddr, budget: Limit) -> io::Result<()> {
+fn connect(socket: &Socket, address: &SockAddr, deadline: Deadline) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    let mut pause = FIRST_PAUSE;
-    while let Err(error) = socket.connect(address) {
-        match error.kind() {
-            io::ErrorKind::Interrupted => continue,
-            io::ErrorKind::WouldBlock => {}
-            _ => return Err(error),
-        }
-        let left = budget.left();
-        if left.is_zero() {
-            let queue = "the queue of the listener is full";
-            return Err(io::Error::new(io::ErrorKind::TimedOut, queue));
-        }
-        thread::sleep(pause.min(left));
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+    let is_full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    deadline
+        .retry(FIRST_PAUSE, LONGEST_PAUSE, is_full, || {
+            uninterrupted(|| socket.connect(address))
+        })
+        .map_err(|error| match is_full(&error) {
+            true => io::Error::new(io::ErrorKind::TimedOut, "the queue of the listener is full"),
+            false => error,
+        })?;
     socket.set_nonblocking(false)
 }
 

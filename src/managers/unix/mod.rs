@@ -48,8 +48,6 @@
 //! A server that restarts removes its socket file and creates it again, so a missing path is a transient
 //! error, as a refused connect is. In return, a path with a typing error is tried until the deadline of the
 //! caller, whose error then carries the cause. Missing permission and a path that is too long are permanent.
-//! deadline of the caller, whose error then carries the cause. Missing permission and a path that is too
-//! long are permanent.
 
 mod builder;
 mod connect;

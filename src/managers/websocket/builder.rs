@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     WebSocketManager,
-    settings::{Pushed, Settings},
+    settings::{Pushed, Settings, Timeouts},
     url::address,
 };
 #[cfg(feature = "tls")]
@@ -37,8 +37,7 @@ impl WebSocketManagerBuilder {
                 ping_timeout: Duration::from_secs(10),
                 ping_interval: Duration::from_secs(30),
                 close_timeout: Duration::from_secs(1),
-                read_timeout: None,
-                write_timeout: None,
+                timeouts: Timeouts::default(),
                 max_message_size: Some(64 * 1024 * 1024),
                 max_frame_size: Some(16 * 1024 * 1024),
                 pushed: Pushed::default(),
@@ -139,7 +138,7 @@ impl WebSocketManagerBuilder {
     ///
     /// Every check-in restores the timeout, so a change by one user does not affect the next.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.read_timeout = timeout.into();
+        self.settings.timeouts.read = timeout.into();
         self
     }
 
@@ -148,7 +147,7 @@ impl WebSocketManagerBuilder {
     ///
     /// Every check-in restores the timeout.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.write_timeout = timeout.into();
+        self.settings.timeouts.write = timeout.into();
         self
     }
 

@@ -60,8 +60,8 @@ fn validate_timeouts(settings: &Settings) -> Result<(), Unusable> {
         ("handshake_timeout", Some(settings.handshake_timeout)),
         ("ping_timeout", Some(settings.ping_timeout)),
         ("ping_interval", Some(settings.ping_interval)),
-        ("read_timeout", settings.read_timeout),
-        ("write_timeout", settings.write_timeout),
+        ("read_timeout", settings.timeouts.read),
+        ("write_timeout", settings.timeouts.write),
         ("connect_timeout", Some(settings.connect_timeout)),
     ];
     match times.iter().find(|(_, time)| *time == Some(Duration::ZERO)) {

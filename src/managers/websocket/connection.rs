@@ -8,16 +8,10 @@ use super::{
     Pushed, WebSocketError,
     failure::{is_timeout, would_wait},
     nonce::nonce,
+    settings::Timeouts,
     wire::Wire,
 };
-use crate::managers::limit::now;
-
-/// The timeouts that a user may change and the check-in restores.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
-    pub(super) read: Option<Duration>,
-    pub(super) write: Option<Duration>,
-}
+use crate::managers::deadline::now;
 
 /// An open WebSocket; created by [`WebSocketManager`](super::WebSocketManager).
 ///

@@ -7,23 +7,19 @@ use tungstenite::{Error, error::ProtocolError, protocol::frame::coding::CloseCod
 use super::WebSocketError;
 #[cfg(feature = "tls")]
 use crate::TlsError;
-use crate::{ConbusError, managers::socket::probe::is_reset};
+use crate::{
+    ConbusError,
+    managers::{socket::probe::is_reset, timed::is_own_timeout},
+};
 
-/// Returns true if the deadline of the wire elapsed. On Unix, a timeout of the connection in the system has
-/// the same kind, but also an OS code.
+/// Returns true if the deadline of the wire elapsed.
 pub(super) fn is_timeout(error: &Error) -> bool {
-    match error {
-        Error::Io(error) => {
-            error.kind() == io::ErrorKind::TimedOut
-                && (cfg!(windows) || error.raw_os_error().is_none())
-        }
-        _ => false,
-    }
+    matches!(error, Error::Io(error) if is_own_timeout(error))
 }
 
 /// Returns true if a non-blocking read found no data.
-pub(super) fn would_wait(error: &tungstenite::Error) -> bool {
-    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+pub(super) fn would_wait(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Converts an error of an open connection. `closed` is the content of the server's close frame, if it sent

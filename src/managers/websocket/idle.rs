@@ -12,7 +12,6 @@ use tungstenite::{
 
 use super::{
     Pushed, WebSocketConnection, WebSocketError,
-    connection::Timeouts,
     failure::{code, lost, would_wait},
 };
 use crate::Transport;
@@ -41,10 +40,6 @@ impl WebSocketConnection {
     /// message.
     pub(super) fn is_broken(&self) -> bool {
         self.failed || self.gave_up || self.unfinished || !self.socket.can_write()
-    }
-
-    pub(super) fn restore(&mut self, timeouts: Timeouts) {
-        self.timeouts = timeouts;
     }
 
     /// Performs the closing handshake within `limit`. Returns the transport and the number of unread

@@ -18,7 +18,7 @@ use tungstenite::{
 
 use super::{
     WebSocketConnection, WebSocketError, WebSocketManagerBuilder, connect_params::ConnectParams,
-    connection::Timeouts, failure::is_timeout, settings::Settings, url::Unusable, wire::Wire,
+    failure::is_timeout, settings::Settings, url::Unusable, wire::Wire,
 };
 use crate::{ConnectionManager, HealthCheck, PoolConfig, Transport};
 
@@ -109,13 +109,6 @@ impl WebSocketManager {
         self.unread.load(Ordering::Relaxed)
     }
 
-    fn timeouts(&self) -> Timeouts {
-        Timeouts {
-            read: self.settings.read_timeout,
-            write: self.settings.write_timeout,
-        }
-    }
-
     fn upgrade(
         &self,
         params: &ConnectParams,
@@ -142,7 +135,7 @@ impl WebSocketManager {
         Ok(WebSocketConnection::new(
             socket,
             self.settings.pushed,
-            self.timeouts(),
+            self.settings.timeouts,
             subprotocol.map(str::to_owned),
         ))
     }
@@ -206,7 +199,7 @@ impl ConnectionManager for WebSocketManager {
     }
 
     fn on_checkin(&self, connection: &mut WebSocketConnection) -> Result<(), WebSocketError> {
-        connection.restore(self.timeouts());
+        connection.timeouts = self.settings.timeouts;
         Ok(())
     }
 

@@ -51,6 +51,13 @@ impl Default for Pushed {
     }
 }
 
+/// The timeouts that a user may change and the check-in restores.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Timeouts {
+    pub(super) read: Option<Duration>,
+    pub(super) write: Option<Duration>,
+}
+
 /// The settings that the builder collects.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -65,8 +72,7 @@ pub(super) struct Settings {
     pub(super) ping_timeout: Duration,
     pub(super) ping_interval: Duration,
     pub(super) close_timeout: Duration,
-    pub(super) read_timeout: Option<Duration>,
-    pub(super) write_timeout: Option<Duration>,
+    pub(super) timeouts: Timeouts,
     pub(super) max_message_size: Option<usize>,
     pub(super) max_frame_size: Option<usize>,
     pub(super) pushed: Pushed,
@@ -86,8 +92,8 @@ impl fmt::Debug for Settings {
             .field("ping_timeout", &self.ping_timeout)
             .field("ping_interval", &self.ping_interval)
             .field("close_timeout", &self.close_timeout)
-            .field("read_timeout", &self.read_timeout)
-            .field("write_timeout", &self.write_timeout)
+            .field("read_timeout", &self.timeouts.read)
+            .field("write_timeout", &self.timeouts.write)
             .field("max_message_size", &self.max_message_size)
             .field("max_frame_size", &self.max_frame_size)
             .field("pushed", &self.pushed)

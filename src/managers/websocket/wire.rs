@@ -9,7 +9,7 @@ use std::{
 use super::frame_tracker::FrameTracker;
 use crate::{
     Transport,
-    managers::{limit::now, timed::WaitMode},
+    managers::{deadline::Deadline, timed::WaitMode},
 };
 
 /// The maximum length of the answer's head. The codec accepts no longer one.
@@ -36,7 +36,7 @@ impl Wire {
     pub(super) fn new(transport: Transport) -> Self {
         Self {
             transport,
-            wait_mode: WaitMode::Until(None),
+            wait_mode: WaitMode::Until(Deadline::NEVER),
             allowance: None,
             exhausted: false,
             tracker: FrameTracker::default(),
@@ -71,7 +71,7 @@ impl Wire {
     /// Limits all following reads and writes together to this duration, without a limit on bytes. `None`, or
     /// a duration beyond the range of `Instant`, means no limit.
     pub(super) fn within(&mut self, limit: impl Into<Option<Duration>>) {
-        let deadline = limit.into().and_then(|limit| now().checked_add(limit));
+        let deadline = limit.into().map_or(Deadline::NEVER, Deadline::after);
         self.wait_mode = WaitMode::Until(deadline);
         self.allow(None);
     }
@@ -92,7 +92,7 @@ impl Wire {
 
     /// Makes the socket blocking again.
     pub(super) fn set_blocking(&mut self) -> io::Result<()> {
-        self.wait_mode = WaitMode::Until(None);
+        self.wait_mode = WaitMode::Until(Deadline::NEVER);
         self.allow(None);
         self.transport.tcp().set_nonblocking(false)
     }

@@ -1,6 +1,7 @@
 //! An unbounded channel with the interface of crossbeam-channel, in the time of the world.
 
-use super::{Condvar, Mutex};
+use super::Condvar;
+use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-use super::MutexGuard;
 use super::world::{self, Flaw, Sleeper};
+use crate::sync::MutexGuard;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};

@@ -4,12 +4,10 @@
 
 pub(crate) mod channel;
 mod condvar;
-mod mutex;
 mod swap;
 pub(crate) mod thread;
 pub(crate) mod world;
 
 pub(crate) use condvar::Condvar;
-pub(crate) use mutex::{Mutex, MutexGuard};
 pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use swap::SwapCell;

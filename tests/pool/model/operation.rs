@@ -1,5 +1,6 @@
 //! The operations on a pool.
 
+use crate::common::HOOKS;
 use conpool::Hook;
 use proptest::prelude::*;
 
@@ -55,16 +56,7 @@ pub(crate) fn operations(longest: usize) -> impl Strategy<Value = Vec<Op>> {
 
 fn operation() -> impl Strategy<Value = Op> {
     let place = || 0..8_usize;
-    let hook = || {
-        proptest::sample::select(vec![
-            Hook::Create,
-            Hook::Check,
-            Hook::Dispose,
-            Hook::HasBroken,
-            Hook::Checkout,
-            Hook::Checkin,
-        ])
-    };
+    let hook = || proptest::sample::select(&HOOKS[..]);
     let fault = prop_oneof![
         (hook(), 1..=3_u64).prop_map(|(hook, n)| Op::Fail(hook, n)),
         (hook(), 1..=3_u64).prop_map(|(hook, n)| Op::FailTransient(hook, n)),

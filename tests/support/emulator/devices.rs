@@ -3,16 +3,13 @@
 //! Type codes, serials and replies are those of the protocol; the link numbers beyond those of the XP24 and
 //! the XP33LR are made up.
 
-use super::super::telegram::{self, BROADCAST, Event, Message};
+use super::super::telegram::{
+    self, ACK, ACTION, BROADCAST, DISCOVERY, Event, Message, NAK, READ_DATAPOINT,
+};
 
-const DISCOVERY: u8 = 1;
-const READ_DATAPOINT: u8 = 2;
 const DOWNLOAD_TABLE: u8 = 13;
 const END_OF_TABLE: u8 = 16;
 const TABLE_DATA: u8 = 17;
-const ACK: u8 = 18;
-const NAK: u8 = 19;
-const ACTION: u8 = 27;
 
 /// The action table of an unprogrammed XP24.
 const EMPTY_TABLE: &str = "AAAAAAAAAAAAAAAAAAAAAMAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

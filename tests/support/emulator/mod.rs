@@ -12,19 +12,21 @@ mod shared;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use socket2::SockRef;
 
 pub use config::{EmulatorBuilder, Ending};
 pub use counters::Counters;
 
-use super::telegram::Event;
+use super::{
+    sockets::{bind_again, end_accept},
+    telegram::Event,
+};
 use shared::Shared;
 
 /// The running emulator.
@@ -125,17 +127,7 @@ impl Emulator {
     /// Listens again on the same port; stops first if it is still running.
     pub fn restart(&self) -> io::Result<()> {
         self.stop();
-        let mut tries = 0;
-        let running = loop {
-            match Running::start(&self.shared, self.address) {
-                // An outgoing connection of another process can hold the port for a moment.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => {
-                    tries += 1;
-                    thread::sleep(Duration::from_millis(10));
-                }
-                other => break other?,
-            }
-        };
+        let running = bind_again(|| Running::start(&self.shared, self.address))?;
         *self.running.lock() = Some(running);
         Ok(())
     }
@@ -166,13 +158,7 @@ impl Running {
 
     fn stop(self, shared: &Shared, address: SocketAddr) {
         shared.set_stopped(true);
-        // On Linux a shutdown wakes the accept; elsewhere a last connect does.
-        if SockRef::from(&self.listener)
-            .shutdown(Shutdown::Both)
-            .is_err()
-        {
-            let _ = TcpStream::connect_timeout(&address, Duration::from_millis(100));
-        }
+        end_accept(&self.listener, address);
         let ended = [self.acceptor.join(), self.storms_changed.join()];
         drop(self.listener);
         shared.close_clients(shared.settings().ending);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{Shutdown, TcpStream},
     sync::Arc,
     thread,
@@ -13,13 +13,11 @@ use parking_lot::{Condvar, Mutex};
 use socket2::SockRef;
 
 use super::{
+    super::sockets::{limit_writes, write_until},
     super::telegram::FrameBuffer,
     config::Ending,
     shared::{Shared, Verdict},
 };
-
-/// How long a write to a client that does not read may delay the writer's end.
-const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The state that both threads and the emulator share.
 #[derive(Debug)]
@@ -47,8 +45,7 @@ enum End {
 
 impl Session {
     pub(super) fn new(id: u64, stream: TcpStream, idle_close: Duration) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        limit_writes(&stream)?;
         stream.set_read_timeout(Some(idle_close))?;
         Ok(Self {
             id,
@@ -150,7 +147,7 @@ fn write(session: &Session, split: Option<usize>) {
                 thread::sleep(Duration::from_millis(1));
             }
             // The reader detects a broken connection by itself.
-            if write_piece(session, piece).is_err() {
+            if write_until(&session.stream, piece, || session.is_ending()).is_err() {
                 return;
             }
         }
@@ -174,18 +171,4 @@ fn next_due(session: &Session) -> Option<Vec<u8>> {
             None => session.wake.wait(&mut outbox),
         }
     }
-}
-
-fn write_piece(session: &Session, mut piece: &[u8]) -> io::Result<()> {
-    while !piece.is_empty() {
-        match (&session.stream).write(piece) {
-            Ok(length) => piece = &piece[length..],
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if !session.is_ending() => {}
-                _ => return Err(error),
-            },
-        }
-    }
-    Ok(())
 }

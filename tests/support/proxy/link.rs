@@ -1,7 +1,7 @@
 //! One client and its connection to the server: for each direction a thread that reads and one that writes.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{Shutdown, TcpStream},
     thread,
     time::{Duration, Instant},
@@ -12,13 +12,11 @@ use socket2::SockRef;
 
 use super::{
     super::emulator::Ending,
+    super::sockets::{limit_writes, write_until},
     flow::{Flow, Step},
     shared::Shared,
     toxic::{Active, Direction, Effects},
 };
-
-/// How long a write to a peer that does not read may delay the writer's end.
-const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The state that the threads of the link and the proxy share.
 #[derive(Debug)]
@@ -57,8 +55,7 @@ impl Link {
     ) -> io::Result<Self> {
         let began = Instant::now();
         for stream in [&client, &server] {
-            stream.set_nodelay(true)?;
-            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+            limit_writes(stream)?;
         }
         Ok(Self {
             id,
@@ -165,7 +162,8 @@ impl Link {
         loop {
             match self.next_step(direction) {
                 Some(Step::Write(bytes)) => {
-                    if self.write_all(target, &bytes).is_err() {
+                    let is_over = || self.state.lock().over.is_some();
+                    if write_until(target, &bytes, is_over).is_err() {
                         return self.end(Ending::Rst);
                     }
                     shared.count(|counters| match direction {
@@ -202,20 +200,5 @@ impl Link {
                 }
             }
         }
-    }
-
-    fn write_all(&self, mut target: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match target.write(bytes) {
-                Ok(length) => bytes = &bytes[length..],
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                        if self.state.lock().over.is_none() => {}
-                    _ => return Err(error),
-                },
-            }
-        }
-        Ok(())
     }
 }

@@ -3,18 +3,18 @@
 
 use std::{
     io,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
-use super::shared::Shared;
-
-/// The time limit of a connect that finds space in the queue.
-const FILL_TIMEOUT: Duration = Duration::from_millis(60);
+use super::{
+    super::sockets::{bind_again, end_accept, fill_queue},
+    shared::Shared,
+};
 
 #[derive(Debug)]
 pub(super) enum Port {
@@ -34,21 +34,14 @@ pub(super) enum Port {
 impl Port {
     /// Binds the port of `address`, any free one for port 0.
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let mut tries = 0;
-        loop {
+        let socket = bind_again(|| {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             // Links of an earlier opening may still hold the port.
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
-            match socket.bind(&address.into()) {
-                // An outgoing connection of another process can hold the port for a moment.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => {
-                    tries += 1;
-                    thread::sleep(Duration::from_millis(10));
-                }
-                other => return other.map(|()| Self::Closed(socket)),
-            }
-        }
+            socket.bind(&address.into()).map(|()| socket)
+        })?;
+        Ok(Self::Closed(socket))
     }
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
@@ -70,10 +63,7 @@ impl Port {
         match self {
             Self::Open { listener, acceptor } => {
                 shared.set_closed(true);
-                // On Linux a shutdown wakes the accept; elsewhere a last connect does.
-                if SockRef::from(&listener).shutdown(Shutdown::Both).is_err() {
-                    let _ = TcpStream::connect_timeout(&address, Duration::from_millis(100));
-                }
+                end_accept(&listener, address);
                 assert!(
                     acceptor.join().is_ok() || thread::panicking(),
                     "the acceptor of the proxy panicked"
@@ -120,18 +110,8 @@ impl Port {
             return Ok(self);
         };
         listener.listen(0)?;
-        let mut queue = Vec::new();
-        loop {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            if socket
-                .connect_timeout(&address.into(), FILL_TIMEOUT)
-                .is_err()
-            {
-                return Ok(Self::BlackHole { listener, queue });
-            }
-            queue.push(socket);
-            assert!(queue.len() < 64, "the queue does not fill");
-        }
+        let queue = fill_queue(address)?;
+        Ok(Self::BlackHole { listener, queue })
     }
 }
 

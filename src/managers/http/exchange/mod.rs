@@ -16,8 +16,9 @@ use ureq_proto::{
 use super::{
     HttpError, HttpPhase,
     builder::Settings,
+    error::refused,
     head_reader::HeadReader,
-    request::{HttpRequestBody, RequestInfo},
+    request::{HttpRequestBody, RequestInfo, is_chunked},
     reuse::ReuseInputs,
     timeout::RequestTimeout,
     wire::Wire,
@@ -79,8 +80,8 @@ impl<'a> Exchange<'a> {
         body: &mut HttpRequestBody<'_>,
     ) -> Result<Answer, Failure> {
         let (call, out) = self.write_head(request)?;
-        let next = call.proceed().map_err(refused)?;
-        let next = next.ok_or_else(|| broken_call("bug: the head was not written"))?;
+        let next = call.proceed().map_err(call_failed)?;
+        let next = next.ok_or_else(|| refused("bug: the head was not written"))?;
         let (call, sent) = match next {
             SendRequestResult::RecvResponse(call) => {
                 let sent = self.transmit(&out)?;
@@ -93,7 +94,7 @@ impl<'a> Exchange<'a> {
                 } else {
                     self.skip_body(call)?
                 };
-                match call.proceed().map_err(refused)? {
+                match call.proceed().map_err(call_failed)? {
                     Await100Result::SendBody(call) => self.send_body(call, body, Vec::new())?,
                     Await100Result::RecvResponse(call) => (call, false),
                 }
@@ -104,11 +105,11 @@ impl<'a> Exchange<'a> {
 
     /// Writes the head to a buffer, without sending it.
     fn write_head(&self, request: Request<()>) -> Result<(Call<SendRequest>, Vec<u8>), HttpError> {
-        let mut call = Call::new(request).map_err(refused)?;
+        let mut call = Call::new(request).map_err(call_failed)?;
         // The caller chooses the method, which may be one of WebDAV, for example.
         call.allow_non_standard_methods(true);
         if let Some((name, value)) = &self.info.framing {
-            call.header(name, value).map_err(refused)?;
+            call.header(name, value).map_err(call_failed)?;
         }
         let mut call = call.proceed();
         let mut out = vec![0; 1024];
@@ -117,7 +118,7 @@ impl<'a> Exchange<'a> {
             match call.write(&mut out[written..]) {
                 Ok(bytes) => written += bytes,
                 Err(ureq_proto::Error::OutputOverflow) => out.resize(out.len() * 2, 0),
-                Err(error) => return Err(refused(error)),
+                Err(error) => return Err(call_failed(error)),
             }
         }
         out.truncate(written);
@@ -126,17 +127,16 @@ impl<'a> Exchange<'a> {
 
     fn receive(mut self, mut call: Call<RecvResponse>, sent: bool) -> Result<Answer, Failure> {
         while !self.heads.look(&mut self.wire.buffer)? {
-            match self.wire.fill(self.timeout.deadline()) {
-                Ok(0) => return Err(self.ended()),
-                Ok(_) => {}
-                Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
-            }
+            let filled = self.wire.fill(self.timeout.deadline);
+            self.check_filled(filled)?;
         }
         let unread = self.wire.buffer.unread();
         let (length, head) = match call.try_response(unread, false) {
             Ok((length, Some(head))) => (length, head),
-            Ok((_, None)) => return Err(broken_call("bug: the head was not read").into()),
-            Err(error) => return Err(self.broken(error.to_string()).into()),
+            Ok((_, None)) => return Err(refused("bug: the head was not read").into()),
+            Err(error) => {
+                return Err(HttpError::protocol(&self.info.origin, error.to_string()).into());
+            }
         };
         self.wire.buffer.consume(length);
         let mode = match call.proceed() {
@@ -157,12 +157,11 @@ impl<'a> Exchange<'a> {
         if mode == BodyMode::NoBody || head.version() == Version::HTTP_10 {
             return Ok(());
         }
-        let chunked = coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked");
-        if !chunked || codings.next().is_some() {
-            return Err(self.broken(format!("the transfer-encoding {coding:?} is not known")));
+        if !is_chunked(coding) || codings.next().is_some() {
+            return Err(HttpError::protocol(
+                &self.info.origin,
+                format!("the transfer-encoding {coding:?} is not known"),
+            ));
         }
         Ok(())
     }
@@ -183,37 +182,26 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn ended(&self) -> Failure {
-        let received = self.wire.buffer.len();
-        Failure {
-            error: HttpError::Ended {
-                origin: self.info.origin.clone(),
-                received,
-            },
-            lost_early: !self.heads.any(&self.wire.buffer),
-        }
-    }
-
-    fn broken(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> HttpError {
-        HttpError::Protocol {
-            origin: self.info.origin.clone(),
-            problem: problem.into(),
+    /// Checks that a wait for the head of the response received bytes.
+    fn check_filled(&self, filled: io::Result<usize>) -> Result<(), Failure> {
+        match filled {
+            Ok(0) => Err(Failure {
+                error: HttpError::Ended {
+                    origin: self.info.origin.clone(),
+                    received: self.wire.buffer.len(),
+                },
+                lost_early: !self.heads.any(&self.wire.buffer),
+            }),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.lost(HttpPhase::Waiting, error)),
         }
     }
 }
 
 /// Converts an error of ureq-proto before or during writing.
-fn refused(error: ureq_proto::Error) -> HttpError {
-    let problem = match error {
+fn call_failed(error: ureq_proto::Error) -> HttpError {
+    refused(match error {
         ureq_proto::Error::BadHeader(problem) => problem,
         error => error.to_string(),
-    };
-    let problem = problem.into();
-    HttpError::Request { problem }
-}
-
-fn broken_call(problem: &'static str) -> HttpError {
-    HttpError::Request {
-        problem: problem.into(),
-    }
+    })
 }

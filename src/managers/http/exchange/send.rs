@@ -7,8 +7,10 @@ use ureq_proto::client::{
     state::{Await100, RecvResponse, SendBody},
 };
 
-use super::{Exchange, Failure, broken_call, refused};
-use crate::managers::http::{HttpError, HttpPhase, request::HttpRequestBody, wire::Wire};
+use super::{Exchange, Failure, call_failed};
+use crate::managers::http::{
+    HttpError, HttpPhase, error::refused, request::HttpRequestBody, wire::Wire,
+};
 
 /// The maximum size of a body in memory that is sent together with its head.
 const MAX_WITH_HEAD: usize = 16 * 1024;
@@ -48,7 +50,7 @@ enum Sent {
 impl Exchange<'_> {
     /// Waits for permission to send the body, at most for the timeout of the expectation.
     pub(super) fn await_100(&mut self, call: Call<Await100>) -> Result<Call<Await100>, Failure> {
-        let wait_end = self.timeout.at_most(self.settings.expect_continue_timeout);
+        let wait_end = (self.timeout.deadline).at_most(self.settings.expect_continue_timeout);
         loop {
             if self.heads.look(&mut self.wire.buffer)? {
                 return self.skip_body(call);
@@ -57,12 +59,12 @@ impl Exchange<'_> {
                 return Ok(call);
             }
             match self.wire.fill(wait_end) {
-                Ok(0) => return Err(self.ended()),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::TimedOut && !self.timeout.is_over() => {
+                Err(error)
+                    if error.kind() == ErrorKind::TimedOut && !self.timeout.deadline.is_over() =>
+                {
                     return Ok(call);
                 }
-                Err(error) => return Err(self.lost(HttpPhase::Waiting, error)),
+                filled => self.check_filled(filled)?,
             }
         }
     }
@@ -73,7 +75,7 @@ impl Exchange<'_> {
         mut call: Call<Await100>,
     ) -> Result<Call<Await100>, Failure> {
         let heard = call.try_read_100(self.wire.buffer.unread());
-        heard.map_err(|error| self.broken(error.to_string()))?;
+        heard.map_err(|error| HttpError::protocol(&self.info.origin, error.to_string()))?;
         Ok(call)
     }
 
@@ -95,10 +97,10 @@ impl Exchange<'_> {
         };
         if !sent {
             // The call proceeds to the response only after the whole body.
-            skip_rest_of_body(&mut call, body.left()).map_err(refused)?;
+            skip_rest_of_body(&mut call, body.left()).map_err(call_failed)?;
         }
         let call = call.proceed();
-        let call = call.ok_or_else(|| broken_call("bug: the body was not written"))?;
+        let call = call.ok_or_else(|| refused("bug: the body was not written"))?;
         Ok((call, sent))
     }
 
@@ -136,15 +138,16 @@ impl Exchange<'_> {
             let piece = body.next(most, &mut scratch)?;
             if piece.is_empty() && !chunked {
                 // Without this check, an empty piece would loop for ever.
-                return Err(broken_call("bug: the body is shorter than its length").into());
+                return Err(refused("bug: the body is shorter than its length").into());
             }
             if chunked {
                 let start = out.len();
                 out.resize(start + piece.len() + CHUNK_OVERHEAD, 0);
-                let (_, written) = call.write(piece, &mut out[start..]).map_err(refused)?;
+                let (_, written) = call.write(piece, &mut out[start..]).map_err(call_failed)?;
                 out.truncate(start + written);
             } else {
-                call.consume_direct_write(piece.len()).map_err(refused)?;
+                call.consume_direct_write(piece.len())
+                    .map_err(call_failed)?;
                 if out.is_empty() && !self.send(piece)? {
                     return Ok(Sent::Answered);
                 }
@@ -170,7 +173,7 @@ impl Exchange<'_> {
     fn send(&mut self, bytes: &[u8]) -> Result<bool, StopReason> {
         let heads = &mut self.heads;
         let answered = |wire: &mut Wire| heads.look(&mut wire.buffer).map_err(StopReason::from);
-        self.wire.send(bytes, self.timeout.deadline(), answered)
+        self.wire.send(bytes, self.timeout.deadline, answered)
     }
 
     /// Sends the bytes of a head that is not followed by a body at once.
@@ -192,7 +195,7 @@ impl Exchange<'_> {
             if self.heads.look(&mut self.wire.buffer)? {
                 return Ok(());
             }
-            if !matches!(self.wire.fill(self.timeout.deadline()), Ok(1..)) {
+            if !matches!(self.wire.fill(self.timeout.deadline), Ok(1..)) {
                 return Err(self.lost(HttpPhase::Sending, failed));
             }
         }

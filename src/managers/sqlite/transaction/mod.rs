@@ -10,8 +10,8 @@ use std::{cell::Cell, hash::Hash, time::Duration};
 
 use ::rusqlite::Connection;
 
-use super::{SqliteConnection, SqliteManager};
-use crate::{KeyedPool, Pool, managers::limit::Limit};
+use super::{SqliteConnection, SqliteManager, write_queue::retry_while_locked};
+use crate::{KeyedPool, Pool, managers::deadline::Deadline};
 
 /// When a transaction takes its locks (`BEGIN DEFERRED`, `IMMEDIATE`, `EXCLUSIVE`).
 ///
@@ -154,19 +154,19 @@ impl SqliteConnection {
         let (turn, writes) = match level {
             IsolationLevel::Deferred => (None, false),
             IsolationLevel::Immediate | IsolationLevel::Exclusive => {
-                let limit = Limit::of(busy_timeout.max(wait));
-                (self.write_queue.take(busy_timeout, limit), true)
+                let deadline = Deadline::after(busy_timeout.max(wait));
+                (self.write_queue.take(busy_timeout, deadline), true)
             }
         };
         // Without a turn, the transaction has waited long enough. `BEGIN` then returns SQLite's error without
         // further waiting.
         let gave_up = writes && turn.is_none();
-        let limit = Limit::of(if gave_up {
+        let wait = if gave_up {
             Duration::ZERO
         } else {
             busy_timeout
-        });
-        self.begin(level, limit)
+        };
+        self.begin(level, Deadline::after(wait))
             .map_err(|source| TransactionError::Begin { level, source })?;
         let open = Open(self);
         let lost = Cell::new(false);
@@ -176,20 +176,21 @@ impl SqliteConnection {
             return Err(TransactionError::Ended);
         }
         // In a file SQLite itself waits for the lock. In memory the retry waits, for the same time.
-        Limit::of(self.settings.busy_timeout)
-            .retry(|| self.execute_batch("COMMIT"))
-            .map_err(TransactionError::Commit)?;
+        retry_while_locked(Deadline::after(busy_timeout), || {
+            self.execute_batch("COMMIT")
+        })
+        .map_err(TransactionError::Commit)?;
         drop(open);
         Ok(value)
     }
 
-    fn begin(&self, level: IsolationLevel, limit: Limit) -> ::rusqlite::Result<()> {
+    fn begin(&self, level: IsolationLevel, deadline: Deadline) -> ::rusqlite::Result<()> {
         if !self.is_autocommit() {
             // A transaction is already open. SQLite returns the error without waiting.
             return self.execute_batch(level.begin());
         }
-        let begun = limit.retry(|| {
-            self.wait_for_locks(limit.left())?;
+        let begun = retry_while_locked(deadline, || {
+            self.wait_for_locks(deadline.left())?;
             self.execute_batch(level.begin())
         });
         begun.and_then(|()| self.wait_for_locks(self.settings.busy_timeout))

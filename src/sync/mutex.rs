@@ -1,13 +1,18 @@
-use std::ops::{Deref, DerefMut};
-use std::sync::{PoisonError, TryLockError};
+//! A model checker's mutex with the interface of parking_lot's.
 
-/// Shuttle's mutex with the interface of parking_lot's.
+#[cfg(conpool_loom)]
+use ::loom::sync as checker;
+#[cfg(conpool_shuttle)]
+use ::shuttle::sync as checker;
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
+
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(checker::Mutex<T>);
 
 impl<T> Mutex<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        Self(shuttle::sync::Mutex::new(value))
+    pub(crate) fn new(value: T) -> Self {
+        Self(checker::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -15,7 +20,10 @@ impl<T> Mutex<T> {
         MutexGuard { mutex: self, held }
     }
 
+    #[cfg(conpool_shuttle)]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        use std::sync::TryLockError;
+
         let held = match self.0.try_lock() {
             Ok(held) => held,
             Err(TryLockError::Poisoned(held)) => held.into_inner(),
@@ -26,7 +34,7 @@ impl<T> Mutex<T> {
     }
 
     /// Locks and ignores poisoning, as parking_lot does.
-    fn held(&self) -> shuttle::sync::MutexGuard<'_, T> {
+    fn held(&self) -> checker::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -36,7 +44,7 @@ impl<T> Mutex<T> {
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
     /// None only inside a wait.
-    held: Option<shuttle::sync::MutexGuard<'a, T>>,
+    pub(super) held: Option<checker::MutexGuard<'a, T>>,
 }
 
 impl<T> MutexGuard<'_, T> {

@@ -2,13 +2,11 @@
 
 use conpool::TlsConfig;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    IsCa, KeyPair, date_time_ymd,
 };
 use rustls::{
-    ServerConfig, SupportedProtocolVersion,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    ServerConfig, SupportedProtocolVersion, crypto::ring, pki_types::PrivatePkcs8KeyDer,
     server::ServerSessionMemoryCache,
 };
 use std::sync::{
@@ -27,8 +25,8 @@ fn number() -> usize {
 
 /// A server's certificate and its key.
 pub(crate) struct Identity {
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
+    pub(crate) certificate: Certificate,
+    pub(crate) key: KeyPair,
 }
 
 impl Authority {
@@ -74,10 +72,7 @@ impl Authority {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        Identity {
-            certificate: certificate.der().clone(),
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        }
+        Identity { certificate, key }
     }
 }
 
@@ -91,8 +86,9 @@ impl Identity {
             .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth();
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         let mut config = builder
-            .with_single_cert(vec![self.certificate], self.key)
+            .with_single_cert(vec![self.certificate.der().clone()], key.into())
             .unwrap();
         config.session_storage = ServerSessionMemoryCache::new(64);
         Arc::new(config)
