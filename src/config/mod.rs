@@ -46,7 +46,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `dispose_timeout` | a dispose that takes longer frees its slot | duration | 5 s | above zero | needs `background_collector` |
 /// | `keepalive_interval` | idle this long: checked in the background | duration | `None` | above zero; `None`: never | useful below `idle_timeout`; without `background_collector` a `sweep` does it |
 /// | `max_uses` | evicted after so many checkouts | checkouts | `None` | 1; `None`: never | |
-/// | `leak_threshold` | held longer than this: reported once, with call site and thread | duration | `None` | above zero; `None`: never | also fills `Pool::holders` |
+/// | `leak_threshold` | held longer than this: reported once, with call site and thread | duration | `None` | above zero; `None`: never | costs a checkout nothing |
 /// | `max_waiters` | more blocked callers than this are refused at once | callers | `None` | 0: never queue; `None`: no limit | counted beyond idle connections and creates under way |
 ///
 /// Rarely changed settings:

@@ -221,7 +221,8 @@ where
         all.into_iter().map(|(key, _)| key).collect()
     }
 
-    /// Returns the connections in use and their holders, over all keys. Empty unless `leak_threshold` is set.
+    /// Returns the holder of each connection in use, over all keys, the longest first. See
+    /// [`Pool::holders`](crate::Pool::holders).
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
         self.keys.group.holders()

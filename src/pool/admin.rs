@@ -17,8 +17,11 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared.stats()
     }
 
-    /// Returns the holder of each connection in use, with call site, thread and time. Empty if `leak_threshold` is not
-    /// set.
+    /// Returns the holder of each connection in use, the longest first: the call site of `get`, the thread and the time.
+    ///
+    /// A checkout records its holder without a lock or an allocation, so a checkout that begins or ends during the call
+    /// may be missing. A connection in a check of the pool has no holder. The call takes the lock of the pool for
+    /// microseconds per thousand connections.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
         self.shared.holders()
@@ -204,7 +207,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// # Errors
     ///
     /// [`StillInUse`] at the timeout. The error contains the number of connections in use, the number of running hooks
-    /// and, if `leak_threshold` is set, the holders.
+    /// and the holders.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
         self.shared.close_timeout(timeout)
     }
