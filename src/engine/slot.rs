@@ -87,9 +87,15 @@ impl<T> Slot<T> {
         Tag(self.tag.load(Relaxed)).slot()
     }
 
+    /// Returns the pool and the index of this slot as one number.
+    #[inline]
+    pub(crate) fn tag(&self) -> u64 {
+        self.tag.load(Relaxed) & !RETURN_SLOW
+    }
+
     /// Makes this the first slot that the calling thread tries at its next checkout.
     pub(crate) fn remember(&self) {
-        cache_slot(Tag(self.tag.load(Relaxed) & !RETURN_SLOW));
+        cache_slot(Tag(self.tag()));
     }
 
     #[inline]

@@ -3,10 +3,10 @@
 use super::KeyedPool;
 use crate::clock::real_now;
 use crate::error::GetError;
-use crate::shared::{Found, GetTimeout, PoolCheckout, Shared};
+use crate::shared::{GetTimeout, PoolCheckout, Shared};
 use crate::{ConnectionManager, PooledConnection};
 use std::hash::Hash;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 
 impl<K, M> KeyedPool<K, M>
@@ -14,8 +14,8 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: ConnectionManager,
 {
-    /// Takes an idle connection of this key. Returns `Err` with a connection that needs validation, if one
-    /// was taken.
+    /// Takes an idle connection of this key, without a lock if a hint leads to one. Returns `Err` with a
+    /// connection that needs validation, if one was taken.
     #[inline]
     pub(super) fn get_fast(
         &self,
@@ -24,15 +24,46 @@ where
         at: &'static Location<'static>,
     ) -> Result<PooledConnection<M>, Option<PoolCheckout<M>>> {
         let now = self.keys.group.tick();
-        let found = self.keys.with(key, |pool| pool.try_fast(now));
-        match found {
-            None | Some(Found::Nothing) => Err(None),
-            Some(Found::Stale(checkout)) => Err(Some(checkout)),
-            Some(Found::Fresh(checkout)) => {
-                let checkout = Shared::finish_fast(checkout, is_try_get, at);
-                checkout.map(PooledConnection::new).ok_or(None)
-            }
+        let hash = self.keys.hints.hash(key);
+        let hinted = self.keys.hints.find(hash).and_then(|slot| slot.take(now));
+        let taken = match hinted {
+            Some(checkout) if self.is_usable(&checkout, key) => Some(checkout),
+            unusable => self.take_by_key(key, hash, now, unusable),
+        };
+        let checkout = Shared::finish_fast(taken.ok_or(None)?, is_try_get, at, now)?;
+        Ok(PooledConnection::new(checkout))
+    }
+
+    /// Whether this connection is of this key, and no caller waits for it.
+    #[inline]
+    fn is_usable(&self, checkout: &PoolCheckout<M>, key: &K) -> bool {
+        let pool = &checkout.entry.shared;
+        // Eq of the key is user code, and a panic must not lose the connection.
+        let is_own = || self.keys.key_of(pool).is_some_and(|own| own == key);
+        let is_own = catch_unwind(AssertUnwindSafe(is_own)).unwrap_or_else(|payload| {
+            std::mem::forget(payload);
+            false
+        });
+        is_own && pool.may_use_fast_path()
+    }
+
+    /// Takes an idle connection from the pool of this key. Returns the connection that a hint led to and that
+    /// this checkout cannot use.
+    #[inline(never)]
+    fn take_by_key(
+        &self,
+        key: &K,
+        hash: u64,
+        now: u64,
+        unusable: Option<PoolCheckout<M>>,
+    ) -> Option<PoolCheckout<M>> {
+        if let Some(checkout) = unusable {
+            let pool = Arc::clone(&checkout.entry.shared);
+            pool.return_unused(checkout);
         }
+        let checkout = self.keys.with(key, |pool| pool.try_fast(now)).flatten()?;
+        self.keys.hints.remember(hash, checkout.slot);
+        Some(checkout)
     }
 
     #[cold]

@@ -9,6 +9,7 @@
 //! as were left after the last removal. The number of pools therefore stays proportional to the number
 //! needed, and each new key pays for at most a few lookups.
 
+use super::hints::Hints;
 use crate::clock::real_now;
 use crate::exec::Collector;
 use crate::foreign::{Caught, guarded};
@@ -37,12 +38,11 @@ pub(super) struct Keys<K, M: ConnectionManager> {
     /// Pools that were removed and that other threads may still use.
     removed: Mutex<Vec<Arc<Shared<M>>>>,
     factory: Caught<Factory<K, M>>,
+    pub(super) hints: Hints<M>,
 }
 
 struct Pools<K, M: ConnectionManager> {
     by_key: HashMap<Key<K>, Arc<Shared<M>>>,
-    /// The key of each pool, by the pool's number.
-    keys: HashMap<u64, Caught<K>>,
     closed: bool,
     /// The number of pools at which empty pools are removed.
     cleanup_at: usize,
@@ -81,11 +81,11 @@ where
     M: ConnectionManager,
 {
     pub(super) fn new(group: Arc<PoolGroup<M>>, factory: Factory<K, M>) -> Arc<Self> {
+        let hints = Hints::new(group.max_total());
         Arc::new(Self {
             group,
             pools: ShardedLock::new(Pools {
                 by_key: HashMap::new(),
-                keys: HashMap::new(),
                 closed: false,
                 cleanup_at: MIN_CLEANUP,
             }),
@@ -94,6 +94,7 @@ where
             removed: Mutex::default(),
             factory: Caught::new(factory),
             last_build: AtomicU64::new(0),
+            hints,
         })
     }
 
@@ -103,6 +104,12 @@ where
     pub(super) fn with<R>(&self, key: &K, look: impl FnOnce(&Arc<Shared<M>>) -> R) -> Option<R> {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
         pools.by_key.get(key).map(look)
+    }
+
+    /// Returns the key of a pool, if it is a pool of this keyed pool.
+    #[inline]
+    pub(super) fn key_of<'a>(&self, pool: &'a Shared<M>) -> Option<&'a K> {
+        pool.key_in::<Caught<K>>(&self.group).map(|key| &**key)
     }
 
     pub(super) fn find(&self, key: &K) -> Option<Arc<Shared<M>>> {
@@ -173,15 +180,14 @@ where
     }
 
     fn insert(&self, key: &K, manager: M) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
-        let keys = [Caught::new(key.clone()), Caught::new(key.clone())];
-        let pool = self.group.add(manager);
+        let [in_map, in_pool] = [Caught::new(key.clone()), Caught::new(key.clone())];
+        let pool = self.group.add(manager, Box::new(in_pool));
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
             drop(pools);
             pool.close();
             return Err(self.group.closed());
         }
-        let [in_map, by_number] = keys;
         let inserted = catch_unwind(AssertUnwindSafe(|| {
             pools.by_key.insert(Key(in_map), Arc::clone(&pool));
         }));
@@ -192,7 +198,6 @@ where
             self.drop_outside_lock([pool]);
             resume_unwind(payload);
         }
-        pools.keys.insert(pool.id_in_group(), by_number);
         let crowded = pools.by_key.len() > pools.cleanup_at;
         drop(pools);
         if crowded {
@@ -214,7 +219,6 @@ where
         pools.by_key.retain(|_, pool| {
             let removable = !is_kept(pool) && self.group.remove(pool, false);
             if removable {
-                pools.keys.remove(&pool.id_in_group());
                 removed.push(Arc::clone(pool));
             }
             !removable
@@ -223,7 +227,6 @@ where
         if pools.by_key.capacity() > pools.cleanup_at * 4 {
             // Shrinking hashes the keys again. If a key panics, the map stays as it was.
             guarded(|| pools.by_key.shrink_to(pools.cleanup_at));
-            pools.keys.shrink_to(pools.cleanup_at);
         }
         drop(guard);
         self.drop_outside_lock(removed);
@@ -256,9 +259,8 @@ where
         if !self.group.remove(pool, true) {
             return;
         }
-        let key = pools.keys.remove(&pool.id_in_group());
         let mut removed_pool = None;
-        guarded(|| removed_pool = key.and_then(|key| pools.by_key.remove(&*key)));
+        guarded(|| removed_pool = self.key_of(pool).and_then(|key| pools.by_key.remove(key)));
         if removed_pool.is_none() {
             // The key's Hash or Eq panics or has changed, so the pool is found by its address.
             pools.by_key.retain(|_, other| {

@@ -2,6 +2,7 @@
 
 mod builder;
 mod checkout;
+mod hints;
 mod keys;
 
 pub use builder::KeyedPoolBuilder;

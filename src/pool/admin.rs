@@ -78,14 +78,14 @@ impl<M: ConnectionManager> Pool<M> {
     /// The pool evicts idle connections now, connections in use at check-in, and connections in a running create when
     /// the create returns. Each call begins a new generation, so a late call evicts the connections that were opened
     /// after the previous call. Holders that notice one failover one after the other should call
-    /// [`PooledConnection::clear_generation`] instead.
+    /// [`PooledConnection::clear_generation`](crate::PooledConnection::clear_generation) instead.
     pub fn clear(&self) {
         self.shared.clear();
     }
 
     /// Returns the current generation, which is the number of clears.
     ///
-    /// [`PooledConnection::info`] contains the generation of a connection.
+    /// [`PooledConnection::info`](crate::PooledConnection::info) contains the generation of a connection.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation()
@@ -192,7 +192,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// Closes the pool without waiting.
     ///
     /// Waiting callers fail at once. The pool disposes idle connections in the background, and connections in use at
-    /// check-in. After the close `get` fails with [`GetError::Closed`], `try_get` returns `None`, and `stats` continues
+    /// check-in. After the close `get` fails with [`GetError::Closed`](crate::GetError::Closed), `try_get` returns `None`, and `stats` continues
     /// to work. The call is idempotent.
     pub fn close(&self) {
         self.shared.close();

@@ -13,15 +13,18 @@ use std::time::Instant;
 
 impl<M: ConnectionManager> Shared<M> {
     /// Runs `check_aliveness` on this thread. Err carries the reason to evict the connection.
-    pub(super) fn run_check(&self, pooled: &mut PooledConnection<M>) -> Result<(), EvictReason> {
-        let connection = &mut pooled.connection;
+    pub(super) fn run_check(
+        &self,
+        id: u64,
+        connection: &mut M::Connection,
+    ) -> Result<(), EvictReason> {
         let hook = "check_aliveness";
         let (reason, cause) = match self.call(hook, |manager| manager.check_aliveness(connection)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => {
                 let error = Arc::new(error);
                 self.record_error(self.now(), &*error);
-                self.log_failed_check(pooled.id, &*error);
+                self.log_failed_check(id, &*error);
                 (EvictReason::CheckFailed, Cause::Check(error))
             }
             Err(message) => (EvictReason::Panicked, Cause::Panicked { hook, message }),
@@ -106,7 +109,7 @@ impl<M: ConnectionManager> Shared<M> {
         let deadline = self.hook_deadline(now, self.config.check_timeout);
         self.engine.start_check(check, now, deadline);
         self.wake_by(deadline);
-        let result = self.run_check(&mut checkout.entry);
+        let result = self.run_check(checkout.entry.id, &mut checkout.entry.connection);
         if let Err(reason) = result {
             return self.fail_check(check, checkout, reason);
         }

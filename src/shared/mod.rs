@@ -25,7 +25,7 @@ mod pooled;
 mod snapshot;
 
 pub(crate) use checkin::check_in;
-pub(crate) use checkout::{Found, GetTimeout};
+pub(crate) use checkout::GetTimeout;
 pub(crate) use group::PoolGroup;
 pub(crate) use pooled::{Held, PooledConnection};
 
@@ -46,6 +46,7 @@ use create::probe::Probe;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,8 @@ pub(crate) enum Failure<E> {
     },
 }
 
+/// The entry in a slot.
+pub(crate) type PoolEntry<M> = PooledConnection<M>;
 type Entry<M> = PooledConnection<M>;
 type Err<M> = Failure<<M as ConnectionManager>::Error>;
 /// The engine of a pool of `M` connections.
@@ -78,6 +81,8 @@ type PoolReturnResult<M> = ReturnResult<Entry<M>, Err<M>>;
 /// A connection that is out of its slot.
 pub(crate) type PoolCheckout<M> = Checkout<Entry<M>>;
 pub(crate) type PoolSlotCache<M> = SlotCache<Entry<M>>;
+/// The key of a pool in its keyed pool. Its Drop is user code.
+pub(crate) type PoolKey = Box<dyn Any + Send + Sync>;
 /// The time and the cause of the last failure.
 type LastFailure<M> = (Instant, Caught<Cause<<M as ConnectionManager>::Error>>);
 
@@ -112,6 +117,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     executor: Executor,
     /// The keyed pool that this pool belongs to.
     group: Option<Arc<PoolGroup<M>>>,
+    /// The key of this pool in its keyed pool.
+    key: Option<Caught<PoolKey>>,
     backoff: Mutex<BackoffState>,
     /// The last failure of a create or a check.
     last_failure: Mutex<Option<LastFailure<M>>>,
@@ -176,8 +183,9 @@ impl<M: ConnectionManager> Shared<M> {
         config: PoolConfig,
         ticker: Ticker,
         observer: Option<Arc<dyn PoolObserver>>,
-        group: Option<&Arc<PoolGroup<M>>>,
+        place: Option<(&Arc<PoolGroup<M>>, PoolKey)>,
     ) -> Arc<Self> {
+        let (group, key) = place.unzip();
         let bound = match config.fairness {
             Fairness::Strict => Some(Duration::ZERO),
             Fairness::Eventual(bound) => Some(bound).filter(|bound| !is_unlimited(*bound)),
@@ -218,6 +226,7 @@ impl<M: ConnectionManager> Shared<M> {
                 None => Executor::with_threads(WorkerPool::new(Arc::clone(&name))),
             },
             group: group.map(Arc::clone),
+            key: key.map(Caught::new),
             name,
             engine,
             fresh_for: window.min(ages.idle.unwrap_or(u64::MAX)),
@@ -253,6 +262,14 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(crate) fn now(&self) -> Now {
         now(&self.ticker)
+    }
+
+    /// Returns the key of this pool, if it belongs to this keyed pool.
+    #[inline]
+    pub(crate) fn key_in<K: 'static>(&self, group: &Arc<PoolGroup<M>>) -> Option<&K> {
+        let own = self.group.as_ref()?;
+        let key = self.key.as_ref().filter(|_| Arc::ptr_eq(own, group))?;
+        key.downcast_ref()
     }
 
     #[inline]

@@ -200,7 +200,7 @@ impl<M: ConnectionManager> Shared<M> {
     }
 
     /// Returns a connection that was taken but not used. Its idle time goes on.
-    pub(in crate::shared) fn return_unused(self: &Arc<Self>, checkout: PoolCheckout<M>) {
+    pub(crate) fn return_unused(self: &Arc<Self>, checkout: PoolCheckout<M>) {
         let idle_since = checkout.idle_since;
         self.return_used(checkout, idle_since);
     }

@@ -6,7 +6,7 @@ pub(in crate::shared) mod slow;
 pub(in crate::shared) mod validate;
 
 use crate::clock::real_now;
-use crate::engine::{Caller, Checkout, Slot};
+use crate::engine::{Caller, Slot};
 use crate::error::{Cause, GetError};
 use crate::foreign::Caught;
 use crate::shared::checkout::request::Request;
@@ -25,14 +25,6 @@ pub(crate) use request::GetTimeout;
 
 pub(in crate::shared) type GetResult<M> =
     Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
-
-/// The result of a search on the fast path.
-pub(crate) enum Found<M: ConnectionManager> {
-    Nothing,
-    Fresh(PoolCheckout<M>),
-    /// The connection must be validated before the checkout.
-    Stale(PoolCheckout<M>),
-}
 
 impl<M: ConnectionManager> Shared<M> {
     /// Performs a checkout on the fast path: takes the connection in the slot that this thread used last,
@@ -59,46 +51,8 @@ impl<M: ConnectionManager> Shared<M> {
         let last_used = slot_cache
             .last_used_slot()
             .or_else(|| engine.table.last_used_slot());
-        let checkout = self.take_fast(last_used, now)?;
-        Ok(Self::count_checkout(checkout, TRY_GET, at, || {
-            Duration::ZERO
-        }))
-    }
-
-    /// Takes the connection in this slot, if it may be checked out without validation.
-    ///
-    /// Err carries a connection that must be validated.
-    #[inline]
-    fn take_fast(
-        self: &Arc<Self>,
-        slot: Option<&'static Slot<Entry<M>>>,
-        now: u64,
-    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        let Some(mut checkout) = slot.and_then(|slot| slot.take(now)) else {
-            return Err(None);
-        };
-        if !self.is_fresh(&checkout, now) {
-            let Checkout {
-                slot,
-                entry,
-                idle_since,
-            } = &mut checkout;
-            match self.check_in_place(slot, entry, *idle_since, now) {
-                InPlace::Passed => {}
-                InPlace::NeedsValidation => return Err(Some(checkout)),
-                InPlace::Failed(reason) => {
-                    self.evict(checkout, reason);
-                    return Err(None);
-                }
-            }
-        }
-        match self.call_on_checkout(&mut checkout.entry.connection) {
-            Ok(()) => Ok(checkout),
-            Err((reason, _)) => {
-                self.evict(checkout, reason);
-                Err(None)
-            }
-        }
+        let checkout = last_used.and_then(|slot| slot.take(now)).ok_or(None)?;
+        Self::finish_fast(checkout, TRY_GET, at, now)
     }
 
     /// Performs the first half of a fast checkout and calls no user code, not even the clock.
@@ -106,53 +60,60 @@ impl<M: ConnectionManager> Shared<M> {
     /// The caller may therefore hold a lock of its own. [`finish_fast`](Self::finish_fast) is the second
     /// half.
     #[inline]
-    pub(crate) fn try_fast(&self, now: u64) -> Found<M> {
-        if !self.engine.fast_path_open() || is_traced() {
-            return Found::Nothing;
+    pub(crate) fn try_fast(&self, now: u64) -> Option<PoolCheckout<M>> {
+        if !self.may_use_fast_path() {
+            return None;
         }
-        let last_used = self
-            .engine
-            .table
-            .last_used_slot()
-            .and_then(|slot| slot.take(now));
+        let last_used = self.engine.table.last_used_slot();
         // Idle connections gather in the lowest slots, so the first slot is the best guess without a last
         // used slot.
         let first = || self.engine.table.get(0).and_then(|slot| slot.take(now));
-        match last_used.or_else(first) {
-            None => Found::Nothing,
-            Some(checkout) if self.is_fresh(&checkout, now) => Found::Fresh(checkout),
-            Some(checkout) => Found::Stale(checkout),
-        }
+        last_used.and_then(|slot| slot.take(now)).or_else(first)
     }
 
-    /// Returns whether this connection may be checked out without validation.
+    /// Returns whether a checkout may use the fast path.
     #[inline]
-    fn is_fresh(&self, checkout: &PoolCheckout<M>, now: u64) -> bool {
-        // The difference wraps if another thread returned the connection at a later tick. The connection is
-        // then validated.
-        let fresh = now.wrapping_sub(checkout.idle_since) < self.fresh_for;
-        fresh && now < checkout.entry.expires
+    pub(crate) fn may_use_fast_path(&self) -> bool {
+        self.engine.fast_path_open() && !is_traced()
     }
 
-    /// Performs the second half of a fast checkout, with a connection that [`try_fast`](Self::try_fast) found
-    /// fresh.
+    /// Performs the second half of a fast checkout: validates the connection if a check that never blocks is
+    /// all that the connection needs, calls `on_checkout` and counts.
     ///
-    /// None if `on_checkout` failed and the connection was evicted.
-    #[inline]
+    /// Err carries the connection if it needs more. Err without a connection: it failed and was evicted.
+    #[allow(
+        clippy::inline_always,
+        reason = "part of the fast path, see `get_fast`"
+    )]
+    #[inline(always)]
     pub(crate) fn finish_fast(
         mut checkout: PoolCheckout<M>,
         is_try_get: bool,
         at: &'static Location<'static>,
-    ) -> Option<PoolCheckout<M>> {
+        now: u64,
+    ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
         let pooled = &mut *checkout.entry;
+        let (slot, idle_since) = (checkout.slot, checkout.idle_since);
+        // The difference wraps if another thread returned the connection at a later tick. The connection is
+        // then validated.
+        let is_fresh = now.wrapping_sub(idle_since) < pooled.shared.fresh_for;
+        if !(is_fresh && now < pooled.expires) {
+            match Self::check_in_place(slot, pooled, idle_since, now) {
+                InPlace::Passed => {}
+                InPlace::NeedsValidation => return Err(Some(checkout)),
+                InPlace::Failed(reason) => {
+                    evict_own(checkout, reason);
+                    return Err(None);
+                }
+            }
+        }
         match pooled.shared.call_on_checkout(&mut pooled.connection) {
-            Ok(()) => Some(Self::count_checkout(checkout, is_try_get, at, || {
+            Ok(()) => Ok(Self::count_checkout(checkout, is_try_get, at, || {
                 Duration::ZERO
             })),
             Err((reason, _)) => {
-                let shared = Arc::clone(&checkout.entry.shared);
-                shared.evict(checkout, reason);
-                None
+                evict_own(checkout, reason);
+                Err(None)
             }
         }
     }
@@ -346,4 +307,12 @@ impl<M: ConnectionManager> Shared<M> {
         }
         result
     }
+}
+
+/// Evicts a connection from its own pool.
+#[cold]
+#[inline(never)]
+fn evict_own<M: ConnectionManager>(checkout: PoolCheckout<M>, reason: EvictReason) {
+    let shared = Arc::clone(&checkout.entry.shared);
+    shared.evict(checkout, reason);
 }

@@ -36,24 +36,27 @@ impl<M: ConnectionManager> Shared<M> {
     /// Checks a connection on the fast path, if a check that never blocks is all that it needs.
     #[inline(never)]
     pub(in crate::shared) fn check_in_place(
-        &self,
         slot: &Slot<Entry<M>>,
         pooled: &mut PooledConnection<M>,
         idle_since: u64,
         now: u64,
     ) -> InPlace {
+        let shared = &pooled.shared;
         // `expires` is 0 on standby.
-        if self.check_may_block
-            || self.ages.verdict(pooled.expires, idle_since, now).is_some()
+        if shared.check_may_block
+            || shared
+                .ages
+                .verdict(pooled.expires, idle_since, now)
+                .is_some()
             || idle_since > now
         {
             return InPlace::NeedsValidation;
         }
-        if self.check_is_due(slot, idle_since, now) {
-            if let Err(reason) = self.run_check(pooled) {
+        if shared.check_is_due(slot, idle_since, now) {
+            if let Err(reason) = shared.run_check(pooled.id, &mut pooled.connection) {
                 return InPlace::Failed(reason);
             }
-            self.record_success_if_failing();
+            shared.record_success_if_failing();
             slot.set_checked(now);
         }
         InPlace::Passed
@@ -90,7 +93,8 @@ impl<M: ConnectionManager> Shared<M> {
             if self.check_may_block && (non_blocking || !self.executor.is_inline()) {
                 return Validated::NeedsCheck(checkout);
             }
-            match self.run_check(&mut checkout.entry) {
+            let pooled = &mut *checkout.entry;
+            match self.run_check(pooled.id, &mut pooled.connection) {
                 Ok(()) => {
                     self.record_success_if_failing();
                     checkout.slot.set_checked(now);

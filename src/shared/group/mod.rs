@@ -11,7 +11,7 @@ use crate::exec::{Collector, Executor, SweepSchedule, WorkerPool};
 use crate::foreign::Caught;
 use crate::shared::log::LogLimit;
 use crate::shared::snapshot::with_zeros;
-use crate::shared::{Meter, PoolActions, PoolLimit, Shared};
+use crate::shared::{Meter, PoolActions, PoolKey, PoolLimit, Shared};
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::{
     ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
@@ -144,9 +144,10 @@ impl<M: ConnectionManager> PoolGroup<M> {
     }
 
     /// Adds a pool to the group.
-    pub(crate) fn add(self: &Arc<Self>, manager: M) -> Arc<Shared<M>> {
+    pub(crate) fn add(self: &Arc<Self>, manager: M, key: PoolKey) -> Arc<Shared<M>> {
         let (ticker, observer) = (self.ticker.clone(), self.observer.clone());
-        let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, Some(self));
+        let place = Some((self, key));
+        let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, place);
         let id = shared.id_in_group();
         let member = Arc::downgrade(&shared);
         self.members.lock().present.insert(id, member);
@@ -194,6 +195,10 @@ impl<M: ConnectionManager> PoolGroup<M> {
 
     fn all(&self) -> Vec<Arc<Shared<M>>> {
         self.members.lock().present()
+    }
+
+    pub(crate) fn max_total(&self) -> usize {
+        self.max_total
     }
 
     /// Returns the tick of the clock that all pools share.
