@@ -14,7 +14,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// The call walks the slots under the lock of the pool, which takes microseconds per thousand connections.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.shared.stats()
+        self.shared().stats()
     }
 
     /// Returns the holder of each connection in use, the longest first: the call site of `get`, the thread and the time.
@@ -24,7 +24,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// microseconds per thousand connections.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
-        self.shared.holders()
+        self.shared().holders()
     }
 
     /// Checks every idle connection, and waits for the results. The pool evicts each connection that fails.
@@ -44,7 +44,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// collector the checks and the create run on the calling thread without a time limit.
     #[must_use = "the answer is the purpose"]
     pub fn check_health(&self) -> Health {
-        self.shared.check_health()
+        self.shared().check_health()
     }
 
     /// Returns the health state for a readiness probe. The state is [`HealthState::Unhealthy`] only if a `get` would
@@ -61,7 +61,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// field `health` of [`stats`](Self::stats) contains this state; `stats` opens nothing.
     #[must_use]
     pub fn health(&self) -> HealthState {
-        self.shared.health()
+        self.shared().health()
     }
 
     /// Runs one complete pass of the collector, which begins after this call.
@@ -70,7 +70,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// evictions are counted when the call returns. The disposals continue in the background. Without a collector the
     /// hooks run on the calling thread before the call returns.
     pub fn sweep(&self) -> SweepReport {
-        self.shared.sweep()
+        self.shared().sweep()
     }
 
     /// Evicts every connection of the current generation. The pool stays open.
@@ -80,7 +80,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// after the previous call. Holders that notice one failover one after the other should call
     /// [`PooledConnection::clear_generation`](crate::PooledConnection::clear_generation) instead.
     pub fn clear(&self) {
-        self.shared.clear();
+        self.shared().clear();
     }
 
     /// Returns the current generation, which is the number of clears.
@@ -88,7 +88,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// [`PooledConnection::info`](crate::PooledConnection::info) contains the generation of a connection.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.shared.generation()
+        self.shared().generation()
     }
 
     /// [Clears](Self::clear) the pool if `generation` is the current generation. Returns true if the pool was cleared.
@@ -107,7 +107,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear_generation(&self, generation: u64) -> bool {
-        self.shared.clear_generation(generation)
+        self.shared().clear_generation(generation)
     }
 
     /// Evicts the idle connections for which `keep` returns false, and returns their number.
@@ -130,7 +130,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// If `keep` panics. The pool evicts the connection that `keep` received and keeps the remaining connections.
     pub fn retain(&self, keep: impl FnMut(&mut M::Connection, &ConnectionInfo) -> bool) -> usize {
-        self.shared.retain(keep)
+        self.shared().retain(keep)
     }
 
     /// Adds a connection from outside to the pool. The connection serves a waiter or becomes idle.
@@ -142,7 +142,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// [`AddError::Full`] and [`AddError::Closed`]. The error contains the connection.
     pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
-        self.shared.add(connection)
+        self.shared().add(connection)
     }
 
     /// Changes `max_size`. After growth, creates for waiters start at once. After a shrink, the pool evicts idle
@@ -152,7 +152,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// If `n` is zero or less than `min_idle`. The setting is unchanged after an error.
     pub fn set_max_size(&self, n: usize) -> Result<(), ConfigError> {
-        self.shared.set_max_size(n)
+        self.shared().set_max_size(n)
     }
 
     /// Changes `min_idle`, the number of idle connections that the pool keeps ready.
@@ -161,7 +161,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// If `n` is more than `max_size`. The setting is unchanged after an error.
     pub fn set_min_idle(&self, n: usize) -> Result<(), ConfigError> {
-        self.shared.set_min_idle(n)
+        self.shared().set_min_idle(n)
     }
 
     /// Changes `keepalive_interval`, the idle time after which the collector checks a connection. `None` switches the
@@ -174,19 +174,19 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         interval: impl Into<Option<Duration>>,
     ) -> Result<(), ConfigError> {
-        self.shared.set_keepalive_interval(interval.into())
+        self.shared().set_keepalive_interval(interval.into())
     }
 
     /// Suspends the pool: `get` waits until its deadline, `try_get` returns `None`, and the pool creates no connection.
     ///
     /// Check-ins and evictions continue. The call is idempotent.
     pub fn suspend(&self) {
-        self.shared.suspend(true);
+        self.shared().suspend(true);
     }
 
     /// Ends a [`suspend`](Self::suspend), and serves the waiting callers. The call is idempotent.
     pub fn resume(&self) {
-        self.shared.suspend(false);
+        self.shared().suspend(false);
     }
 
     /// Closes the pool without waiting.
@@ -195,7 +195,7 @@ impl<M: ConnectionManager> Pool<M> {
     /// check-in. After the close `get` fails with [`GetError::Closed`](crate::GetError::Closed), `try_get` returns `None`, and `stats` continues
     /// to work. The call is idempotent.
     pub fn close(&self) {
-        self.shared.close();
+        self.shared().close();
     }
 
     /// Closes the pool, and waits until every connection is disposed and every thread of the pool has ended.
@@ -209,30 +209,30 @@ impl<M: ConnectionManager> Pool<M> {
     /// [`StillInUse`] at the timeout. The error contains the number of connections in use, the number of running hooks
     /// and the holders.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
-        self.shared.close_timeout(timeout)
+        self.shared().close_timeout(timeout)
     }
 
     /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.is_closed()
+        self.shared().is_closed()
     }
 
     /// Returns the name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.shared().name
     }
 
     /// Returns the current settings, including later changes of `max_size`, `min_idle` and `keepalive_interval`.
     #[must_use]
     pub fn config(&self) -> PoolConfig {
-        self.shared.config()
+        self.shared().config()
     }
 
     /// Returns the manager, for example to create a connection outside the pool.
     #[must_use]
     pub fn manager(&self) -> &M {
-        &self.shared.manager
+        &self.shared().manager
     }
 }

@@ -66,30 +66,32 @@ use std::time::{Duration, Instant};
 ///
 /// A server that forks workers should build the pool in the worker. A daemon should fork at the start of `main`.
 pub struct Pool<M: ConnectionManager> {
-    /// A copy of the pointer in `handle`, which saves one indirection.
-    shared: Arc<Shared<M>>,
-    /// A copy of the pointer in `shared`, which saves one indirection.
-    engine: Arc<PoolEngine<M>>,
     slot_cache: PoolSlotCache<M>,
+    /// One reference count, so that a clone of the pool writes to one place.
     handle: Arc<Handle<M>>,
 }
 
 /// Closes the pool when the last handle is dropped. Guards and workers also own the `Shared` but keep no pool open.
-struct Handle<M: ConnectionManager>(Arc<Shared<M>>);
+struct Handle<M: ConnectionManager> {
+    shared: Arc<Shared<M>>,
+    /// A copy of the pointer in `shared`, which saves one indirection.
+    engine: Arc<PoolEngine<M>>,
+}
 
 impl<M: ConnectionManager> Drop for Handle<M> {
     fn drop(&mut self) {
-        self.0.close();
+        self.shared.close();
     }
 }
 
 impl<M: ConnectionManager> Pool<M> {
     pub(crate) fn open(shared: Arc<Shared<M>>) -> Self {
         Self {
-            handle: Arc::new(Handle(Arc::clone(&shared))),
-            engine: Arc::clone(&shared.engine),
             slot_cache: shared.engine.table.slot_cache(),
-            shared,
+            handle: Arc::new(Handle {
+                engine: Arc::clone(&shared.engine),
+                shared,
+            }),
         }
     }
 
@@ -154,8 +156,12 @@ impl<M: ConnectionManager> Pool<M> {
         &self,
         at: &'static Location<'static>,
     ) -> Result<PoolCheckout<M>, Option<PoolCheckout<M>>> {
-        self.shared
-            .get_fast::<TRY_GET>(&self.engine, self.slot_cache, at)
+        let Handle { shared, engine } = &*self.handle;
+        shared.get_fast::<TRY_GET>(engine, self.slot_cache, at)
+    }
+
+    fn shared(&self) -> &Arc<Shared<M>> {
+        &self.handle.shared
     }
 
     /// The slow path of a checkout. `found` is a connection that the fast path took and that needs validation.
@@ -167,8 +173,8 @@ impl<M: ConnectionManager> Pool<M> {
         budget: Option<GetTimeout>,
         found: Option<PoolCheckout<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let budget = budget.unwrap_or_else(|| self.shared.default_timeout());
-        let got = self.shared.get_slow(budget, Location::caller(), found);
+        let budget = budget.unwrap_or_else(|| self.shared().default_timeout());
+        let got = self.shared().get_slow(budget, Location::caller(), found);
         got.map(PooledConnection::new)
     }
 
@@ -192,7 +198,7 @@ impl<M: ConnectionManager> Pool<M> {
     #[inline(never)]
     #[track_caller]
     fn try_get_slow(&self, found: Option<PoolCheckout<M>>) -> Option<PooledConnection<M>> {
-        let got = self.shared.try_get_slow(Location::caller(), found);
+        let got = self.shared().try_get_slow(Location::caller(), found);
         got.map(PooledConnection::new)
     }
 }
@@ -200,8 +206,6 @@ impl<M: ConnectionManager> Pool<M> {
 impl<M: ConnectionManager> Clone for Pool<M> {
     fn clone(&self) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
-            engine: Arc::clone(&self.engine),
             slot_cache: self.slot_cache,
             handle: Arc::clone(&self.handle),
         }
