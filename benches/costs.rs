@@ -142,23 +142,18 @@ fn rows(keys: u64) -> Vec<Row> {
             pool(|builder| builder.health_check(HealthCheck::OnCheckout)),
         ),
         row(
-            "check after idle time, always due",
-            Some(1.5),
-            pool(|builder| builder.health_check(HealthCheck::AfterIdle(Duration::from_nanos(1)))),
-        ),
-        row(
             "leak_threshold",
-            None,
+            Some(1.2),
             pool(|builder| builder.leak_threshold(hour)),
         ),
         row(
             "observer that does nothing",
-            None,
+            Some(2.0),
             pool(|builder| builder.observer(IgnoringRecorder)),
         ),
         row("registry, by name each time", None, registered()),
-        row("keyed, 1 number", Some(3.0), keyed(vec![7u64])),
-        row("keyed, 1 host name", Some(3.0), keyed::<String>(names(1))),
+        row("keyed, 1 number", Some(1.6), keyed(vec![7u64])),
+        row("keyed, 1 host name", Some(1.8), keyed::<String>(names(1))),
         row(
             "keyed, 100 numbers in turn",
             None,
@@ -184,7 +179,7 @@ fn rows(keys: u64) -> Vec<Row> {
     #[cfg(feature = "metrics")]
     rows.extend([
         row("metrics published 100 times/s", Some(1.1), published()),
-        row("metrics as observer, no recorder", None, {
+        row("metrics as observer, no recorder", Some(3.0), {
             let metrics = conpool::PoolMetrics::new();
             pool(|builder| builder.observer(metrics))
         }),

@@ -131,10 +131,12 @@ pub(super) enum Flag {
     Panicking = 1,
     /// This checkout is the last use of the connection.
     LastUse = 2,
-    /// The checkout was reported, or its check-in sweeps.
+    /// `tracing` learned of the checkout, or its check-in sweeps.
     Reported = 4,
     /// The pool has a custom clock. Set when the connection is installed.
     CustomClock = 8,
+    /// The observer learned of the checkout. A fast check-in reports to the observer itself.
+    Observed = 16,
 }
 
 impl Flag {

@@ -47,8 +47,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "keyed",
         &[
-            "builder", "clock", "config", "error", "event", "exec", "foreign", "guard", "health",
-            "info", "manager", "shared", "stats", "sync",
+            "builder", "clock", "config", "engine", "error", "event", "exec", "foreign", "guard",
+            "health", "info", "manager", "shared", "stats", "sync",
         ],
     ),
     (

@@ -7,6 +7,7 @@ use crate::shared::pooled::{Flag, Freshness, Held, PooledConnection, span};
 use crate::shared::{PoolCheckout, PoolEngine, PoolReturnResult, Shared};
 use crate::{ConnectionManager, EvictReason, PoolEvent};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Checks a connection in: calls the hooks and stores the connection in its slot with one swap, unless the
 /// slot is marked.
@@ -21,15 +22,33 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     let panicked = std::thread::panicking();
     // At the tick of its checkout the connection had not expired, and a hold time too short for the clock is
     // not recorded.
-    if panicked || pooled.flags != 0 || !held.slot.is_in_use_since(now) {
+    let flags = pooled.flags;
+    if panicked || flags & !(Flag::Observed as u8) != 0 || !held.slot.is_in_use_since(now) {
         return check_in_slow(held, panicked, now);
     }
     if let Some(reason) = check_in_hooks(&pooled.shared, &mut pooled.connection) {
         return evict_held(held, reason, now);
     }
+    if flags != 0 {
+        pooled.flags = 0;
+        observe_check_in(pooled, Duration::ZERO);
+    }
     if let Err(held) = try_return(held, now) {
         return_held(held, now);
     }
+}
+
+/// Reports the check-in to the observer. False if the pool has none.
+#[inline]
+fn observe_check_in<M: ConnectionManager>(
+    pooled: &mut PooledConnection<M>,
+    held: Duration,
+) -> bool {
+    let Some(events) = &mut pooled.events else {
+        return false;
+    };
+    pooled.shared.observe(events.checked_in(held));
+    true
 }
 
 /// Stores the connection in its slot with one swap. Err if the connection must be handed off or the slot is
@@ -133,32 +152,22 @@ fn return_held<M: ConnectionManager>(held: Held<M>, now: u64) {
 
 /// Records the end of a checkout, whether the connection is kept or not.
 fn record_check_in<M: ConnectionManager>(held: &mut Held<M>, now: u64) {
-    let PooledConnection {
-        shared,
-        events,
-        flags,
-        id,
-        ..
-    } = &mut *held.pooled;
-    shared.record_use_end(now);
     let span = span(held.slot.in_use_since(), now);
+    let pooled = &mut *held.pooled;
+    pooled.shared.record_use_end(now);
     if !span.is_zero() {
         // The slots count the hold times that are too short for the clock.
-        shared.meter.held.record(span);
+        pooled.shared.meter.held.record(span);
     }
-    let leak = shared.leaks.as_ref();
-    let leak = leak.and_then(|leaks| leaks.take_reported(held.slot));
-    match events {
-        Some(events) => shared.observe(events.checked_in(span)),
-        None if *flags & Flag::Reported as u8 != 0 => shared.emit(|pool| PoolEvent::CheckedIn {
-            pool,
-            id: *id,
-            held: span,
-        }),
-        None => {}
+    let leaks = pooled.shared.leaks.as_ref();
+    let leak = leaks.and_then(|leaks| leaks.take_reported(held.slot));
+    if !observe_check_in(pooled, span) && pooled.is(Flag::Reported) {
+        let (id, held) = (pooled.id, span);
+        let event = |pool| PoolEvent::CheckedIn { pool, id, held };
+        pooled.shared.emit(event);
     }
     if let Some(leak) = leak {
-        shared.emit_leak_resolved(leak, now);
+        pooled.shared.emit_leak_resolved(leak, now);
     }
 }
 

@@ -188,7 +188,7 @@ impl<M: ConnectionManager> Shared<M> {
         pooled.uses_until_event = left.filter(|left| *left > 0).unwrap_or(u64::MAX);
         if let Some(events) = &mut pooled.events {
             pooled.uses_until_event = 1;
-            pooled.flags |= Flag::Reported as u8;
+            pooled.flags |= Flag::Observed as u8;
             pooled.shared.observe(events.checked_out(waited));
         }
     }
