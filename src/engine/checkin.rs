@@ -76,6 +76,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
             let mut actions = Actions::new();
+            state.growth.estimate_failed = false;
             let checkout = Checkout {
                 idle_since,
                 ..checkout

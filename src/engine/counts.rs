@@ -4,6 +4,7 @@
 //! whenever the lock is free. Idle connections and connections in use have no count of their own, because a
 //! fast cycle would then write a shared number. Their numbers are read from the slots' stamps.
 
+use super::growth::Growth;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
@@ -98,6 +99,7 @@ pub(crate) struct Counts {
     pub(crate) paused_for_waiters_until: Option<Instant>,
     /// Creates have failed, and none has succeeded since.
     pub(crate) failing: bool,
+    pub(crate) growth: Growth,
     /// How long waiters rely on a create after a later create finished first, beyond twice the duration of
     /// that later create.
     pub(crate) slack: Duration,
@@ -134,6 +136,7 @@ impl Counts {
             paused_until: None,
             paused_for_waiters_until: None,
             failing: false,
+            growth: Growth::default(),
             slack: SLACK,
             with_waiter: 0,
             background: 0,

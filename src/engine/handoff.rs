@@ -47,10 +47,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             let Some(until) = state.assign_check(now) else {
                 break;
             };
-            let earliest = actions.settle_at.map_or(until, |known| known.min(until));
-            actions.settle_at = Some(earliest);
+            actions.settle_by(until);
         }
         while state.waiters_without_job() > idle && state.may_create(now) {
+            if let Some(until) = self.deferred_until(state, now) {
+                actions.settle_by(until);
+                break;
+            }
             let Some(permit) = self.reserve_create(state, CreateReason::Waiter, now) else {
                 break;
             };

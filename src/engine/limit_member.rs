@@ -69,7 +69,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// Returns how many creates only the shared limit prevents, and since when the first waiter that these
     /// creates would serve has waited.
     fn missing_slots(&self, state: &State<T, F>, now: Instant) -> (usize, Option<Instant>) {
-        if state.queue.is_empty() || !state.may_create(now) {
+        let deferred = || self.deferred_until(state, now).is_some();
+        if state.queue.is_empty() || !state.may_create(now) || deferred() {
             return (0, None);
         }
         let served = state.jobs_with_waiter() + self.table.count_idle(state.queue.len());

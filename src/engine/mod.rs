@@ -47,6 +47,7 @@
 mod caller;
 mod checkin;
 mod counts;
+mod growth;
 mod handoff;
 mod limit_member;
 mod moves;
@@ -70,6 +71,7 @@ pub(crate) use checkin::{RejectReason, ReturnResult};
 pub(crate) use counts::{
     BACKGROUND_CHECKS, CHECK_SOFT_LIMIT, CheckFor, Counts, Job, JobKind, Opened,
 };
+pub(crate) use growth::Durations;
 pub(crate) use limit_member::CreateReason;
 pub(crate) use moves::CheckId;
 pub(crate) use permits::{DisposePermit, Permit};

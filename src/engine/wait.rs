@@ -80,6 +80,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 return WaitResult::Outcome(outcome);
             }
             if deadline.is_some_and(|deadline| deadline <= now.real) {
+                self.note_timeout(&mut state, now.real);
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);
@@ -90,6 +91,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 .then(|| self.search(&mut state, waiter, now.tick))
                 .flatten();
             if let Some(checkout) = found {
+                state.growth.estimate_failed = false;
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);

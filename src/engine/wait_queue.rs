@@ -3,10 +3,13 @@
 use super::waiter::{Outcome, Waiter};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The waiters of one engine, and the state of notifications and fairness.
 pub(crate) struct WaitQueue<T: Send + 'static, F: Send + 'static> {
     waiters: VecDeque<Arc<Waiter<T, F>>>,
+    /// When the first waiter came since the queue was last empty.
+    busy_since: Option<Instant>,
     last_number: u64,
     /// The number of the head that was last notified to search.
     notified_head: u64,
@@ -31,6 +34,7 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
     pub(super) fn new() -> Self {
         Self {
             waiters: VecDeque::new(),
+            busy_since: None,
             last_number: 0,
             notified_head: 0,
             has_unseen_return: false,
@@ -53,11 +57,19 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         self.waiters.front()
     }
 
+    /// Returns since when the queue has not been empty.
+    pub(super) fn busy_since(&self) -> Option<Instant> {
+        self.busy_since.filter(|_| !self.is_empty())
+    }
+
     /// Adds a waiter: at the end, or at its former place if it has a number from an earlier enqueue.
     pub(super) fn push(&mut self, waiter: &Arc<Waiter<T, F>>) {
         if waiter.number() == 0 {
             self.last_number += 1;
             waiter.set_number(self.last_number);
+        }
+        if self.is_empty() {
+            self.busy_since = Some(waiter.since());
         }
         let number = waiter.number();
         let place = self
@@ -186,7 +198,7 @@ pub(crate) struct Actions<T: Send + 'static, F: Send + 'static> {
     /// A waiter needs a slot that other engines hold.
     pub(crate) lacks_room: bool,
     /// The latest time at which the engine must settle its waiters again.
-    pub(crate) settle_at: Option<std::time::Instant>,
+    pub(crate) settle_at: Option<Instant>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Actions<T, F> {
@@ -198,6 +210,11 @@ impl<T: Send + 'static, F: Send + 'static> Actions<T, F> {
             lacks_room: false,
             settle_at: None,
         }
+    }
+
+    /// Makes the engine settle again at this time at the latest.
+    pub(super) fn settle_by(&mut self, at: Instant) {
+        self.settle_at = Some(self.settle_at.map_or(at, |known| known.min(at)));
     }
 
     /// Wakes the waiters that were served or notified. The other actions remain for the caller.

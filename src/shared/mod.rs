@@ -15,6 +15,7 @@ mod checkin;
 mod checkout;
 mod collector;
 mod create;
+mod durations;
 mod group;
 mod health;
 mod holders;
@@ -43,6 +44,7 @@ use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, P
 use ages::{Ages, limit};
 use create::backoff::BackoffState;
 use create::probe::Probe;
+use durations::Learned;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
@@ -129,6 +131,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     /// carry the same pool name.
     next_id: Arc<AtomicU64>,
     meter: Meter,
+    learned: Learned,
     sweep_state: Mutex<collector::SweepState>,
     /// Slots whose connections have come off standby since the last round, or were in use at that round.
     off_standby: Mutex<Vec<u32>>,
@@ -249,6 +252,7 @@ impl<M: ConnectionManager> Shared<M> {
             leaks,
             next_id: group.map_or_else(|| Arc::new(AtomicU64::new(1)), |group| group.ids()),
             meter: Meter::default(),
+            learned: Learned::default(),
             sweep_state: Mutex::default(),
             off_standby: Mutex::default(),
             config,

@@ -3,9 +3,10 @@
 
 use crate::common;
 
-use common::{Gate, close_clean, eventually, queued, quick, spawn, stays};
-use conpool::{ConnectionManager, HealthCheck, Hook, MemoryManager};
-use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering::SeqCst};
+use common::{Gate, close_clean, eventually, ms, queued, quick, secs, spawn, stays};
+use conpool::{ConnectionManager, HealthCheck, Hook, MemoryManager, Pool, PooledConnection};
+use std::sync::{Arc, Barrier, atomic::AtomicUsize, atomic::Ordering::SeqCst};
+use std::thread;
 
 /// 50 requests come at once on 5 idle connections. The last of them is served before any connect ends.
 #[test]
@@ -29,7 +30,7 @@ fn a_spike_is_served_by_what_comes_back_and_leaves_few_connections_behind() {
             .map(|_| {
                 let (pool, work, holding) = (pool.clone(), work.clone(), Arc::clone(&holding));
                 spawn(move || {
-                    let guard = pool.get_timeout(common::secs(60)).unwrap();
+                    let guard = pool.get_timeout(secs(60)).unwrap();
                     holding.fetch_add(1, SeqCst);
                     work.pass();
                     guard.id()
@@ -54,4 +55,107 @@ fn a_spike_is_served_by_what_comes_back_and_leaves_few_connections_behind() {
         assert!(backend.counters().peak_open <= 10);
         close_clean(&pool, &backend);
     }
+}
+
+/// Takes so many connections at once, each on a thread of its own.
+fn crowded(pool: &Pool<MemoryManager>, count: usize) -> Vec<PooledConnection<MemoryManager>> {
+    let take = |_| {
+        let pool = pool.clone();
+        spawn(move || pool.get().unwrap())
+    };
+    let callers: Vec<_> = (0..count).map(take).collect();
+    callers
+        .into_iter()
+        .map(|caller| caller.join_soon())
+        .collect()
+}
+
+/// 50 callers come at once on 5 idle connections, use them for 2 ms each, and a connect takes 1.5 s. The queue
+/// is empty long before a quarter of a connect has passed. (psycopg_pool asserts fewer than 7 connections.)
+#[test]
+fn a_spike_that_check_ins_serve_opens_at_most_one_more_connection() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(1500));
+    let pool = quick("shortspike")
+        .max_size(10)
+        .max_creating(5)
+        .health_check(HealthCheck::Never)
+        .get_timeout(secs(60))
+        .create_timeout(secs(60))
+        .build(backend.clone())
+        .unwrap();
+    drop(crowded(&pool, 5));
+    eventually(|| pool.stats().idle == 5);
+    // In the first round the pool knows nothing about checkouts. In the second it does.
+    for most in [6, 7] {
+        let start = Arc::new(Barrier::new(50));
+        let callers: Vec<_> = (0..50)
+            .map(|_| {
+                let (pool, start) = (pool.clone(), Arc::clone(&start));
+                spawn(move || {
+                    start.wait();
+                    let guard = pool.get().unwrap();
+                    thread::sleep(ms(2));
+                    drop(guard);
+                })
+            })
+            .collect();
+        callers.into_iter().for_each(|caller| caller.join_soon());
+        let stats = pool.stats();
+        assert!(stats.size <= most, "{stats}");
+        eventually(|| pool.stats().creating == 0);
+    }
+    close_clean(&pool, &backend);
+}
+
+/// A wrong guess costs a quarter of a connect and no more: here every connection comes back late.
+#[test]
+fn a_create_that_was_deferred_starts_although_nothing_comes_back() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(80));
+    let pool = quick("wrongguess")
+        .max_size(3)
+        .health_check(HealthCheck::Never)
+        .get_timeout(secs(60))
+        .build(backend.clone())
+        .unwrap();
+    for _ in 0..20 {
+        drop(pool.get().unwrap());
+    }
+    let held = pool.get().unwrap();
+    // Short checkouts were the rule, so the pool waits for this one, in vain.
+    let second = pool.get().unwrap();
+    // A caller that gives up before the create starts is proof that the pool guessed wrong. The next caller
+    // has a create at once, and that create goes on when its caller gives up too.
+    for _ in 0..2 {
+        let error = pool.get_timeout(ms(5)).unwrap_err();
+        assert!(error.is_timeout());
+    }
+    eventually(|| pool.stats().idle == 1);
+    drop((held, second));
+    close_clean(&pool, &backend);
+}
+
+/// `max_waiters` counts only callers that no create will serve, and a deferred create will.
+#[test]
+fn a_caller_whose_create_is_deferred_is_not_refused() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(80));
+    let pool = quick("notrefused")
+        .max_size(2)
+        .max_waiters(0)
+        .health_check(HealthCheck::Never)
+        .get_timeout(secs(60))
+        .build(backend.clone())
+        .unwrap();
+    for _ in 0..20 {
+        drop(pool.get().unwrap());
+    }
+    let held = [pool.get().unwrap(), pool.get().unwrap()];
+    assert!(matches!(
+        pool.get(),
+        Err(conpool::GetError::Saturated { .. })
+    ));
+    drop(held);
+    close_clean(&pool, &backend);
 }

@@ -7,7 +7,7 @@ use super::super::{
 };
 use crate::sync::{AtomicU64, MutexGuard, Ordering::Relaxed};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The fairness bound of the models that have one. The models' clock is either before or after this bound.
@@ -85,6 +85,8 @@ pub(super) struct Fixture {
     /// two creates at once of which one must fail.
     failing: AtomicUsize,
     pub(super) alive: Arc<AtomicUsize>,
+    /// Called when the engine must settle again later.
+    settle_at: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The group that shares its slots with this fixture, if there is one.
     pub(super) group: Option<Arc<dyn Peers>>,
 }
@@ -132,6 +134,7 @@ impl Fixture {
             time: AtomicU64::new(0),
             failing: AtomicUsize::new(0),
             alive: Arc::default(),
+            settle_at: OnceLock::new(),
             group,
         })
     }
@@ -248,8 +251,17 @@ impl Fixture {
 
     // ---- creates -------------------------------------------------------------------------------
 
+    /// Calls `then` whenever the engine must settle again later.
+    pub(super) fn on_settle_at(&self, then: impl Fn() + Send + Sync + 'static) {
+        let first = self.settle_at.set(Box::new(then));
+        assert!(first.is_ok(), "it is set already");
+    }
+
     pub(super) fn run(&self, mut actions: EngineActions) {
         actions.wake();
+        if let Some(settle_at) = self.settle_at.get().filter(|_| actions.settle_at.is_some()) {
+            settle_at();
+        }
         for permit in std::mem::take(&mut actions.permits) {
             self.create(permit);
         }

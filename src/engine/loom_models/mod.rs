@@ -27,6 +27,7 @@
 
 mod checkout;
 mod creates;
+mod deferred;
 mod ends;
 mod fixture;
 mod grows;

@@ -158,6 +158,7 @@ fn record_check_in<M: ConnectionManager>(held: &mut Held<M>, now: u64) {
     if !span.is_zero() {
         // The slots count the hold times that are too short for the clock.
         pooled.shared.meter.held.record(span);
+        pooled.shared.learned.checkout_took(span);
     }
     let leaks = pooled.shared.leaks.as_ref();
     let leak = leaks.and_then(|leaks| leaks.take_reported(held.slot));

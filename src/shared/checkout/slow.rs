@@ -9,6 +9,7 @@ use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
 use crate::{ConnectionManager, EvictReason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 enum Enqueued<M: ConnectionManager> {
     Found(PoolCheckout<M>),
@@ -110,6 +111,7 @@ impl<M: ConnectionManager> Shared<M> {
                 return Err(error);
             }
         }
+        let durations = self.durations(now.tick);
         let mut state = self.engine.lock();
         if state.closed {
             drop(state);
@@ -118,6 +120,7 @@ impl<M: ConnectionManager> Shared<M> {
             }
             return Err(self.get_error(Failure::Closed));
         }
+        state.growth.durations = durations;
         self.engine.enqueue(&mut state, waiter, now.real);
         let check = unchecked.map(|checkout| {
             let soft_deadline = now.real.checked_add(CHECK_SOFT_LIMIT);
@@ -143,7 +146,7 @@ impl<M: ConnectionManager> Shared<M> {
             return Ok(Enqueued::Found(checkout));
         }
         let actions = self.engine.settle(&mut state, now.real);
-        if newcomer && self.is_saturated(&state) {
+        if newcomer && self.is_saturated(&state, now.real) {
             let after = self.engine.dequeue(&mut state, waiter, now.real);
             drop(state);
             self.run(actions);
@@ -188,11 +191,11 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Returns whether more than `max_waiters` callers are blocked. Callers that a create or a check under
     /// way will serve do not count.
-    fn is_saturated(&self, state: &crate::shared::PoolState<M>) -> bool {
+    fn is_saturated(&self, state: &crate::shared::PoolState<M>, now: Instant) -> bool {
         let Some(max_waiters) = self.config.max_waiters else {
             return false;
         };
-        let coming = state.creating + state.checking;
+        let coming = state.creating + state.checking + self.engine.deferred_creates(state, now);
         let blocked = state.queue.len().saturating_sub(coming);
         blocked > max_waiters && !self.engine.has_idle(blocked - max_waiters)
     }

@@ -168,6 +168,7 @@ impl<M: ConnectionManager> Shared<M> {
         let pooled = self.pooled(connection, now.tick, generation);
         let (id, expires) = (pooled.id, pooled.expires);
         self.meter.create.record(took);
+        self.learned.create_took(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
         let is_inline = self.executor.is_inline();
         let mut recovered = false;
