@@ -11,8 +11,12 @@
 
 mod nothing;
 
-use conpool::{HealthCheck, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver, PoolRegistry};
+use conpool::{
+    ConnectionManager, HealthCheck, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver,
+    PoolRegistry,
+};
 use nothing::Nothing;
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Barrier;
@@ -32,6 +36,8 @@ type Cycles = Box<dyn Fn(u64, u64) + Sync>;
 
 struct Row {
     name: &'static str,
+    /// The share of the cycles that this row runs, because its cycle takes microseconds.
+    share: u64,
     /// The highest ratio to the plain pool's time, with one thread. `None`: no requirement.
     allowed: Option<f64>,
     cycles: Cycles,
@@ -40,6 +46,33 @@ struct Row {
 fn pool(change: impl FnOnce(PoolBuilder<Nothing>) -> PoolBuilder<Nothing>) -> Cycles {
     let pool = change(Pool::builder()).build(Nothing);
     let pool = pool.expect("nothing can fail");
+    Box::new(move |_, cycles| {
+        for _ in 0..cycles {
+            black_box(&mut *pool.get().expect("one is idle"));
+        }
+    })
+}
+
+/// A manager whose check may block, so that a thread of the pool runs the check.
+struct Blocking;
+
+impl ConnectionManager for Blocking {
+    type Connection = u64;
+    type Error = Infallible;
+
+    fn create(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    fn check_aliveness(&self, connection: &mut u64) -> Result<(), Infallible> {
+        black_box(connection);
+        Ok(())
+    }
+}
+
+fn blocking_check() -> Cycles {
+    let pool = Pool::builder().health_check(HealthCheck::OnCheckout);
+    let pool = pool.build(Blocking).expect("nothing can fail");
     Box::new(move |_, cycles| {
         for _ in 0..cycles {
             black_box(&mut *pool.get().expect("one is idle"));
@@ -121,6 +154,7 @@ fn published() -> Cycles {
 fn rows(keys: u64) -> Vec<Row> {
     let row = |name, allowed, cycles| Row {
         name,
+        share: 1,
         allowed,
         cycles,
     };
@@ -141,6 +175,14 @@ fn rows(keys: u64) -> Vec<Row> {
             Some(1.5),
             pool(|builder| builder.health_check(HealthCheck::OnCheckout)),
         ),
+        Row {
+            share: 100,
+            ..row(
+                "check that may block, at each checkout",
+                None,
+                blocking_check(),
+            )
+        },
         row(
             "leak_threshold",
             Some(1.2),
@@ -227,7 +269,7 @@ fn main() -> ExitCode {
         let mut times = vec![Vec::new(); rows.len()];
         for _ in 0..rounds {
             for (row, times) in rows.iter().zip(&mut times) {
-                times.push(measure(row, threads, cycles));
+                times.push(measure(row, threads, cycles / row.share));
             }
         }
         println!("\n{threads} thread(s)                            ns   x plain");
@@ -239,7 +281,7 @@ fn main() -> ExitCode {
                 Some(allowed) => format!("  at most {allowed}: MISSED"),
                 None => String::new(),
             };
-            println!("{:<34} {time:>7.1} {ratio:>8.2}{verdict}", row.name);
+            println!("{:<38} {time:>8.1} {ratio:>8.2}{verdict}", row.name);
         }
     }
     ExitCode::SUCCESS

@@ -60,7 +60,8 @@
 //! 2. *Order.* Waiting callers are served in order of arrival, within the fairness bound. A hand-off that races with a
 //!    timeout is not lost.
 //! 3. *Idle, then growth, then waiting.* A caller does not wait while a connection is idle or while a free slot permits
-//!    a create, subject to `max_creating` and the backoff.
+//!    a create, subject to `max_creating` and the backoff. The pool defers the create if a check-in will probably serve
+//!    the caller sooner; a wrong guess costs at most a quarter of a typical create.
 //! 4. *Visible failure.* If `create` fails permanently and no connection is open, the caller at the head of the queue
 //!    receives the error at once, and the next caller receives it after the next attempt. With
 //!    [`fail_fast`](PoolBuilder::fail_fast) all callers receive the error at once. While a connection is open, the

@@ -132,7 +132,10 @@ pub trait ConnectionManager: Send + Sync + 'static {
     /// Returns true if [`check_aliveness`](Self::check_aliveness) may block.
     ///
     /// The pool calls this method once, at build. A manager whose check is a non-blocking probe returns `false`. The
-    /// pool then runs the check on the thread of the caller, which saves two context switches.
+    /// pool then runs the check on the thread of the caller, as a part of the fast path: a checkout takes 1.4 times the
+    /// time of a checkout without a check, plus the check. A check that may block runs on a thread of the pool, which
+    /// costs one hand-over there and back, 8 to 20 µs (`cargo bench --bench costs`). In return a check that hangs never
+    /// holds a caller beyond its deadline.
     ///
     /// The default returns true.
     fn check_may_block(&self) -> bool {

@@ -74,17 +74,26 @@ fn crowded(pool: &Pool<MemoryManager>, count: usize) -> Vec<PooledConnection<Mem
 /// is empty long before a quarter of a connect has passed. (psycopg_pool asserts fewer than 7 connections.)
 #[test]
 fn a_spike_that_check_ins_serve_opens_at_most_one_more_connection() {
+    for min_idle in [0, 5] {
+        short_spike(min_idle);
+    }
+}
+
+fn short_spike(min_idle: usize) {
     let backend = MemoryManager::new();
     backend.delay(Hook::Create, ms(1500));
     let pool = quick("shortspike")
         .max_size(10)
         .max_creating(5)
+        .min_idle(min_idle)
         .health_check(HealthCheck::Never)
         .get_timeout(secs(60))
         .create_timeout(secs(60))
         .build(backend.clone())
         .unwrap();
-    drop(crowded(&pool, 5));
+    if min_idle == 0 {
+        drop(crowded(&pool, 5));
+    }
     eventually(|| pool.stats().idle == 5);
     // In the first round the pool knows nothing about checkouts. In the second it does.
     for most in [6, 7] {

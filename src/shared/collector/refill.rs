@@ -103,8 +103,8 @@ impl<M: ConnectionManager> Shared<M> {
     /// Returns whether a refill should wait: too few connections are idle, but only because others are in
     /// use.
     ///
-    /// A refill waits for one [`REFILL_INTERVAL`]. Most checkouts have ended by then, and no connection has
-    /// to be opened.
+    /// A refill waits for one [`REFILL_INTERVAL`], or for a quarter of a typical create if that is longer. Most
+    /// checkouts have ended by then, and no connection has to be opened.
     pub(in crate::shared) fn shortage_may_pass(
         &self,
         sweep_state: &mut SweepState,
@@ -117,7 +117,10 @@ impl<M: ConnectionManager> Shared<M> {
             sweep_state.short_since = None;
             return false;
         }
-        let look_again = *sweep_state.short_since.get_or_insert(now.real) + REFILL_INTERVAL;
+        drop(state);
+        let create = self.durations(now.tick).create.unwrap_or_default();
+        let patience = REFILL_INTERVAL.max(create / 4);
+        let look_again = *sweep_state.short_since.get_or_insert(now.real) + patience;
         let early = look_again > now.real;
         if early {
             next.at(look_again);
