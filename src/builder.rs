@@ -3,8 +3,8 @@
 use crate::error::BuildError;
 use crate::shared::Shared;
 use crate::{
-    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, Pool, PoolConfig,
-    PoolObserver,
+    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, OnSuspend, Pool,
+    PoolConfig, PoolObserver,
 };
 use std::fmt;
 use std::marker::PhantomData;
@@ -89,6 +89,10 @@ macro_rules! setters {
             fairness: Fairness;
             /// Sets the time after which the pool reports a held connection. Default `None`, never.
             leak_threshold: impl Into<Option<Duration>>;
+            /// If true, the pool is built suspended: nothing is opened before `resume`. Default false.
+            suspended: bool;
+            /// Sets what a get does while the pool is suspended. Default `Wait`.
+            on_suspend: OnSuspend;
             /// If false, the pool never starts a thread. Default true.
             background_collector: bool;
         }
@@ -146,9 +150,14 @@ impl<M: ConnectionManager> PoolBuilder<M> {
     /// target `conpool`, level WARN, field `error` with the causes). With [`fail_fast`](Self::fail_fast) the first
     /// failed create ends the build whatever the error is: with [`BuildError::Create`], or with
     /// [`BuildError::TimedOut`] if the create took longer than `create_timeout`.
+    ///
+    /// With [`suspended`](Self::suspended) the build opens nothing and returns at once, as `build_lazy` does.
     pub fn build(self, manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
-        let shared = self.start(manager, true)?;
-        shared.open_initial()?;
+        let eager = !self.config.suspended;
+        let shared = self.start(manager, eager)?;
+        if eager {
+            shared.open_initial()?;
+        }
         Ok(Pool::open(shared))
     }
 
@@ -168,7 +177,11 @@ impl<M: ConnectionManager> PoolBuilder<M> {
             let rule = "belongs to a KeyedPool; the cap of this pool is max_size";
             return Err(ConfigError::new("max_total", total, rule).into());
         }
+        let suspended = self.config.suspended;
         let shared = Shared::new(manager, self.config, self.clock, self.observer);
+        if suspended {
+            shared.start_suspended();
+        }
         shared.set_building(eager);
         shared.start().map_err(BuildError::Thread)?;
         Ok(shared)

@@ -135,7 +135,7 @@
 //! |---|---|
 //! | use of a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`] |
 //! | backends | [`ConnectionManager`]; ready-made managers in [`managers`] |
-//! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`] |
+//! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`], [`OnSuspend`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
 //! | monitoring | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
 //! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`IntoPool`], [`RegistryError`], [`CloseAllError`] |
@@ -192,7 +192,7 @@ mod sync;
 
 pub use builder::PoolBuilder;
 pub use clock::{Clock, ManualClock};
-pub use config::{Backoff, ConfigError, Fairness, HealthCheck, PoolConfig};
+pub use config::{Backoff, ConfigError, Fairness, HealthCheck, OnSuspend, PoolConfig};
 pub use error::{AddError, BuildError, Cause, GetError, Phase, StillInUse, Timeout};
 pub use event::{EvictReason, PoolEvent, PoolObserver};
 pub use guard::PooledConnection;

@@ -9,7 +9,7 @@ mod validation;
 
 pub use backoff::Backoff;
 pub use error::ConfigError;
-pub use policy::{Fairness, HealthCheck};
+pub use policy::{Fairness, HealthCheck, OnSuspend};
 
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle`; while somebody waits at most 500 ms and a quarter of `get_timeout` |
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
 /// | `fail_fast` | while no connection is open, a failed create fails all callers at once; a build ends with its first failed create | bool | false | | `backoff` sets when the next attempt is made |
+/// | `suspended` | whether the pool is suspended when it is built: nothing is opened before `resume` | bool | false | | a `KeyedPool` refuses it |
+/// | `on_suspend` | what a get does while the pool is suspended | [`OnSuspend`] | `Wait` | any | |
 /// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | a `Pool` refuses it |
 /// | `background_collector` | whether the pool has threads of its own | bool | true | | when false, hook timeouts do not apply and `min_idle` is filled by build and sweep only |
 ///
@@ -146,6 +148,12 @@ pub struct PoolConfig {
     /// A connection held longer than this is reported once, with its call site and thread, and once more when
     /// it comes back. Default `None`, never; above zero.
     pub leak_threshold: Option<Duration>,
+    /// Whether the pool is suspended when it is built. Default false. A suspended pool opens nothing, so `build`
+    /// touches no backend. [`Pool::resume`](crate::Pool::resume) starts it. A
+    /// [`KeyedPool`](crate::KeyedPool) refuses the setting.
+    pub suspended: bool,
+    /// What a get does while the pool is suspended. Default `Wait`, up to its deadline.
+    pub on_suspend: OnSuspend,
     /// Whether the pool may start threads. Default true. When false the pool never starts one, callers run
     /// their own hooks, and hook timeouts do not apply.
     pub background_collector: bool,
@@ -182,6 +190,8 @@ impl Default for PoolConfig {
             max_waiters: None,
             fairness: Fairness::default(),
             leak_threshold: None,
+            suspended: false,
+            on_suspend: OnSuspend::default(),
             background_collector: true,
         }
     }

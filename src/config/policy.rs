@@ -40,6 +40,19 @@ pub enum Fairness {
     Strict,
 }
 
+/// What a `get` does while the pool is suspended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnSuspend {
+    /// It waits for the `resume`, up to its deadline.
+    #[default]
+    Wait,
+    /// It fails at once with [`GetError::Suspended`](crate::GetError::Suspended), also if it waited already when the
+    /// pool was suspended. (HikariCP calls this `throwIfSuspended`; in the specification of MongoDB's pools it is a
+    /// paused pool.)
+    Fail,
+}
+
 impl Default for Fairness {
     fn default() -> Self {
         Self::Eventual(Duration::from_micros(500))

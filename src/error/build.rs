@@ -41,8 +41,8 @@ impl<E> BuildError<E> {
     ///
     /// # Panics
     ///
-    /// Panics on `Closed` and `Saturated`: while a pool is being built, no handle exists that could close it
-    /// or wait for it.
+    /// Panics on the errors that need a handle of the pool: while a pool is being built, none exists that could
+    /// close it, suspend it or wait for it.
     pub(crate) fn from_get(error: GetError<E>) -> Self {
         match error {
             GetError::Create { pool, error } => Self::Create { pool, error },
@@ -56,8 +56,11 @@ impl<E> BuildError<E> {
                 hook,
                 message,
             },
-            GetError::Closed { pool } | GetError::Saturated { pool, .. } => {
-                unreachable!("bug: pool {pool:?} was closed or saturated before it was built")
+            GetError::Closed { pool }
+            | GetError::Saturated { pool, .. }
+            | GetError::Suspended { pool }
+            | GetError::Cleared { pool, .. } => {
+                unreachable!("bug: pool {pool:?} was in use before it was built")
             }
         }
     }

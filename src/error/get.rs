@@ -51,6 +51,18 @@ pub enum GetError<E> {
         /// The limit that was reached, in callers.
         max_waiters: usize,
     },
+    /// The pool is suspended, and its setting `on_suspend` is [`OnSuspend::Fail`](crate::OnSuspend::Fail).
+    Suspended {
+        /// The pool's name.
+        pool: Arc<str>,
+    },
+    /// [`Pool::clear_waiters`](crate::Pool::clear_waiters) ended the wait.
+    Cleared {
+        /// The pool's name.
+        pool: Arc<str>,
+        /// The cause that the caller of `clear_waiters_with` gave. All callers that waited share it.
+        cause: Option<Arc<dyn Error + Send + Sync>>,
+    },
     /// The deadline passed, or, with `fail_fast`, a create exceeded `create_timeout`; `waited` is zero then.
     /// The inner error describes the state of the pool.
     TimedOut(Box<Timeout<E>>),
@@ -75,6 +87,18 @@ impl<E> GetError<E> {
         matches!(self, Self::Saturated { .. })
     }
 
+    /// Returns true if the caller failed because the pool is suspended.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        matches!(self, Self::Suspended { .. })
+    }
+
+    /// Returns true if `clear_waiters` ended the wait.
+    #[must_use]
+    pub fn is_cleared(&self) -> bool {
+        matches!(self, Self::Cleared { .. })
+    }
+
     /// Returns the error of `create`: that of [`Create`](Self::Create), or the last cause inside
     /// [`TimedOut`](Self::TimedOut) if it is a failed create.
     #[must_use]
@@ -82,7 +106,11 @@ impl<E> GetError<E> {
         match self {
             Self::Create { error, .. } => Some(error),
             Self::TimedOut(timeout) => timeout.last.as_ref().and_then(Cause::create_error),
-            Self::Closed { .. } | Self::Panicked { .. } | Self::Saturated { .. } => None,
+            Self::Closed { .. }
+            | Self::Panicked { .. }
+            | Self::Saturated { .. }
+            | Self::Suspended { .. }
+            | Self::Cleared { .. } => None,
         }
     }
 
@@ -93,7 +121,9 @@ impl<E> GetError<E> {
             Self::Closed { pool }
             | Self::Create { pool, .. }
             | Self::Panicked { pool, .. }
-            | Self::Saturated { pool, .. } => pool,
+            | Self::Saturated { pool, .. }
+            | Self::Suspended { pool }
+            | Self::Cleared { pool, .. } => pool,
             Self::TimedOut(timeout) => &timeout.pool,
         }
     }
@@ -114,6 +144,8 @@ impl<E> fmt::Display for GetError<E> {
                 f,
                 "pool {pool:?}: refused at once, max_waiters ({max_waiters}) reached"
             ),
+            Self::Suspended { pool } => write!(f, "pool {pool:?}: suspended"),
+            Self::Cleared { pool, .. } => write!(f, "pool {pool:?}: the wait was cleared"),
             Self::TimedOut(timeout) => timeout.fmt(f),
         }
     }
@@ -127,7 +159,11 @@ impl<E: Error + 'static> Error for GetError<E> {
             Self::Create { error, .. } => Some(&**error),
             // This error displays as the timeout, so its source is the source of the timeout.
             Self::TimedOut(timeout) => timeout.source(),
-            Self::Closed { .. } | Self::Panicked { .. } | Self::Saturated { .. } => None,
+            Self::Cleared { cause, .. } => cause.as_deref().map(|cause| cause as _),
+            Self::Closed { .. }
+            | Self::Panicked { .. }
+            | Self::Saturated { .. }
+            | Self::Suspended { .. } => None,
         }
     }
 }
@@ -153,6 +189,11 @@ impl<E> Clone for GetError<E> {
             Self::Saturated { pool, max_waiters } => Self::Saturated {
                 pool: pool.clone(),
                 max_waiters: *max_waiters,
+            },
+            Self::Suspended { pool } => Self::Suspended { pool: pool.clone() },
+            Self::Cleared { pool, cause } => Self::Cleared {
+                pool: pool.clone(),
+                cause: cause.clone(),
             },
             Self::TimedOut(timeout) => Self::TimedOut(timeout.clone()),
         }

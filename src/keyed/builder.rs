@@ -6,7 +6,8 @@ use crate::builder::setters;
 use crate::error::BuildError;
 use crate::shared::PoolGroup;
 use crate::{
-    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, PoolConfig, PoolObserver,
+    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, OnSuspend, PoolConfig,
+    PoolObserver,
 };
 use std::fmt;
 use std::hash::Hash;
@@ -100,6 +101,10 @@ where
                 _ => format!("must be at most max_total ({})", self.max_total),
             };
             return Err(ConfigError::new("max_per_key", max_per_key, rule));
+        }
+        if self.config.suspended {
+            let rule = "belongs to a Pool; a KeyedPool has no resume";
+            return Err(ConfigError::new("suspended", true, rule));
         }
         let config = PoolConfig {
             max_size: max_per_key,

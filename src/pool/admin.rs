@@ -6,6 +6,8 @@ use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, HealthState, Holder, PoolConfig,
     PoolStats, SweepReport,
 };
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl<M: ConnectionManager> Pool<M> {
@@ -177,11 +179,45 @@ impl<M: ConnectionManager> Pool<M> {
         self.shared().set_keepalive_interval(interval.into())
     }
 
-    /// Suspends the pool: `get` waits until its deadline, `try_get` returns `None`, and the pool creates no connection.
+    /// Suspends the pool: `get` waits until its deadline or fails (see [`OnSuspend`](crate::OnSuspend)), `try_get` returns `None`, and the pool creates no connection.
     ///
     /// Check-ins and evictions continue. The call is idempotent.
     pub fn suspend(&self) {
         self.shared().suspend(true);
+    }
+
+    /// Fails every caller that waits, with [`GetError::Cleared`](crate::GetError::Cleared), and returns their number.
+    ///
+    /// A failover is known before the deadlines of the callers that wait for it. The call ends their waits at once, so
+    /// that they can report, retry elsewhere or give up. Creates under way continue, and their connections become idle.
+    /// Callers that come later wait as usual; [`suspend`](Self::suspend) with
+    /// [`OnSuspend::Fail`](crate::OnSuspend::Fail) fails them too.
+    ///
+    /// ```
+    /// use conpool::{MemoryManager, Pool};
+    /// use std::{thread, time::Duration};
+    ///
+    /// let pool = Pool::builder().max_size(1).build(MemoryManager::new())?;
+    /// let held = pool.get()?;
+    /// thread::scope(|scope| {
+    ///     let waiter = scope.spawn(|| pool.get().map(drop));
+    ///     while pool.clear_waiters_with("the primary is being replaced") == 0 {
+    ///         thread::sleep(Duration::from_millis(1));
+    ///     }
+    ///     let error = waiter.join().expect("no panic").unwrap_err();
+    ///     assert!(error.is_cleared());
+    /// });
+    /// # drop(held);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_waiters(&self) -> usize {
+        self.shared().clear_waiters(None)
+    }
+
+    /// Fails every caller that waits, as [`clear_waiters`](Self::clear_waiters) does, and gives them this cause as the
+    /// [`source`](std::error::Error::source) of their errors.
+    pub fn clear_waiters_with(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> usize {
+        self.shared().clear_waiters(Some(Arc::from(cause.into())))
     }
 
     /// Ends a [`suspend`](Self::suspend), and serves the waiting callers. The call is idempotent.

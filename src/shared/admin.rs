@@ -5,9 +5,11 @@ use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, RejectReason, Slot, Stamp};
 use crate::error::{AddError, StillInUse};
+use crate::foreign::Caught;
 use crate::shared::collector::PoolCollector;
 use crate::sync::outer::{Condvar, Mutex};
-use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, PoolEvent};
+use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, OnSuspend, PoolEvent};
+use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -224,7 +226,37 @@ impl<M: ConnectionManager> Shared<M> {
             false => PoolEvent::Resumed { pool },
         });
         self.run(actions);
+        if on && self.config.on_suspend == OnSuspend::Fail {
+            self.fail_waiters(|| Failure::Suspended);
+        }
         self.wake_collector();
+    }
+
+    /// Suspends a pool that is being built.
+    pub(crate) fn start_suspended(self: &Arc<Self>) {
+        let actions = self.engine.suspend(true, real_now());
+        actions.into_iter().for_each(|actions| self.run(actions));
+    }
+
+    /// Fails every wait. Returns how many there were.
+    fn fail_waiters(self: &Arc<Self>, failure: impl Fn() -> Failure<M::Error>) -> usize {
+        let mut state = self.engine.lock();
+        let waiters = state.queue.len();
+        let actions = self
+            .engine
+            .fail_waiters(&mut state, |_| Some(failure()), real_now());
+        drop(state);
+        self.run(actions);
+        waiters
+    }
+
+    /// Fails every wait with this cause. Returns how many there were.
+    pub(crate) fn clear_waiters(
+        self: &Arc<Self>,
+        cause: Option<Arc<dyn Error + Send + Sync>>,
+    ) -> usize {
+        let cause = cause.map(Caught::new);
+        self.fail_waiters(|| Failure::Cleared(cause.clone()))
     }
 
     // ---- health --------------------------------------------------------------------------------

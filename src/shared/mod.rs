@@ -49,6 +49,7 @@ use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
 use std::any::Any;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
     Closed,
+    Suspended,
+    /// `clear_waiters` was called, with this cause.
+    Cleared(Option<Caught<Arc<dyn Error + Send + Sync>>>),
     Create(Caught<Arc<E>>),
     Panicked {
         hook: &'static str,

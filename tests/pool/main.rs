@@ -16,6 +16,7 @@ mod process;
 mod background_checks;
 mod builder;
 mod clear_retain_add;
+mod clear_waiters;
 mod close;
 mod debug;
 mod edge_cases;

@@ -2,8 +2,14 @@
 
 use crate::common;
 
-use common::{SOON, assert_at, eventually, ms, queued, quick, secs, spawn, stays, take, timed};
-use conpool::{GetError, HealthCheck, Hook, ManualClock, MemoryManager, Phase, PooledConnection};
+use common::{
+    Log, SOON, assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, stays, take,
+    timed,
+};
+use conpool::{
+    GetError, HealthCheck, Hook, KeyedPool, ManualClock, MemoryManager, OnSuspend, Phase,
+    PooledConnection,
+};
 
 #[test]
 fn get_waits_until_resume_even_beside_an_idle_connection() {
@@ -135,4 +141,116 @@ fn closing_a_suspended_pool_tells_its_waiters() {
     pool.close();
     assert!(waiter.join_soon().unwrap_err().is_closed());
     common::close_clean(&pool, &backend);
+}
+
+/// The server need not exist yet: nothing is opened before the resume.
+#[test]
+fn a_pool_can_be_built_suspended_and_opens_nothing_before_resume() {
+    for lazy in [false, true] {
+        let (backend, log) = (MemoryManager::new(), Log::default());
+        let builder = quick("dormant")
+            .min_idle(2)
+            .suspended(true)
+            .observer(log.clone());
+        let pool = match lazy {
+            false => builder.build(backend.clone()).unwrap(),
+            true => builder.build_lazy(backend.clone()).unwrap(),
+        };
+        assert!(pool.config().suspended);
+        let error = pool.get_timeout(ms(20)).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        pool.sweep();
+        stays(|| backend.counters().created == 0);
+        pool.resume();
+        eventually(|| pool.stats().idle == 2);
+        drop(pool.get().unwrap());
+        assert_eq!(log.count("Resumed"), 1);
+        close_clean(&pool, &backend);
+    }
+}
+
+#[test]
+fn with_fail_a_get_of_a_suspended_pool_fails_at_once_whatever_its_timeout() {
+    let backend = MemoryManager::new();
+    let pool = quick("failing")
+        .on_suspend(OnSuspend::Fail)
+        .build(backend.clone())
+        .unwrap();
+    pool.suspend();
+    for timeout in [ms(0), secs(60)] {
+        let (result, took) = timed(|| pool.get_timeout(timeout));
+        let error = result.unwrap_err();
+        assert!(error.is_suspended(), "{error}");
+        assert_eq!(error.to_string(), "pool \"failing\": suspended");
+        assert!(took < secs(10), "{took:?}");
+    }
+    assert!(pool.try_get().is_none());
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.gets, stats.timeouts, stats.idle),
+        (2, 0, 1),
+        "{stats}"
+    );
+    pool.resume();
+    drop(pool.get().unwrap());
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn with_fail_who_waits_when_the_pool_is_suspended_fails_too() {
+    let pool = quick("paused")
+        .max_size(1)
+        .on_suspend(OnSuspend::Fail)
+        .build(MemoryManager::new())
+        .unwrap();
+    let held = take(&pool, 1);
+    let waiters = [(); 3].map(|()| {
+        let pool = pool.clone();
+        spawn(move || pool.get_timeout(secs(60)).map(drop))
+    });
+    queued(&pool, 3);
+    pool.suspend();
+    for waiter in waiters {
+        assert!(waiter.join_soon().unwrap_err().is_suspended());
+    }
+    assert_eq!(pool.stats().waiters, 0);
+    drop(held);
+    pool.resume();
+    drop(pool.get().unwrap());
+}
+
+/// A create under way for a waiter that fails goes on, and its connection is there after the resume.
+#[test]
+fn with_fail_a_create_under_way_is_not_lost() {
+    let backend = MemoryManager::new();
+    let pool = quick("underway")
+        .on_suspend(OnSuspend::Fail)
+        .build_lazy(backend.clone())
+        .unwrap();
+    backend.hang(Hook::Create);
+    let waiter = spawn({
+        let pool = pool.clone();
+        move || pool.get_timeout(secs(60)).map(drop)
+    });
+    eventually(|| backend.running(Hook::Create) == 1);
+    pool.suspend();
+    assert!(waiter.join_soon().unwrap_err().is_suspended());
+    backend.release();
+    eventually(|| pool.stats().idle == 1);
+    pool.resume();
+    drop(pool.get().unwrap());
+    assert_eq!(backend.counters().created, 1);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_keyed_pool_refuses_to_be_built_suspended() {
+    let built = KeyedPool::<u8, MemoryManager>::builder()
+        .suspended(true)
+        .build(|_| MemoryManager::new());
+    let error = built.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "suspended = true: belongs to a Pool; a KeyedPool has no resume"
+    );
 }

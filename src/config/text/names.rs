@@ -42,7 +42,7 @@ macro_rules! setting {
 }
 
 /// All settings, in the order in which they are written.
-pub(super) static SETTINGS: [Setting; 24] = [
+pub(super) static SETTINGS: [Setting; 26] = [
     setting!(name),
     setting!(
         max_size =
@@ -80,6 +80,8 @@ pub(super) static SETTINGS: [Setting; 24] = [
     setting!(max_waiters = "max_waiting"),
     setting!(fairness),
     setting!(leak_threshold = "leak_detection_threshold"),
+    setting!(suspended),
+    setting!(on_suspend),
     setting!(background_collector),
     setting!(backoff.initial),
     setting!(backoff.factor),

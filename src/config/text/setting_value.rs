@@ -8,7 +8,7 @@ use super::{
         Value::{self, Bool, Null, Ratio, Table, Text, Whole, Word},
     },
 };
-use crate::config::{Fairness, HealthCheck};
+use crate::config::{Fairness, HealthCheck, OnSuspend};
 use std::time::Duration;
 
 pub(super) trait SettingValue: Sized {
@@ -184,6 +184,23 @@ impl SettingValue for Fairness {
             Self::Strict => Text("strict".into()),
             Self::Eventual(bound) => bound.show(),
         }
+    }
+}
+
+impl SettingValue for OnSuspend {
+    fn read(value: &Value) -> Result<Self, Rule> {
+        match word(value).as_deref() {
+            Some("wait") => Ok(Self::Wait),
+            Some("fail") => Ok(Self::Fail),
+            _ => Err(r#"must be "wait" or "fail""#.into()),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Text(match self {
+            Self::Wait => "wait".into(),
+            Self::Fail => "fail".into(),
+        })
     }
 }
 

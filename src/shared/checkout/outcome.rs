@@ -8,7 +8,7 @@ use crate::info::NAMED_HOLDERS;
 use crate::shared::checkout::Request;
 use crate::shared::create::Failed;
 use crate::shared::{Failure, PoolCheckout, Shared};
-use crate::{ConnectionManager, PoolEvent};
+use crate::{ConnectionManager, OnSuspend, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -41,6 +41,11 @@ impl<M: ConnectionManager> Shared<M> {
         let pool = Arc::clone(&self.name);
         match failure {
             Failure::Closed => GetError::Closed { pool },
+            Failure::Suspended => GetError::Suspended { pool },
+            Failure::Cleared(cause) => GetError::Cleared {
+                pool,
+                cause: cause.map(Caught::into_inner),
+            },
             Failure::Create(error) => GetError::Create {
                 pool,
                 error: error.into_inner(),
@@ -161,8 +166,15 @@ impl<M: ConnectionManager> Shared<M> {
         request: &Request,
         waited: bool,
     ) -> GetError<M::Error> {
-        if self.engine.lock().closed {
+        let (closed, suspended) = {
+            let state = self.engine.lock();
+            (state.closed, state.suspended)
+        };
+        if closed {
             return self.get_error(Failure::Closed);
+        }
+        if suspended && self.config.on_suspend == OnSuspend::Fail {
+            return self.get_error(Failure::Suspended);
         }
         let timeout = self.timeout(request.since, request.deadline, waited);
         self.meter.timeouts.fetch_add(1, Relaxed);

@@ -6,7 +6,7 @@ use crate::shared::checkout::validate::Validated;
 use crate::shared::checkout::{GetResult, Request};
 use crate::shared::create::{Failed, Purpose};
 use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
-use crate::{ConnectionManager, EvictReason};
+use crate::{ConnectionManager, EvictReason, OnSuspend};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -119,6 +119,13 @@ impl<M: ConnectionManager> Shared<M> {
                 self.evict(checkout, EvictReason::Closed);
             }
             return Err(self.get_error(Failure::Closed));
+        }
+        if state.suspended && self.config.on_suspend == OnSuspend::Fail {
+            drop(state);
+            unchecked
+                .into_iter()
+                .for_each(|checkout| self.return_unused(checkout));
+            return Err(self.get_error(Failure::Suspended));
         }
         state.growth.durations = durations;
         self.engine.enqueue(&mut state, waiter, now.real);
