@@ -58,6 +58,9 @@ macro_rules! setters {
             /// Sets the idle time after which a connection is evicted, but never below `min_idle`. Default 10 min;
             /// `None` for never.
             idle_timeout: impl Into<Option<Duration>>;
+            /// Sets how many connections may be idle after a check-in; one that comes back beyond them is evicted,
+            /// unless a caller waits for it. Default `None`, no limit; at least `min_idle`.
+            max_idle: impl Into<Option<usize>>;
             /// Sets the age after which a connection is evicted and never handed out. Default 30 min; `None` for never.
             max_lifetime: impl Into<Option<Duration>>;
             /// Sets the largest random share by which each lifetime is shortened, 0.0..=1.0. Default 0.1.

@@ -38,8 +38,7 @@ impl ConfigError {
     }
 
     /// Creates the error for a name that is wrong whatever its value.
-    #[cfg(feature = "serde")]
-    pub(super) fn without_value(field: &str, rule: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn without_value(field: &str, rule: impl Into<Cow<'static, str>>) -> Self {
         Self {
             field: field.to_owned().into(),
             value: String::new(),

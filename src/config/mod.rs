@@ -32,6 +32,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `name` | name in threads, logs, errors and metrics | text without control characters | `"pool"` | not empty | |
 /// | `max_size` | the hard cap on connections | connections | 10 | 1 | `max_creating` limits how fast the pool grows to it |
 /// | `min_idle` | idle connections kept ready in the background | connections | 0 | 0 | at most `max_size`; `idle_timeout` never goes below it |
+/// | `max_idle` | a connection that comes back beyond so many idle ones is evicted | connections | `None`: no limit | `min_idle` | makes every check-in take the pool's lock |
 /// | `get_timeout` | time limit of one `get`, everything included | duration | 30 s | zero: never wait, hence start nothing | bounds what a caller sees of the hook timeouts; zero wants a `min_idle` |
 /// | `idle_timeout` | idle longer than this: evicted | duration | 10 min | above zero; `None`: never | never below `min_idle`; may exceed `max_lifetime` |
 /// | `max_lifetime` | older than this: evicted, at check-in if in use | duration | 30 min | above zero; `None`: never | shortened by `lifetime_jitter` |
@@ -91,6 +92,9 @@ pub struct PoolConfig {
     pub max_total: Option<usize>,
     /// The number of idle connections kept ready, as far as `max_size` allows. Default 0; at most `max_size`.
     pub min_idle: usize,
+    /// A connection that comes back while so many are idle already is evicted, unless a caller waits for one.
+    /// Default `None`, no limit; at least `min_idle`. With this setting every check-in takes the pool's lock.
+    pub max_idle: Option<usize>,
     /// The time limit of `get`, everything included. Default 30 s. Zero never waits: such a get takes an idle
     /// connection and starts nothing, so the pool needs a `min_idle`.
     pub get_timeout: Duration,
@@ -174,6 +178,7 @@ impl Default for PoolConfig {
             max_size: 10,
             max_total: None,
             min_idle: 0,
+            max_idle: None,
             get_timeout: Duration::from_secs(30),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_lifetime: Some(Duration::from_secs(30 * 60)),

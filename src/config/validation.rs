@@ -26,6 +26,13 @@ impl PoolConfig {
                 format!("must be at most max_size ({})", self.max_size),
             ));
         }
+        if let Some(max_idle) = self.max_idle.filter(|max_idle| *max_idle < self.min_idle) {
+            let rule = format!(
+                "must be at least min_idle ({}), or None for no limit",
+                self.min_idle
+            );
+            return Err(ConfigError::new("max_idle", max_idle, rule));
+        }
         validate_above_zero_or_none("idle_timeout", self.idle_timeout)?;
         validate_above_zero_or_none("max_lifetime", self.max_lifetime)?;
         validate_share("lifetime_jitter", self.lifetime_jitter)?;

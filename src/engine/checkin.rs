@@ -14,6 +14,8 @@ pub(crate) enum RejectReason {
     Cleared,
     /// The pool has more connections than `max_size`.
     Shrunk,
+    /// The pool has as many idle connections as `max_idle` permits.
+    Surplus,
     /// A waiter of another engine has waited longer and needs the entry's slot.
     MadeRoom,
 }
@@ -87,6 +89,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             self.settle_into(state, now, &mut actions);
             return Ok(actions);
         }
+        if self.has_enough_idle(state) {
+            let evicted = self.begin_dispose_locked(state, checkout, now, false);
+            return Err((evicted, RejectReason::Surplus));
+        }
         let mut actions = Actions::new();
         if !state.queue.is_empty() && !state.suspended {
             // The head is not due. Notify the head once that an entry came back. Barging callers may take
@@ -96,7 +102,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         state.queue.has_unseen_return |= !state.queue.is_empty();
         let notify_head = self.gate.load(Ordering::Relaxed) & NOTIFY_HEAD != 0;
-        self.table.store_locked(checkout, idle_since, notify_head);
+        // With max_idle every check-in is counted under the lock.
+        let return_slow = notify_head || state.max_idle.is_some();
+        self.table.store_locked(checkout, idle_since, return_slow);
         Ok(actions)
     }
 }

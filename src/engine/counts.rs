@@ -75,6 +75,8 @@ pub(crate) enum JobKind {
 #[derive(Debug)]
 pub(crate) struct Counts {
     pub(crate) max_size: usize,
+    /// How many connections may be idle after a check-in. None: no limit.
+    pub(crate) max_idle: Option<usize>,
     /// Connections that are idle or in use.
     pub(crate) open: usize,
     pub(crate) creating: usize,
@@ -119,6 +121,7 @@ impl Counts {
     pub(super) fn new(max_size: usize, max_creating: usize) -> Self {
         Self {
             max_size,
+            max_idle: None,
             open: 0,
             creating: 0,
             disposing: 0,

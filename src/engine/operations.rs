@@ -1,6 +1,6 @@
 //! The operations on a whole pool: close, suspend, clear, resize, and the wait until nothing is left.
 
-use super::{Actions, Checkout, Engine, Evicted, Now, Outcome, Stamp, State, Waiter};
+use super::{Actions, Checkout, Engine, Evicted, Now, Outcome, RejectReason, Stamp, State, Waiter};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -92,11 +92,25 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.settle(&mut state, now)
     }
 
-    /// Sets `max_size` and settles, because growth may let waiters create.
-    pub(crate) fn resize(self: &Arc<Self>, max_size: usize, now: Instant) -> Actions<T, F> {
+    /// Sets `max_size` and `max_idle` and settles, because growth may let waiters create.
+    pub(crate) fn resize(
+        self: &Arc<Self>,
+        max_size: usize,
+        max_idle: Option<usize>,
+        now: Instant,
+    ) -> Actions<T, F> {
         let mut state = self.lock();
         state.max_size = max_size;
+        state.max_idle = max_idle;
         self.settle(&mut state, now)
+    }
+
+    /// Whether so many connections are idle that one more would exceed `max_idle`, and no waiter needs one.
+    pub(super) fn has_enough_idle(&self, state: &State<T, F>) -> bool {
+        let Some(max_idle) = state.max_idle.filter(|_| state.queue.is_empty()) else {
+            return false;
+        };
+        self.table.count_idle(max_idle) >= max_idle
     }
 
     /// Takes out every idle entry, one at a time, and marks every occupied slot RETURN_SLOW, so that each
@@ -108,24 +122,34 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         })
     }
 
-    /// Evicts the excess idle entries after a shrink, the highest slot first, and marks the slots in use
-    /// RETURN_SLOW on the way.
+    /// Evicts the idle entries beyond `max_size` and `max_idle`, the highest slot first, and marks the slots in
+    /// use RETURN_SLOW on the way.
     ///
     /// The decision and the eviction of each entry happen under one lock, so that concurrent calls never
     /// evict more than the excess.
-    pub(crate) fn evict_excess(self: &Arc<Self>, now: Now) -> Vec<Evicted<T, F>> {
+    pub(crate) fn evict_excess(self: &Arc<Self>, now: Now) -> Vec<(Evicted<T, F>, RejectReason)> {
         let slots: Vec<_> = self.table.all().collect();
         let mut evicted = Vec::new();
         for slot in slots.into_iter().rev() {
             let mut state = self.lock();
-            if !state.is_over_limit() {
-                break;
-            }
+            let enough = state.max_idle.map(|max_idle| max_idle + 1);
+            let surplus = enough.is_some_and(|enough| self.table.count_idle(enough) >= enough);
+            let reason = match state.is_over_limit() {
+                true => RejectReason::Shrunk,
+                false if surplus && state.queue.is_empty() => RejectReason::Surplus,
+                // Every later check-in must be counted against max_idle.
+                false if state.max_idle.is_some() => {
+                    slot.set_return_slow(true);
+                    continue;
+                }
+                false => break,
+            };
             if slot.stamp() == Stamp::Vacant {
                 continue;
             }
             if let Some(checkout) = self.table.take_or_mark(slot, now.tick) {
-                evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real, false));
+                let entry = self.begin_dispose_locked(&mut state, checkout, now.real, false);
+                evicted.push((entry, reason));
             }
         }
         evicted

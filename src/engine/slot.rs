@@ -137,6 +137,11 @@ impl<T> Slot<T> {
         self.expires.load(Relaxed)
     }
 
+    /// Changes the tick at which the present connection expires. Only the holder of the entry may call this.
+    pub(crate) fn set_expires(&self, expires: u64) {
+        self.expires.store(expires, Relaxed);
+    }
+
     pub(crate) fn checked(&self) -> u64 {
         self.checked.load(Relaxed) & !STANDBY
     }

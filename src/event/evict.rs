@@ -36,13 +36,15 @@ pub enum EvictReason {
     Rejected,
     /// The pool was made smaller.
     Shrunk,
+    /// As many connections as `max_idle` permits were idle already when it came back.
+    Surplus,
 }
 
 impl EvictReason {
     /// Every reason, in alphabetical order.
     pub const ALL: &'static [Self] = &Self::EACH;
 
-    pub(crate) const EACH: [Self; 14] = [
+    pub(crate) const EACH: [Self; 15] = [
         Self::Broken,
         Self::CheckFailed,
         Self::Cleared,
@@ -57,6 +59,7 @@ impl EvictReason {
         Self::Panicked,
         Self::Rejected,
         Self::Shrunk,
+        Self::Surplus,
     ];
 
     /// Returns the reason in snake case.
@@ -77,6 +80,7 @@ impl EvictReason {
             Self::Panicked => "panicked",
             Self::Rejected => "rejected",
             Self::Shrunk => "shrunk",
+            Self::Surplus => "surplus",
         }
     }
 

@@ -3,17 +3,16 @@
 use super::pooled::Freshness;
 use super::{Failure, PoolCheckout, Shared};
 use crate::clock::real_now;
-use crate::engine::{CheckFor, RejectReason, Slot, Stamp};
+use crate::engine::{CheckFor, Slot, Stamp};
 use crate::error::{AddError, StillInUse};
 use crate::foreign::Caught;
 use crate::shared::collector::PoolCollector;
 use crate::sync::outer::{Condvar, Mutex};
-use crate::{ConfigError, ConnectionInfo, ConnectionManager, EvictReason, OnSuspend, PoolEvent};
+use crate::{ConnectionInfo, ConnectionManager, EvictReason, OnSuspend, PoolEvent};
 use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// How long `check_health` waits while other background checks use the permitted number.
@@ -164,56 +163,6 @@ impl<M: ConnectionManager> Shared<M> {
                 })
             }
         }
-    }
-
-    pub(crate) fn set_max_size(self: &Arc<Self>, max_size: usize) -> Result<(), ConfigError> {
-        let min_idle = self.min_idle.load(Relaxed);
-        self.check_sizes(max_size, min_idle)?;
-        self.report_resize(max_size, min_idle);
-        let now = self.now();
-        let actions = self.engine.resize(max_size, now.real);
-        self.run(actions);
-        for evicted in self.engine.evict_excess(now) {
-            self.evict_rejected(evicted, RejectReason::Shrunk);
-        }
-        self.wake_collector();
-        Ok(())
-    }
-
-    pub(crate) fn set_min_idle(&self, min_idle: usize) -> Result<(), ConfigError> {
-        let max_size = self.engine.lock().max_size;
-        self.check_sizes(max_size, min_idle)?;
-        self.report_resize(max_size, min_idle);
-        self.min_idle.store(min_idle, Relaxed);
-        self.wake_collector();
-        Ok(())
-    }
-
-    pub(crate) fn set_keepalive_interval(
-        &self,
-        interval: Option<Duration>,
-    ) -> Result<(), ConfigError> {
-        let mut config = self.config.clone();
-        config.keepalive_interval = interval;
-        config.validate()?;
-        *self.keepalive_interval.lock() = interval;
-        self.wake_collector();
-        Ok(())
-    }
-
-    /// Validates the sizes by the rules that apply at build.
-    fn check_sizes(&self, max_size: usize, min_idle: usize) -> Result<(), ConfigError> {
-        let mut config = self.config.clone();
-        (config.max_size, config.min_idle) = (max_size, min_idle);
-        config.validate()
-    }
-
-    fn report_resize(&self, max_size: usize, min_idle: usize) {
-        self.emit(|pool| PoolEvent::Resized {
-            pool,
-            max_size,
-            min_idle,
-        });
     }
 
     pub(crate) fn suspend(self: &Arc<Self>, on: bool) {

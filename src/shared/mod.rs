@@ -23,6 +23,7 @@ mod hooks;
 mod leaks;
 mod log;
 mod pooled;
+mod running;
 mod snapshot;
 
 pub(crate) use checkin::check_in;
@@ -40,14 +41,15 @@ use crate::exec::{Executor, WorkerPool};
 use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
-use crate::{ConnectionManager, EvictReason, Fairness, HealthCheck, PoolConfig, PoolObserver};
-use ages::{Ages, limit};
+use crate::{ConnectionManager, EvictReason, Fairness, PoolConfig, PoolObserver};
+use ages::limit;
 use create::backoff::BackoffState;
 use create::probe::Probe;
 use durations::Learned;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
+use running::Running;
 use std::any::Any;
 use std::error::Error;
 use std::sync::Arc;
@@ -101,15 +103,11 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) manager: Arc<M>,
     pub(crate) engine: Arc<PoolEngine<M>>,
     pub(crate) ticker: Ticker,
-    /// The settings at build. `max_size`, `min_idle` and `keepalive_interval` may have changed since.
+    /// The settings at build. Those in [`Running`] may have changed since.
     config: PoolConfig,
-    ages: Ages,
-    /// How many ticks a connection may be idle before a fast checkout must validate it.
-    fresh_for: u64,
+    running: Running,
     check_may_block: bool,
     min_idle: AtomicUsize,
-    /// The interval in force. None: no keepalive.
-    keepalive_interval: Mutex<Option<Duration>>,
     /// In a keyed pool: the tick at which a checkout last ended other than by a fast check-in.
     used_at: AtomicU64,
     health: HealthTracker,
@@ -206,17 +204,12 @@ impl<M: ConnectionManager> Shared<M> {
             real_now(),
             group.map(|group| group.total()),
         );
-        let window = match config.health_check {
-            HealthCheck::Never => u64::MAX,
-            HealthCheck::OnCheckout => 0,
-            HealthCheck::AfterIdle(window) => limit(Some(window)).unwrap_or(u64::MAX),
-        };
         let name: Arc<str> = match group {
             Some(group) => Arc::clone(group.name()),
             None => config.name.as_str().into(),
         };
+        engine.lock().max_idle = config.max_idle;
         let leaks = config.leak_threshold.map(Leaks::new);
-        let ages = Ages::new(&config);
         let check_may_block = hooks::check_may_block(&manager);
         if inline {
             // Each checkout must sweep.
@@ -236,12 +229,10 @@ impl<M: ConnectionManager> Shared<M> {
             key: key.map(Caught::new),
             name,
             engine,
-            fresh_for: window.min(ages.idle.unwrap_or(u64::MAX)),
-            ages,
+            running: Running::new(&config),
             check_may_block: *check_may_block.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
-            keepalive_interval: Mutex::new(config.keepalive_interval),
             used_at: AtomicU64::new(0),
             health: HealthTracker::default(),
             probe: Probe::default(),
@@ -282,7 +273,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     #[inline]
     pub(crate) fn default_timeout(&self) -> GetTimeout {
-        GetTimeout::For(self.config.get_timeout)
+        GetTimeout::For(self.running.get_timeout())
     }
 
     /// Runs the actions that an event left to do after unlock, in this pool and in the others of its group.

@@ -22,6 +22,10 @@ pub(crate) struct PooledConnection<M: ConnectionManager> {
     pub(super) events: Option<Box<CheckoutEvents>>,
     /// The tick at which the connection was created or added.
     pub(super) created: u64,
+    /// The maximum lifetime in ticks that `expires` was computed from.
+    pub(super) lifetime: Option<u64>,
+    /// The share by which the lifetime of this connection is shortened.
+    pub(super) jitter: f64,
     /// The tick at which the connection expires. 0 on standby.
     pub(super) expires: u64,
     pub(super) generation: u64,

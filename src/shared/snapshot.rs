@@ -5,7 +5,7 @@ use super::{Meter, PoolState, Shared};
 use crate::engine::{HeldCheckout, Stamp};
 use crate::stats::Recorder;
 use crate::sync::outer::AtomicUsize;
-use crate::{ConnectionManager, EvictReason, Latency, PoolConfig, PoolStats};
+use crate::{ConnectionManager, EvictReason, Latency, PoolStats};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -103,15 +103,6 @@ impl<M: ConnectionManager> Shared<M> {
             failed_gets,
             ..gauges.clone()
         }
-    }
-
-    /// Returns the settings in force.
-    pub(crate) fn config(&self) -> PoolConfig {
-        let mut config = self.config.clone();
-        config.max_size = self.engine.lock().max_size;
-        config.min_idle = self.min_idle.load(Relaxed);
-        config.keepalive_interval = *self.keepalive_interval.lock();
-        config
     }
 }
 

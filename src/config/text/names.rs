@@ -42,7 +42,7 @@ macro_rules! setting {
 }
 
 /// All settings, in the order in which they are written.
-pub(super) static SETTINGS: [Setting; 26] = [
+pub(super) static SETTINGS: [Setting; 27] = [
     setting!(name),
     setting!(
         max_size =
@@ -59,6 +59,7 @@ pub(super) static SETTINGS: [Setting; 26] = [
         aliases: &["total_max_size"],
     },
     setting!(min_idle = "min_connections" | "minimum_idle" | "min_size"),
+    setting!(max_idle = "max_idle_connections" | "max_idle_conns" | "maximum_idle"),
     Setting {
         set: set_get_timeout,
         ..setting!(

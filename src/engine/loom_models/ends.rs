@@ -125,6 +125,6 @@ fn a_shrunk_pool_evicts_the_excess_and_no_more() {
 #[should_panic(expected = "more than there may be")]
 fn bites_a_shrink_that_marks_no_slot() {
     two_come_back_while_the_pool_shrinks(|fixture| {
-        fixture.run(fixture.engine.resize(1, fixture.now()));
+        fixture.run(fixture.engine.resize(1, None, fixture.now()));
     });
 }

@@ -63,7 +63,7 @@ fn a_new_connection_and_a_check_in_serve_one_waiter() {
 fn an_added_connection_reaches_a_waiter() {
     explore(|| {
         let (fixture, [held]) = Fixture::with_checkouts(Bound::Never);
-        fixture.run(fixture.engine.resize(2, fixture.now()));
+        fixture.run(fixture.engine.resize(2, None, fixture.now()));
         // With creates forbidden, only the added connection can serve the waiter.
         fixture.lock().max_creating = 0;
         fixture.side_by_side([

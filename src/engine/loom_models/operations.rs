@@ -48,8 +48,8 @@ impl Fixture {
 
     pub(super) fn resize(&self, max_size: usize) {
         let now = self.engine_now();
-        self.run(self.engine.resize(max_size, now.real));
-        for evicted in self.engine.evict_excess(now) {
+        self.run(self.engine.resize(max_size, None, now.real));
+        for (evicted, _) in self.engine.evict_excess(now) {
             self.run(self.dispose(evicted).finish(self.now()));
         }
     }

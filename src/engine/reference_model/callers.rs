@@ -259,7 +259,7 @@ impl World {
 
     fn resize(&mut self, max_size: usize) {
         self.model.max_size = max_size;
-        let actions = self.engine.resize(max_size, self.now());
+        let actions = self.engine.resize(max_size, None, self.now());
         self.model.settle();
         self.run(actions);
         self.settled = true;
@@ -280,10 +280,10 @@ impl World {
             expected.push((id, self.model.evict(id)));
         }
         let evicted = self.engine.evict_excess(self.engine_now());
-        let ids: Vec<_> = evicted.iter().map(|evicted| evicted.entry.0).collect();
+        let ids: Vec<_> = evicted.iter().map(|(evicted, _)| evicted.entry.0).collect();
         let wanted: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, wanted, "the highest idle slots are evicted");
-        for (evicted, (_, job)) in evicted.into_iter().zip(expected) {
+        for ((evicted, _), (_, job)) in evicted.into_iter().zip(expected) {
             self.begin_dispose(evicted, job);
         }
         self.settle();

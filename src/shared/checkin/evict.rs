@@ -49,6 +49,7 @@ impl<M: ConnectionManager> Shared<M> {
             RejectReason::Closed => EvictReason::Closed,
             RejectReason::Cleared => EvictReason::Cleared,
             RejectReason::Shrunk => EvictReason::Shrunk,
+            RejectReason::Surplus => EvictReason::Surplus,
             RejectReason::MadeRoom => EvictReason::MadeRoom,
         };
         self.count_reason(reason);

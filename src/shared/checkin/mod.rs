@@ -203,6 +203,7 @@ impl<M: ConnectionManager> Shared<M> {
         idle_since: u64,
     ) {
         checkout.entry.freshness = Freshness::Not;
+        self.renew_expiry(&mut checkout);
         self.return_connection(checkout, idle_since, false);
         if self.executor.is_inline() {
             self.sweep_some();

@@ -96,7 +96,7 @@ impl<M: ConnectionManager> Shared<M> {
         let (slot, idle_since) = (checkout.slot, checkout.idle_since);
         // The difference wraps if another thread returned the connection at a later tick. The connection is
         // then validated.
-        let is_fresh = now.wrapping_sub(idle_since) < pooled.shared.fresh_for;
+        let is_fresh = now.wrapping_sub(idle_since) < pooled.shared.running.fresh_for.load(Relaxed);
         if !(is_fresh && now < pooled.expires) {
             match Self::check_in_place(slot, pooled, idle_since, now) {
                 InPlace::Passed => {}

@@ -162,7 +162,7 @@ impl<M: ConnectionManager> Shared<M> {
                 self.wake_by(soft_deadline);
                 self.start_check(check, checkout);
             }
-            let max_waiters = self.config.max_waiters.unwrap_or_default();
+            let max_waiters = self.running.max_waiters().unwrap_or_default();
             self.meter.saturated.fetch_add(1, Relaxed);
             let pool = Arc::clone(&self.name);
             return Err(GetError::Saturated { pool, max_waiters });
@@ -199,7 +199,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Returns whether more than `max_waiters` callers are blocked. Callers that a create or a check under
     /// way will serve do not count.
     fn is_saturated(&self, state: &crate::shared::PoolState<M>, now: Instant) -> bool {
-        let Some(max_waiters) = self.config.max_waiters else {
+        let Some(max_waiters) = self.running.max_waiters() else {
             return false;
         };
         let coming = state.creating + state.checking + self.engine.deferred_creates(state, now);

@@ -45,7 +45,7 @@ impl<M: ConnectionManager> Shared<M> {
         // `expires` is 0 on standby.
         if shared.check_may_block
             || shared
-                .ages
+                .running
                 .verdict(pooled.expires, idle_since, now)
                 .is_some()
             || idle_since > now
@@ -75,10 +75,11 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.ticker.tick();
         let freshness = std::mem::replace(&mut checkout.entry.freshness, Freshness::Not);
         self.take_off_standby(&mut checkout);
+        self.renew_expiry(&mut checkout);
         let is_new = handed_off && freshness == Freshness::Created;
         let used = !handed_off || freshness == Freshness::Not;
         let verdict = self
-            .ages
+            .running
             .verdict(checkout.entry.expires, checkout.idle_since, now);
         // This connection is out of its slot already, so the other idle connections must satisfy min_idle.
         let verdict = verdict.filter(|reason| {

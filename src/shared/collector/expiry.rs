@@ -42,14 +42,14 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let Stamp::Idle(since) = stamp else {
                 if let Stamp::InUse(_) = stamp {
-                    let ages = [self.ages.idle, keepalive].into_iter().flatten();
+                    let ages = [self.running.idle(), keepalive].into_iter().flatten();
                     ages.for_each(|age| next.at_tick(now.tick.saturating_add(age)));
                 }
                 continue;
             };
-            match self.ages.verdict(slot.expires(), since, now.tick) {
+            match self.running.verdict(slot.expires(), since, now.tick) {
                 None => {
-                    let idles_out = self.ages.idle.map(|limit| since.saturating_add(limit));
+                    let idles_out = self.running.idle().map(|limit| since.saturating_add(limit));
                     idles_out
                         .into_iter()
                         .for_each(|last| next.at_tick(last + 1));
@@ -84,7 +84,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> bool {
         self.take_if(slot, now, found, |checkout| {
             let verdict = self
-                .ages
+                .running
                 .verdict(slot.expires(), checkout.idle_since, now.tick);
             verdict.filter(|verdict| *verdict == reason)
         })

@@ -31,7 +31,7 @@ fn early_by(slot: u32, proven: u64, spread: u64) -> u64 {
 impl<M: ConnectionManager> Shared<M> {
     /// Returns how many ticks a connection may be idle before it is checked.
     pub(super) fn keepalive(&self) -> Option<u64> {
-        crate::shared::limit(*self.keepalive_interval.lock())
+        self.running.keepalive()
     }
 
     /// Starts the keepalive checks that are due, as many as may run at once, and returns how many.

@@ -36,7 +36,7 @@ impl<M: ConnectionManager> Shared<M> {
         now: u64,
         next: &mut NextWake,
     ) {
-        let (Some(_), Some(limit)) = (&self.group, self.ages.idle) else {
+        let (Some(_), Some(limit)) = (&self.group, self.running.idle()) else {
             return;
         };
         let (mut uses, mut held, mut back) = (0, false, None);
@@ -83,7 +83,7 @@ impl<M: ConnectionManager> Shared<M> {
         if paused.is_some_and(|until| until > real_now()) {
             return false;
         }
-        let Some(limit) = self.ages.idle else {
+        let Some(limit) = self.running.idle() else {
             return false;
         };
         let seen = self.sweep_state.lock().usage.seen;

@@ -246,7 +246,7 @@ impl<M: ConnectionManager> Shared<M> {
                 let Stamp::Idle(since) = slot.stamp() else {
                     continue;
                 };
-                let due = self.ages.verdict(slot.expires(), since, now.tick);
+                let due = self.running.verdict(slot.expires(), since, now.tick);
                 let surplus = || self.live_idle(now.tick, min_idle.saturating_add(1)) > min_idle;
                 if let Some(reason) = due {
                     if reason != EvictReason::IdleTimeout || surplus() {

@@ -23,7 +23,7 @@ const RECENT: usize = 32;
 impl<M: ConnectionManager> Shared<M> {
     /// Returns the ticks between two rounds of standby. None if connections do not idle out.
     pub(in crate::shared) fn standby_interval(&self) -> Option<u64> {
-        self.ages.idle.map(|limit| (limit / 4).max(1))
+        self.running.idle().map(|limit| (limit / 4).max(1))
     }
 
     /// Puts every idle connection on standby if a round is due, unless min_idle needs all connections.

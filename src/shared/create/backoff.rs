@@ -56,6 +56,10 @@ impl BackoffState {
         }
     }
 
+    pub(in crate::shared) fn set_get_timeout(&mut self, get_timeout: Duration) {
+        self.longest_for_waiters = longest_for_waiters(get_timeout);
+    }
+
     pub(in crate::shared) fn failures(&self) -> u32 {
         self.failures
     }

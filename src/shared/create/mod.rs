@@ -223,29 +223,26 @@ impl<M: ConnectionManager> Shared<M> {
         created: u64,
         generation: u64,
     ) -> Box<PooledConnection<M>> {
-        let lifetime = self.ages.lifetime.map_or(u64::MAX, |lifetime| {
-            // Jitter shortens the lifetime and never lengthens it, so the limit holds. Connections that were
-            // opened together do not expire together.
-            let jitter =
-                self.config.lifetime_jitter * crate::shared::create::backoff::random_unit();
-            lifetime - (lifetime as f64 * jitter) as u64
-        });
         let id = self.next_id.fetch_add(1, Relaxed);
         let observed = self.observer.is_some();
-        Box::new(PooledConnection {
+        let mut pooled = Box::new(PooledConnection {
             connection,
             shared: Arc::clone(self),
             events: observed.then(|| CheckoutEvents::new(&self.name, id)),
             id,
             created,
-            expires: created.saturating_add(lifetime),
+            lifetime: self.running.lifetime(),
+            jitter: self.config.lifetime_jitter * backoff::random_unit(),
+            expires: 0,
             generation,
             uses_before: 0,
             idle_since: created,
             uses_until_event: 1,
             freshness: Freshness::Created,
             flags: 0,
-        })
+        });
+        pooled.expires = pooled.expiry();
+        pooled
     }
 
     /// Records a failed create and ends its permit.

@@ -153,7 +153,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         self.members.lock().present.insert(id, member);
         if shared.min_idle.load(Relaxed) > 0 {
             shared.wake_collector();
-        } else if let Some(limit) = shared.ages.idle {
+        } else if let Some(limit) = shared.running.idle() {
             let now = shared.now();
             shared.wake_at_tick(now.tick.saturating_add(limit), now);
         }
