@@ -193,7 +193,7 @@ mod sync;
 pub use builder::PoolBuilder;
 pub use clock::{Clock, ManualClock};
 pub use config::{Backoff, ConfigError, Fairness, HealthCheck, OnSuspend, PoolConfig};
-pub use error::{AddError, BuildError, Cause, GetError, Phase, StillInUse, Timeout};
+pub use error::{AddError, BuildError, Cause, GetError, Phase, ReadyError, StillInUse, Timeout};
 pub use event::{EvictReason, PoolEvent, PoolObserver};
 pub use guard::PooledConnection;
 pub use health::{Health, HealthState};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `get`, `get_timeout`, `get_deadline` | [`GetError`], with [`Timeout`], [`Phase`] and [`Cause`] inside |
 //! | `build`, `build_lazy` | [`BuildError`] |
+//! | `wait_ready` | [`ReadyError`] |
 //! | `add` | [`AddError`] |
 //! | `close_timeout` | [`StillInUse`] |
 //!
@@ -13,11 +14,13 @@
 mod add;
 mod build;
 mod get;
+mod ready;
 mod still_in_use;
 mod timeout;
 
 pub use add::AddError;
 pub use build::BuildError;
 pub use get::GetError;
+pub use ready::ReadyError;
 pub use still_in_use::StillInUse;
 pub use timeout::{Cause, Phase, Timeout};

@@ -1,7 +1,7 @@
 //! The operations on a running pool: statistics, health, sweep, clear, resize, suspend and close.
 
 use super::Pool;
-use crate::error::{AddError, StillInUse};
+use crate::error::{AddError, ReadyError, StillInUse};
 use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, HealthState, Holder, PoolConfig,
     PoolStats, SweepReport,
@@ -64,6 +64,36 @@ impl<M: ConnectionManager> Pool<M> {
     #[must_use]
     pub fn health(&self) -> HealthState {
         self.shared().health()
+    }
+
+    /// Waits until `n` connections are open, idle or in use, and opens those that are missing.
+    ///
+    /// A service calls this after `build_lazy` or [`resume`](Self::resume), before it reports ready. (psycopg_pool calls
+    /// it `wait`.) The creates obey `max_creating` and `backoff`. The connections that `min_idle` does not need idle out
+    /// as usual. A suspended pool opens nothing, so the wait lasts until the `resume`. A zero timeout starts the creates and
+    /// returns at once.
+    ///
+    /// The calling thread sleeps meanwhile, and takes no place in the queue of the callers of `get`. Without a collector the
+    /// creates run on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// - [`ReadyError::Config`] if `n` is more than `max_size`.
+    /// - [`ReadyError::Get`] with [`GetError::TimedOut`](crate::GetError::TimedOut) at the timeout, with the last cause;
+    ///   with [`GetError::Create`](crate::GetError::Create) or [`GetError::Panicked`](crate::GetError::Panicked) as soon as a
+    ///   create fails permanently while no connection is open; with [`GetError::Closed`](crate::GetError::Closed).
+    ///
+    /// ```
+    /// use conpool::{MemoryManager, Pool};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder().build_lazy(MemoryManager::new())?;
+    /// pool.wait_ready(3, Duration::from_secs(10))?;
+    /// assert_eq!(pool.stats().idle, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_ready(&self, n: usize, timeout: Duration) -> Result<(), ReadyError<M::Error>> {
+        self.shared().wait_ready(n, timeout)
     }
 
     /// Runs one complete pass of the collector, which begins after this call.

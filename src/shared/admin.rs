@@ -144,6 +144,7 @@ impl<M: ConnectionManager> Shared<M> {
                 state.set_connection(checkout.slot.index(), checkout.entry.id);
                 drop(state);
                 checkout.entry.install(checkout.slot.uses());
+                self.ready.note(false);
                 self.wake_for_new(expires, now);
                 self.return_connection(checkout, now.tick, true);
                 Ok(())
@@ -178,6 +179,7 @@ impl<M: ConnectionManager> Shared<M> {
         if on && self.config.on_suspend == OnSuspend::Fail {
             self.fail_waiters(|| Failure::Suspended);
         }
+        self.ready.note(false);
         self.wake_collector();
     }
 
@@ -304,6 +306,7 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict(checkout, EvictReason::Closed);
         }
         self.write_counts(real_now(), true);
+        self.ready.note(false);
         if let Some(workers) = self.own_workers() {
             workers.close();
         }

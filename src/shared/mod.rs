@@ -23,6 +23,7 @@ mod hooks;
 mod leaks;
 mod log;
 mod pooled;
+mod ready;
 mod running;
 mod snapshot;
 
@@ -49,6 +50,7 @@ use durations::Learned;
 use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
+use ready::Ready;
 use running::Running;
 use std::any::Any;
 use std::error::Error;
@@ -134,6 +136,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     next_id: Arc<AtomicU64>,
     meter: Meter,
     learned: Learned,
+    ready: Ready,
     sweep_state: Mutex<collector::SweepState>,
     /// Slots whose connections have come off standby since the last round, or were in use at that round.
     off_standby: Mutex<Vec<u32>>,
@@ -248,6 +251,7 @@ impl<M: ConnectionManager> Shared<M> {
             next_id: group.map_or_else(|| Arc::new(AtomicU64::new(1)), |group| group.ids()),
             meter: Meter::default(),
             learned: Learned::default(),
+            ready: Ready::default(),
             sweep_state: Mutex::default(),
             off_standby: Mutex::default(),
             config,

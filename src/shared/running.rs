@@ -175,6 +175,7 @@ impl<M: ConnectionManager> Shared<M> {
         if before.max_lifetime != next.max_lifetime {
             self.renew_expiries();
         }
+        self.ready.note(false);
         self.wake_collector();
         Ok(())
     }

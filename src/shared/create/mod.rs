@@ -27,6 +27,8 @@ pub(in crate::shared) enum Purpose {
     Refill,
     /// For min_idle, before the expired connection in this slot is evicted.
     Replace(u32),
+    /// For a caller that waits until the pool is ready.
+    Ready,
     /// For a caller that asks for the health of a pool without open connections.
     Probe,
 }
@@ -122,7 +124,7 @@ impl<M: ConnectionManager> Shared<M> {
         let wanted = match purpose {
             Purpose::Waiter => self.executor.is_inline(),
             Purpose::Refill => self.refill_deficit(&self.engine.lock(), self.ticker.tick()) >= 0,
-            Purpose::Replace(_) | Purpose::Probe => true,
+            Purpose::Replace(_) | Purpose::Probe | Purpose::Ready => true,
         };
         let Some(generation) = permit.start(since, deadline, wanted) else {
             let (_, actions) = permit.fail(real_now());
@@ -205,6 +207,7 @@ impl<M: ConnectionManager> Shared<M> {
         if self.engine.lock().creating > 0 {
             self.wake_collector();
         }
+        self.ready.note(false);
         match installed {
             Installed::Here(checkout, actions) => {
                 self.run(actions);
@@ -298,6 +301,7 @@ impl<M: ConnectionManager> Shared<M> {
                 attached
             }
         };
+        self.ready.note(!transient);
         if !attached {
             // There is one abandoned hook less, so the collector may abandon another one.
             self.wake_collector();

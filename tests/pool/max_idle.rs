@@ -1,0 +1,141 @@
+//! `max_idle`: a connection that comes back beyond so many idle ones is evicted, unless a caller needs it.
+
+use crate::common;
+
+use common::{SOON, close_clean, eventually, queued, quick, spawn, take};
+use conpool::{EvictReason, KeyedPool, MemoryManager};
+
+#[test]
+fn what_comes_back_beyond_it_is_evicted_as_surplus() {
+    let backend = MemoryManager::new();
+    let pool = quick("surplus")
+        .max_size(5)
+        .max_idle(2)
+        .build(backend.clone())
+        .unwrap();
+    // The first round returns new connections, the second round returns used ones.
+    for round in 1..=2 {
+        drop(take(&pool, 5));
+        eventually(|| pool.stats().disposing == 0);
+        let stats = pool.stats();
+        assert_eq!(stats.idle, 2, "{stats}");
+        assert_eq!(stats.evicted(EvictReason::Surplus), 3 * round, "{stats}");
+    }
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn with_zero_every_connection_is_opened_for_one_use() {
+    let backend = MemoryManager::new();
+    let pool = quick("none")
+        .max_idle(0)
+        .build_lazy(backend.clone())
+        .unwrap();
+    for used in 1..=3 {
+        drop(pool.get().unwrap());
+        eventually(|| pool.stats().size + pool.stats().disposing == 0);
+        assert_eq!(pool.stats().evicted(EvictReason::Surplus), used);
+    }
+    assert_eq!(backend.counters().created, 3);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_connection_that_a_waiter_needs_is_never_surplus() {
+    let backend = MemoryManager::new();
+    let pool = quick("needed")
+        .max_size(1)
+        .max_idle(0)
+        .build_lazy(backend.clone())
+        .unwrap();
+    let held = pool.get().unwrap();
+    let waiter = spawn({
+        let pool = pool.clone();
+        move || pool.get_timeout(SOON).map(|guard| guard.id())
+    });
+    queued(&pool, 1);
+    drop(held);
+    assert_eq!(waiter.join_soon().unwrap(), 1);
+    eventually(|| pool.stats().evicted(EvictReason::Surplus) == 1);
+    assert_eq!(backend.counters().created, 1);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn many_that_come_back_at_once_leave_no_more_than_it_permits() {
+    let backend = MemoryManager::new();
+    let pool = quick("atonce")
+        .max_size(8)
+        .max_idle(3)
+        .build_lazy(backend.clone())
+        .unwrap();
+    let users: Vec<_> = (0..8)
+        .map(|_| {
+            let user = pool.clone();
+            spawn(move || {
+                for _ in 0..200 {
+                    drop(user.get_timeout(SOON).unwrap());
+                    assert!(user.stats().idle <= 3);
+                }
+            })
+        })
+        .collect();
+    users.into_iter().for_each(|user| user.join_soon());
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn a_lower_limit_evicts_at_once_and_a_higher_one_lets_more_stay() {
+    let backend = MemoryManager::new();
+    let pool = quick("changes").max_size(6).build(backend.clone()).unwrap();
+    drop(take(&pool, 6));
+    assert_eq!(pool.stats().idle, 6);
+    pool.set_max_idle(4).unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.evicted(EvictReason::Surplus)), (4, 2));
+    let held = take(&pool, 4);
+    pool.set_max_idle(1).unwrap();
+    drop(held);
+    assert_eq!(pool.stats().idle, 1);
+    pool.set_max_idle(None).unwrap();
+    drop(take(&pool, 6));
+    assert_eq!(pool.stats().idle, 6);
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn it_is_at_least_min_idle() {
+    let built = quick("toolow")
+        .min_idle(2)
+        .max_idle(1)
+        .build(MemoryManager::new());
+    let error = built.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "max_idle = 1: must be at least min_idle (2), or None for no limit"
+    );
+    let pool = quick("running")
+        .min_idle(2)
+        .max_idle(2)
+        .build(MemoryManager::new())
+        .unwrap();
+    assert!(pool.set_max_idle(1).is_err());
+    assert!(pool.set_min_idle(3).is_err());
+    assert_eq!(pool.config().max_idle, Some(2));
+}
+
+#[test]
+fn in_a_keyed_pool_it_holds_for_each_key() {
+    let pool = KeyedPool::<u8, MemoryManager>::builder()
+        .max_total(8)
+        .max_per_key(4)
+        .max_idle(1)
+        .build(|_| MemoryManager::new())
+        .unwrap();
+    for key in [1, 2] {
+        let held: Vec<_> = (0..3).map(|_| pool.get(&key).unwrap()).collect();
+        drop(held);
+        assert_eq!(pool.stats_for(&key).unwrap().idle, 1);
+    }
+    assert_eq!(pool.stats().evicted(EvictReason::Surplus), 4);
+}
