@@ -9,7 +9,6 @@
 //! and [`hook_timeouts`](collector::hook_timeouts)). The operations on a running pool are in [`admin`].
 
 mod admin;
-mod ages;
 mod check;
 mod checkin;
 mod checkout;
@@ -43,7 +42,6 @@ use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::{ConnectionManager, EvictReason, Fairness, PoolConfig, PoolObserver};
-use ages::limit;
 use create::backoff::BackoffState;
 use create::probe::Probe;
 use durations::Learned;
@@ -51,7 +49,7 @@ use health::HealthTracker;
 use leaks::Leaks;
 use log::LogLimit;
 use ready::Ready;
-use running::Running;
+use running::{Running, limit};
 use std::any::Any;
 use std::error::Error;
 use std::sync::Arc;

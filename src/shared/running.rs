@@ -1,12 +1,11 @@
 //! Running settings: the settings that can change while the pool runs, and their changes.
 
-use super::ages::limit;
 use super::pooled::Freshness;
 use super::{PoolCheckout, Shared};
-use crate::clock::real_now;
+use crate::clock::{real_now, ticks};
 use crate::config::is_unlimited;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
-use crate::{ConfigError, ConnectionManager, HealthCheck, PoolConfig, PoolEvent};
+use crate::{ConfigError, ConnectionManager, EvictReason, HealthCheck, PoolConfig, PoolEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -90,10 +89,29 @@ impl Running {
         known(&self.lifetime)
     }
 
+    /// Returns the reason to evict a connection because of its age, if there is one.
+    ///
+    /// The caller must apply the rule that an idle timeout leaves min_idle connections open, because only
+    /// the caller knows which connections count.
+    pub(super) fn verdict(&self, expires: u64, idle_since: u64, now: u64) -> Option<EvictReason> {
+        if expires <= now {
+            return Some(EvictReason::MaxLifetime);
+        }
+        let idled_out = |limit: u64| idle_since.saturating_add(limit) < now;
+        self.idle()
+            .is_some_and(idled_out)
+            .then_some(EvictReason::IdleTimeout)
+    }
+
     /// Returns the keepalive interval in ticks.
     pub(super) fn keepalive(&self) -> Option<u64> {
         known(&self.keepalive)
     }
+}
+
+/// Returns the limit in ticks. None: no limit.
+pub(super) fn limit(age: Option<Duration>) -> Option<u64> {
+    age.filter(|age| !is_unlimited(*age)).map(ticks)
 }
 
 fn known(age: &AtomicU64) -> Option<u64> {
@@ -101,6 +119,10 @@ fn known(age: &AtomicU64) -> Option<u64> {
 }
 
 /// Returns the settings that differ and cannot change while the pool runs.
+#[allow(
+    clippy::float_cmp,
+    reason = "a setting that was not changed is the same number, bit by bit"
+)]
 fn fixed_settings(before: &PoolConfig, next: &PoolConfig) -> Vec<&'static str> {
     macro_rules! differ {
         ($($field:ident)+) => {
@@ -130,7 +152,7 @@ impl<M: ConnectionManager> Shared<M> {
                 if !others.is_empty() {
                     rule = format!("{rule}; {} cannot change either", others.join(", "));
                 }
-                return Err(ConfigError::without_value(*first, rule));
+                return Err(ConfigError::without_value(first, rule));
             }
             *config = next.clone();
             Ok(())

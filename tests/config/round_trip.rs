@@ -23,6 +23,7 @@ fn the_defaults_are_written_as_a_person_would() {
         r#"name = "pool"
 max_size = 10
 min_idle = 0
+max_idle = "unlimited"
 get_timeout = "30s"
 idle_timeout = "10m"
 max_lifetime = "30m"
@@ -38,6 +39,8 @@ fail_fast = false
 max_waiters = "unlimited"
 fairness = "500us"
 leak_threshold = "never"
+suspended = false
+on_suspend = "wait"
 background_collector = true
 
 [backoff]

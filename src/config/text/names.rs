@@ -194,7 +194,7 @@ mod tests {
             ("nmae", Some("name")),
             ("mx_size", Some("max_size")),
             ("write_timeout", None),
-            ("max_idle", None),
+            ("max_idel", Some("max_idle")),
             ("dbname", None),
             ("password", None),
             ("url", None),
