@@ -135,7 +135,7 @@
 //! |---|---|
 //! | use of a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`] |
 //! | backends | [`ConnectionManager`]; ready-made managers in [`managers`] |
-//! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`], [`OnSuspend`] |
+//! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`], [`OnSuspend`], [`LeakAction`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
 //! | monitoring | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
 //! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`IntoPool`], [`RegistryError`], [`CloseAllError`] |
@@ -192,14 +192,14 @@ mod sync;
 
 pub use builder::PoolBuilder;
 pub use clock::{Clock, ManualClock};
-pub use config::{Backoff, ConfigError, Fairness, HealthCheck, OnSuspend, PoolConfig};
+pub use config::{Backoff, ConfigError, Fairness, HealthCheck, LeakAction, OnSuspend, PoolConfig};
 pub use error::{AddError, BuildError, Cause, GetError, Phase, ReadyError, StillInUse, Timeout};
 pub use event::{EvictReason, PoolEvent, PoolObserver};
 pub use guard::PooledConnection;
 pub use health::{Health, HealthState};
 pub use info::{ConnectionInfo, Holder, SweepReport};
 pub use keyed::{KeyedPool, KeyedPoolBuilder};
-pub use manager::ConnectionManager;
+pub use manager::{ConnectionManager, Interrupt};
 // Re-exports the items and not the modules: `use conpool::*` must not hide a crate named r2d2 or http.
 pub use managers::conbus::*;
 #[cfg(feature = "http")]

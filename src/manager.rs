@@ -18,6 +18,8 @@ use std::error::Error;
 /// | `check_aliveness` when [`check_may_block`](Self::check_may_block) is false | the thread that calls `get`; for `keepalive_interval` and `check_health` a thread of the pool | nothing: it must not wait |
 /// | `has_broken`, `on_checkin` | the thread that drops the guard | nothing: they must not wait |
 /// | `on_checkout` | the thread that calls `get` | nothing: it must not wait |
+/// | `interrupter` | where `create` ran, or the thread that calls `add` | nothing: it must not wait |
+/// | [`Interrupt::interrupt`] | a thread of the pool | nothing: it must not wait |
 /// | `is_transient` | where `create` ran; after `on_checkout` failed on a new connection, the thread that calls `get` | nothing: it must not wait |
 ///
 /// With [`background_collector(false)`](crate::PoolBuilder::background_collector) every hook runs on
@@ -129,6 +131,20 @@ pub trait ConnectionManager: Send + Sync + 'static {
         false
     }
 
+    /// Returns a handle that ends this connection while a thread hangs in it, for example in a `read` without a timeout.
+    ///
+    /// The pool asks once for each connection, after its create. The handle must not keep the backend's end of the
+    /// connection open after a `dispose`; the pool drops it before. [`Pool::interrupt`](crate::Pool::interrupt),
+    /// [`Pool::close_interrupting`](crate::Pool::close_interrupting) and
+    /// [`Pool::clear_interrupting`](crate::Pool::clear_interrupting) use it. A TCP manager returns a second descriptor that it
+    /// shuts down.
+    ///
+    /// The default returns none: the connection cannot be interrupted.
+    fn interrupter(&self, connection: &mut Self::Connection) -> Option<Box<dyn Interrupt>> {
+        let _ = connection;
+        None
+    }
+
     /// Returns true if [`check_aliveness`](Self::check_aliveness) may block.
     ///
     /// The pool calls this method once, at build. A manager whose check is a non-blocking probe returns `false`. The
@@ -141,4 +157,14 @@ pub trait ConnectionManager: Send + Sync + 'static {
     fn check_may_block(&self) -> bool {
         true
     }
+}
+
+/// Ends a connection from another thread than the one that uses it. See
+/// [`ConnectionManager::interrupter`].
+pub trait Interrupt: Send + Sync + 'static {
+    /// Ends the connection, so that the thread that hangs in it returns with an error.
+    ///
+    /// Called at most once, on a thread of the pool and without a lock. The connection may be in use, on its way back, or
+    /// disposed already. A call that hangs keeps its thread and nothing else; a panic is caught, counted and reported.
+    fn interrupt(&self);
 }

@@ -9,7 +9,7 @@ mod validation;
 
 pub use backoff::Backoff;
 pub use error::ConfigError;
-pub use policy::{Fairness, HealthCheck, OnSuspend};
+pub use policy::{Fairness, HealthCheck, LeakAction, OnSuspend};
 
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `keepalive_interval` | idle this long: checked in the background | duration | `None` | above zero; `None`: never | useful below `idle_timeout`; without `background_collector` a `sweep` does it |
 /// | `max_uses` | evicted after so many checkouts | checkouts | `None` | 1; `None`: never | |
 /// | `leak_threshold` | held longer than this: reported once, with call site and thread | duration | `None` | above zero; `None`: never | costs a checkout nothing |
+/// | `leak_action` | what happens to a connection held longer than `leak_threshold` | [`LeakAction`] | `Report` | `Interrupt { after }`: at least `leak_threshold` | an interrupter of the manager |
 /// | `max_waiters` | more blocked callers than this are refused at once | callers | `None` | 0: never queue; `None`: no limit | counted beyond idle connections and creates under way |
 ///
 /// Rarely changed settings:
@@ -152,6 +153,8 @@ pub struct PoolConfig {
     /// A connection held longer than this is reported once, with its call site and thread, and once more when
     /// it comes back. Default `None`, never; above zero.
     pub leak_threshold: Option<Duration>,
+    /// What happens to a connection that is held longer than `leak_threshold`. Default `Report`.
+    pub leak_action: LeakAction,
     /// Whether the pool is suspended when it is built. Default false. A suspended pool opens nothing, so `build`
     /// touches no backend. [`Pool::resume`](crate::Pool::resume) starts it. A
     /// [`KeyedPool`](crate::KeyedPool) refuses the setting.
@@ -195,6 +198,7 @@ impl Default for PoolConfig {
             max_waiters: None,
             fairness: Fairness::default(),
             leak_threshold: None,
+            leak_action: LeakAction::default(),
             suspended: false,
             on_suspend: OnSuspend::default(),
             background_collector: true,

@@ -40,6 +40,21 @@ pub enum Fairness {
     Strict,
 }
 
+/// What the pool does about a connection that is held for longer than `leak_threshold`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LeakAction {
+    /// It reports the holder.
+    #[default]
+    Report,
+    /// It reports the holder, and interrupts the connection when it is still held after this time, counted from the
+    /// checkout. See [`Pool::interrupt`](crate::Pool::interrupt).
+    Interrupt {
+        /// At least `leak_threshold`.
+        after: Duration,
+    },
+}
+
 /// What a `get` does while the pool is suspended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! The rules for the values of the settings.
 
-use super::{Backoff, ConfigError, PoolConfig};
+use super::{Backoff, ConfigError, LeakAction, PoolConfig};
 use std::time::Duration;
 
 impl PoolConfig {
@@ -49,7 +49,22 @@ impl PoolConfig {
         validate_above_zero("dispose_timeout", self.dispose_timeout)?;
         validate_at_least_one("max_creating", self.max_creating)?;
         self.backoff.validate()?;
-        validate_above_zero_or_none("leak_threshold", self.leak_threshold)
+        validate_above_zero_or_none("leak_threshold", self.leak_threshold)?;
+        self.validate_leak_action()
+    }
+
+    fn validate_leak_action(&self) -> Result<(), ConfigError> {
+        let LeakAction::Interrupt { after } = self.leak_action else {
+            return Ok(());
+        };
+        let rule = match self.leak_threshold {
+            None => "needs a leak_threshold".to_owned(),
+            Some(threshold) if after < threshold => {
+                format!("must not be before leak_threshold ({threshold:?})")
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(ConfigError::new("leak_action", self.leak_action, rule))
     }
 
     fn validate_name(&self) -> Result<(), ConfigError> {

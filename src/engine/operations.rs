@@ -155,6 +155,29 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         evicted
     }
 
+    /// Marks the slot RETURN_SLOW if a caller holds this connection in it. False if the connection is idle,
+    /// gone, or in the hands of the pool.
+    pub(crate) fn mark_in_use(
+        &self,
+        state: &mut State<T, F>,
+        slot: u32,
+        connection: u64,
+        now: u64,
+    ) -> bool {
+        if state.opened_in(slot).connection != connection {
+            return false;
+        }
+        let Some(slot) = self.table.get(slot) else {
+            return false;
+        };
+        if let Some(checkout) = self.table.take_or_mark(slot, now) {
+            let idle_since = checkout.idle_since;
+            self.table.store_locked(checkout, idle_since, true);
+            return false;
+        }
+        slot.holder().is_some()
+    }
+
     /// Counts the connections in use. The caller must hold the lock.
     pub(crate) fn in_use(&self, _: &State<T, F>) -> usize {
         let in_use = |slot: &&super::Slot<T>| matches!(slot.stamp(), Stamp::InUse(_));

@@ -22,6 +22,8 @@ pub enum EvictReason {
     HookFailed,
     /// It was idle for longer than `idle_timeout`.
     IdleTimeout,
+    /// It was interrupted while it was in use.
+    Interrupted,
     /// Its create returned after `create_timeout`.
     Late,
     /// Its slot was needed for another key of a `KeyedPool`.
@@ -44,7 +46,7 @@ impl EvictReason {
     /// Every reason, in alphabetical order.
     pub const ALL: &'static [Self] = &Self::EACH;
 
-    pub(crate) const EACH: [Self; 15] = [
+    pub(crate) const EACH: [Self; 16] = [
         Self::Broken,
         Self::CheckFailed,
         Self::Cleared,
@@ -52,6 +54,7 @@ impl EvictReason {
         Self::Discarded,
         Self::HookFailed,
         Self::IdleTimeout,
+        Self::Interrupted,
         Self::Late,
         Self::MadeRoom,
         Self::MaxLifetime,
@@ -73,6 +76,7 @@ impl EvictReason {
             Self::Discarded => "discarded",
             Self::HookFailed => "hook_failed",
             Self::IdleTimeout => "idle_timeout",
+            Self::Interrupted => "interrupted",
             Self::Late => "late",
             Self::MadeRoom => "made_room",
             Self::MaxLifetime => "max_lifetime",

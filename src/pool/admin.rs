@@ -2,6 +2,7 @@
 
 use super::Pool;
 use crate::error::{AddError, ReadyError, StillInUse};
+use crate::shared::Which;
 use crate::{
     ConfigError, ConnectionInfo, ConnectionManager, Health, HealthState, Holder, PoolConfig,
     PoolStats, SweepReport,
@@ -370,6 +371,54 @@ impl<M: ConnectionManager> Pool<M> {
     /// and the holders.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
         self.shared().close_timeout(timeout)
+    }
+
+    /// Closes the pool as [`close_timeout`](Self::close_timeout) does, and interrupts the connections that are still in use
+    /// after `grace`.
+    ///
+    /// A thread that hangs in a `read` without a timeout never gives its connection back by itself. The interrupt ends the
+    /// connection under it (see [`ConnectionManager::interrupter`]): the thread gets the error of its driver, and its guard is
+    /// evicted at check-in ([`EvictReason::Interrupted`](crate::EvictReason::Interrupted)). `timeout` counts from the call and
+    /// includes `grace`.
+    ///
+    /// # Errors
+    ///
+    /// [`StillInUse`] at the timeout, for example if a connection has no interrupter.
+    ///
+    /// ```
+    /// use conpool::{Hook, MemoryManager, Pool};
+    /// use std::{thread, time::Duration};
+    ///
+    /// let backend = MemoryManager::new();
+    /// let pool = Pool::new(backend.clone())?;
+    /// backend.hang(Hook::Execute);
+    /// let mut held = pool.get()?;
+    /// let stuck = thread::spawn(move || held.execute("PING"));
+    /// pool.close_interrupting(Duration::from_millis(10), Duration::from_secs(10))?;
+    /// assert!(stuck.join().expect("no panic").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close_interrupting(&self, grace: Duration, timeout: Duration) -> Result<(), StillInUse> {
+        self.shared().close_interrupting(grace, timeout)
+    }
+
+    /// Clears the pool as [`clear`](Self::clear) does, and interrupts the connections of earlier generations that are in
+    /// use. Returns the number of interrupts.
+    ///
+    /// After a failover the connections in use lead to the old server, and their holders may hang until the timeouts of
+    /// their drivers. (The specification of MongoDB's pools calls this `interruptInUseConnections`.)
+    pub fn clear_interrupting(&self) -> usize {
+        self.shared().clear_interrupting()
+    }
+
+    /// Interrupts the connection with this id, as [`holders`](Self::holders) lists it. Returns true if the connection is in
+    /// use, has an interrupter and was not interrupted before.
+    ///
+    /// The interrupt runs on a thread of the pool; without a collector it runs on the calling thread. The holder gets the
+    /// error of its driver, and the connection is evicted at check-in
+    /// ([`EvictReason::Interrupted`](crate::EvictReason::Interrupted)). No other caller gets it.
+    pub fn interrupt(&self, connection_id: u64) -> bool {
+        self.shared().interrupt(Which::One(connection_id)) == 1
     }
 
     /// Returns true if the pool is closed.

@@ -1,7 +1,7 @@
 //! Operations on a running pool: clear, retain, add, resize, suspend, check health, close.
 
 use super::pooled::Freshness;
-use super::{Failure, PoolCheckout, Shared};
+use super::{Failure, PoolCheckout, Shared, Which};
 use crate::clock::real_now;
 use crate::engine::{CheckFor, Slot, Stamp};
 use crate::error::{AddError, StillInUse};
@@ -130,8 +130,9 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(crate) fn add(
         self: &Arc<Self>,
-        connection: M::Connection,
+        mut connection: M::Connection,
     ) -> Result<(), AddError<M::Connection>> {
+        let interrupter = self.ask_interrupter(&mut connection);
         let now = self.now();
         let mut state = self.engine.lock();
         let mut pooled = self.pooled(connection, now.tick, state.generation);
@@ -144,6 +145,7 @@ impl<M: ConnectionManager> Shared<M> {
                 state.set_connection(checkout.slot.index(), checkout.entry.id);
                 drop(state);
                 checkout.entry.install(checkout.slot.uses());
+                self.keep_interrupter(checkout.slot.index(), &mut checkout.entry, interrupter);
                 self.ready.note(false);
                 self.wake_for_new(expires, now);
                 self.return_connection(checkout, now.tick, true);
@@ -314,6 +316,23 @@ impl<M: ConnectionManager> Shared<M> {
 
     pub(crate) fn close_timeout(self: &Arc<Self>, timeout: Duration) -> Result<(), StillInUse> {
         self.close_by(real_now().checked_add(timeout))
+    }
+
+    /// Closes the pool as [`close_timeout`](Self::close_timeout) does, and interrupts what is still out after
+    /// the grace period.
+    pub(crate) fn close_interrupting(
+        self: &Arc<Self>,
+        grace: Duration,
+        timeout: Duration,
+    ) -> Result<(), StillInUse> {
+        let now = real_now();
+        let deadline = now.checked_add(timeout);
+        self.close();
+        let grace = now.checked_add(grace.min(timeout));
+        if !self.engine.wait_drained(grace) {
+            self.interrupt(Which::All);
+        }
+        self.close_by(deadline)
     }
 
     /// Closes the pool and waits until every connection and thread is gone. None: waits without a deadline.

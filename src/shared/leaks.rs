@@ -3,18 +3,22 @@
 //! A checkout records nothing here. The slots tell who holds what (see `holders`), and the collector reports
 //! the checkouts that are too old. A check-in looks here only while a reported checkout is out.
 
-use super::Shared;
 use super::collector::NextWake;
+use super::running::limit;
+use super::{Shared, Which};
 use crate::clock::ticks;
 use crate::engine::{HeldCheckout, Now, Slot};
 use crate::sync::outer::{AtomicUsize, Mutex};
-use crate::{ConnectionManager, Holder, PoolEvent};
+use crate::{ConnectionManager, Holder, LeakAction, PoolEvent};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub(super) struct Leaks {
     pub(super) threshold: u64,
+    /// How long after its checkout a connection is interrupted, in ticks. None: never.
+    interrupt_after: Option<u64>,
     /// The reported checkouts that are still out, by slot.
     reported: Mutex<BTreeMap<u32, Leak>>,
     /// The length of `reported`, for check-ins.
@@ -29,9 +33,13 @@ pub(super) struct Leak {
 }
 
 impl Leaks {
-    pub(super) fn new(threshold: Duration) -> Self {
+    pub(super) fn new(threshold: Duration, action: LeakAction) -> Self {
         Self {
             threshold: ticks(threshold),
+            interrupt_after: match action {
+                LeakAction::Interrupt { after } => limit(Some(after)),
+                LeakAction::Report => None,
+            },
             reported: Mutex::default(),
             count: AtomicUsize::new(0),
         }
@@ -89,7 +97,7 @@ impl Leaks {
 
 impl<M: ConnectionManager> Shared<M> {
     /// Reports the checkouts that exceed `leak_threshold`, each once.
-    pub(super) fn report_leaks(&self, now: Now, next: &mut NextWake) {
+    pub(super) fn report_leaks(self: &Arc<Self>, now: Now, next: &mut NextWake) {
         let Some(leaks) = &self.leaks else { return };
         let out = self.engine.checkouts(&self.engine.lock());
         // A checkout that ended at the moment of its report found no report to end.
@@ -105,6 +113,15 @@ impl<M: ConnectionManager> Shared<M> {
                 if leaks.record(checkout, &holder) {
                     self.emit_leak(holder, false);
                 }
+            }
+            let Some(after) = leaks.interrupt_after else {
+                continue;
+            };
+            let due = checkout.since.saturating_add(after);
+            if due > now.tick {
+                next.at_tick(due);
+            } else {
+                self.interrupt(Which::One(checkout.connection));
             }
         }
     }

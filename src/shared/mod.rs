@@ -19,6 +19,7 @@ mod group;
 mod health;
 mod holders;
 mod hooks;
+mod interrupt;
 mod leaks;
 mod log;
 mod pooled;
@@ -29,6 +30,7 @@ mod snapshot;
 pub(crate) use checkin::check_in;
 pub(crate) use checkout::GetTimeout;
 pub(crate) use group::PoolGroup;
+pub(crate) use interrupt::Which;
 pub(crate) use pooled::{Held, PooledConnection};
 
 use crate::clock::{Clock, Ticker, real_now};
@@ -46,6 +48,7 @@ use create::backoff::BackoffState;
 use create::probe::Probe;
 use durations::Learned;
 use health::HealthTracker;
+use interrupt::Interrupts;
 use leaks::Leaks;
 use log::LogLimit;
 use ready::Ready;
@@ -135,6 +138,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     meter: Meter,
     learned: Learned,
     ready: Ready,
+    interrupts: Interrupts,
     sweep_state: Mutex<collector::SweepState>,
     /// Slots whose connections have come off standby since the last round, or were in use at that round.
     off_standby: Mutex<Vec<u32>>,
@@ -210,7 +214,8 @@ impl<M: ConnectionManager> Shared<M> {
             None => config.name.as_str().into(),
         };
         engine.lock().max_idle = config.max_idle;
-        let leaks = config.leak_threshold.map(Leaks::new);
+        let leaks = config.leak_threshold;
+        let leaks = leaks.map(|threshold| Leaks::new(threshold, config.leak_action));
         let check_may_block = hooks::check_may_block(&manager);
         if inline {
             // Each checkout must sweep.
@@ -250,6 +255,7 @@ impl<M: ConnectionManager> Shared<M> {
             meter: Meter::default(),
             learned: Learned::default(),
             ready: Ready::default(),
+            interrupts: Interrupts::default(),
             sweep_state: Mutex::default(),
             off_standby: Mutex::default(),
             config,

@@ -39,6 +39,8 @@ pub(crate) struct PooledConnection<M: ConnectionManager> {
     pub(super) uses_until_event: u64,
     /// How the connection was last proven alive. Valid only during a hand-off, in which no check is due.
     pub(super) freshness: Freshness,
+    /// Whether the pool keeps an interrupter of this connection.
+    pub(super) is_interruptible: bool,
     /// The [`Flag`]s for the check-in, one bit each. Usually 0.
     pub(super) flags: u8,
 }

@@ -293,7 +293,7 @@ mod tests {
             stats.evictions[reason.index()] = count;
         }
         assert_eq!(stats.evicted(EvictReason::Broken), 1);
-        assert_eq!(stats.evicted(EvictReason::Shrunk), 14);
+        assert_eq!(stats.evicted(EvictReason::Shrunk), 15);
     }
 
     #[test]

@@ -39,6 +39,7 @@ fail_fast = false
 max_waiters = "unlimited"
 fairness = "500us"
 leak_threshold = "never"
+leak_action = "report"
 suspended = false
 on_suspend = "wait"
 background_collector = true

@@ -32,6 +32,7 @@ mod handles;
 mod health;
 mod health_state;
 mod holders;
+mod interrupt;
 mod keyed_faults;
 mod keyed_keys;
 mod keyed_min_idle;

@@ -8,7 +8,7 @@ use super::{
         Value::{self, Bool, Null, Ratio, Table, Text, Whole, Word},
     },
 };
-use crate::config::{Fairness, HealthCheck, OnSuspend};
+use crate::config::{Fairness, HealthCheck, LeakAction, OnSuspend};
 use std::time::Duration;
 
 pub(super) trait SettingValue: Sized {
@@ -183,6 +183,27 @@ impl SettingValue for Fairness {
         match self {
             Self::Strict => Text("strict".into()),
             Self::Eventual(bound) => bound.show(),
+        }
+    }
+}
+
+impl SettingValue for LeakAction {
+    fn read(value: &Value) -> Result<Self, Rule> {
+        match word(value).as_deref() {
+            Some("report") => Ok(Self::Report),
+            _ => duration_or(
+                value,
+                "interrupt",
+                r#"must be "report" or a time after the checkout such as "5m" or { interrupt = "5m" }"#,
+            )
+            .map(|after| Self::Interrupt { after }),
+        }
+    }
+
+    fn show(&self) -> Value {
+        match self {
+            Self::Report => Text("report".into()),
+            Self::Interrupt { after } => after.show(),
         }
     }
 }

@@ -40,6 +40,12 @@ impl Backend {
     ///
     /// Panics if the script says so.
     pub(super) fn enter(&self, hook: Hook) -> Call<'_> {
+        self.enter_on(hook, None)
+    }
+
+    /// Begins a call of `hook` as [`enter`](Self::enter) does. A hang or a delay ends when this connection is
+    /// killed.
+    fn enter_on(&self, hook: Hook, connection: Option<u64>) -> Call<'_> {
         let mut state = self.state.lock();
         let script = state.scripts.of(hook);
         script.calls += 1;
@@ -52,7 +58,7 @@ impl Backend {
             Hook::Check => counters.checked += 1,
             Hook::Checkout => counters.checkouts += 1,
             Hook::Checkin => counters.checkins += 1,
-            Hook::Create | Hook::Dispose | Hook::HasBroken => {}
+            Hook::Create | Hook::Dispose | Hook::HasBroken | Hook::Execute => {}
         }
         self.notify(&mut state);
 
@@ -66,14 +72,29 @@ impl Backend {
             panic!("scripted panic in {hook}");
         }
         let releases = state.releases;
-        while state.scripts.of(hook).hangs && state.releases == releases {
+        let alive = |state: &State| connection.is_none_or(|id| state.alive(id).is_ok());
+        while state.scripts.of(hook).hangs && state.releases == releases && alive(&state) {
             self.changed.wait(&mut state);
         }
         let delay = state.scripts.of(hook).delay;
-        drop(state);
-        if !delay.is_zero() {
-            thread::sleep(delay);
+        if connection.is_none() {
+            drop(state);
+            if !delay.is_zero() {
+                thread::sleep(delay);
+            }
+            return call;
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "written as a user's manager would be: it cannot reach the pool's clock"
+        )]
+        let until = Instant::now() + delay;
+        while !delay.is_zero() && alive(&state) {
+            if self.changed.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        drop(state);
         call
     }
 
@@ -124,19 +145,23 @@ impl Backend {
     }
 
     pub(super) fn kill(&self, id: u64) -> bool {
-        match self.state.lock().killed.get_mut(&id) {
+        let mut state = self.state.lock();
+        let killed = match state.killed.get_mut(&id) {
             Some(killed) => !std::mem::replace(killed, true),
             None => false,
-        }
+        };
+        self.notify(&mut state);
+        killed
     }
 
     pub(super) fn kill_all(&self) -> usize {
-        self.state
-            .lock()
-            .killed
-            .values_mut()
-            .filter_map(|killed| (!std::mem::replace(killed, true)).then_some(()))
-            .count()
+        let mut state = self.state.lock();
+        let connections = state.killed.values_mut();
+        let killed =
+            connections.filter_map(|killed| (!std::mem::replace(killed, true)).then_some(()));
+        let killed = killed.count();
+        self.notify(&mut state);
+        killed
     }
 
     /// Returns an error if connection `id` was killed.
@@ -145,6 +170,10 @@ impl Backend {
     }
 
     pub(super) fn execute(&self, id: u64, command: &str) -> Result<String, MemoryError> {
+        self.alive(id)?;
+        // The call ends at the end of this function.
+        let call = self.enter_on(Hook::Execute, Some(id));
+        call.fail()?;
         let mut state = self.state.lock();
         state.alive(id)?;
         state.counters.executed += 1;
@@ -247,7 +276,11 @@ impl Call<'_> {
             match self.hook {
                 Hook::Create => state.counters.create_errors += 1,
                 Hook::Check => state.counters.check_errors += 1,
-                Hook::Dispose | Hook::HasBroken | Hook::Checkout | Hook::Checkin => {}
+                Hook::Dispose
+                | Hook::HasBroken
+                | Hook::Checkout
+                | Hook::Checkin
+                | Hook::Execute => {}
             }
             self.backend.notify(&mut state);
         }

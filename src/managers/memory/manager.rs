@@ -1,5 +1,5 @@
 use super::{Hook, MemoryConnection, MemoryCounters, MemoryError, backend::Backend};
-use crate::ConnectionManager;
+use crate::{ConnectionManager, Interrupt};
 use std::{
     fmt,
     panic::{RefUnwindSafe, UnwindSafe},
@@ -202,8 +202,28 @@ impl ConnectionManager for MemoryManager {
         error.is_transient()
     }
 
+    /// Returns a handle that kills the connection, as [`kill`](Self::kill) does.
+    fn interrupter(&self, connection: &mut MemoryConnection) -> Option<Box<dyn Interrupt>> {
+        Some(Box::new(Killer {
+            backend: Arc::clone(&self.backend),
+            id: connection.id(),
+        }))
+    }
+
     fn check_may_block(&self) -> bool {
         self.blocking_check.load(Ordering::Relaxed)
+    }
+}
+
+/// Kills a connection from another thread.
+struct Killer {
+    backend: Arc<Backend>,
+    id: u64,
+}
+
+impl Interrupt for Killer {
+    fn interrupt(&self) {
+        self.backend.kill(self.id);
     }
 }
 

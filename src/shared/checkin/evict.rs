@@ -131,6 +131,10 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Calls `dispose`. A panic in the hook ends the connection all the same.
     pub(in crate::shared) fn run_dispose(&self, pooled: Box<PooledConnection<M>>) {
+        if pooled.is_interruptible {
+            // A second descriptor would keep the connection open after its dispose.
+            self.interrupts.forget(pooled.id);
+        }
         let PooledConnection { connection, .. } = *pooled;
         let _reported = self.call("dispose", |manager| manager.dispose(connection));
     }

@@ -133,6 +133,7 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool, now: u
 fn evict_held<M: ConnectionManager>(mut held: Held<M>, reason: EvictReason, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
     record_check_in(&mut held, now);
+    let reason = shared.reason_of(&held.pooled, reason);
     if reason == EvictReason::Broken {
         shared.log_broken(held.pooled.id);
         shared.record_failure();
@@ -173,6 +174,19 @@ fn record_check_in<M: ConnectionManager>(held: &mut Held<M>, now: u64) {
 }
 
 impl<M: ConnectionManager> Shared<M> {
+    /// Whether this connection was interrupted.
+    fn is_interrupted(&self, pooled: &PooledConnection<M>) -> bool {
+        pooled.is_interruptible && self.interrupts.is_interrupted(pooled.id)
+    }
+
+    /// Returns the reason to evict a connection at its check-in: an interrupt explains every other reason.
+    fn reason_of(&self, pooled: &PooledConnection<M>, reason: EvictReason) -> EvictReason {
+        match self.is_interrupted(pooled) {
+            true => EvictReason::Interrupted,
+            false => reason,
+        }
+    }
+
     /// Returns a connection through the lock.
     ///
     /// `fresh` marks a connection that was just created, checked or added. A fresh connection goes to the
@@ -203,6 +217,9 @@ impl<M: ConnectionManager> Shared<M> {
         idle_since: u64,
     ) {
         checkout.entry.freshness = Freshness::Not;
+        if self.is_interrupted(&checkout.entry) {
+            return self.evict(checkout, EvictReason::Interrupted);
+        }
         self.renew_expiry(&mut checkout);
         self.return_connection(checkout, idle_since, false);
         if self.executor.is_inline() {
@@ -219,7 +236,8 @@ impl<M: ConnectionManager> Shared<M> {
     /// Evicts a connection that its caller reports as unusable. No check-in hook is called.
     pub(crate) fn discard(self: &Arc<Self>, mut held: Held<M>) {
         record_check_in(&mut held, self.ticker.tick());
-        self.evict(held.into_checkout(), EvictReason::Discarded);
+        let reason = self.reason_of(&held.pooled, EvictReason::Discarded);
+        self.evict(held.into_checkout(), reason);
     }
 
     /// Gives a connection to the caller for good. Its slot becomes free, and `dispose` is not called.
@@ -227,6 +245,9 @@ impl<M: ConnectionManager> Shared<M> {
         record_check_in(&mut held, self.ticker.tick());
         let (pooled, actions) = self.engine.detach(held.into_checkout(), real_now());
         self.run(actions);
+        if pooled.is_interruptible {
+            self.interrupts.forget(pooled.id);
+        }
         self.connection_closed();
         self.wake_collector();
         pooled.connection

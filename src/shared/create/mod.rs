@@ -161,10 +161,11 @@ impl<M: ConnectionManager> Shared<M> {
     fn create_succeeded(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
-        connection: M::Connection,
+        mut connection: M::Connection,
         generation: u64,
         since: Instant,
     ) -> Option<PoolCheckout<M>> {
+        let mut interrupter = self.ask_interrupter(&mut connection);
         let now = self.now();
         let took = now.real.saturating_duration_since(since);
         let pooled = self.pooled(connection, now.tick, generation);
@@ -180,6 +181,11 @@ impl<M: ConnectionManager> Shared<M> {
             recovered = self.health.succeed(false);
             state.set_connection(checkout.slot.index(), id);
             checkout.entry.install(checkout.slot.uses());
+            self.keep_interrupter(
+                checkout.slot.index(),
+                &mut checkout.entry,
+                interrupter.take(),
+            );
             if is_inline && engine.reject_reason(state, generation).is_none() {
                 return Installed::Here(checkout, engine.settle(state, now.real));
             }
@@ -242,6 +248,7 @@ impl<M: ConnectionManager> Shared<M> {
             idle_since: created,
             uses_until_event: 1,
             freshness: Freshness::Created,
+            is_interruptible: false,
             flags: 0,
         });
         pooled.expires = pooled.expiry();
