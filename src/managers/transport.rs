@@ -6,6 +6,8 @@ use std::{
 };
 
 use super::timed::{Timed, WaitMode, uninterrupted};
+#[cfg(feature = "websocket")]
+use crate::Interrupt;
 use crate::{ConbusError, ConbusSocketManager, ConnectionManager};
 #[cfg(feature = "tls")]
 use crate::{TlsError, TlsSocketManager, TlsStream};
@@ -186,6 +188,18 @@ pub(super) enum Dialer {
     Tcp(ConbusSocketManager),
     #[cfg(feature = "tls")]
     Tls(Box<TlsSocketManager>),
+}
+
+impl Dialer {
+    /// Returns a handle that shuts the socket of this connection down, unless the settings say otherwise.
+    #[cfg(feature = "websocket")]
+    pub(super) fn interrupter_of(&self, connection: &Transport) -> Option<Box<dyn Interrupt>> {
+        match self {
+            Self::Tcp(manager) => manager.interrupter_of(connection.tcp()),
+            #[cfg(feature = "tls")]
+            Self::Tls(manager) => manager.interrupter_of(connection.tcp()),
+        }
+    }
 }
 
 /// Runs a hook of the manager that matches the connection's type.

@@ -18,9 +18,10 @@ use std::{
     time::Duration,
 };
 
-use common::{SOON, noise, now};
+use common::{SOON, eventually, noise, now, spawn};
 use conpool::{
-    ConbusError, ConbusSocketManager, ConnectionManager, PoolBuilder, PooledConnection, Unread,
+    ConbusError, ConbusSocketManager, ConnectionManager, EvictReason, PoolBuilder,
+    PooledConnection, Unread,
 };
 use socket2::SockRef;
 use support::{
@@ -421,4 +422,59 @@ fn errors_are_transient_exactly_when_the_peer_may_come_back() {
     }
     let peer: Option<SocketAddr> = None;
     assert!(ConbusError::Closed { peer }.is_transient());
+}
+
+/// The read has no timeout, and the server never answers.
+#[test]
+fn a_thread_that_hangs_in_a_read_is_freed_by_an_interrupt() {
+    let server = listener();
+    let address = server.local_addr().unwrap().to_string();
+    let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
+        .build(ConbusSocketManager::new(address))
+        .unwrap();
+    let (mut peer, _) = server.accept().unwrap();
+    let reader = spawn({
+        let pool = pool.clone();
+        move || pool.get().unwrap().read(&mut [0; 8])
+    });
+    eventually(|| pool.holders().len() == 1);
+    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    assert_eq!(reader.join_soon().unwrap(), 0, "the end of the stream");
+    eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
+    // The second descriptor is gone too: the server sees the end.
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    pool.close_timeout(SOON).unwrap();
+}
+
+#[test]
+fn a_close_with_interrupts_ends_although_a_thread_hangs_in_a_write() {
+    let server = listener();
+    let address = server.local_addr().unwrap().to_string();
+    let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
+        .build(ConbusSocketManager::new(address))
+        .unwrap();
+    let _peer = server.accept().unwrap();
+    let writer = spawn({
+        let pool = pool.clone();
+        // More than the buffers of both sockets hold.
+        move || pool.get().unwrap().write_all(&vec![0; 64 * 1024 * 1024])
+    });
+    eventually(|| pool.holders().len() == 1);
+    pool.close_interrupting(Duration::from_millis(50), SOON)
+        .unwrap();
+    assert!(writer.join_soon().is_err());
+}
+
+#[test]
+fn without_the_second_descriptor_there_is_no_interrupt() {
+    let server = listener();
+    let address = server.local_addr().unwrap().to_string();
+    let manager = ConbusSocketManager::builder(address).interruptible(false);
+    let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
+        .build(manager.build())
+        .unwrap();
+    let held = pool.get().unwrap();
+    assert!(!pool.interrupt(PooledConnection::info(&held).id));
+    drop(held);
+    pool.close_timeout(SOON).unwrap();
 }

@@ -11,6 +11,7 @@ use conpool::{
 use sqlite::{Folder, both, chain, insert, memory, number, numbers, pool, quick, text};
 use std::{
     path::Path,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -353,4 +354,33 @@ fn a_create_in_memory_waits_for_a_schema_that_somebody_is_changing() {
     common::stays(|| !creating.is_finished());
     holder.execute_batch("COMMIT").unwrap();
     creating.join_soon().unwrap();
+}
+
+#[test]
+fn a_statement_that_runs_for_ever_is_ended_by_an_interrupt() {
+    let pool = Pool::builder().max_size(1).build(memory()).unwrap();
+    let (started, running) = mpsc::channel();
+    let endless = common::spawn({
+        let pool = pool.clone();
+        move || {
+            let connection = pool.get().unwrap();
+            let counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                            SELECT i FROM n";
+            let mut statement = connection.prepare(counting)?;
+            let mut rows = statement.query([])?;
+            rows.next()?;
+            started.send(()).unwrap();
+            while rows.next()?.is_some() {}
+            Ok::<_, rusqlite::Error>(())
+        }
+    });
+    running.recv_timeout(SOON).unwrap();
+    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    let error = endless.join_soon().unwrap_err();
+    assert_eq!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::OperationInterrupted)
+    );
+    eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
+    pool.close_timeout(SOON).unwrap();
 }

@@ -327,3 +327,24 @@ fn crowd_and_restart() {
     drop((pool, server));
     before.is_restored("a crowd of TLS");
 }
+
+#[test]
+fn a_thread_that_hangs_in_a_read_is_freed_by_an_interrupt() {
+    let authority = Authority::new();
+    let server = Server::start(authority.identity().serving(&[&TLS13]));
+    let pool = conpool::Pool::builder()
+        .max_size(1)
+        .build(manager(&server, &authority).build())
+        .unwrap();
+    let reader = spawn({
+        let pool = pool.clone();
+        move || pool.get().unwrap().read(&mut [0; 8])
+    });
+    eventually(|| pool.holders().len() == 1);
+    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    // Without a close notification the end of TCP is an error of TLS.
+    let error = reader.join_soon().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
+    pool.close_timeout(SOON).unwrap();
+}

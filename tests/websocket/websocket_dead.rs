@@ -256,3 +256,21 @@ fn a_server_that_floods_an_idle_connection_with_pings_is_left() {
     manager.dispose(near);
     flood.join_soon();
 }
+
+#[test]
+fn a_thread_that_hangs_in_a_read_is_freed_by_an_interrupt() {
+    let server = Server::echo();
+    let pool = conpool::Pool::builder()
+        .max_size(1)
+        .build(conpool::WebSocketManager::new(server.url()))
+        .unwrap();
+    let reader = spawn({
+        let pool = pool.clone();
+        move || pool.get().unwrap().read()
+    });
+    eventually(|| pool.holders().len() == 1);
+    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    assert!(reader.join_soon().is_err());
+    eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
+    pool.close_timeout(SOON).unwrap();
+}

@@ -20,6 +20,7 @@ pub(super) struct Settings {
     pub(super) user_timeout: Option<Duration>,
     pub(super) bind: Option<String>,
     pub(super) close_wait: Duration,
+    pub(super) interruptible: bool,
     pub(super) unread: Unread,
 }
 
@@ -47,6 +48,7 @@ impl ConbusSocketManagerBuilder {
                 user_timeout: None,
                 bind: None,
                 close_wait: Duration::from_millis(250),
+                interruptible: true,
                 unread: Unread::default(),
             },
         }
@@ -142,6 +144,16 @@ impl ConbusSocketManagerBuilder {
     /// [`pool_config`](ConbusSocketManager::pool_config).
     pub fn single_client(self) -> Self {
         self.close_wait(SINGLE_CLIENT_CLOSE_WAIT)
+    }
+
+    /// Sets whether the pool can interrupt a connection in use (see [`Pool::interrupt`](crate::Pool::interrupt)).
+    /// Default true.
+    ///
+    /// The interrupt shuts the socket down by a second descriptor, so each connection takes two descriptors. A
+    /// thread that hangs in a read gets an end of stream, and a thread that hangs in a write gets an error.
+    pub fn interruptible(mut self, interruptible: bool) -> Self {
+        self.settings.interruptible = interruptible;
+        self
     }
 
     /// Sets what happens to bytes that arrived between two checkouts. By default, up to 64 KiB are discarded.

@@ -8,9 +8,9 @@ use std::{
 
 use super::{ConbusError, ConbusSocketManagerBuilder, builder::Settings, connect, peer_of};
 use crate::{
-    ConnectionManager, PoolConfig,
+    ConnectionManager, Interrupt, PoolConfig,
     managers::socket::{
-        Stream, close,
+        Stream, close, interrupter,
         probe::{HangUp, inspect},
         restore_options,
     },
@@ -74,6 +74,17 @@ impl ConbusSocketManager {
         }
     }
 
+    /// Returns a handle that shuts this socket down, unless the settings say otherwise.
+    pub(in crate::managers) fn interrupter_of(
+        &self,
+        connection: &TcpStream,
+    ) -> Option<Box<dyn Interrupt>> {
+        let interruptible = self.settings.interruptible;
+        interruptible
+            .then(|| interrupter(&connection.socket()))
+            .flatten()
+    }
+
     fn probe(&self, connection: &TcpStream) -> Result<(), ConbusError> {
         inspect(&connection.socket(), self.settings.unread, HangUp::IsReset)
             .map_err(|error| ConbusError::probed(connection, error))
@@ -117,6 +128,10 @@ impl ConnectionManager for ConbusSocketManager {
             // The probe at the next checkout detects all other failures.
             _ => Ok(()),
         }
+    }
+
+    fn interrupter(&self, connection: &mut TcpStream) -> Option<Box<dyn Interrupt>> {
+        self.interrupter_of(connection)
     }
 
     fn is_transient(&self, error: &ConbusError) -> bool {

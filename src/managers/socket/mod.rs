@@ -12,6 +12,7 @@ use std::{
 use socket2::{SockRef, Socket};
 
 use super::timed::Timed;
+use crate::Interrupt;
 
 /// The handling of bytes that arrived while no user held the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,22 @@ macro_rules! stream {
 stream!(TcpStream);
 #[cfg(unix)]
 stream!(std::os::unix::net::UnixStream);
+
+/// Shuts a socket down by a descriptor of its own.
+struct SocketInterrupter(Socket);
+
+impl Interrupt for SocketInterrupter {
+    fn interrupt(&self) {
+        // A socket that is closed already needs no shutdown.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// Returns a handle that ends the connection of this socket. None if the system refuses another descriptor.
+pub(super) fn interrupter(socket: &Socket) -> Option<Box<dyn Interrupt>> {
+    let second = socket.try_clone().ok()?;
+    Some(Box::new(SocketInterrupter(second)))
+}
 
 /// Converts the argument of a setter: `Duration::MAX` also means "no limit".
 pub(super) fn limit(value: impl Into<Option<Duration>>) -> Option<Duration> {

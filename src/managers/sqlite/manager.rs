@@ -12,7 +12,7 @@ use super::{
     settings::{Journal, Place, Settings},
     write_queue::WriteQueue,
 };
-use crate::{ConnectionManager, managers::deadline::Deadline};
+use crate::{ConnectionManager, Interrupt, managers::deadline::Deadline};
 
 /// Manages connections to one SQLite database, in a file or in memory. The [module](crate::managers::sqlite)
 /// lists the limit of each step.
@@ -190,6 +190,15 @@ impl SqliteManager {
     }
 }
 
+/// Ends the running statement of a connection.
+struct Interrupter(::rusqlite::InterruptHandle);
+
+impl Interrupt for Interrupter {
+    fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
 impl ConnectionManager for SqliteManager {
     type Connection = SqliteConnection;
     type Error = SqliteError;
@@ -258,6 +267,11 @@ impl ConnectionManager for SqliteManager {
             return Err(SqliteError::Attached { path: path() });
         }
         connection.restore().map_err(failed)
+    }
+
+    /// Returns the interrupt handle of SQLite: the running statement fails with `SQLITE_INTERRUPT`.
+    fn interrupter(&self, connection: &mut SqliteConnection) -> Option<Box<dyn Interrupt>> {
+        Some(Box::new(Interrupter(connection.get_interrupt_handle())))
     }
 
     fn is_transient(&self, error: &SqliteError) -> bool {

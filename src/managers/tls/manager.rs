@@ -9,7 +9,7 @@ use super::{
     builder::Settings,
     session::{handshake, inspect, send_close_notify_now},
 };
-use crate::{ConbusSocketManager, ConnectionManager};
+use crate::{ConbusSocketManager, ConnectionManager, Interrupt};
 
 /// Manages TLS connections to one server. The [module](crate::managers::tls) lists the limit of each step.
 ///
@@ -51,6 +51,13 @@ impl TlsSocketManager {
 
     pub(super) fn from_settings(tcp: ConbusSocketManager, settings: Settings) -> Self {
         Self { tcp, settings }
+    }
+
+    pub(in crate::managers) fn interrupter_of(
+        &self,
+        socket: &TcpStream,
+    ) -> Option<Box<dyn Interrupt>> {
+        self.tcp.interrupter_of(socket)
     }
 
     fn session(&self) -> Result<ClientConnection, TlsError> {
@@ -114,6 +121,10 @@ impl ConnectionManager for TlsSocketManager {
             });
         }
         Ok(())
+    }
+
+    fn interrupter(&self, connection: &mut TlsStream) -> Option<Box<dyn Interrupt>> {
+        self.interrupter_of(&connection.sock)
     }
 
     fn is_transient(&self, error: &TlsError) -> bool {

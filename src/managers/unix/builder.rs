@@ -13,6 +13,7 @@ pub(super) struct Settings {
     pub(super) read_timeout: Option<Duration>,
     pub(super) write_timeout: Option<Duration>,
     pub(super) close_wait: Duration,
+    pub(super) interruptible: bool,
     pub(super) unread: Unread,
 }
 
@@ -36,6 +37,7 @@ impl UnixSocketManagerBuilder {
                 read_timeout: None,
                 write_timeout: None,
                 close_wait: Duration::from_millis(250),
+                interruptible: true,
                 unread: Unread::default(),
             },
         }
@@ -71,6 +73,16 @@ impl UnixSocketManagerBuilder {
     /// Zero closes without waiting. Should stay below the pool's `dispose_timeout`.
     pub fn close_wait(mut self, wait: Duration) -> Self {
         self.settings.close_wait = wait;
+        self
+    }
+
+    /// Sets whether the pool can interrupt a connection in use (see [`Pool::interrupt`](crate::Pool::interrupt)).
+    /// Default true.
+    ///
+    /// The interrupt shuts the socket down by a second descriptor, so each connection takes two descriptors. A
+    /// thread that hangs in a read gets an end of stream, and a thread that hangs in a write gets an error.
+    pub fn interruptible(mut self, interruptible: bool) -> Self {
+        self.settings.interruptible = interruptible;
         self
     }
 

@@ -4,9 +4,9 @@ use std::{io, os::unix::net::UnixStream, path::PathBuf};
 
 use super::{UnixSocketError, UnixSocketManagerBuilder, builder::Settings, connect};
 use crate::{
-    ConnectionManager,
+    ConnectionManager, Interrupt,
     managers::socket::{
-        Stream, close,
+        Stream, close, interrupter,
         probe::{HangUp, inspect, write_nothing},
         restore_options,
     },
@@ -112,6 +112,13 @@ impl ConnectionManager for UnixSocketManager {
             // The probe at the next checkout detects all other failures.
             _ => Ok(()),
         }
+    }
+
+    fn interrupter(&self, connection: &mut UnixStream) -> Option<Box<dyn Interrupt>> {
+        let interruptible = self.settings.interruptible;
+        interruptible
+            .then(|| interrupter(&connection.socket()))
+            .flatten()
     }
 
     fn is_transient(&self, error: &UnixSocketError) -> bool {

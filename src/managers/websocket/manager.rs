@@ -20,7 +20,7 @@ use super::{
     WebSocketConnection, WebSocketError, WebSocketManagerBuilder, connect_params::ConnectParams,
     failure::is_timeout, settings::Settings, url::Unusable, wire::Wire,
 };
-use crate::{ConnectionManager, HealthCheck, PoolConfig, Transport};
+use crate::{ConnectionManager, HealthCheck, Interrupt, PoolConfig, Transport};
 
 /// The difference between the pool's limits and the manager's, so that the manager's limits apply first.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -201,6 +201,12 @@ impl ConnectionManager for WebSocketManager {
     fn on_checkin(&self, connection: &mut WebSocketConnection) -> Result<(), WebSocketError> {
         connection.timeouts = self.settings.timeouts;
         Ok(())
+    }
+
+    fn interrupter(&self, connection: &mut WebSocketConnection) -> Option<Box<dyn Interrupt>> {
+        let params = self.params.as_ref().ok()?;
+        let transport = connection.socket.get_ref().transport();
+        params.dialer.interrupter_of(transport)
     }
 
     fn is_transient(&self, error: &WebSocketError) -> bool {
