@@ -1,6 +1,7 @@
 //! The handle of a pool.
 
 mod admin;
+mod settings;
 
 use crate::error::GetError;
 use crate::shared::{GetTimeout, PoolCheckout, PoolEngine, PoolSlotCache, Shared};
