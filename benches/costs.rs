@@ -12,8 +12,8 @@
 mod nothing;
 
 use conpool::{
-    ConnectionManager, HealthCheck, KeyedPool, Pool, PoolBuilder, PoolEvent, PoolObserver,
-    PoolRegistry,
+    ConnectionManager, HealthCheck, IdleOrder, KeyedPool, Pool, PoolBuilder, PoolEvent,
+    PoolObserver, PoolRegistry,
 };
 use nothing::Nothing;
 use std::convert::Infallible;
@@ -183,6 +183,12 @@ fn rows(keys: u64) -> Vec<Row> {
                 blocking_check(),
             )
         },
+        row(
+            "IdleOrder::Fifo",
+            None,
+            pool(|builder| builder.idle_order(IdleOrder::Fifo)),
+        ),
+        row("max_idle", None, pool(|builder| builder.max_idle(4))),
         row(
             "leak_threshold",
             Some(1.2),

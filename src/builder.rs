@@ -3,8 +3,8 @@
 use crate::error::BuildError;
 use crate::shared::Shared;
 use crate::{
-    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, LeakAction, OnSuspend,
-    Pool, PoolConfig, PoolObserver,
+    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, IdleOrder, LeakAction,
+    OnSuspend, Pool, PoolConfig, PoolObserver,
 };
 use std::fmt;
 use std::marker::PhantomData;
@@ -92,6 +92,8 @@ macro_rules! setters {
             fairness: Fairness;
             /// Sets the time after which the pool reports a held connection. Default `None`, never.
             leak_threshold: impl Into<Option<Duration>>;
+            /// Sets which idle connection a checkout takes. Default `Sticky`: the one that its thread used last.
+            idle_order: IdleOrder;
             /// Sets what happens to a connection that is held longer than `leak_threshold`. Default `Report`.
             leak_action: LeakAction;
             /// If true, the pool is built suspended: nothing is opened before `resume`. Default false.

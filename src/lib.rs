@@ -135,7 +135,7 @@
 //! |---|---|
 //! | use of a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`] |
 //! | backends | [`ConnectionManager`]; ready-made managers in [`managers`] |
-//! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`], [`OnSuspend`], [`LeakAction`] |
+//! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`], [`OnSuspend`], [`LeakAction`], [`IdleOrder`] |
 //! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
 //! | monitoring | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
 //! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`IntoPool`], [`RegistryError`], [`CloseAllError`] |
@@ -192,7 +192,9 @@ mod sync;
 
 pub use builder::PoolBuilder;
 pub use clock::{Clock, ManualClock};
-pub use config::{Backoff, ConfigError, Fairness, HealthCheck, LeakAction, OnSuspend, PoolConfig};
+pub use config::{
+    Backoff, ConfigError, Fairness, HealthCheck, IdleOrder, LeakAction, OnSuspend, PoolConfig,
+};
 pub use error::{AddError, BuildError, Cause, GetError, Phase, ReadyError, StillInUse, Timeout};
 pub use event::{EvictReason, PoolEvent, PoolObserver};
 pub use guard::PooledConnection;

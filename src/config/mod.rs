@@ -9,7 +9,7 @@ mod validation;
 
 pub use backoff::Backoff;
 pub use error::ConfigError;
-pub use policy::{Fairness, HealthCheck, LeakAction, OnSuspend};
+pub use policy::{Fairness, HealthCheck, IdleOrder, LeakAction, OnSuspend};
 
 use std::time::Duration;
 
@@ -60,6 +60,7 @@ pub(crate) const fn is_unlimited(duration: Duration) -> bool {
 /// | `backoff` | pause between repeated creates | [`Backoff`] | 50 ms, ×2.0, up to 5 s, ±0.2 | see there | shared by callers and the refill of `min_idle`; while somebody waits at most 500 ms and a quarter of `get_timeout` |
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
 /// | `fail_fast` | while no connection is open, a failed create fails all callers at once; a build ends with its first failed create | bool | false | | `backoff` sets when the next attempt is made |
+/// | `idle_order` | which idle connection a checkout takes | [`IdleOrder`] | `Sticky` | any | `Fifo` takes a lock, and keeps connections from idling out |
 /// | `suspended` | whether the pool is suspended when it is built: nothing is opened before `resume` | bool | false | | a `KeyedPool` refuses it |
 /// | `on_suspend` | what a get does while the pool is suspended | [`OnSuspend`] | `Wait` | any | |
 /// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | a `Pool` refuses it |
@@ -153,6 +154,8 @@ pub struct PoolConfig {
     /// A connection held longer than this is reported once, with its call site and thread, and once more when
     /// it comes back. Default `None`, never; above zero.
     pub leak_threshold: Option<Duration>,
+    /// Which idle connection a checkout takes. Default `Sticky`: the one that its thread used last.
+    pub idle_order: IdleOrder,
     /// What happens to a connection that is held longer than `leak_threshold`. Default `Report`.
     pub leak_action: LeakAction,
     /// Whether the pool is suspended when it is built. Default false. A suspended pool opens nothing, so `build`
@@ -198,6 +201,7 @@ impl Default for PoolConfig {
             max_waiters: None,
             fairness: Fairness::default(),
             leak_threshold: None,
+            idle_order: IdleOrder::default(),
             leak_action: LeakAction::default(),
             suspended: false,
             on_suspend: OnSuspend::default(),

@@ -40,6 +40,23 @@ pub enum Fairness {
     Strict,
 }
 
+/// Which idle connection a checkout takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdleOrder {
+    /// The connection that the calling thread used last, else the one in the lowest slot. Few connections are in use, the
+    /// others idle out, and a checkout takes no lock.
+    #[default]
+    Sticky,
+    /// The connection that has been idle longest, so that every connection stays in use. For backends behind a load
+    /// balancer, which would otherwise see all load on few of them, and for servers that close what is idle.
+    ///
+    /// Every checkout and every check-in takes the pool's lock, which costs about ten times a `Sticky` one and does not
+    /// scale with threads. While the pool is in use, no connection is idle for long, so a pool that has grown does not
+    /// shrink by `idle_timeout`.
+    Fifo,
+}
+
 /// What the pool does about a connection that is held for longer than `leak_threshold`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

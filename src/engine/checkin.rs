@@ -103,7 +103,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         state.queue.has_unseen_return |= !state.queue.is_empty();
         let notify_head = self.gate.load(Ordering::Relaxed) & NOTIFY_HEAD != 0;
         // With max_idle every check-in is counted under the lock.
-        let return_slow = notify_head || state.max_idle.is_some();
+        let return_slow = notify_head || state.max_idle.is_some() || state.idle_order.is_some();
+        if let Some(order) = &mut state.idle_order {
+            order.push(checkout.slot.index());
+        }
         self.table.store_locked(checkout, idle_since, return_slow);
         Ok(actions)
     }

@@ -49,6 +49,7 @@ mod checkin;
 mod counts;
 mod growth;
 mod handoff;
+mod idle_order;
 mod limit_member;
 mod moves;
 mod operations;
@@ -85,6 +86,7 @@ pub(crate) use waiter::{Outcome, Waiter};
 use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// The engine is closed.
@@ -156,6 +158,8 @@ pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     drained: Condvar,
     /// How long other callers may barge ahead of the head. None: without limit.
     fairness_bound: Option<Duration>,
+    /// Whether the oldest idle entry is checked out first.
+    fifo: AtomicBool,
     /// True in a pool without threads, where waiters run their creates themselves.
     inline: bool,
     /// The membership in a shared limit, if other engines share this engine's slots.
@@ -182,9 +186,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 counts: Counts::new(max_size, max_creating),
                 queue: WaitQueue::new(),
                 followups: Vec::new(),
+                idle_order: None,
             }),
             drained: Condvar::new(),
             fairness_bound,
+            fifo: AtomicBool::new(false),
             inline,
             member,
         });
@@ -265,10 +271,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.gate.load(Ordering::Relaxed) & WAKE_COLLECTOR != 0
     }
 
-    /// Takes an idle entry: the slot this thread used last, else the lowest slot.
+    /// Takes an idle entry: the slot this thread used last, else the lowest slot; in a FIFO pool the oldest.
     ///
     /// The search finds every entry that was idle when the search began.
     pub(crate) fn take_idle(&self, now: u64) -> Option<Checkout<T>> {
+        if self.fifo.load(std::sync::atomic::Ordering::Relaxed) {
+            return self.take_oldest(&mut self.lock(), now);
+        }
         let last_used = self.table.last_used_slot();
         last_used
             .and_then(|slot| slot.take(now))

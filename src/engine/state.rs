@@ -1,6 +1,7 @@
 //! The state that the engine's lock protects.
 
 use super::counts::Counts;
+use super::idle_order::IdleOrder;
 use super::shared_limit::Followup;
 use super::wait_queue::WaitQueue;
 use std::ops::{Deref, DerefMut};
@@ -10,6 +11,8 @@ use std::time::Instant;
 pub(crate) struct State<T: Send + 'static, F: Send + 'static> {
     pub(crate) counts: Counts,
     pub(crate) queue: WaitQueue<T, F>,
+    /// The order in which entries became idle, in a pool that checks the oldest out first.
+    pub(super) idle_order: Option<IdleOrder>,
     /// Members of the shared limit that must act because this engine freed a slot.
     pub(super) followups: Vec<Followup>,
 }

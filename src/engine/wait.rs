@@ -33,7 +33,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if !state.queue.is_head(waiter) && !self.may_barge() {
             return None;
         }
-        let found = self.table.take_or_mark_all(now);
+        let oldest = self.take_oldest(state, now);
+        let found = oldest.or_else(|| self.table.take_or_mark_all(now));
         if found.is_none() {
             state.queue.has_unseen_return = false;
             state.queue.searched(waiter);

@@ -6,8 +6,8 @@ use crate::builder::setters;
 use crate::error::BuildError;
 use crate::shared::PoolGroup;
 use crate::{
-    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, LeakAction, OnSuspend,
-    PoolConfig, PoolObserver,
+    Backoff, Clock, ConfigError, ConnectionManager, Fairness, HealthCheck, IdleOrder, LeakAction,
+    OnSuspend, PoolConfig, PoolObserver,
 };
 use std::fmt;
 use std::hash::Hash;

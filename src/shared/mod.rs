@@ -43,7 +43,7 @@ use crate::exec::{Executor, WorkerPool};
 use crate::foreign::Caught;
 use crate::stats::Recorder;
 use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
-use crate::{ConnectionManager, EvictReason, Fairness, PoolConfig, PoolObserver};
+use crate::{ConnectionManager, EvictReason, Fairness, IdleOrder, PoolConfig, PoolObserver};
 use create::backoff::BackoffState;
 use create::probe::Probe;
 use durations::Learned;
@@ -214,6 +214,9 @@ impl<M: ConnectionManager> Shared<M> {
             None => config.name.as_str().into(),
         };
         engine.lock().max_idle = config.max_idle;
+        if config.idle_order == IdleOrder::Fifo {
+            engine.use_fifo();
+        }
         let leaks = config.leak_threshold;
         let leaks = leaks.map(|threshold| Leaks::new(threshold, config.leak_action));
         let check_may_block = hooks::check_may_block(&manager);

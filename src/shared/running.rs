@@ -131,7 +131,7 @@ fn fixed_settings(before: &PoolConfig, next: &PoolConfig) -> Vec<&'static str> {
     }
     let fixed = differ!(
         name max_total lifetime_jitter max_uses health_check check_timeout create_timeout
-        dispose_timeout max_creating backoff fail_fast fairness leak_threshold leak_action suspended on_suspend
+        dispose_timeout max_creating backoff fail_fast fairness leak_threshold idle_order leak_action suspended on_suspend
         background_collector
     );
     let differing = fixed.into_iter().filter(|(_, differs)| *differs);

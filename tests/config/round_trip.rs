@@ -39,6 +39,7 @@ fail_fast = false
 max_waiters = "unlimited"
 fairness = "500us"
 leak_threshold = "never"
+idle_order = "sticky"
 leak_action = "report"
 suspended = false
 on_suspend = "wait"

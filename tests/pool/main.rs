@@ -32,6 +32,7 @@ mod handles;
 mod health;
 mod health_state;
 mod holders;
+mod idle_order;
 mod interrupt;
 mod keyed_faults;
 mod keyed_keys;

@@ -42,7 +42,7 @@ macro_rules! setting {
 }
 
 /// All settings, in the order in which they are written.
-pub(super) static SETTINGS: [Setting; 28] = [
+pub(super) static SETTINGS: [Setting; 29] = [
     setting!(name),
     setting!(
         max_size =
@@ -81,6 +81,7 @@ pub(super) static SETTINGS: [Setting; 28] = [
     setting!(max_waiters = "max_waiting"),
     setting!(fairness),
     setting!(leak_threshold = "leak_detection_threshold"),
+    setting!(idle_order),
     setting!(leak_action),
     setting!(suspended),
     setting!(on_suspend),

@@ -8,7 +8,7 @@ use super::{
         Value::{self, Bool, Null, Ratio, Table, Text, Whole, Word},
     },
 };
-use crate::config::{Fairness, HealthCheck, LeakAction, OnSuspend};
+use crate::config::{Fairness, HealthCheck, IdleOrder, LeakAction, OnSuspend};
 use std::time::Duration;
 
 pub(super) trait SettingValue: Sized {
@@ -184,6 +184,23 @@ impl SettingValue for Fairness {
             Self::Strict => Text("strict".into()),
             Self::Eventual(bound) => bound.show(),
         }
+    }
+}
+
+impl SettingValue for IdleOrder {
+    fn read(value: &Value) -> Result<Self, Rule> {
+        match word(value).as_deref() {
+            Some("sticky") => Ok(Self::Sticky),
+            Some("fifo") => Ok(Self::Fifo),
+            _ => Err(r#"must be "sticky" or "fifo""#.into()),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Text(match self {
+            Self::Sticky => "sticky".into(),
+            Self::Fifo => "fifo".into(),
+        })
     }
 }
 

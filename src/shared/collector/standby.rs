@@ -9,10 +9,10 @@
 //! A fast checkout does no extra work for standby. It compares the age of the connection with a limit anyway,
 //! and on standby that limit is 0.
 
-use crate::ConnectionManager;
 use crate::engine::{Now, Stamp};
 use crate::shared::collector::{SweepActions, SweepState};
 use crate::shared::{PoolCheckout, Shared};
+use crate::{ConnectionManager, IdleOrder};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -36,6 +36,10 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(interval) = self.standby_interval() else {
             return;
         };
+        if self.config.idle_order == IdleOrder::Fifo {
+            // Every connection takes its turn, so none is surplus.
+            return;
+        }
         let needed = self.min_idle.load(Relaxed).max(1);
         if self.engine.lock().open <= needed {
             return;
