@@ -97,6 +97,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) manager: Arc<M>,
     pub(crate) engine: Arc<PoolEngine<M>>,
     pub(crate) ticker: Ticker,
+    /// When the pool was built, by its clock.
+    built_at: Instant,
     /// The settings at build. `max_size`, `min_idle` and `keepalive_interval` may have changed since.
     config: PoolConfig,
     ages: Ages,
@@ -256,6 +258,7 @@ impl<M: ConnectionManager> Shared<M> {
             sweep_state: Mutex::default(),
             off_standby: Mutex::default(),
             config,
+            built_at: ticker.precise_now(),
             ticker,
         });
         if let Err(payload) = check_may_block {
