@@ -5,7 +5,10 @@ use crate::keyed;
 use crate::stats_windows::{hold, is_close, is_empty, timed};
 
 use common::{SOON, Task, close_clean, eventually, ms, secs, spawn};
-use conpool::{EvictReason, HealthCheck, ManualClock, MemoryManager, PoolRegistry, PoolStats};
+use conpool::{
+    EvictReason, HealthCheck, HealthState, Hook, ManualClock, MemoryManager, PoolRegistry,
+    PoolStats,
+};
 use keyed::{Backends, Keyed, close_all, quick_keyed, sorted_keys};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -171,5 +174,23 @@ fn windows_of_a_keyed_pool_add_up_while_keys_come_and_go() {
     created += window.created;
     let all = pool.stats();
     assert_eq!((created, gets), (all.created, all.gets), "{all}");
+    close_all(&pool, &backends);
+}
+
+#[test]
+fn the_health_of_a_removed_key_is_not_in_the_sums() {
+    let backends = Backends::new();
+    let pool = backends.build(quick_keyed("whealth"));
+    drop(pool.get(&1).unwrap());
+    let earlier = pool.stats();
+    backends.of(2).fail_transient(Hook::Create, 100);
+    pool.get_timeout(&2, ms(100)).unwrap_err();
+    assert_ne!(pool.stats().health, HealthState::Healthy);
+    eventually(|| pool.stats_for(&2).is_some_and(|stats| stats.creating == 0));
+    pool.sweep();
+    assert_eq!(sorted_keys(&pool), [1]);
+    let window = pool.stats().since(&earlier);
+    assert_eq!((window.health, window.timeouts), (HealthState::Healthy, 1));
+    assert_eq!(pool.health(), HealthState::Healthy);
     close_all(&pool, &backends);
 }

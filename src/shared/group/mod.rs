@@ -14,7 +14,8 @@ use crate::shared::{Meter, PoolActions, PoolKey, PoolLimit, Shared};
 use crate::stats::Origin;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::{
-    ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
+    ConnectionManager, HealthState, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats,
+    SweepReport,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -179,8 +180,10 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let mut members = self.members.lock();
         members.present.remove(&id);
         members.retired_latencies.absorb(&shared.meter);
+        // Gauges end with the pool. Those that are not listed here are zero in a pool without connections.
         let last = PoolStats {
             min_idle: 0,
+            health: HealthState::default(),
             ..shared.stats_without_latencies()
         };
         members.retired_stats.absorb(&last);
