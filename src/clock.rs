@@ -191,6 +191,14 @@ impl Ticker {
         ticks(now.saturating_duration_since(self.epoch))
     }
 
+    /// Returns the current time, by the pool's clock. Precise also where ticks are coarse.
+    pub(crate) fn precise_now(&self) -> Instant {
+        match &self.source {
+            Source::Coarse(_) => real_now(),
+            Source::Custom(clock) => read(&**clock),
+        }
+    }
+
     /// Returns the moment of a tick, by the pool's clock.
     pub(crate) fn instant(&self, tick: u64) -> Instant {
         let start = match &self.source {

@@ -165,6 +165,9 @@ impl PoolMetrics {
     }
 
     /// Sets the gauges of a pool, and the counters of a pool that is not observed.
+    ///
+    /// `stats` should be a snapshot. The counters of a [window](PoolStats::since) begin at zero again, and the
+    /// counters of a metric never fall.
     pub fn publish(&self, stats: &PoolStats) {
         self.publish_as(stats.name(), stats);
     }

@@ -106,6 +106,8 @@ pub(crate) struct Shared<M: ConnectionManager> {
     pub(crate) manager: Arc<M>,
     pub(crate) engine: Arc<PoolEngine<M>>,
     pub(crate) ticker: Ticker,
+    /// When the pool was built, by its clock.
+    built_at: Instant,
     /// The settings at build. Those in [`Running`] may have changed since.
     config: PoolConfig,
     running: Running,
@@ -262,6 +264,7 @@ impl<M: ConnectionManager> Shared<M> {
             sweep_state: Mutex::default(),
             off_standby: Mutex::default(),
             config,
+            built_at: ticker.precise_now(),
             ticker,
         });
         if let Err(payload) = check_may_block {

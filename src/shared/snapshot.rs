@@ -3,7 +3,7 @@
 use super::pooled::span;
 use super::{Meter, PoolState, Shared};
 use crate::engine::{HeldCheckout, Stamp};
-use crate::stats::Recorder;
+use crate::stats::Origin;
 use crate::sync::outer::AtomicUsize;
 use crate::{ConnectionManager, EvictReason, Latency, PoolStats};
 use std::sync::Arc;
@@ -11,6 +11,15 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 impl<M: ConnectionManager> Shared<M> {
     pub(crate) fn stats(&self) -> PoolStats {
+        let taken_at = self.ticker.precise_now();
+        let mut stats = self.stats_without_latencies();
+        stats.origin = Origin::new(self.id_in_group(), self.built_at, taken_at);
+        self.meter.set_latencies(&mut stats);
+        stats
+    }
+
+    /// Returns the statistics without latencies, except for their counts, and without their origin.
+    pub(super) fn stats_without_latencies(&self) -> PoolStats {
         let (gauges, out) = {
             let state = self.engine.lock();
             (self.gauges(&state), self.engine.checkouts(&state))
@@ -60,7 +69,7 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
-    /// Adds the counters, which need no lock, to the gauges.
+    /// Adds the counters, which need no lock, and the counts of `wait` and `held` to the gauges.
     pub(super) fn with_counts(&self, gauges: &PoolStats) -> PoolStats {
         let meter = &self.meter;
         // Read the parts before the totals, so that no part is larger than its total.
@@ -75,10 +84,6 @@ impl<M: ConnectionManager> Shared<M> {
         }
         // A get that timed out or was rejected increments `failed` last, so `failed` may lag behind.
         let failed_gets = meter.failed.load(Relaxed).max(timeouts + saturated);
-        let waited = meter.wait.snapshot(0).count;
-        let recorded = meter.held.snapshot(0).count;
-        // A checkout that has ended without a record was too short for the clock.
-        let too_short = uses.saturating_sub(recorded + held);
         let peak = |peak: &AtomicUsize, value: usize| peak.fetch_max(value, Relaxed).max(value);
         PoolStats {
             health: self.health_state(),
@@ -92,9 +97,8 @@ impl<M: ConnectionManager> Shared<M> {
             check_failures: meter.check_failures.load(Relaxed),
             panics: meter.panics.load(Relaxed),
             last_error: self.last_error.lock().clone(),
-            wait: meter.wait.snapshot(gets.saturating_sub(waited)),
-            create: meter.create.snapshot(0),
-            held: meter.held.snapshot(too_short),
+            wait: Latency::of_count(gets),
+            held: Latency::of_count(uses.saturating_sub(held)),
             name: Arc::clone(&self.name),
             evictions: EvictReason::EACH
                 .map(|reason| meter.evictions[reason.index()].load(Relaxed)),
@@ -106,17 +110,17 @@ impl<M: ConnectionManager> Shared<M> {
     }
 }
 
-/// Returns the latency of `count` samples. The samples that took no time are in no histogram.
-pub(super) fn with_zeros(count: u64, times: &Recorder) -> Latency {
-    let recorded = times.snapshot(0).count;
-    times.snapshot(count.saturating_sub(recorded))
-}
-
 impl Meter {
     /// Adds the histograms of another meter. The other counters are added as statistics.
     pub(super) fn absorb(&self, other: &Self) {
         self.wait.absorb(&other.wait);
         self.create.absorb(&other.create);
         self.held.absorb(&other.held);
+    }
+
+    /// Sets the latencies of statistics that have the counts of `wait` and `held`. The gets that did not wait, and
+    /// the checkouts that were too short for the clock, are in these counts only.
+    pub(super) fn set_latencies(&self, stats: &mut PoolStats) {
+        stats.set_latencies(&self.wait, &self.create, &self.held);
     }
 }

@@ -1,5 +1,6 @@
 //! Histograms of durations in bounded memory.
 
+use super::histogram::{BUCKETS, HistogramSnapshot, bucket_of};
 use crate::rounded::Rounded;
 use std::{
     fmt,
@@ -13,7 +14,8 @@ use std::{
 /// The distribution of a duration over all its samples.
 ///
 /// The percentiles come from a histogram: each is at most an eighth above the true value, never below it and
-/// never above `max`. `count`, `mean` and `max` are exact. Beyond two hours a percentile equals `max`. All
+/// never above `max`. `count`, `mean` and `max` are exact, except for the `max` of a window. Beyond two hours a
+/// percentile equals `max`, and the `max` of a window equals the longest sample since the pool was built. All
 /// fields are zero without samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,7 +31,21 @@ pub struct Latency {
     /// The duration that 99 % of the samples do not exceed.
     pub p99: Duration,
     /// The longest sample.
+    ///
+    /// In a [window](crate::PoolStats::since) the value is exact if the sample is the longest since the pool was
+    /// built. Otherwise the value is the bound of the histogram's bucket: at most an eighth above the longest
+    /// sample of the window, and never below it.
     pub max: Duration,
+}
+
+impl Latency {
+    /// Returns a latency of which only the number of samples is known.
+    pub(crate) fn of_count(count: u64) -> Self {
+        Self {
+            count,
+            ..Self::default()
+        }
+    }
 }
 
 impl fmt::Display for Latency {
@@ -47,16 +63,6 @@ impl fmt::Display for Latency {
         )
     }
 }
-
-/// Each power of two of nanoseconds is divided into `1 << SUB_BITS` buckets of equal width.
-const SUB_BITS: u32 = 3;
-const SUBS: usize = 1 << SUB_BITS;
-
-/// Values with this number of bits or more (2.4 hours) share the last bucket.
-const TOP_BITS: u32 = 43;
-
-/// One row for the values below `SUBS`, which are exact, and one row for each power of two above.
-const BUCKETS: usize = (TOP_BITS - SUB_BITS + 1) as usize * SUBS;
 
 struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -109,50 +115,26 @@ impl Recorder {
         histogram.max.fetch_max(other.max.load(Relaxed), Relaxed);
     }
 
-    /// Returns the latency of all samples, plus `zeros` samples of zero that were counted elsewhere.
-    ///
-    /// The snapshot may contain parts of samples that are recorded at the same time. p50 ≤ p90 ≤ p99 ≤ max
-    /// and mean ≤ max hold nevertheless.
-    pub(crate) fn snapshot(&self, zeros: u64) -> Latency {
+    /// Returns the samples so far. If more than the recorded samples were counted elsewhere, the other samples
+    /// took no time.
+    pub(crate) fn snapshot(&self, counted: u64) -> HistogramSnapshot {
         let Some(histogram) = self.histogram.get() else {
-            return Latency {
-                count: zeros,
-                ..Latency::default()
-            };
+            return HistogramSnapshot::new([counted], 0, 0);
         };
-        let counts: [u64; BUCKETS] =
+        let mut counts: [u64; BUCKETS] =
             std::array::from_fn(|bucket| histogram.buckets[bucket].load(Relaxed));
-        let count = zeros + counts.iter().sum::<u64>();
+        counts[0] += counted.saturating_sub(counts.iter().sum());
         let sum = (u128::from(histogram.sum_high.load(Relaxed)) << 64)
             | u128::from(histogram.sum_low.load(Relaxed));
-        let max = histogram.max.load(Relaxed);
-        let mean = sum.checked_div(u128::from(count)).unwrap_or(0);
-        let percentile = |percent: u128| {
-            let rank = (u128::from(count) * percent).div_ceil(100);
-            let mut seen = u128::from(zeros);
-            if rank <= seen {
-                return Duration::ZERO;
-            }
-            let bucket = counts.iter().position(|&here| {
-                seen += u128::from(here);
-                seen >= rank
-            });
-            Duration::from_nanos(bucket.map_or(max, upper_bound).min(max))
-        };
-        Latency {
-            count,
-            mean: Duration::from_nanos(u64::try_from(mean).map_or(max, |mean| mean.min(max))),
-            p50: percentile(50),
-            p90: percentile(90),
-            p99: percentile(99),
-            max: Duration::from_nanos(max),
-        }
+        HistogramSnapshot::new(counts, sum, histogram.max.load(Relaxed))
     }
 }
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Recorder").field(&self.snapshot(0)).finish()
+        f.debug_tuple("Recorder")
+            .field(&self.snapshot(0).latency())
+            .finish()
     }
 }
 
@@ -167,32 +149,6 @@ impl Histogram {
     }
 }
 
-fn bucket_of(nanos: u64) -> usize {
-    let bits = u64::BITS - nanos.leading_zeros();
-    if bits <= SUB_BITS {
-        return usize::try_from(nanos).unwrap_or(0);
-    }
-    if bits > TOP_BITS {
-        return BUCKETS - 1;
-    }
-    // The bits below the highest one select the bucket within its power of two.
-    let shift = bits - SUB_BITS - 1;
-    let sub = usize::try_from(nanos >> shift).unwrap_or(0) - SUBS;
-    (shift as usize + 1) * SUBS + sub
-}
-
-/// Returns the largest value of this bucket.
-fn upper_bound(bucket: usize) -> u64 {
-    if bucket == BUCKETS - 1 {
-        return u64::MAX;
-    }
-    let (row, sub) = (bucket / SUBS, bucket % SUBS);
-    match row.checked_sub(1) {
-        None => sub as u64,
-        Some(shift) => (((SUBS + sub + 1) as u64) << shift) - 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +156,10 @@ mod tests {
 
     const fn nanos(nanos: u64) -> Duration {
         Duration::from_nanos(nanos)
+    }
+
+    fn latency_of(recorder: &Recorder) -> Latency {
+        recorder.snapshot(0).latency()
     }
 
     #[test]
@@ -210,34 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_gapless_and_an_eighth_wide_at_most() {
-        for bucket in 0..BUCKETS - 1 {
-            let upper = upper_bound(bucket);
-            assert_eq!(bucket_of(upper), bucket);
-            assert_eq!(bucket_of(upper + 1), bucket + 1);
-            let lower = if bucket == 0 {
-                0
-            } else {
-                upper_bound(bucket - 1) + 1
-            };
-            assert!((upper - lower) * 8 <= lower, "{lower}..={upper}");
-        }
-        assert!(nanos(upper_bound(BUCKETS - 2)) > Duration::from_secs(2 * 3600));
-        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
     fn nothing_recorded_is_all_zero() {
-        assert_eq!(Recorder::default().snapshot(0), Latency::default());
-        assert_eq!(Recorder::default().snapshot(0).to_string(), "none");
+        let latency = latency_of(&Recorder::default());
+        assert_eq!(latency, Latency::default());
+        assert_eq!(latency.to_string(), "none");
     }
 
     #[test]
     fn zeros_counted_apart_take_part() {
         let recorder = Recorder::default();
-        assert_eq!(recorder.snapshot(3).count, 3);
+        assert_eq!(recorder.snapshot(3).latency().count, 3);
         recorder.record(Duration::from_micros(100));
-        let latency = recorder.snapshot(9);
+        let latency = recorder.snapshot(10).latency();
         assert_eq!(
             (latency.count, latency.mean),
             (10, Duration::from_micros(10))
@@ -252,7 +196,7 @@ mod tests {
         for micros in 1..=1000 {
             recorder.record(Duration::from_micros(micros));
         }
-        let latency = recorder.snapshot(0);
+        let latency = latency_of(&recorder);
         assert_eq!(latency.count, 1000);
         assert_eq!(latency.mean, nanos(500_500));
         assert_eq!(latency.max, Duration::from_millis(1));
@@ -267,7 +211,7 @@ mod tests {
     fn a_single_sample_is_every_percentile() {
         let recorder = Recorder::default();
         recorder.record(nanos(1_234_567));
-        let latency = recorder.snapshot(0);
+        let latency = latency_of(&recorder);
         let all = [
             latency.mean,
             latency.p50,
@@ -288,7 +232,7 @@ mod tests {
         let day = Duration::from_secs(86_400);
         recorder.record(day);
         recorder.record(day * 3);
-        let latency = recorder.snapshot(0);
+        let latency = latency_of(&recorder);
         assert_eq!((latency.mean, latency.max), (day * 2, day * 3));
         assert_eq!(latency.p50, day * 3);
     }
@@ -299,7 +243,7 @@ mod tests {
         for _ in 0..3 {
             recorder.record(Duration::MAX);
         }
-        let latency = recorder.snapshot(0);
+        let latency = latency_of(&recorder);
         assert_eq!(
             (latency.mean, latency.max),
             (nanos(u64::MAX), nanos(u64::MAX))
@@ -320,7 +264,7 @@ mod tests {
                 });
             }
         });
-        let latency = recorder.snapshot(0);
+        let latency = latency_of(&recorder);
         assert_eq!((latency.count, latency.max), (4000, nanos(999)));
         assert_eq!(latency.mean, nanos(499));
     }

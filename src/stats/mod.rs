@@ -1,17 +1,20 @@
 //! The statistics of a pool at one moment.
 
+mod display;
+mod histogram;
 mod latency;
 #[cfg(feature = "serde")]
 mod serialize;
+mod window;
 
 pub use latency::Latency;
 pub(crate) use latency::Recorder;
+pub(crate) use window::Origin;
 
 use crate::event::EvictReason;
 use crate::health::HealthState;
-use crate::info::{Holder, LongestHolders, NAMED_HOLDERS};
+use crate::info::{Holder, NAMED_HOLDERS};
 use std::{
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +37,11 @@ use std::{
 ///
 /// The statistics of a keyed pool are sums over its keys, including `min_idle`. `health` is the worst of all
 /// keys, and `last_error` is the latest.
+///
+/// [`since`](Self::since) returns the counts and the latencies of the time between two snapshots.
+///
+/// Two values are equal if their numbers are equal. [`taken_at`](Self::taken_at) is not compared, so a program can
+/// tell whether anything has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -114,6 +122,9 @@ pub struct PoolStats {
     pub(crate) checkouts: u64,
     /// The part of `gets` that returned an error.
     pub(crate) failed_gets: u64,
+    /// The length of the window. `None` if the counters are those since the pool was built.
+    pub(crate) window: Option<Duration>,
+    pub(crate) origin: Origin,
 }
 
 impl PoolStats {
@@ -129,40 +140,16 @@ impl PoolStats {
         self.evictions[reason.index()]
     }
 
-    /// Adds the statistics of another pool. Of latencies only `count` is added; their recorders are merged
-    /// separately.
+    /// Adds the statistics of another pool. Of latencies only the `count` of `wait` and `held` is added; the
+    /// recorders are merged separately.
     pub(crate) fn absorb(&mut self, other: &Self) {
         macro_rules! add {
-            ($($field:ident).+ $(, $($more:tt)+)?) => {
-                self.$($field).+ += other.$($field).+;
-                $(add!($($more)+);)?
-            };
+            ($($field:ident)+) => { $(self.$field += other.$field;)+ };
         }
-        add!(
-            max_size, min_idle, size, idle, in_use, creating, disposing, abandoned, waiters
-        );
-        add!(
-            gets,
-            gets_waited,
-            timeouts,
-            saturated,
-            created,
-            create_errors,
-            check_failures
-        );
-        add!(
-            disposed,
-            added,
-            detached,
-            panics,
-            reused,
-            checkouts,
-            failed_gets
-        );
-        add!(wait.count, create.count, held.count);
-        for (sum, more) in self.evictions.iter_mut().zip(other.evictions) {
-            *sum += more;
-        }
+        add!(max_size min_idle size idle in_use creating disposing abandoned waiters);
+        self.wait.count += other.wait.count;
+        self.held.count += other.held.count;
+        self.combine_counters(other, |sum, more| sum + more);
         self.longest_holders
             .extend_from_slice(&other.longest_holders);
         self.longest_holders.sort_by_key(|holder| holder.since);
@@ -176,6 +163,18 @@ impl PoolStats {
         if other.last_error.as_ref().map(|(at, _)| at) > self.last_error.as_ref().map(|(at, _)| at)
         {
             self.last_error.clone_from(&other.last_error);
+        }
+    }
+
+    /// Replaces each counter by `combine` of this counter and the counter of `other`.
+    fn combine_counters(&mut self, other: &Self, combine: impl Fn(u64, u64) -> u64) {
+        macro_rules! each {
+            ($($field:ident)+) => { $(self.$field = combine(self.$field, other.$field);)+ };
+        }
+        each!(gets gets_waited timeouts saturated created create_errors check_failures);
+        each!(disposed added detached panics reused checkouts failed_gets);
+        for (own, other) in self.evictions.iter_mut().zip(other.evictions) {
+            *own = combine(*own, other);
         }
     }
 
@@ -210,39 +209,6 @@ fn share(part: u64, whole: u64) -> f64 {
         return 0.0;
     }
     (part as f64 / whole as f64).min(1.0)
-}
-
-impl fmt::Display for PoolStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "pool {:?}: size {}/{}: {} idle, {} in use, {} creating",
-            self.name, self.size, self.max_size, self.idle, self.in_use, self.creating
-        )?;
-        if self.disposing > 0 {
-            write!(f, ", {} disposing", self.disposing)?;
-        }
-        if self.abandoned > 0 {
-            write!(f, ", {} abandoned", self.abandoned)?;
-        }
-        write!(
-            f,
-            "; waiters {}; gets {} ({} waited, {} timed out, {} saturated); created {}, failed {}, \
-             evicted {}, disposed {}; wait {}",
-            self.waiters,
-            self.gets,
-            self.gets_waited,
-            self.timeouts,
-            self.saturated,
-            self.created,
-            self.create_errors,
-            self.evictions.iter().sum::<u64>(),
-            self.disposed,
-            self.wait
-        )?;
-        let (holders, more) = (&self.longest_holders, self.more_holders);
-        write!(f, "{}", LongestHolders { holders, more })
-    }
 }
 
 #[cfg(test)]
@@ -294,32 +260,5 @@ mod tests {
         }
         assert_eq!(stats.evicted(EvictReason::Broken), 1);
         assert_eq!(stats.evicted(EvictReason::Shrunk), 15);
-    }
-
-    #[test]
-    fn display_is_one_line_with_the_numbers() {
-        let mut stats = PoolStats {
-            name: "orders".into(),
-            max_size: 10,
-            size: 7,
-            idle: 5,
-            in_use: 2,
-            gets: 1200,
-            gets_waited: 3,
-            created: 9,
-            disposed: 2,
-            ..PoolStats::default()
-        };
-        stats.evictions[EvictReason::Cleared.index()] = 2;
-        assert_eq!(
-            stats.to_string(),
-            "pool \"orders\": size 7/10: 5 idle, 2 in use, 0 creating; waiters 0; \
-             gets 1200 (3 waited, 0 timed out, 0 saturated); \
-             created 9, failed 0, evicted 2, disposed 2; wait none"
-        );
-        stats.disposing = 1;
-        stats.abandoned = 4;
-        let text = stats.to_string();
-        assert!(text.contains("0 creating, 1 disposing, 4 abandoned; waiters 0;"));
     }
 }

@@ -36,20 +36,21 @@ impl Serialize for Holder {
     }
 }
 
-/// Serializes every public field by its name, and `name`, `utilization`, `reuse_rate` and `error_rate`.
+/// Serializes every public field by its name, and `name`, `window`, `utilization`, `reuse_rate` and `error_rate`.
 ///
 /// Durations are numbers of seconds. `evicted` is a map from each reason, in snake case, to its count,
 /// including zeros. `last_error` is the text alone, because an `Instant` has no meaning outside of its
-/// process.
+/// process. `window` is null unless [`since`](PoolStats::since) made the statistics.
 impl Serialize for PoolStats {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("PoolStats", 35)?;
+        let mut fields = serializer.serialize_struct("PoolStats", 36)?;
         macro_rules! write {
             ($($field:ident)+) => {
                 $(fields.serialize_field(stringify!($field), &self.$field)?;)+
             };
         }
         fields.serialize_field("name", self.name())?;
+        fields.serialize_field("window", &self.window.map(|window| window.as_secs_f64()))?;
         write!(max_size min_idle size idle in_use creating disposing abandoned waiters);
         fields.serialize_field("health", self.health.as_str())?;
         write!(peak_in_use peak_waiters);
@@ -92,7 +93,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("    ")?.split_once(": "))
             .map(|(field, _)| field)
             .filter(|field| !field.starts_with(' '));
-        let private = ["evictions", "reused", "checkouts", "failed_gets"];
+        let private = ["evictions", "reused", "checkouts", "failed_gets", "origin"];
         let mut seen = 0;
         for field in fields.filter(|field| !private.contains(field)) {
             assert!(written.get(field).is_some(), "{field} is missing");
@@ -143,10 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn a_window_has_its_length_in_seconds() {
+        let window = PoolStats {
+            window: Some(Duration::from_millis(60_500)),
+            ..PoolStats::default()
+        };
+        let written = serde_json::to_value(&window).unwrap();
+        assert_eq!(written["window"], 60.5);
+    }
+
+    #[test]
     fn what_never_happened_is_null() {
         let written = serde_json::to_value(PoolStats::default()).unwrap();
         assert_eq!(written["oldest_age"], Value::Null);
         assert_eq!(written["last_error"], Value::Null);
+        assert_eq!(written["window"], Value::Null);
         assert_eq!(written["held"]["count"], 0);
     }
 }

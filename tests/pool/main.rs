@@ -71,6 +71,8 @@ mod refill_stress;
 mod registry;
 mod resize;
 mod stats;
+mod stats_windows;
+mod stats_windows_pools;
 mod stress;
 mod suspend;
 mod sweep;

@@ -10,11 +10,12 @@ use crate::engine::{Followup, Now, RejectReason};
 use crate::exec::{Collector, Executor, SweepSchedule, WorkerPool};
 use crate::foreign::Caught;
 use crate::shared::log::LogLimit;
-use crate::shared::snapshot::with_zeros;
 use crate::shared::{Meter, PoolActions, PoolKey, PoolLimit, Shared};
+use crate::stats::Origin;
 use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
 use crate::{
-    ConnectionManager, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats, SweepReport,
+    ConnectionManager, HealthState, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats,
+    SweepReport,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -24,6 +25,8 @@ use std::time::Instant;
 
 pub(crate) struct PoolGroup<M: ConnectionManager> {
     name: Arc<str>,
+    /// When the keyed pool was built, by its clock.
+    built_at: Instant,
     /// The settings of each pool.
     config: PoolConfig,
     max_total: usize,
@@ -66,6 +69,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
     ) -> Arc<Self> {
         let name: Arc<str> = config.name.as_str().into();
         let threads = config.background_collector;
+        let ticker = Ticker::new(clock.clone());
         Arc::new(Self {
             workers: threads.then(|| WorkerPool::new(Arc::clone(&name))),
             name,
@@ -73,8 +77,9 @@ impl<M: ConnectionManager> PoolGroup<M> {
             max_total,
             total: PoolLimit::<M>::new(max_total),
             _observer: Caught::new(observer.clone()),
-            _clock: Caught::new(clock.clone()),
-            ticker: Ticker::new(clock),
+            _clock: Caught::new(clock),
+            built_at: ticker.precise_now(),
+            ticker,
             observer,
             schedule: Arc::default(),
             members: Mutex::new(Members {
@@ -175,9 +180,11 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let mut members = self.members.lock();
         members.present.remove(&id);
         members.retired_latencies.absorb(&shared.meter);
+        // Gauges end with the pool. Those that are not listed here are zero in a pool without connections.
         let last = PoolStats {
             min_idle: 0,
-            ..shared.stats()
+            health: HealthState::default(),
+            ..shared.stats_without_latencies()
         };
         members.retired_stats.absorb(&last);
         true
@@ -280,6 +287,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
     /// Returns the consistent statistics of all pools: the gauges are read under the locks of all pools,
     /// which are taken in one order.
     pub(crate) fn stats(&self) -> PoolStats {
+        let taken_at = self.ticker.precise_now();
         let latencies = Meter::default();
         let (members, mut sum) = {
             let members = self.members.lock();
@@ -305,9 +313,8 @@ impl<M: ConnectionManager> PoolGroup<M> {
         };
         sum.peak_in_use = peak(&self.peak_in_use, sum.peak_in_use, sum.in_use);
         sum.peak_waiters = peak(&self.peak_waiters, sum.peak_waiters, sum.waiters);
-        sum.wait = with_zeros(sum.wait.count, &latencies.wait);
-        sum.create = latencies.create.snapshot(0);
-        sum.held = with_zeros(sum.held.count, &latencies.held);
+        sum.origin = Origin::new(0, self.built_at, taken_at);
+        latencies.set_latencies(&mut sum);
         sum
     }
 
