@@ -69,7 +69,7 @@ fn fifo_serves_waiters_and_many_threads() {
     queued(&pool, 1);
     drop(held);
     waiter.join_soon().unwrap();
-    let users: Vec<_> = (0..8)
+    let callers: Vec<_> = (0..8)
         .map(|_| {
             let pool = pool.clone();
             spawn(move || {
@@ -83,7 +83,7 @@ fn fifo_serves_waiters_and_many_threads() {
         })
         .collect();
     let mut uses: BTreeMap<u64, u64> = BTreeMap::new();
-    for user in users {
+    for user in callers {
         for (id, count) in user.join_soon() {
             *uses.entry(id).or_default() += count;
         }
