@@ -24,6 +24,8 @@ pub(crate) struct Growth {
     pub(crate) durations: Durations,
     /// A waiter gave up while a create was deferred for it, and no check-in has served a waiter since.
     pub(super) estimate_failed: bool,
+    /// Connections that have left the pool while callers waited, minus the creates that have started since.
+    pub(super) lost: usize,
 }
 
 /// A create is not deferred for less than this time.
@@ -35,7 +37,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// The engine must settle again at that time.
     pub(super) fn deferred_until(&self, state: &State<T, F>, now: Instant) -> Option<Instant> {
         // Without threads nobody would start the create later, and without a connection nothing comes back.
-        if self.inline || state.failing || state.open == 0 || state.growth.estimate_failed {
+        let wrong = state.growth.estimate_failed || state.growth.lost > 0;
+        if self.inline || state.failing || state.open == 0 || wrong {
             return None;
         }
         let create = state.growth.durations.create?;
@@ -66,7 +69,14 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return 0;
         }
         let room = state.max_size - state.taken();
-        room.min(state.max_creating - state.creating)
+        let of_all = self.member.as_ref().map_or(room, super::Member::room);
+        room.min(of_all).min(state.max_creating - state.creating)
+    }
+
+    /// Records that a connection leaves the pool. If callers wait, no check-in of that connection will serve
+    /// one of them, so one create may start at once.
+    pub(super) fn note_lost(state: &mut State<T, F>) {
+        state.growth.lost += usize::from(!state.queue.is_empty());
     }
 
     /// Records that a waiter gives up. If a create was deferred for it, the estimate was wrong, and no create
@@ -231,6 +241,29 @@ mod tests {
         let fourth = fixture.wait(2, Duration::ZERO);
         assert_eq!(fourth.permits.len(), 0);
         fixture.end([first, second, third, fourth]);
+    }
+
+    #[test]
+    fn a_connection_that_leaves_while_callers_wait_is_replaced_at_once() {
+        let leave: [fn(&Fixture, Checkout<u64>) -> Actions<u64, ()>; 2] = [
+            |fixture, checkout| {
+                let evicted = fixture.engine.begin_dispose(checkout, fixture.start);
+                evicted.permit.finish(fixture.start)
+            },
+            |fixture, checkout| fixture.engine.detach(checkout, fixture.start).1,
+        ];
+        for leave in leave {
+            let mut fixture = fixture(5, false, Some(Duration::ZERO));
+            let before = fixture.held.pop().expect("it is held");
+            let unneeded = leave(&fixture, before);
+            let first = fixture.wait(3, Duration::ZERO);
+            let used_up = fixture.held.pop().expect("it is held");
+            let second = leave(&fixture, used_up);
+            let third = fixture.wait(0, Duration::ZERO);
+            let starts = [&unneeded, &first, &second, &third].map(|actions| actions.permits.len());
+            assert_eq!(starts, [0, 0, 1, 0]);
+            fixture.end([unneeded, first, second, third]);
+        }
     }
 
     #[test]

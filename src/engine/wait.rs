@@ -17,6 +17,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         waiter: &Arc<Waiter<T, F>>,
         now: Instant,
     ) {
+        if state.queue.is_empty() {
+            state.growth.lost = 0;
+        }
         state.queue.push(waiter);
         self.update_gate(state, now);
     }

@@ -4,7 +4,10 @@
 use crate::common;
 
 use common::{Gate, close_clean, eventually, ms, queued, quick, secs, spawn, stays};
-use conpool::{ConnectionManager, HealthCheck, Hook, MemoryManager, Pool, PooledConnection};
+use conpool::{
+    ConnectionManager, GetError, HealthCheck, Hook, KeyedPool, MemoryManager, Pool,
+    PooledConnection,
+};
 use std::sync::{Arc, Barrier, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 use std::thread;
 
@@ -167,4 +170,31 @@ fn a_caller_whose_create_is_deferred_is_not_refused() {
     ));
     drop(held);
     close_clean(&pool, &backend);
+}
+
+/// The total of all keys leaves no room, so no create is deferred for the caller.
+#[test]
+fn a_caller_that_the_total_leaves_no_create_for_is_refused() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(400));
+    let pool = KeyedPool::<u8, MemoryManager>::builder()
+        .max_total(2)
+        .max_waiters(0)
+        .health_check(HealthCheck::Never)
+        .get_timeout(secs(5))
+        .build({
+            let backend = backend.clone();
+            move |_| backend.clone()
+        })
+        .unwrap();
+    for _ in 0..20 {
+        drop(pool.get(&1).unwrap());
+    }
+    let held = [pool.get(&1).unwrap(), pool.get(&2).unwrap()];
+    let refused = pool.get(&1);
+    assert!(
+        matches!(refused, Err(GetError::Saturated { .. })),
+        "{refused:?}"
+    );
+    drop(held);
 }
