@@ -30,8 +30,19 @@ where
             Some(checkout) if self.is_usable(&checkout, key) => Some(checkout),
             unusable => self.take_by_key(key, hash, now, unusable),
         };
-        let checkout = Shared::finish_fast(taken.ok_or(None)?, is_try_get, at, now)?;
-        Ok(PooledConnection::new(checkout))
+        match Shared::finish_fast(taken.ok_or(None)?, is_try_get, at, now) {
+            Ok(checkout) => Ok(PooledConnection::new(checkout)),
+            Err(found) => {
+                if found
+                    .as_ref()
+                    .is_some_and(|found| found.slot.is_on_standby())
+                {
+                    // The slow path prefers another connection, which the next checkout must find.
+                    self.keys.hints.forget(hash);
+                }
+                Err(found)
+            }
+        }
     }
 
     /// Whether this connection is of this key, and no caller waits for it.

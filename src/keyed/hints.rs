@@ -77,6 +77,12 @@ impl<M: ConnectionManager> Hints<M> {
         (slot.tag() == hint.tag.load(Relaxed)).then_some(slot)
     }
 
+    /// Forgets the slot that served the key with this hash, on the calling thread.
+    #[cold]
+    pub(super) fn forget(&self, hash: u64) {
+        self.hint(hash).hash.store(0, Relaxed);
+    }
+
     /// Remembers the slot that served the key with this hash.
     pub(super) fn remember(&self, hash: u64, slot: EntrySlot<M>) {
         let hint = self.hint(hash);
@@ -155,8 +161,32 @@ impl Hasher for QuickHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MemoryManager;
+    use crate::{KeyedPool, ManualClock, MemoryManager};
     use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    #[test]
+    fn a_hint_to_a_connection_on_standby_gives_way_to_the_connection_that_replaces_it() {
+        let clock = ManualClock::new();
+        let pool = KeyedPool::<u8, MemoryManager>::builder()
+            .clock(clock.clone())
+            .idle_timeout(Duration::from_secs(100))
+            .build(|_| MemoryManager::new())
+            .unwrap();
+        let hinted = || {
+            drop(pool.get(&1).unwrap());
+            let slot = pool.keys.hints.find(pool.keys.hints.hash(&1u8));
+            slot.map(Slot::index)
+        };
+        drop([pool.get(&1).unwrap(), pool.get(&1).unwrap()]);
+        assert_eq!(hinted(), Some(1), "the last one that came back");
+        pool.sweep();
+        clock.advance(Duration::from_secs(2));
+        pool.sweep();
+        // Both are on standby now. The first get brings back the lowest slot, and the next one finds it.
+        hinted();
+        assert_eq!(hinted(), Some(0));
+    }
 
     #[test]
     fn keys_that_differ_little_have_hashes_that_differ() {
