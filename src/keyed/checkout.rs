@@ -27,7 +27,7 @@ where
         let hash = self.keys.hints.hash(key);
         let hinted = self.keys.hints.find(hash).and_then(|slot| slot.take(now));
         let taken = match hinted {
-            Some(checkout) if self.is_usable(&checkout, key) => Some(checkout),
+            Some(checkout) if self.is_usable(&checkout, key, hash) => Some(checkout),
             unusable => self.take_by_key(key, hash, now, unusable),
         };
         match Shared::finish_fast(taken.ok_or(None)?, is_try_get, at, now) {
@@ -47,7 +47,7 @@ where
 
     /// Whether this connection is of this key, and no caller waits for it.
     #[inline]
-    fn is_usable(&self, checkout: &PoolCheckout<M>, key: &K) -> bool {
+    fn is_usable(&self, checkout: &PoolCheckout<M>, key: &K, hash: u64) -> bool {
         let pool = &checkout.entry.shared;
         // Eq of the key is user code, and a panic must not lose the connection.
         let is_own = || self.keys.key_of(pool).is_some_and(|own| own == key);
@@ -55,6 +55,9 @@ where
             std::mem::forget(payload);
             false
         });
+        if !is_own {
+            self.keys.hints.give_up(hash);
+        }
         is_own && pool.may_use_fast_path()
     }
 

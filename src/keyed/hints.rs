@@ -2,7 +2,8 @@
 //!
 //! A hint lets a checkout skip the map of keys and its lock. A hint proves nothing: the checkout takes the
 //! connection and then compares the key, so a hint that is stale, or that two keys share, costs time and never
-//! hands out the connection of another key.
+//! hands out the connection of another key. Two keys with the same hash lose their hint at the first mistake,
+//! because a checkout that takes the connection of another key hides it from the callers of that key.
 
 use crate::ConnectionManager;
 use crate::engine::{Slot, this_thread};
@@ -15,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Orderin
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The least and the largest number of hints.
 const HINTS: (usize, usize) = (64, 4096);
+
+/// The tag of no slot.
+const GIVEN_UP: u64 = u64::MAX;
 
 type EntrySlot<M> = &'static Slot<PoolEntry<M>>;
 
@@ -83,9 +87,18 @@ impl<M: ConnectionManager> Hints<M> {
         self.hint(hash).hash.store(0, Relaxed);
     }
 
+    /// Gives up the hint for this hash on the calling thread, because two keys have the hash.
+    #[cold]
+    pub(super) fn give_up(&self, hash: u64) {
+        self.hint(hash).tag.store(GIVEN_UP, Relaxed);
+    }
+
     /// Remembers the slot that served the key with this hash.
     pub(super) fn remember(&self, hash: u64, slot: EntrySlot<M>) {
         let hint = self.hint(hash);
+        if hint.hash.load(Relaxed) == hash && hint.tag.load(Relaxed) == GIVEN_UP {
+            return;
+        }
         hint.hash.store(0, Relaxed);
         hint.slot.store(Some(slot));
         hint.tag.store(slot.tag(), Relaxed);
@@ -186,6 +199,32 @@ mod tests {
         // Both are on standby now. The first get brings back the lowest slot, and the next one finds it.
         hinted();
         assert_eq!(hinted(), Some(0));
+    }
+
+    /// A key whose hash says nothing.
+    #[derive(Clone, PartialEq, Eq)]
+    struct Alike(u8);
+
+    impl Hash for Alike {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            state.write_u8(0);
+        }
+    }
+
+    #[test]
+    fn keys_with_one_hash_take_a_connection_from_each_other_once_at_most() {
+        let pool = KeyedPool::<Alike, MemoryManager>::builder()
+            .build(|_| MemoryManager::new())
+            .unwrap();
+        let hinted = |key: u8| {
+            drop(pool.get(&Alike(key)).unwrap());
+            let slot = pool.keys.hints.find(pool.keys.hints.hash(&Alike(0)));
+            slot.is_some()
+        };
+        assert_eq!(
+            [1, 1, 2, 1, 1, 2, 2].map(hinted)[1..],
+            [true, false, false, false, false, false]
+        );
     }
 
     #[test]
