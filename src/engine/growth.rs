@@ -38,7 +38,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     pub(super) fn deferred_until(&self, state: &State<T, F>, now: Instant) -> Option<Instant> {
         // Without threads nobody would start the create later, and without a connection nothing comes back.
         let wrong = state.growth.estimate_failed || state.growth.lost > 0;
-        if self.inline || state.failing || state.open == 0 || wrong {
+        let open = state.open - state.overdue_checks(now);
+        if self.inline || state.failing || open == 0 || wrong {
             return None;
         }
         let create = state.growth.durations.create?;
@@ -50,7 +51,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         match state.growth.durations.hold {
             Some(hold) => {
                 let waiters = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
-                let open = u32::try_from(state.open).unwrap_or(u32::MAX);
+                let open = u32::try_from(open).unwrap_or(u32::MAX);
                 if hold.saturating_mul(waiters) / open >= create {
                     return None;
                 }
@@ -89,7 +90,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests {
     use super::*;
-    use crate::engine::{Actions, Checkout, Now, Waiter};
+    use crate::engine::{Actions, CHECK_SOFT_LIMIT, CheckFor, Checkout, Now, Waiter};
     use std::sync::Arc;
 
     const CREATE: Duration = Duration::from_millis(400);
@@ -264,6 +265,22 @@ mod tests {
             assert_eq!(starts, [0, 0, 1, 0]);
             fixture.end([unneeded, first, second, third]);
         }
+    }
+
+    #[test]
+    fn a_connection_whose_check_takes_suspiciously_long_is_not_expected_back() {
+        let fixture = fixture(1, false, Some(Duration::ZERO));
+        let soft_deadline = fixture.start + CHECK_SOFT_LIMIT / 2;
+        let check = {
+            let mut state = fixture.engine.lock();
+            let (held, purpose) = (&fixture.held[0], CheckFor::Waiter(Some(soft_deadline)));
+            (fixture.engine).begin_check(&mut state, held, (1, 0), fixture.start, purpose)
+        };
+        let first = fixture.wait(2, Duration::ZERO);
+        let second = fixture.engine.expire_soft_deadlines(soft_deadline);
+        assert_eq!((first.permits.len(), second.permits.len()), (0, 2));
+        assert!(fixture.engine.end_check(check));
+        fixture.end([first, second]);
     }
 
     #[test]
