@@ -32,6 +32,7 @@ mod health;
 mod health_state;
 mod holders;
 mod keyed_faults;
+mod keyed_hints;
 mod keyed_keys;
 mod keyed_min_idle;
 mod keyed_pool;
