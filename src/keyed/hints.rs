@@ -174,58 +174,8 @@ impl Hasher for QuickHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyedPool, ManualClock, MemoryManager};
+    use crate::MemoryManager;
     use std::collections::BTreeSet;
-    use std::time::Duration;
-
-    #[test]
-    fn a_hint_to_a_connection_on_standby_gives_way_to_the_connection_that_replaces_it() {
-        let clock = ManualClock::new();
-        let pool = KeyedPool::<u8, MemoryManager>::builder()
-            .clock(clock.clone())
-            .idle_timeout(Duration::from_secs(100))
-            .build(|_| MemoryManager::new())
-            .unwrap();
-        let hinted = || {
-            drop(pool.get(&1).unwrap());
-            let slot = pool.keys.hints.find(pool.keys.hints.hash(&1u8));
-            slot.map(Slot::index)
-        };
-        drop([pool.get(&1).unwrap(), pool.get(&1).unwrap()]);
-        assert_eq!(hinted(), Some(1), "the last one that came back");
-        pool.sweep();
-        clock.advance(Duration::from_secs(2));
-        pool.sweep();
-        // Both are on standby now. The first get brings back the lowest slot, and the next one finds it.
-        hinted();
-        assert_eq!(hinted(), Some(0));
-    }
-
-    /// A key whose hash says nothing.
-    #[derive(Clone, PartialEq, Eq)]
-    struct Alike(u8);
-
-    impl Hash for Alike {
-        fn hash<H: Hasher>(&self, state: &mut H) {
-            state.write_u8(0);
-        }
-    }
-
-    #[test]
-    fn keys_with_one_hash_take_a_connection_from_each_other_once_at_most() {
-        let pool = KeyedPool::<Alike, MemoryManager>::builder()
-            .build(|_| MemoryManager::new())
-            .unwrap();
-        let hinted = |key: u8| {
-            drop(pool.get(&Alike(key)).unwrap());
-            let slot = pool.keys.hints.find(pool.keys.hints.hash(&Alike(0)));
-            slot.is_some()
-        };
-        assert_eq!(
-            [1, 1, 2, 1, 1, 2, 2].map(hinted)[1..],
-            [true, false, false, false, false, false]
-        );
-    }
 
     #[test]
     fn keys_that_differ_little_have_hashes_that_differ() {
