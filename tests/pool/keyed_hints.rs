@@ -2,11 +2,12 @@
 
 use crate::common;
 
-use common::{Log, SOON, secs};
+use common::{Log, SOON, eventually, secs, spawn};
 use conpool::{KeyedPool, ManualClock, MemoryManager, PooledConnection};
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 
 /// How long the last checkout waited. The fast path waits for nothing, not even for the lock.
 fn last_waited(log: &Log) -> String {
@@ -123,4 +124,56 @@ fn a_hint_leads_to_no_connection_of_before_a_clear_or_a_close() {
     assert_eq!([id(), id(), id()], [3, 3, 3]);
     pool.close();
     assert!(pool.get(&1).unwrap_err().is_closed() && pool.try_get(&1).is_none());
+}
+
+#[test]
+fn threads_that_take_turns_at_a_key_leave_one_connection_and_then_none() {
+    let clock = ManualClock::new();
+    let pool = KeyedPool::<u8, MemoryManager>::builder()
+        .clock(clock.clone())
+        .idle_timeout(secs(100))
+        .build(|_| MemoryManager::new())
+        .unwrap();
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (turns, next) = mpsc::channel::<bool>();
+            let (done, ended) = mpsc::channel();
+            let pool = pool.clone();
+            let work = move || {
+                let mut held = None;
+                for hold in next {
+                    held = Some(pool.get_timeout(&1, SOON).unwrap()).filter(|_| hold);
+                    done.send(()).unwrap();
+                }
+                drop(held);
+            };
+            (spawn(work), turns, ended)
+        })
+        .collect();
+    let turn = |hold| {
+        for (_, turns, ended) in &threads {
+            turns.send(hold).unwrap();
+            ended.recv_timeout(SOON).unwrap();
+        }
+    };
+    turn(true);
+    assert_eq!(pool.stats().size, 3);
+    for _ in 0..60 {
+        turn(false);
+        clock.advance(secs(5));
+        pool.sweep();
+    }
+    assert_eq!(pool.stats_for(&1).unwrap().size, 1);
+    for _ in 0..3 {
+        clock.advance(secs(101));
+        pool.sweep();
+    }
+    eventually(|| {
+        pool.sweep();
+        pool.keys().is_empty()
+    });
+    for (thread, turns, _) in threads {
+        drop(turns);
+        thread.join_soon();
+    }
 }
