@@ -105,7 +105,7 @@ mod tests {
     /// An engine with `open` connections in use, where creates take [`CREATE`] and checkouts last `hold`.
     fn fixture(open: usize, inline: bool, hold: Option<Duration>) -> Fixture {
         let start = Instant::now();
-        let engine = Engine::new(10, 4, None, inline, start, None);
+        let engine = Engine::new(10, 4, Some(Duration::ZERO), inline, start, None);
         let now = Now {
             tick: 1,
             real: start,
@@ -233,15 +233,19 @@ mod tests {
         let second = fixture.engine.settle(&mut state, fixture.start);
         drop(state);
         assert_eq!((first.permits.len(), second.permits.len()), (0, 1));
-        // A check-in serves the waiter.
-        let returned = fixture.held.pop().expect("it is held");
-        let third = fixture
-            .engine
-            .return_entry(returned, 1, 0, true, fixture.start);
-        let third = third.unwrap_or_else(|_| unreachable!("the entry is accepted"));
-        let fourth = fixture.wait(2, Duration::ZERO);
-        assert_eq!(fourth.permits.len(), 0);
-        fixture.end([first, second, third, fourth]);
+        let serve = |fixture: &mut Fixture, fresh| {
+            let returned = fixture.held.pop().expect("it is held");
+            let start = fixture.start;
+            let returned = fixture.engine.return_entry(returned, 1, 0, fresh, start);
+            returned.unwrap_or_else(|_| unreachable!("the entry is accepted"))
+        };
+        // The end of a check serves the waiter, then a check-in serves the next one.
+        let third = serve(&mut fixture, true);
+        let fourth = fixture.wait(1, Duration::ZERO);
+        let fifth = serve(&mut fixture, false);
+        let sixth = fixture.wait(2, Duration::ZERO);
+        assert_eq!((fourth.permits.len(), sixth.permits.len()), (1, 0));
+        fixture.end([first, second, third, fourth, fifth, sixth]);
     }
 
     #[test]
