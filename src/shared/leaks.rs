@@ -17,8 +17,8 @@ use std::time::Duration;
 pub(super) struct Leaks {
     pub(super) threshold: u64,
     /// The reported checkouts that are still out.
-    leaks: Mutex<BTreeMap<CheckoutId, Leak>>,
-    /// The length of `leaks`, for check-ins.
+    reported: Mutex<BTreeMap<CheckoutId, Leak>>,
+    /// The length of `reported`, for check-ins.
     count: AtomicUsize,
 }
 
@@ -44,7 +44,7 @@ impl Leaks {
     pub(super) fn new(threshold: Duration) -> Self {
         Self {
             threshold: ticks(threshold),
-            leaks: Mutex::default(),
+            reported: Mutex::default(),
             count: AtomicUsize::new(0),
         }
     }
@@ -64,7 +64,7 @@ impl Leaks {
 
     /// Removes a leak whose report is `now` so far. Otherwise notes that the report is `or` so far.
     fn take_if(&self, id: CheckoutId, now: Report, or: Report) -> Option<Leak> {
-        let mut leaks = self.leaks.lock();
+        let mut leaks = self.reported.lock();
         let leak = leaks.get_mut(&id)?;
         if leak.report != now {
             leak.report = or;
@@ -78,7 +78,7 @@ impl Leaks {
     /// Begins the report of a checkout. False if the checkout is reported already or has ended.
     fn begin<T>(&self, slot: &Slot<T>, checkout: &HeldCheckout, holder: &Holder) -> bool {
         let id = (checkout.slot, checkout.uses);
-        let mut leaks = self.leaks.lock();
+        let mut leaks = self.reported.lock();
         if leaks.contains_key(&id) {
             return false;
         }
@@ -100,7 +100,7 @@ impl Leaks {
 
     fn is_known(&self, checkout: &HeldCheckout) -> bool {
         let id = (checkout.slot, checkout.uses);
-        self.leaks.lock().contains_key(&id)
+        self.reported.lock().contains_key(&id)
     }
 
     /// Notes that the report is made. Returns the leak if the checkout has ended meanwhile.
@@ -119,7 +119,7 @@ impl Leaks {
         };
         let made = |(id, leak): (&CheckoutId, &Leak)| (leak.report == Report::Made).then_some(*id);
         let ended = self
-            .leaks
+            .reported
             .lock()
             .iter()
             .filter_map(made)
