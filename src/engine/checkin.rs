@@ -78,7 +78,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
             let mut actions = Actions::new();
-            state.growth.estimate_failed = false;
+            // The end of a create or a check is no check-in.
+            state.growth.estimate_failed &= fresh;
             let checkout = Checkout {
                 idle_since,
                 ..checkout

@@ -285,6 +285,17 @@ impl Counts {
         self.with_waiter
     }
 
+    /// Counts the checks that take suspiciously long.
+    pub(super) fn overdue_checks(&self, now: Instant) -> usize {
+        let is_overdue = |job: &&Job| {
+            job.kind == JobKind::Check && job.soft_deadline.is_some_and(|until| until <= now)
+        };
+        match self.checking {
+            0 => 0,
+            _ => self.jobs.values().filter(is_overdue).count(),
+        }
+    }
+
     /// Whether a background check may begin. `another_idle` tells whether another connection stays idle
     /// meanwhile.
     pub(crate) fn may_check(&self, another_idle: impl FnOnce() -> bool) -> bool {

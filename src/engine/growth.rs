@@ -24,6 +24,8 @@ pub(crate) struct Growth {
     pub(crate) durations: Durations,
     /// A waiter gave up while a create was deferred for it, and no check-in has served a waiter since.
     pub(super) estimate_failed: bool,
+    /// Connections that have left the pool while callers waited, minus the creates that have started since.
+    pub(super) lost: usize,
 }
 
 /// A create is not deferred for less than this time.
@@ -35,7 +37,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     /// The engine must settle again at that time.
     pub(super) fn deferred_until(&self, state: &State<T, F>, now: Instant) -> Option<Instant> {
         // Without threads nobody would start the create later, and without a connection nothing comes back.
-        if self.inline || state.failing || state.open == 0 || state.growth.estimate_failed {
+        let wrong = state.growth.estimate_failed || state.growth.lost > 0;
+        let open = state.open - state.overdue_checks(now);
+        if self.inline || state.failing || open == 0 || wrong {
             return None;
         }
         let create = state.growth.durations.create?;
@@ -47,7 +51,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         match state.growth.durations.hold {
             Some(hold) => {
                 let waiters = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
-                let open = u32::try_from(state.open).unwrap_or(u32::MAX);
+                let open = u32::try_from(open).unwrap_or(u32::MAX);
                 if hold.saturating_mul(waiters) / open >= create {
                     return None;
                 }
@@ -66,7 +70,14 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return 0;
         }
         let room = state.max_size - state.taken();
-        room.min(state.max_creating - state.creating)
+        let of_all = self.member.as_ref().map_or(room, super::Member::room);
+        room.min(of_all).min(state.max_creating - state.creating)
+    }
+
+    /// Records that a connection leaves the pool. If callers wait, no check-in of that connection will serve
+    /// one of them, so one create may start at once.
+    pub(super) fn note_lost(state: &mut State<T, F>) {
+        state.growth.lost += usize::from(!state.queue.is_empty());
     }
 
     /// Records that a waiter gives up. If a create was deferred for it, the estimate was wrong, and no create
@@ -79,7 +90,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests {
     use super::*;
-    use crate::engine::{Actions, Checkout, Now, Waiter};
+    use crate::engine::{Actions, CHECK_SOFT_LIMIT, CheckFor, Checkout, Now, Waiter};
     use std::sync::Arc;
 
     const CREATE: Duration = Duration::from_millis(400);
@@ -94,7 +105,7 @@ mod tests {
     /// An engine with `open` connections in use, where creates take [`CREATE`] and checkouts last `hold`.
     fn fixture(open: usize, inline: bool, hold: Option<Duration>) -> Fixture {
         let start = Instant::now();
-        let engine = Engine::new(10, 4, None, inline, start, None);
+        let engine = Engine::new(10, 4, Some(Duration::ZERO), inline, start, None);
         let now = Now {
             tick: 1,
             real: start,
@@ -222,15 +233,58 @@ mod tests {
         let second = fixture.engine.settle(&mut state, fixture.start);
         drop(state);
         assert_eq!((first.permits.len(), second.permits.len()), (0, 1));
-        // A check-in serves the waiter.
-        let returned = fixture.held.pop().expect("it is held");
-        let third = fixture
-            .engine
-            .return_entry(returned, 1, 0, true, fixture.start);
-        let third = third.unwrap_or_else(|_| unreachable!("the entry is accepted"));
-        let fourth = fixture.wait(2, Duration::ZERO);
-        assert_eq!(fourth.permits.len(), 0);
-        fixture.end([first, second, third, fourth]);
+        let serve = |fixture: &mut Fixture, fresh| {
+            let returned = fixture.held.pop().expect("it is held");
+            let start = fixture.start;
+            let returned = fixture.engine.return_entry(returned, 1, 0, fresh, start);
+            returned.unwrap_or_else(|_| unreachable!("the entry is accepted"))
+        };
+        // The end of a check serves the waiter, then a check-in serves the next one.
+        let third = serve(&mut fixture, true);
+        let fourth = fixture.wait(1, Duration::ZERO);
+        let fifth = serve(&mut fixture, false);
+        let sixth = fixture.wait(2, Duration::ZERO);
+        assert_eq!((fourth.permits.len(), sixth.permits.len()), (1, 0));
+        fixture.end([first, second, third, fourth, fifth, sixth]);
+    }
+
+    #[test]
+    fn a_connection_that_leaves_while_callers_wait_is_replaced_at_once() {
+        let leave: [fn(&Fixture, Checkout<u64>) -> Actions<u64, ()>; 2] = [
+            |fixture, checkout| {
+                let evicted = fixture.engine.begin_dispose(checkout, fixture.start);
+                evicted.permit.finish(fixture.start)
+            },
+            |fixture, checkout| fixture.engine.detach(checkout, fixture.start).1,
+        ];
+        for leave in leave {
+            let mut fixture = fixture(5, false, Some(Duration::ZERO));
+            let before = fixture.held.pop().expect("it is held");
+            let unneeded = leave(&fixture, before);
+            let first = fixture.wait(3, Duration::ZERO);
+            let used_up = fixture.held.pop().expect("it is held");
+            let second = leave(&fixture, used_up);
+            let third = fixture.wait(0, Duration::ZERO);
+            let starts = [&unneeded, &first, &second, &third].map(|actions| actions.permits.len());
+            assert_eq!(starts, [0, 0, 1, 0]);
+            fixture.end([unneeded, first, second, third]);
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_check_takes_suspiciously_long_is_not_expected_back() {
+        let fixture = fixture(1, false, Some(Duration::ZERO));
+        let soft_deadline = fixture.start + CHECK_SOFT_LIMIT / 2;
+        let check = {
+            let mut state = fixture.engine.lock();
+            let (held, purpose) = (&fixture.held[0], CheckFor::Waiter(Some(soft_deadline)));
+            (fixture.engine).begin_check(&mut state, held, (1, 0), fixture.start, purpose)
+        };
+        let first = fixture.wait(2, Duration::ZERO);
+        let second = fixture.engine.expire_soft_deadlines(soft_deadline);
+        assert_eq!((first.permits.len(), second.permits.len()), (0, 2));
+        assert!(fixture.engine.end_check(check));
+        fixture.end([first, second]);
     }
 
     #[test]

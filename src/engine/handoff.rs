@@ -57,6 +57,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             let Some(permit) = self.reserve_create(state, CreateReason::Waiter, now) else {
                 break;
             };
+            state.growth.lost = state.growth.lost.saturating_sub(1);
             if self.inline {
                 actions
                     .wakes

@@ -95,6 +95,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let slot = checkout.slot.index();
         checkout.slot.vacate();
         state.open -= 1;
+        Self::note_lost(state);
         let job = job(state, JobKind::Dispose, slot, 0, now, false);
         let job = state.begin(job);
         self.note_disposing(job, now, claimed);
@@ -114,6 +115,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let mut state = self.lock();
         state.open -= 1;
         state.detached += 1;
+        Self::note_lost(&mut state);
         checkout.slot.vacate();
         self.free_slot(&mut state, checkout.slot.index(), 0);
         self.notify_if_drained(&state);
@@ -247,6 +249,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             if let Some(slot) = self.table.get(job.slot) {
                 slot.vacate();
             }
+            Self::note_lost(state);
         }
         Some(job)
     }

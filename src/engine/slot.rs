@@ -169,6 +169,11 @@ impl<T> Slot<T> {
         (caller != 0).then_some(Caller(caller))
     }
 
+    /// Records that the checkout is over, although the entry is not back in the slot yet.
+    pub(crate) fn clear_holder(&self) {
+        self.holder.store(0, Relaxed);
+    }
+
     /// Returns the caller, the tick and the use count of the present checkout.
     pub(super) fn held(&self) -> Option<(Caller, u64, u64)> {
         // The holder changes these words without a lock, so they belong together only if none has changed.
@@ -216,7 +221,7 @@ impl<T> Slot<T> {
 
     #[inline]
     fn store(&self, entry: Box<T>, now: u64) {
-        self.holder.store(0, Relaxed);
+        self.clear_holder();
         self.stamp.store(idle(now), Relaxed);
         let before = self.cell.swap(Some(entry));
         debug_assert!(before.is_none(), "bug: two entries in one slot");
@@ -272,7 +277,7 @@ impl<T> Slot<T> {
     }
 
     pub(super) fn vacate(&self) {
-        self.holder.store(0, Relaxed);
+        self.clear_holder();
         self.stamp.store(VACANT, Relaxed);
     }
 }

@@ -17,6 +17,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         waiter: &Arc<Waiter<T, F>>,
         now: Instant,
     ) {
+        if state.queue.is_empty() {
+            state.growth.lost = 0;
+        }
         state.queue.push(waiter);
         self.update_gate(state, now);
     }
@@ -115,8 +118,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// Returns when this waiter should search by itself, if it is the head.
     ///
-    /// A head that was notified of an entry which another caller then took searches when it becomes due. In
-    /// a pool whose waiters run their own creates, the head also wakes when the pause after a failure ends.
+    /// A head that was notified of an entry which another caller then took searches when it becomes due. The
+    /// head also settles when its create is no longer deferred, because the collector may be busy, even with
+    /// this wait. In a pool whose waiters run their own creates, the head also wakes when the pause after a
+    /// failure ends.
     fn next_look(
         &self,
         state: &State<T, F>,
@@ -134,7 +139,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let due = due.filter(|_| self.gate.load(Ordering::Relaxed) & HEAD_DUE == 0);
         let resumes = state.backoff_until().filter(|until| *until > now);
         let resumes = resumes.filter(|_| self.inline && state.has_room());
-        due.into_iter().chain(resumes).min()
+        let grows = state
+            .may_create(now)
+            .then(|| self.deferred_until(state, now));
+        due.into_iter().chain(resumes).chain(grows.flatten()).min()
     }
 
     pub(super) fn head_is_due(&self, state: &mut State<T, F>, now: Instant) -> bool {

@@ -27,16 +27,27 @@ where
         let hash = self.keys.hints.hash(key);
         let hinted = self.keys.hints.find(hash).and_then(|slot| slot.take(now));
         let taken = match hinted {
-            Some(checkout) if self.is_usable(&checkout, key) => Some(checkout),
+            Some(checkout) if self.is_usable(&checkout, key, hash) => Some(checkout),
             unusable => self.take_by_key(key, hash, now, unusable),
         };
-        let checkout = Shared::finish_fast(taken.ok_or(None)?, is_try_get, at, now)?;
-        Ok(PooledConnection::new(checkout))
+        match Shared::finish_fast(taken.ok_or(None)?, is_try_get, at, now) {
+            Ok(checkout) => Ok(PooledConnection::new(checkout)),
+            Err(found) => {
+                if found
+                    .as_ref()
+                    .is_some_and(|found| found.slot.is_on_standby())
+                {
+                    // The slow path prefers another connection, which the next checkout must find.
+                    self.keys.hints.forget(hash);
+                }
+                Err(found)
+            }
+        }
     }
 
     /// Whether this connection is of this key, and no caller waits for it.
     #[inline]
-    fn is_usable(&self, checkout: &PoolCheckout<M>, key: &K) -> bool {
+    fn is_usable(&self, checkout: &PoolCheckout<M>, key: &K, hash: u64) -> bool {
         let pool = &checkout.entry.shared;
         // Eq of the key is user code, and a panic must not lose the connection.
         let is_own = || self.keys.key_of(pool).is_some_and(|own| own == key);
@@ -44,6 +55,9 @@ where
             std::mem::forget(payload);
             false
         });
+        if !is_own {
+            self.keys.hints.give_up(hash);
+        }
         is_own && pool.may_use_fast_path()
     }
 

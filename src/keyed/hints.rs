@@ -2,7 +2,8 @@
 //!
 //! A hint lets a checkout skip the map of keys and its lock. A hint proves nothing: the checkout takes the
 //! connection and then compares the key, so a hint that is stale, or that two keys share, costs time and never
-//! hands out the connection of another key.
+//! hands out the connection of another key. Two keys with the same hash lose their hint at the first mistake,
+//! because a checkout that takes the connection of another key hides it from the callers of that key.
 
 use crate::ConnectionManager;
 use crate::engine::{Slot, this_thread};
@@ -15,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Orderin
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The least and the largest number of hints.
 const HINTS: (usize, usize) = (64, 4096);
+
+/// The tag of no slot.
+const GIVEN_UP: u64 = u64::MAX;
 
 type EntrySlot<M> = &'static Slot<PoolEntry<M>>;
 
@@ -77,9 +81,24 @@ impl<M: ConnectionManager> Hints<M> {
         (slot.tag() == hint.tag.load(Relaxed)).then_some(slot)
     }
 
+    /// Forgets the slot that served the key with this hash, on the calling thread.
+    #[cold]
+    pub(super) fn forget(&self, hash: u64) {
+        self.hint(hash).hash.store(0, Relaxed);
+    }
+
+    /// Gives up the hint for this hash on the calling thread, because two keys have the hash.
+    #[cold]
+    pub(super) fn give_up(&self, hash: u64) {
+        self.hint(hash).tag.store(GIVEN_UP, Relaxed);
+    }
+
     /// Remembers the slot that served the key with this hash.
     pub(super) fn remember(&self, hash: u64, slot: EntrySlot<M>) {
         let hint = self.hint(hash);
+        if hint.hash.load(Relaxed) == hash && hint.tag.load(Relaxed) == GIVEN_UP {
+            return;
+        }
         hint.hash.store(0, Relaxed);
         hint.slot.store(Some(slot));
         hint.tag.store(slot.tag(), Relaxed);

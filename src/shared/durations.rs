@@ -92,3 +92,47 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 }
+
+#[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
+mod tests {
+    use crate::shared::{GetTimeout, Held, Shared};
+    use crate::{Hook, MemoryManager, PoolConfig};
+    use std::panic::Location;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::thread;
+    use std::time::Duration;
+
+    const SOON: GetTimeout = GetTimeout::For(Duration::from_secs(20));
+
+    #[test]
+    fn a_deferred_create_starts_when_the_last_connection_leaves_however_long_its_dispose_takes() {
+        let backend = MemoryManager::new();
+        let config = PoolConfig {
+            dispose_timeout: Duration::from_secs(600),
+            ..PoolConfig::default()
+        };
+        let shared = Shared::new(backend.clone(), config, None, None);
+        shared.start().unwrap();
+        let get = |shared: &Arc<Shared<MemoryManager>>| {
+            let got = shared.get_slow(SOON, Location::caller(), None);
+            got.map(Held::new)
+        };
+        let held = get(&shared).unwrap();
+        // Creates are deferred for minutes.
+        shared.learned.create.store(1 << 40, Relaxed);
+        shared.learned.hold.store(1, Relaxed);
+        backend.hang(Hook::Dispose);
+        let waiter = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || get(&shared).map(|held| shared.discard(held))
+        });
+        while shared.engine.lock().queue.is_empty() {
+            thread::yield_now();
+        }
+        shared.discard(held);
+        waiter.join().unwrap().unwrap();
+        backend.release();
+        shared.close();
+    }
+}

@@ -7,29 +7,41 @@ use super::collector::NextWake;
 use super::running::limit;
 use super::{Shared, Which};
 use crate::clock::ticks;
-use crate::engine::{HeldCheckout, Now, Slot};
+use crate::engine::{HeldCheckout, Now, Slot, Stamp, Table};
 use crate::sync::outer::{AtomicUsize, Mutex};
 use crate::{ConnectionManager, Holder, LeakAction, PoolEvent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::fence;
 use std::time::Duration;
 
 pub(super) struct Leaks {
     pub(super) threshold: u64,
     /// How long after its checkout a connection is interrupted, in ticks. None: never.
     interrupt_after: Option<u64>,
-    /// The reported checkouts that are still out, by slot.
-    reported: Mutex<BTreeMap<u32, Leak>>,
+    /// The reported checkouts that are still out.
+    reported: Mutex<BTreeMap<CheckoutId, Leak>>,
     /// The length of `reported`, for check-ins.
     count: AtomicUsize,
 }
 
+/// The slot of a checkout, and the use count of the slot.
+type CheckoutId = (u32, u64);
+
 /// A reported checkout.
 pub(super) struct Leak {
-    /// The use count of the slot, which identifies the checkout.
-    uses: u64,
     holder: Holder,
+    report: Report,
+}
+
+/// How far the report of a checkout is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Report {
+    UnderWay,
+    Made,
+    /// The checkout has ended while the report was under way.
+    Outdated,
 }
 
 impl Leaks {
@@ -45,53 +57,82 @@ impl Leaks {
         }
     }
 
-    /// Removes the report of the checkout that ends in this slot. None if it was not reported.
-    pub(super) fn take_reported<T>(&self, slot: &Slot<T>) -> Option<Leak> {
+    /// Removes the leak of the checkout that ends in this slot, whose holder is cleared already.
+    ///
+    /// None if the checkout was not reported. Also None while the report is under way: the thread that makes
+    /// the report then reports the end too.
+    pub(super) fn take<T>(&self, slot: &Slot<T>) -> Option<Leak> {
+        // Either this thread reads the count that `begin` has stored, or `begin` reads the cleared holder.
+        fence(SeqCst);
         if self.count.load(Relaxed) == 0 {
             return None;
         }
-        let mut reported = self.reported.lock();
-        let leak = reported.remove(&slot.index());
-        self.count.store(reported.len(), Relaxed);
-        leak.filter(|leak| leak.uses == slot.uses())
+        self.take_if((slot.index(), slot.uses()), Report::Made, Report::Outdated)
     }
 
-    /// Records a report. False if the checkout is reported already.
-    fn record(&self, checkout: &HeldCheckout, holder: &Holder) -> bool {
-        let mut reported = self.reported.lock();
+    /// Removes a leak whose report is `now` so far. Otherwise notes that the report is `or` so far.
+    fn take_if(&self, id: CheckoutId, now: Report, or: Report) -> Option<Leak> {
+        let mut leaks = self.reported.lock();
+        let leak = leaks.get_mut(&id)?;
+        if leak.report != now {
+            leak.report = or;
+            return None;
+        }
+        let leak = leaks.remove(&id);
+        self.count.store(leaks.len(), Relaxed);
+        leak
+    }
+
+    /// Begins the report of a checkout. False if the checkout is reported already or has ended.
+    fn begin<T>(&self, slot: &Slot<T>, checkout: &HeldCheckout, holder: &Holder) -> bool {
+        let id = (checkout.slot, checkout.uses);
+        let mut leaks = self.reported.lock();
+        if leaks.contains_key(&id) {
+            return false;
+        }
         let leak = Leak {
-            uses: checkout.uses,
             holder: holder.clone(),
+            report: Report::UnderWay,
         };
-        let before = reported.insert(checkout.slot, leak);
-        self.count.store(reported.len(), Relaxed);
-        before.is_none_or(|before| before.uses != checkout.uses)
+        leaks.insert(id, leak);
+        self.count.store(leaks.len(), Relaxed);
+        // See `take`.
+        fence(SeqCst);
+        let is_out = slot.holder() == Some(checkout.caller) && slot.uses() == checkout.uses;
+        if !is_out {
+            leaks.remove(&id);
+            self.count.store(leaks.len(), Relaxed);
+        }
+        is_out
     }
 
-    fn is_reported(&self, checkout: &HeldCheckout) -> bool {
-        let reported = self.reported.lock();
-        let leak = reported.get(&checkout.slot);
-        leak.is_some_and(|leak| leak.uses == checkout.uses)
+    fn is_known(&self, checkout: &HeldCheckout) -> bool {
+        let id = (checkout.slot, checkout.uses);
+        self.reported.lock().contains_key(&id)
     }
 
-    /// Removes the reports whose checkout is not among these.
-    fn take_ended(&self, out: &[HeldCheckout]) -> Vec<Leak> {
-        let mut reported = self.reported.lock();
-        let is_out = |slot: &u32, leak: &Leak| {
-            let same = |out: &HeldCheckout| (out.slot, out.uses) == (*slot, leak.uses);
-            out.iter().any(same)
+    /// Notes that the report is made. Returns the leak if the checkout has ended meanwhile.
+    fn end(&self, checkout: &HeldCheckout) -> Option<Leak> {
+        let id = (checkout.slot, checkout.uses);
+        self.take_if(id, Report::Outdated, Report::Made)
+    }
+
+    /// Removes a reported leak whose checkout has ended without a look at the leaks: its check-in has read the
+    /// clock before the checkout became too old.
+    fn take_missed<T: Send + 'static>(&self, table: &Table<T>) -> Option<Leak> {
+        let has_ended = |(index, uses): CheckoutId| {
+            let is_in_use =
+                |slot: &Slot<T>| matches!(slot.stamp(), Stamp::InUse(_)) && slot.uses() == uses;
+            !table.get(index).is_some_and(is_in_use)
         };
-        let ended: Vec<_> = reported
+        let made = |(id, leak): (&CheckoutId, &Leak)| (leak.report == Report::Made).then_some(*id);
+        let ended = self
+            .reported
+            .lock()
             .iter()
-            .filter(|(slot, leak)| !is_out(slot, leak))
-            .map(|(slot, _)| *slot)
-            .collect();
-        let ended = ended
-            .iter()
-            .filter_map(|slot| reported.remove(slot))
-            .collect();
-        self.count.store(reported.len(), Relaxed);
-        ended
+            .filter_map(made)
+            .find(|id| has_ended(*id));
+        self.take_if(ended?, Report::Made, Report::Outdated)
     }
 }
 
@@ -99,20 +140,18 @@ impl<M: ConnectionManager> Shared<M> {
     /// Reports the checkouts that exceed `leak_threshold`, each once.
     pub(super) fn report_leaks(self: &Arc<Self>, now: Now, next: &mut NextWake) {
         let Some(leaks) = &self.leaks else { return };
-        let out = self.engine.checkouts(&self.engine.lock());
-        // A checkout that ended at the moment of its report found no report to end.
-        for leak in leaks.take_ended(&out) {
+        while let Some(leak) = leaks.take_missed(&self.engine.table) {
             self.emit_leak_resolved(leak, now.tick);
         }
+        let out = self.engine.checkouts(&self.engine.lock());
         for checkout in &out {
             let due = checkout.since.saturating_add(leaks.threshold);
             if due > now.tick {
                 next.at_tick(due);
-            } else if !leaks.is_reported(checkout) {
-                let holder = self.holder(checkout, now.tick);
-                if leaks.record(checkout, &holder) {
-                    self.emit_leak(holder, false);
-                }
+                continue;
+            }
+            if !leaks.is_known(checkout) {
+                self.report_leak(leaks, checkout, now.tick);
             }
             let Some(after) = leaks.interrupt_after else {
                 continue;
@@ -122,6 +161,19 @@ impl<M: ConnectionManager> Shared<M> {
                 next.at_tick(due);
             } else {
                 self.interrupt(Which::One(checkout.connection));
+            }
+        }
+    }
+
+    fn report_leak(&self, leaks: &Leaks, checkout: &HeldCheckout, now: u64) {
+        let Some(slot) = self.engine.table.get(checkout.slot) else {
+            return;
+        };
+        let holder = self.holder(checkout, now);
+        if leaks.begin(slot, checkout, &holder) {
+            self.emit_leak(holder, false);
+            if let Some(leak) = leaks.end(checkout) {
+                self.emit_leak_resolved(leak, self.ticker.tick());
             }
         }
     }

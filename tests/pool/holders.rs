@@ -268,3 +268,42 @@ fn threads_that_take_and_give_back_are_never_listed_wrongly() {
         assert!((1..=2).contains(&holder.connection_id), "{holder}");
     }
 }
+
+/// Uses a pool in its destructor, while the values of the thread are destroyed.
+struct AtExit(Option<(Pool<MemoryManager>, std::sync::mpsc::Sender<Vec<Holder>>)>);
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        let Some((pool, found)) = self.0.take() else {
+            return;
+        };
+        let _held = pool.get_timeout(SOON).unwrap();
+        found.send(pool.holders()).unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_ends_may_use_the_pool_and_is_named() {
+    thread_local! {
+        static LAST: std::cell::RefCell<AtExit> = const { std::cell::RefCell::new(AtExit(None)) };
+    }
+    for used_before in [true, false] {
+        let pool = quick("atexit").build(MemoryManager::new()).unwrap();
+        let (found, holders) = std::sync::mpsc::channel();
+        let ending = thread::Builder::new().name("ending".into());
+        let ending = ending.spawn({
+            let pool = pool.clone();
+            move || {
+                if used_before {
+                    drop(pool.get().unwrap());
+                }
+                LAST.set(AtExit(Some((pool.clone(), found))));
+            }
+        });
+        ending.unwrap().join().unwrap();
+        let holders = holders.recv_timeout(SOON).unwrap();
+        assert_eq!(holders.len(), 1);
+        assert_eq!(holders[0].thread, "ending");
+        assert_eq!((pool.stats().idle, pool.holders()), (1, Vec::new()));
+    }
+}

@@ -3,9 +3,12 @@
 
 use crate::common;
 
-use common::{Gate, close_clean, eventually, ms, queued, quick, secs, spawn, stays};
-use conpool::{ConnectionManager, HealthCheck, Hook, MemoryManager, Pool, PooledConnection};
-use std::sync::{Arc, Barrier, atomic::AtomicUsize, atomic::Ordering::SeqCst};
+use common::{Gate, Log, close_clean, eventually, ms, queued, quick, secs, spawn, stays};
+use conpool::{
+    ConnectionManager, GetError, HealthCheck, Hook, KeyedPool, MemoryManager, Pool, PoolEvent,
+    PoolObserver, PooledConnection,
+};
+use std::sync::{Arc, Barrier, Mutex, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 use std::thread;
 
 /// 50 requests come at once on 5 idle connections. The last of them is served before any connect ends.
@@ -165,6 +168,70 @@ fn a_caller_whose_create_is_deferred_is_not_refused() {
         pool.get(),
         Err(conpool::GetError::Saturated { .. })
     ));
+    drop(held);
+    close_clean(&pool, &backend);
+}
+
+/// The total of all keys leaves no room, so no create is deferred for the caller.
+#[test]
+fn a_caller_that_the_total_leaves_no_create_for_is_refused() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(400));
+    let pool = KeyedPool::<u8, MemoryManager>::builder()
+        .max_total(2)
+        .max_waiters(0)
+        .health_check(HealthCheck::Never)
+        .get_timeout(secs(5))
+        .build({
+            let backend = backend.clone();
+            move |_| backend.clone()
+        })
+        .unwrap();
+    for _ in 0..20 {
+        drop(pool.get(&1).unwrap());
+    }
+    let held = [pool.get(&1).unwrap(), pool.get(&2).unwrap()];
+    let refused = pool.get(&1);
+    assert!(
+        matches!(refused, Err(GetError::Saturated { .. })),
+        "{refused:?}"
+    );
+    drop(held);
+}
+
+/// Takes a connection when a leak is reported, on the thread that would start a deferred create.
+#[derive(Clone, Default)]
+struct Takes(Arc<Mutex<Option<Pool<MemoryManager>>>>, Log);
+
+impl PoolObserver for Takes {
+    fn on_event(&self, event: &PoolEvent) {
+        if let PoolEvent::LeakSuspected { .. } = event {
+            let pool = self.0.lock().unwrap().take();
+            let got = pool.map(|pool| pool.get_timeout(secs(10)).is_ok());
+            self.1.push(format!("{got:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_create_that_was_deferred_starts_although_the_collector_waits_for_it() {
+    let backend = MemoryManager::new();
+    backend.delay(Hook::Create, ms(80));
+    let observer = Takes::default();
+    let pool = quick("collectorwaits")
+        .max_size(3)
+        .health_check(HealthCheck::Never)
+        .leak_threshold(ms(50))
+        .observer(observer.clone())
+        .build(backend.clone())
+        .unwrap();
+    for _ in 0..20 {
+        drop(pool.get().unwrap());
+    }
+    *observer.0.lock().unwrap() = Some(pool.clone());
+    let held = pool.get().unwrap();
+    eventually(|| observer.1.count("") > 0);
+    assert_eq!(observer.1.lines()[0], "Some(true)");
     drop(held);
     close_clean(&pool, &backend);
 }

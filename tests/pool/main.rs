@@ -35,6 +35,7 @@ mod holders;
 mod idle_order;
 mod interrupt;
 mod keyed_faults;
+mod keyed_hints;
 mod keyed_keys;
 mod keyed_min_idle;
 mod keyed_pool;

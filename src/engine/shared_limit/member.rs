@@ -81,8 +81,13 @@ impl<T: Send + 'static, F: Send + 'static> Member<T, F> {
 
     /// Whether a slot permit is free.
     pub(crate) fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
+    /// Returns how many slot permits are free.
+    pub(in crate::engine) fn room(&self) -> usize {
         let state = self.limit.state.lock();
-        state.taken < state.max
+        state.max.saturating_sub(state.taken)
     }
 
     /// Returns the next member that wants a spare connection, if a slot permit is free. An engine calls this

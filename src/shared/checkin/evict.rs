@@ -35,6 +35,10 @@ impl<M: ConnectionManager> Shared<M> {
         reason: EvictReason,
     ) {
         self.dispose_later(self.engine.begin_dispose(checkout, real_now()), reason);
+        if self.engine.has_waiters() {
+            // A create may have been deferred because this connection would come back.
+            self.settle();
+        }
     }
 
     /// Evicts a connection that the engine rejected, and settles, because a waiter may have relied on the

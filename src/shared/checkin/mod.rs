@@ -147,6 +147,8 @@ fn evict_held<M: ConnectionManager>(mut held: Held<M>, reason: EvictReason, now:
 #[inline(never)]
 fn return_held<M: ConnectionManager>(held: Held<M>, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
+    // The connection may go to a waiter, and the check for that waiter may take long.
+    held.slot.clear_holder();
     held.slot.remember();
     shared.return_used(held.into_checkout(), now);
 }
@@ -161,8 +163,10 @@ fn record_check_in<M: ConnectionManager>(held: &mut Held<M>, now: u64) {
         pooled.shared.meter.held.record(span);
         pooled.shared.learned.checkout_took(span);
     }
+    // The checkout is over before the reports of its end, which user code may answer with a sweep.
+    held.slot.clear_holder();
     let leaks = pooled.shared.leaks.as_ref();
-    let leak = leaks.and_then(|leaks| leaks.take_reported(held.slot));
+    let leak = leaks.and_then(|leaks| leaks.take(held.slot));
     if !observe_check_in(pooled, span) && pooled.is(Flag::Reported) {
         let (id, held) = (pooled.id, span);
         let event = |pool| PoolEvent::CheckedIn { pool, id, held };

@@ -156,7 +156,8 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let id = shared.id_in_group();
         let member = Arc::downgrade(&shared);
         self.members.lock().present.insert(id, member);
-        if shared.min_idle.load(Relaxed) > 0 {
+        if shared.min_idle.load(Relaxed) > 0 || shared.leaks.is_some() {
+            // The first pass lets the checkouts wake the collector.
             shared.wake_collector();
         } else if let Some(limit) = shared.running.idle() {
             let now = shared.now();
