@@ -12,6 +12,8 @@ pub(crate) enum RejectReason {
     Closed,
     /// The entry belongs to an earlier generation.
     Cleared,
+    /// The entry was interrupted while it was in use.
+    Interrupted,
     /// The pool has more connections than `max_size`.
     Shrunk,
     /// The pool has as many idle connections as `max_idle` permits.
@@ -66,7 +68,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         fresh: bool,
         now: Instant,
     ) -> ReturnResult<T, F> {
-        if let Some(reason) = self.reject_reason(state, generation) {
+        let interrupted = state.interrupted.remove(&checkout.slot.index());
+        let interrupted = interrupted.then_some(RejectReason::Interrupted);
+        if let Some(reason) = interrupted.or_else(|| self.reject_reason(state, generation)) {
             return Err((
                 self.begin_dispose_locked(state, checkout, now, false),
                 reason,

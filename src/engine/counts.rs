@@ -6,7 +6,7 @@
 
 use super::growth::Growth;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
 /// How much later than expected a create may be before the pool starts another one for its waiter.
@@ -111,6 +111,8 @@ pub(crate) struct Counts {
     background: usize,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
+    /// The slots whose connections were interrupted and have not come back.
+    pub(super) interrupted: BTreeSet<u32>,
     vacant: BinaryHeap<Reverse<u32>>,
     next_slot: u32,
     /// Facts about the present or last connection, by slot.
@@ -145,6 +147,7 @@ impl Counts {
             background: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
+            interrupted: BTreeSet::new(),
             vacant: BinaryHeap::new(),
             next_slot: 0,
             opened: Vec::new(),
@@ -217,6 +220,7 @@ impl Counts {
     /// Makes a slot available to [`claim_slot`](Self::claim_slot). Called by
     /// [`Engine::free_slot`](super::Engine::free_slot) only.
     pub(super) fn vacate(&mut self, slot: u32) {
+        self.interrupted.remove(&slot);
         self.vacant.push(Reverse(slot));
     }
 

@@ -94,6 +94,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let uses = checkout.slot.uses();
         let slot = checkout.slot.index();
         checkout.slot.vacate();
+        state.interrupted.remove(&slot);
         state.open -= 1;
         Self::note_lost(state);
         let job = job(state, JobKind::Dispose, slot, 0, now, false);

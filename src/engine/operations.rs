@@ -155,27 +155,29 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         evicted
     }
 
-    /// Marks the slot RETURN_SLOW if a caller holds this connection in it. False if the connection is idle,
-    /// gone, or in the hands of the pool.
-    pub(crate) fn mark_in_use(
-        &self,
-        state: &mut State<T, F>,
-        slot: u32,
-        connection: u64,
-        now: u64,
-    ) -> bool {
-        if state.opened_in(slot).connection != connection {
+    /// Records that the connection in this slot is interrupted, if it is in use: its return is rejected. False
+    /// if the connection is idle, gone, in a check, or interrupted already.
+    pub(crate) fn interrupt(&self, slot: u32, connection: u64, now: u64) -> bool {
+        let mut state = self.lock();
+        let in_check = state.jobs().any(|(_, job)| job.slot == slot);
+        if state.opened_in(slot).connection != connection || in_check {
             return false;
         }
-        let Some(slot) = self.table.get(slot) else {
+        let Some(place) = self.table.get(slot) else {
             return false;
         };
-        if let Some(checkout) = self.table.take_or_mark(slot, now) {
+        // The mark makes a check-in that has not stored its entry yet come through the lock.
+        if let Some(checkout) = self.table.take_or_mark(place, now) {
             let idle_since = checkout.idle_since;
             self.table.store_locked(checkout, idle_since, true);
             return false;
         }
-        slot.holder().is_some()
+        matches!(place.stamp(), Stamp::InUse(_)) && state.interrupted.insert(slot)
+    }
+
+    /// Whether the connection in this slot was interrupted and has not come back.
+    pub(crate) fn is_interrupted(&self, slot: u32) -> bool {
+        self.lock().interrupted.contains(&slot)
     }
 
     /// Counts the connections in use. The caller must hold the lock.

@@ -52,6 +52,7 @@ impl<M: ConnectionManager> Shared<M> {
         let reason = match reason {
             RejectReason::Closed => EvictReason::Closed,
             RejectReason::Cleared => EvictReason::Cleared,
+            RejectReason::Interrupted => EvictReason::Interrupted,
             RejectReason::Shrunk => EvictReason::Shrunk,
             RejectReason::Surplus => EvictReason::Surplus,
             RejectReason::MadeRoom => EvictReason::MadeRoom,

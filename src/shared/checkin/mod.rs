@@ -133,7 +133,7 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool, now: u
 fn evict_held<M: ConnectionManager>(mut held: Held<M>, reason: EvictReason, now: u64) {
     let shared = Arc::clone(&held.pooled.shared);
     record_check_in(&mut held, now);
-    let reason = shared.reason_of(&held.pooled, reason);
+    let reason = shared.reason_of(&held, reason);
     if reason == EvictReason::Broken {
         shared.log_broken(held.pooled.id);
         shared.record_failure();
@@ -178,14 +178,10 @@ fn record_check_in<M: ConnectionManager>(held: &mut Held<M>, now: u64) {
 }
 
 impl<M: ConnectionManager> Shared<M> {
-    /// Whether this connection was interrupted.
-    fn is_interrupted(&self, pooled: &PooledConnection<M>) -> bool {
-        pooled.is_interruptible && self.interrupts.is_interrupted(pooled.id)
-    }
-
     /// Returns the reason to evict a connection at its check-in: an interrupt explains every other reason.
-    fn reason_of(&self, pooled: &PooledConnection<M>, reason: EvictReason) -> EvictReason {
-        match self.is_interrupted(pooled) {
+    fn reason_of(&self, held: &Held<M>, reason: EvictReason) -> EvictReason {
+        let interruptible = held.pooled.is_interruptible;
+        match interruptible && self.engine.is_interrupted(held.slot.index()) {
             true => EvictReason::Interrupted,
             false => reason,
         }
@@ -221,9 +217,6 @@ impl<M: ConnectionManager> Shared<M> {
         idle_since: u64,
     ) {
         checkout.entry.freshness = Freshness::Not;
-        if self.is_interrupted(&checkout.entry) {
-            return self.evict(checkout, EvictReason::Interrupted);
-        }
         self.renew_expiry(&mut checkout);
         self.return_connection(checkout, idle_since, false);
         if self.executor.is_inline() {
@@ -240,7 +233,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// Evicts a connection that its caller reports as unusable. No check-in hook is called.
     pub(crate) fn discard(self: &Arc<Self>, mut held: Held<M>) {
         record_check_in(&mut held, self.ticker.tick());
-        let reason = self.reason_of(&held.pooled, EvictReason::Discarded);
+        let reason = self.reason_of(&held, EvictReason::Discarded);
         self.evict(held.into_checkout(), reason);
     }
 
