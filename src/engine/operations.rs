@@ -157,7 +157,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 
     /// Records that the connection in this slot is interrupted, if it is in use: its return is rejected. False
     /// if the connection is idle, gone, in a check, or interrupted already.
-    pub(crate) fn interrupt(&self, slot: u32, connection: u64, now: u64) -> bool {
+    pub(crate) fn interrupt(&self, slot: u32, connection: u64, now: Now) -> bool {
         let mut state = self.lock();
         let in_check = state.jobs().any(|(_, job)| job.slot == slot);
         if state.opened_in(slot).connection != connection || in_check {
@@ -167,12 +167,35 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             return false;
         };
         // The mark makes a check-in that has not stored its entry yet come through the lock.
-        if let Some(checkout) = self.table.take_or_mark(place, now) {
-            let idle_since = checkout.idle_since;
-            self.table.store_locked(checkout, idle_since, true);
+        if let Some(checkout) = self.table.take_or_mark(place, now.tick) {
+            let woken = self.put_back(&mut state, checkout, now.real);
+            drop(state);
+            woken.inspect(|waiter| waiter.wake());
             return false;
         }
         matches!(place.stamp(), Stamp::InUse(_)) && state.interrupted.insert(slot)
+    }
+
+    /// Stores an idle entry again that a look at its slot took out, and returns the waiter to wake.
+    ///
+    /// A check-in that has just stored the entry and then read a waiter's mark finds the slot empty, and leaves
+    /// the hand-off to the thread that took the entry: to this one. So the head must search.
+    #[must_use = "the waiter sleeps on until it is woken"]
+    pub(super) fn put_back(
+        &self,
+        state: &mut State<T, F>,
+        checkout: Checkout<T>,
+        now: Instant,
+    ) -> Option<Arc<Waiter<T, F>>> {
+        let idle_since = checkout.idle_since;
+        self.table.store_locked(checkout, idle_since, true);
+        if state.queue.is_empty() || state.suspended {
+            return None;
+        }
+        state.queue.has_unseen_return = true;
+        let woken = state.queue.notify_head(true);
+        self.update_gate(state, now);
+        woken
     }
 
     /// Whether the connection in this slot was interrupted and has not come back.

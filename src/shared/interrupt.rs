@@ -104,7 +104,7 @@ impl<M: ConnectionManager> Shared<M> {
             slot,
             interrupter,
         } = selected;
-        let in_use = self.engine.interrupt(slot, id, self.ticker.tick());
+        let in_use = self.engine.interrupt(slot, id, self.now());
         in_use.then(|| {
             let shared = Arc::clone(self);
             self.executor.submit(true, move || {

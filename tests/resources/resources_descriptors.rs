@@ -42,6 +42,13 @@ fn system_error(error: &(dyn Error + 'static)) -> Option<i32> {
     deeper.or_else(|| here.and_then(io::Error::raw_os_error))
 }
 
+/// A manager whose connections take one descriptor each.
+fn with_one_descriptor(address: &str) -> ConbusSocketManager {
+    ConbusSocketManager::builder(address)
+        .interruptible(false)
+        .build()
+}
+
 #[track_caller]
 fn too_many_files(error: &(dyn Error + 'static)) {
     let wanted = rustix::io::Errno::MFILE.raw_os_error();
@@ -58,7 +65,7 @@ fn without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there
         let _ = common::noise();
         let before = Usage::now();
         let pool = sockets("emfile")
-            .build(ConbusSocketManager::new(address))
+            .build(with_one_descriptor(address))
             .unwrap();
         let few = FewDescriptors::begin(1);
         // One is open, one more can be.
@@ -97,6 +104,27 @@ fn without_a_descriptor_the_pool_goes_on_at_the_size_it_has_and_grows_when_there
         pool.close_timeout(SOON).unwrap();
         drop(pool);
         before.is_restored("the limit is gone");
+    });
+}
+
+/// The second descriptor is only for interrupts.
+#[test]
+fn without_a_second_descriptor_a_connection_works_and_cannot_be_interrupted() {
+    with_bridge_in_other_process(|address| {
+        let _ = common::noise();
+        let pool = sockets("onefile")
+            .build_lazy(ConbusSocketManager::new(address))
+            .unwrap();
+        let few = FewDescriptors::begin(1);
+        let mut held = pool.get_timeout(SOON).unwrap();
+        works(&mut held);
+        assert!(!pool.interrupt(PooledConnection::info(&held).id));
+        PooledConnection::discard(held);
+        drop(few);
+        let held = pool.get_timeout(SOON).unwrap();
+        assert!(pool.interrupt(PooledConnection::info(&held).id));
+        drop(held);
+        pool.close_timeout(SOON).unwrap();
     });
 }
 

@@ -32,6 +32,7 @@ mod ends;
 mod fixture;
 mod grows;
 mod inspect;
+mod interrupts;
 mod operations;
 mod returns;
 mod shared_limit;

@@ -119,6 +119,24 @@ fn an_idle_entry_meets_a_waiter_of_another_pool_and_a_caller_of_its_own() {
     });
 }
 
+/// The walk for the waiter of the other pool may take the connection that a check-in has just stored, and must
+/// give it to the waiter of its own pool, which has waited as long.
+#[test]
+fn a_search_for_another_pool_leaves_no_waiter_of_its_own_asleep() {
+    explore_within(2, || {
+        let (group, [here, there]) = Group::with_one_slot(Bound::Never, false);
+        here.open(1);
+        let held = here.try_get().expect("one is open");
+        let (a, b, c) = (Arc::clone(&here), Arc::clone(&here), Arc::clone(&there));
+        side_by_side([
+            Box::new(move || a.check_in(held)),
+            Box::new(move || b.wait_in_queue()),
+            Box::new(move || c.finish(c.get(None))),
+        ]);
+        group.inspect(&[here, there]);
+    });
+}
+
 #[test]
 fn a_waiter_of_another_pool_that_times_out_keeps_no_slot() {
     explore(|| {
