@@ -1,6 +1,6 @@
 //! A memory manager that records every hook and its result.
 
-use conpool::{ConnectionManager, Hook, MemoryConnection, MemoryError, MemoryManager};
+use conpool::{ConnectionManager, Hook, Interrupt, MemoryConnection, MemoryError, MemoryManager};
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, Once},
@@ -121,6 +121,10 @@ impl ConnectionManager for Recorder {
         let id = connection.id();
         let hook = || self.memory.on_checkin(connection);
         self.call(Hook::Checkin, id, hook, ended)
+    }
+
+    fn interrupter(&self, connection: &mut MemoryConnection) -> Option<Box<dyn Interrupt>> {
+        self.memory.interrupter(connection)
     }
 
     fn is_transient(&self, error: &MemoryError) -> bool {

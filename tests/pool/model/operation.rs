@@ -23,6 +23,8 @@ pub(crate) enum Op {
     /// Runs a command, after which a killed connection is known to be broken.
     Use(usize),
     Kill(usize),
+    /// Interrupts the connection of a guard.
+    Interrupt(usize),
     Fail(Hook, u64),
     FailTransient(Hook, u64),
     Panic(Hook, u64),
@@ -76,6 +78,7 @@ fn operation() -> impl Strategy<Value = Op> {
         1 => place().prop_map(Op::Unwind),
         2 => place().prop_map(Op::Use),
         4 => place().prop_map(Op::Kill),
+        2 => place().prop_map(Op::Interrupt),
         7 => fault,
         2 => Just(Op::Clear),
         2 => any::<bool>().prop_map(Op::RetainEven),

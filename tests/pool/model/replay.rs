@@ -39,6 +39,13 @@ impl Reference {
                 self.out.remove(n % self.out.len());
                 self.totals.detached += 1;
             }
+            Op::Interrupt(n) if !self.out.is_empty() => {
+                let place = n % self.out.len();
+                let faults = &mut self.out[place].faults;
+                let first = !faults.contains(&EvictReason::Interrupted);
+                faults.push(EvictReason::Interrupted);
+                self.accept(answer, first)?;
+            }
             Op::Clear => self.generation += 1,
             Op::SetMaxSize(n) => {
                 self.accept(answer, n >= 1 && n >= self.min_idle)?;
@@ -74,7 +81,7 @@ impl Reference {
     fn accept(&self, answer: &Answer, valid: bool) -> Result<(), String> {
         match answer {
             Answer::Accepted(accepted) if *accepted != valid => Err(format!(
-                "a setting that is valid: {valid}, accepted: {accepted}"
+                "a request that is valid: {valid}, accepted: {accepted}"
             )),
             _ => Ok(()),
         }

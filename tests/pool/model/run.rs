@@ -211,6 +211,13 @@ impl Run {
                     creates: report.creates_started,
                 }
             }
+            Op::Interrupt(n) => match self.guards.len() {
+                0 => Answer::Nothing,
+                count => {
+                    let guard = &self.guards[n % count];
+                    Answer::Accepted(pool.interrupt(PooledConnection::info(guard).id))
+                }
+            },
             Op::SetMaxSize(n) => Answer::Accepted(pool.set_max_size(n).is_ok()),
             Op::SetMinIdle(n) => Answer::Accepted(pool.set_min_idle(n).is_ok()),
             other => {
