@@ -1,4 +1,4 @@
-//! The backend of the scenarios: a manager with random faults, which counts connections.
+//! The backend of the schedules: a manager with random faults, which counts connections.
 
 use crate::ConnectionManager;
 use crate::sync::world;
@@ -18,7 +18,7 @@ pub(super) struct Faults {
     pub(super) hangs: u32,
 }
 
-/// How long a hanging hook call lasts. The hook timeouts of the scenarios are shorter.
+/// How long a hanging hook call lasts. The hook timeouts of the schedules are shorter.
 pub(super) const HANG: Duration = Duration::from_secs(60);
 
 /// The counts of connections by how they began and ended.

@@ -12,7 +12,7 @@
 //! `CONPOOL_SCHEDULES` is the number of schedules of each scenario. Half of them are purely random, and half
 //! have rare changes of priority. A failure prints its schedule, which `shuttle::replay` takes.
 //!
-//! The models of the engine (`engine/loom_models`) run *all* interleavings of few steps. These scenarios run
+//! The models of the engine (`engine/loom_models`) run *all* interleavings of few steps. These schedules run
 //! the whole crate as users run it, with hooks that fail, panic, hang and return late. Only the
 //! synchronization types are exchanged (see `sync`). Time passes whenever the scheduler chooses, so hooks
 //! outlive their timeouts and deadlines pass at every possible moment. Loads return the newest value; loom
@@ -23,7 +23,7 @@
 
 mod backend;
 mod mutants;
-mod scenarios;
+mod pools;
 mod users;
 
 use crate::sync::world::{Flaw, live};

@@ -1,7 +1,7 @@
 //! Scenarios must fail in worlds where a service that the pool relies on is broken.
 
 use super::explore_in;
-use super::scenarios::sharing;
+use super::pools::sharing;
 use crate::sync::world::Flaw;
 use std::panic::catch_unwind;
 

@@ -1,4 +1,4 @@
-//! The users and operators of the scenarios, and the checks at their end.
+//! The users and operators of the schedules, and the checks at their end.
 
 use super::backend::{Backend, Counts};
 use crate::sync::outer::thread::{JoinHandle, spawn};

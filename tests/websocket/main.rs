@@ -18,4 +18,4 @@ mod websocket_lines;
 mod websocket_opening;
 mod websocket_refusals;
 mod websocket_tls;
-mod websocket_using;
+mod websocket_user_errors;

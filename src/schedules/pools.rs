@@ -1,4 +1,4 @@
-//! The scenarios: a pool with its users, operators and faults.
+//! Whole pools: a pool with its users, operators and faults.
 
 use super::backend::{Backend, Faults, HANG};
 use super::users::{
