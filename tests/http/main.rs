@@ -21,4 +21,5 @@ mod http_pool;
 mod http_requests;
 mod http_retry;
 mod http_reuse;
+#[cfg(feature = "tls")]
 mod http_tls;

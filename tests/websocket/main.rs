@@ -17,5 +17,6 @@ mod websocket_idle;
 mod websocket_lines;
 mod websocket_opening;
 mod websocket_refusals;
+#[cfg(feature = "tls")]
 mod websocket_tls;
 mod websocket_user_errors;
