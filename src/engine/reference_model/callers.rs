@@ -3,6 +3,7 @@
 use super::super::{CheckFor, Checkout, Outcome, WaitResult};
 use super::operation::Op;
 use super::world::{CALLERS, Caller, State, World};
+use crate::engine::RejectReason;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -26,6 +27,11 @@ impl World {
                 }
             }
             Op::EvictExcess => self.evict_excess(),
+            Op::SetMaxIdle(max_idle) => {
+                self.model.max_idle = max_idle.map(usize::from);
+                self.resize(self.model.max_size);
+                self.evict_excess();
+            }
             Op::Suspend(on) => self.suspend(on),
             Op::NextGeneration => self.next_generation(),
             Op::Drain => self.drain(),
@@ -259,31 +265,43 @@ impl World {
 
     fn resize(&mut self, max_size: usize) {
         self.model.max_size = max_size;
-        let actions = self.engine.resize(max_size, None, self.now());
+        let actions = self
+            .engine
+            .resize(max_size, self.model.max_idle, self.now());
         self.model.settle();
         self.run(actions);
         self.settled = true;
     }
 
     fn evict_excess(&mut self) {
+        let mut slots: Vec<_> = self.model.in_slots().collect();
+        slots.sort_unstable_by_key(|(slot, _)| std::cmp::Reverse(*slot));
         let mut expected = Vec::new();
-        while self.model.is_over() {
-            let idle = |entry: &&mut super::model::Entry| {
-                matches!(entry.place, super::model::Place::Idle(_))
+        for (_, id) in slots {
+            let reason = match self.model.max_idle {
+                _ if self.model.is_over() => Some(RejectReason::Shrunk),
+                _ if self.model.has_surplus() => Some(RejectReason::Surplus),
+                Some(_) => None,
+                None => break,
             };
-            let entries = self.model.entries.iter_mut().filter(idle);
-            let Some(id) = entries.max_by_key(|entry| entry.slot).map(|entry| entry.id) else {
-                self.model.mark_all();
-                break;
-            };
-            self.model.take(id);
-            expected.push((id, self.model.evict(id)));
+            let idle = self.model.is_idle(id);
+            self.model.entry(id).marked = true;
+            if let Some(reason) = reason.filter(|_| idle) {
+                self.model.take(id);
+                expected.push((id, self.model.evict(id), reason));
+            }
         }
         let evicted = self.engine.evict_excess(self.engine_now());
-        let ids: Vec<_> = evicted.iter().map(|(evicted, _)| evicted.entry.0).collect();
-        let wanted: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = evicted
+            .iter()
+            .map(|(one, reason)| (one.entry.0, *reason))
+            .collect();
+        let wanted: Vec<_> = expected
+            .iter()
+            .map(|(id, _, reason)| (*id, *reason))
+            .collect();
         assert_eq!(ids, wanted, "the highest idle slots are evicted");
-        for ((evicted, _), (_, job)) in evicted.into_iter().zip(expected) {
+        for ((evicted, _), (_, job, _)) in evicted.into_iter().zip(expected) {
             self.begin_dispose(evicted, job);
         }
         self.settle();

@@ -69,6 +69,7 @@ pub(super) enum ExpectedOutcome {
 pub(super) struct Model {
     pub(super) now: Instant,
     pub(super) max_size: usize,
+    pub(super) max_idle: Option<usize>,
     pub(super) max_creating: usize,
     pub(super) bound: Option<Duration>,
     pub(super) inline: bool,
@@ -292,7 +293,27 @@ impl Model {
         let entry = self.entry(id);
         assert_eq!(entry.place, Place::Out, "{id} was not out");
         entry.place = Place::Idle(since);
-        (entry.marked, entry.unseen) = (false, unseen);
+        entry.unseen = unseen;
+        let marked = self.max_idle.is_some();
+        self.entry(id).marked = marked;
+    }
+
+    /// The slots that hold an entry or whose entry is in use, with its id.
+    pub(super) fn in_slots(&self) -> impl Iterator<Item = (u32, u64)> {
+        let present = |entry: &&Entry| matches!(entry.place, Place::Idle(_) | Place::Out);
+        let entries = self.entries.iter().filter(present);
+        entries.map(|entry| (entry.slot, entry.id))
+    }
+
+    pub(super) fn is_idle(&self, id: u64) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.id == id);
+        entry.is_some_and(|entry| matches!(entry.place, Place::Idle(_)))
+    }
+
+    /// Whether more entries are idle than max_idle permits, and nobody waits for one.
+    pub(super) fn has_surplus(&self) -> bool {
+        let most = self.max_idle.filter(|_| self.queue.is_empty());
+        most.is_some_and(|most| self.idle() > most)
     }
 
     /// Marks all slots, after a search of all of them: entries in use must come back through the lock.
@@ -331,6 +352,11 @@ impl Model {
                 self.settle();
                 return Ok(());
             }
+        }
+        let full = self.max_idle.is_some_and(|most| self.idle() >= most);
+        if full && self.queue.is_empty() {
+            self.evict(id);
+            return Err(RejectReason::Surplus);
         }
         self.store(id, since);
         Ok(())

@@ -51,6 +51,8 @@ pub(super) enum Op {
     /// The excess entries are evicted at once (true) or later (false).
     Resize(u8, bool),
     EvictExcess,
+    /// The limit on idle entries changes, and those beyond it are evicted.
+    SetMaxIdle(Option<u8>),
     Suspend(bool),
     NextGeneration,
     Drain,
@@ -162,6 +164,7 @@ fn pool() -> impl Strategy<Value = Op> {
     prop_oneof![
         7 => (1_u8..=5, any::<bool>()).prop_map(|(max_size, drain)| Op::Resize(max_size, drain)),
         2 => Just(Op::EvictExcess),
+        4 => proptest::option::of(0_u8..=2).prop_map(Op::SetMaxIdle),
         4 => any::<bool>().prop_map(Op::Suspend),
         2 => Just(Op::NextGeneration),
         4 => Just(Op::Drain),

@@ -112,6 +112,7 @@ impl World {
             model: Model {
                 now,
                 max_size,
+                max_idle: None,
                 max_creating,
                 bound,
                 inline,
