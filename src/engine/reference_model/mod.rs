@@ -14,6 +14,7 @@ mod hooks;
 mod jobs;
 mod model;
 mod operation;
+mod operations;
 mod verdict;
 mod world;
 
