@@ -84,6 +84,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             let mut actions = Actions::new();
             // The end of a create or a check is no check-in.
             state.growth.estimate_failed &= fresh;
+            if !fresh {
+                state.queue.note_served();
+            }
             let checkout = Checkout {
                 idle_since,
                 ..checkout

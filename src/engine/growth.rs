@@ -1,10 +1,10 @@
 //! Growth: whether a create for a waiter should start now, or a check-in will probably serve the waiter first.
 //!
 //! A create is worth its start if its waiter would wait longer for a check-in than for the create. The engine
-//! estimates the wait for a check-in from how long checkouts last and how many waiters share the open
-//! connections. The estimate may be wrong, so it defers a create for at most a quarter of a typical create,
-//! counted from the start of the wait. A queue that was never empty for the time of a whole create grows in
-//! any case: a create at its start would have paid off.
+//! estimates the wait for a check-in from how many waiters the present queue has served in which time; before
+//! the first of them, from how long earlier checkouts lasted. The estimate may be wrong, so it defers a create
+//! for at most a quarter of a typical create, counted from the start of the wait. A queue that was never empty
+//! for the time of a whole create grows in any case: a create at its start would have paid off.
 
 use super::{Engine, State};
 use std::time::{Duration, Instant};
@@ -48,17 +48,21 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if delay < LEAST_DELAY {
             return None;
         }
-        match state.growth.durations.hold {
-            Some(hold) => {
-                let waiters = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
-                let open = u32::try_from(open).unwrap_or(u32::MAX);
-                if hold.saturating_mul(waiters) / open >= create {
-                    return None;
-                }
-            }
+        let wait = |each: Duration, of: usize| {
+            let waiters = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
+            each.saturating_mul(waiters) / u32::try_from(of).unwrap_or(u32::MAX)
+        };
+        let wait = match (state.queue.served(), state.growth.durations.hold) {
+            (0, Some(hold)) => wait(hold, open),
             // Nothing has come back yet: one create starts, and the first check-ins decide about more.
-            None if state.creating == 0 => return None,
-            None => {}
+            (0, None) if state.creating == 0 => return None,
+            (0, None) => Duration::ZERO,
+            // What this queue has seen counts for more than older checkouts. All open connections were taken at
+            // about the same time, so the first of them stands for the rest.
+            (served, _) => wait(now.saturating_duration_since(busy_since), served.max(open)),
+        };
+        if wait >= create {
+            return None;
         }
         let until = (head.since() + delay).min(busy_since + create);
         (until > now).then_some(until)
@@ -165,6 +169,26 @@ mod tests {
         let actions = fixture.wait(1, Duration::ZERO);
         assert_eq!(actions.permits.len(), 1);
         fixture.end([actions]);
+    }
+
+    /// Earlier checkouts were long, and those of the present queue are short.
+    #[test]
+    fn what_the_present_queue_has_seen_counts_for_more_than_older_checkouts() {
+        let mut fixture = fixture(5, false, None);
+        let first = fixture.wait(45, Duration::ZERO);
+        let returned = fixture.held.pop().expect("it is held");
+        let after = fixture.start + Duration::from_millis(2);
+        let second = fixture.engine.return_entry(returned, 1, 0, false, after);
+        let second = second.unwrap_or_else(|_| unreachable!("the entry is accepted"));
+        fixture.engine.lock().growth.durations.hold = Some(CREATE * 10);
+        let third = fixture.wait(0, Duration::from_millis(3));
+        let created = [first, second, third];
+        let counts = created.each_ref().map(|actions| actions.permits.len());
+        assert_eq!(counts, [1, 0, 0]);
+        // Later they are long too.
+        let late = fixture.wait(0, CREATE / 8);
+        assert_eq!(late.permits.len(), 3);
+        fixture.end(created.into_iter().chain([late]));
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 .flatten();
             if let Some(checkout) = found {
                 state.growth.estimate_failed = false;
+                state.queue.note_served();
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);

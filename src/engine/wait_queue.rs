@@ -10,6 +10,8 @@ pub(crate) struct WaitQueue<T: Send + 'static, F: Send + 'static> {
     waiters: VecDeque<Arc<Waiter<T, F>>>,
     /// When the first waiter came since the queue was last empty.
     busy_since: Option<Instant>,
+    /// How many waiters a check-in has served since then.
+    served: usize,
     last_number: u64,
     /// The number of the head that was last notified to search.
     notified_head: u64,
@@ -35,6 +37,7 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         Self {
             waiters: VecDeque::new(),
             busy_since: None,
+            served: 0,
             last_number: 0,
             notified_head: 0,
             has_unseen_return: false,
@@ -62,6 +65,16 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         self.busy_since.filter(|_| !self.is_empty())
     }
 
+    /// Returns how many waiters a check-in has served since the queue was last empty.
+    pub(super) fn served(&self) -> usize {
+        self.served
+    }
+
+    /// Records that a check-in has served a waiter.
+    pub(super) fn note_served(&mut self) {
+        self.served += 1;
+    }
+
     /// Adds a waiter: at the end, or at its former place if it has a number from an earlier enqueue.
     pub(super) fn push(&mut self, waiter: &Arc<Waiter<T, F>>) {
         if waiter.number() == 0 {
@@ -69,7 +82,7 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
             waiter.set_number(self.last_number);
         }
         if self.is_empty() {
-            self.busy_since = Some(waiter.since());
+            (self.busy_since, self.served) = (Some(waiter.since()), 0);
         }
         let number = waiter.number();
         let place = self

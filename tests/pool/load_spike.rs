@@ -6,7 +6,7 @@ use crate::common;
 use common::{Gate, Log, close_clean, eventually, ms, queued, quick, secs, spawn, stays};
 use conpool::{
     ConnectionManager, GetError, HealthCheck, Hook, KeyedPool, MemoryManager, Pool, PoolEvent,
-    PoolObserver, PooledConnection,
+    PoolObserver,
 };
 use std::sync::{Arc, Barrier, Mutex, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 use std::thread;
@@ -60,19 +60,6 @@ fn a_spike_is_served_by_what_comes_back_and_leaves_few_connections_behind() {
     }
 }
 
-/// Takes so many connections at once, each on a thread of its own.
-fn crowded(pool: &Pool<MemoryManager>, count: usize) -> Vec<PooledConnection<MemoryManager>> {
-    let take = |_| {
-        let pool = pool.clone();
-        spawn(move || pool.get().unwrap())
-    };
-    let callers: Vec<_> = (0..count).map(take).collect();
-    callers
-        .into_iter()
-        .map(|caller| caller.join_soon())
-        .collect()
-}
-
 /// 50 callers come at once on 5 idle connections, use them for 2 ms each, and a connect takes 1.5 s. The queue
 /// is empty long before a quarter of a connect has passed. (psycopg_pool asserts fewer than 7 connections.)
 #[test]
@@ -88,16 +75,14 @@ fn short_spike(min_idle: usize) {
     let pool = quick("shortspike")
         .max_size(10)
         .max_creating(5)
-        .min_idle(min_idle)
+        .min_idle(5)
         .health_check(HealthCheck::Never)
         .get_timeout(secs(60))
         .create_timeout(secs(60))
         .build(backend.clone())
         .unwrap();
-    if min_idle == 0 {
-        drop(crowded(&pool, 5));
-    }
     eventually(|| pool.stats().idle == 5);
+    pool.set_min_idle(min_idle).unwrap();
     // In the first round the pool knows nothing about checkouts. In the second it does.
     for most in [6, 7] {
         let start = Arc::new(Barrier::new(50));
