@@ -25,6 +25,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         while self.report_to_limit(state, now, actions) {
             self.serve_waiters(state, now, actions);
         }
+        // A waiter that left was served otherwise, so the connection that was idle for it may be too many.
+        actions.surplus |= self.has_surplus(state);
     }
 
     pub(super) fn serve_waiters(

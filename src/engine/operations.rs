@@ -105,12 +105,20 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         self.settle(&mut state, now)
     }
 
-    /// Whether so many connections are idle that one more would exceed `max_idle`, and no waiter needs one.
+    /// Whether one more idle connection would be too many: neither `max_idle` nor the waiters have a place for it.
     pub(super) fn has_enough_idle(&self, state: &State<T, F>) -> bool {
-        let Some(max_idle) = state.max_idle.filter(|_| state.queue.is_empty()) else {
-            return false;
-        };
-        self.table.count_idle(max_idle) >= max_idle
+        self.has_idle_beyond_limit(state, 0)
+    }
+
+    /// Whether more connections are idle than `max_idle` permits and than waiters will take.
+    pub(super) fn has_surplus(&self, state: &State<T, F>) -> bool {
+        // A close evicts every idle connection for its own reason.
+        !state.closed && self.has_idle_beyond_limit(state, 1)
+    }
+
+    fn has_idle_beyond_limit(&self, state: &State<T, F>, beyond: usize) -> bool {
+        let most = state.max_idle.map(|most| most.max(state.queue.len()));
+        most.is_some_and(|most| self.has_idle(most.saturating_add(beyond)))
     }
 
     /// Takes out every idle entry, one at a time, and marks every occupied slot RETURN_SLOW, so that each
@@ -132,11 +140,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let mut evicted = Vec::new();
         for slot in slots.into_iter().rev() {
             let mut state = self.lock();
-            let enough = state.max_idle.map(|max_idle| max_idle + 1);
-            let surplus = enough.is_some_and(|enough| self.table.count_idle(enough) >= enough);
             let reason = match state.is_over_limit() {
                 true => RejectReason::Shrunk,
-                false if surplus && state.queue.is_empty() => RejectReason::Surplus,
+                false if self.has_surplus(&state) => RejectReason::Surplus,
                 // Every later check-in must be counted against max_idle.
                 false if state.max_idle.is_some() => {
                     slot.set_return_slow(true);

@@ -210,6 +210,9 @@ pub(crate) struct Actions<T: Send + 'static, F: Send + 'static> {
     pub(crate) followups: Vec<super::Followup>,
     /// A waiter needs a slot that other engines hold.
     pub(crate) lacks_room: bool,
+    /// More connections are idle than `max_idle` permits:
+    /// [`evict_excess`](super::Engine::evict_excess) must run.
+    pub(crate) surplus: bool,
     /// The latest time at which the engine must settle its waiters again.
     pub(crate) settle_at: Option<Instant>,
 }
@@ -221,6 +224,7 @@ impl<T: Send + 'static, F: Send + 'static> Actions<T, F> {
             permits: Vec::new(),
             followups: Vec::new(),
             lacks_room: false,
+            surplus: false,
             settle_at: None,
         }
     }

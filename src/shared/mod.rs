@@ -305,6 +305,9 @@ impl<M: ConnectionManager> Shared<M> {
         for permit in std::mem::take(&mut actions.permits) {
             self.start_create(permit, create::Purpose::Waiter);
         }
+        if std::mem::take(&mut actions.surplus) {
+            self.evict_excess();
+        }
         actions
     }
 

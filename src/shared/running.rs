@@ -191,15 +191,20 @@ impl<M: ConnectionManager> Shared<M> {
             (self.engine).resize(config.max_size, config.max_idle, now.real)
         };
         self.run(actions);
-        for (evicted, reason) in self.engine.evict_excess(now) {
-            self.evict_rejected(evicted, reason);
-        }
+        self.evict_excess();
         if before.max_lifetime != next.max_lifetime {
             self.renew_expiries();
         }
         self.ready.note(false);
         self.wake_collector();
         Ok(())
+    }
+
+    /// Evicts the idle connections beyond `max_size` and `max_idle`.
+    pub(super) fn evict_excess(self: &Arc<Self>) {
+        for (evicted, reason) in self.engine.evict_excess(self.now()) {
+            self.evict_rejected(evicted, reason);
+        }
     }
 
     /// Applies a changed `max_lifetime` to the idle connections, and lets those in use come back through the

@@ -75,12 +75,13 @@ fn many_that_come_back_at_once_leave_no_more_than_it_permits() {
             spawn(move || {
                 for _ in 0..200 {
                     drop(user.get_timeout(SOON).unwrap());
-                    assert!(user.stats().idle <= 3);
                 }
             })
         })
         .collect();
     users.into_iter().for_each(|user| user.join_soon());
+    // While callers wait, as many connections may be idle as callers wait. Then no more than 3.
+    assert!(pool.stats().idle <= 3);
     close_clean(&pool, &backend);
 }
 

@@ -310,10 +310,15 @@ impl Model {
         entry.is_some_and(|entry| matches!(entry.place, Place::Idle(_)))
     }
 
-    /// Whether more entries are idle than max_idle permits, and nobody waits for one.
+    /// How many entries may be idle: max_idle, or one for each waiter if that is more.
+    fn most_idle(&self) -> Option<usize> {
+        self.max_idle.map(|most| most.max(self.queue.len()))
+    }
+
+    /// Whether more entries are idle than max_idle permits, and than waiters will take.
     pub(super) fn has_surplus(&self) -> bool {
-        let most = self.max_idle.filter(|_| self.queue.is_empty());
-        most.is_some_and(|most| self.idle() > most)
+        let surplus = self.most_idle().is_some_and(|most| self.idle() > most);
+        surplus && !self.closed
     }
 
     /// Marks all slots, after a search of all of them: entries in use must come back through the lock.
@@ -353,8 +358,8 @@ impl Model {
                 return Ok(());
             }
         }
-        let full = self.max_idle.is_some_and(|most| self.idle() >= most);
-        if full && self.queue.is_empty() {
+        let full = self.most_idle().is_some_and(|most| self.idle() >= most);
+        if full {
             self.evict(id);
             return Err(RejectReason::Surplus);
         }

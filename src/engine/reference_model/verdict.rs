@@ -17,6 +17,7 @@ impl World {
         self.compare_counts();
         self.compare_slots();
         self.compare_queue();
+        assert!(!self.model.has_surplus(), "more than max_idle are idle");
         if self.settled {
             self.assert_no_waiter_sleeps_in_vain();
         }

@@ -193,11 +193,15 @@ impl World {
             }
         }
         actions.wake();
+        let surplus = actions.surplus;
         let permits = actions.permits;
         let begun: Vec<_> = permits.iter().map(|permit| permit.job()).collect();
         assert_eq!(begun, self.model.to_start, "creates to start");
         self.model.to_start.clear();
         self.permits.extend(permits);
+        if surplus {
+            self.evict_excess();
+        }
     }
 
     pub(super) fn settle(&mut self) {
