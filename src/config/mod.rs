@@ -11,11 +11,18 @@ pub use backoff::Backoff;
 pub use error::ConfigError;
 pub use policy::{Fairness, HealthCheck, IdleOrder, LeakAction, OnSuspend};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Returns true if the duration means "no limit". `Duration::MAX` does, in every setting.
 pub(crate) const fn is_unlimited(duration: Duration) -> bool {
     duration.as_nanos() == Duration::MAX.as_nanos()
+}
+
+/// Returns when a wait that starts at `since` ends by its timeout. None: the wait has no limit.
+pub(crate) fn deadline(since: Instant, timeout: Duration) -> Option<Instant> {
+    since
+        .checked_add(timeout)
+        .filter(|_| !is_unlimited(timeout))
 }
 
 /// Every setting of a pool that is plain data.

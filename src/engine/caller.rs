@@ -202,9 +202,8 @@ mod names {
     pub(super) fn of(number: u32) -> Option<String> {
         let names = NAMES.lock();
         let ended = || {
-            let ended = names.ended.iter().rev();
+            let mut ended = names.ended.iter().rev();
             ended
-                .into_iter()
                 .find(|(ended, _)| *ended == number)
                 .map(|(_, name)| name)
         };

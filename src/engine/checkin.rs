@@ -83,9 +83,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         if !state.queue.is_empty() && !state.suspended && (fresh || self.head_is_due(state, now)) {
             let mut actions = Actions::new();
             // The end of a create or a check is no check-in.
-            state.growth.estimate_failed &= fresh;
             if !fresh {
-                state.queue.note_served();
+                Self::note_served(state);
             }
             let checkout = Checkout {
                 idle_since,

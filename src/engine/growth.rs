@@ -84,6 +84,12 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         state.growth.lost += usize::from(!state.queue.is_empty());
     }
 
+    /// Records that a check-in has served a waiter.
+    pub(super) fn note_served(state: &mut State<T, F>) {
+        state.growth.estimate_failed = false;
+        state.queue.note_served();
+    }
+
     /// Records that a waiter gives up. If a create was deferred for it, the estimate was wrong, and no create
     /// is deferred until a check-in serves a waiter again.
     pub(super) fn note_timeout(&self, state: &mut State<T, F>, now: Instant) {

@@ -95,8 +95,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 .then(|| self.search(&mut state, waiter, now.tick))
                 .flatten();
             if let Some(checkout) = found {
-                state.growth.estimate_failed = false;
-                state.queue.note_served();
+                Self::note_served(&mut state);
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);

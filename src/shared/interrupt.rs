@@ -15,6 +15,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Interrupts(Mutex<BTreeMap<u64, Known>>);
 
+#[derive(Clone)]
 struct Known {
     slot: u32,
     generation: u64,
@@ -38,28 +39,16 @@ impl Interrupts {
         drop(known);
     }
 
-    /// Returns the connections to interrupt.
-    fn select(&self, which: Which) -> Vec<Selected> {
+    /// Returns the ids and interrupters of the connections to interrupt.
+    fn select(&self, which: Which) -> Vec<(u64, Known)> {
         let known = self.0.lock();
         let selected = known.iter().filter(|(id, known)| match which {
             Which::One(one) => **id == one,
             Which::Before(generation) => known.generation < generation,
             Which::All => true,
         });
-        let selected = selected.map(|(id, known)| Selected {
-            id: *id,
-            slot: known.slot,
-            interrupter: known.interrupter.clone(),
-        });
-        selected.collect()
+        selected.map(|(id, known)| (*id, known.clone())).collect()
     }
-}
-
-/// A connection to interrupt, if it is in use.
-struct Selected {
-    id: u64,
-    slot: u32,
-    interrupter: Caught<Arc<dyn Interrupt>>,
 }
 
 impl<M: ConnectionManager> Shared<M> {
@@ -94,25 +83,23 @@ impl<M: ConnectionManager> Shared<M> {
     /// Interrupts connections in use, and returns how many.
     pub(crate) fn interrupt(self: &Arc<Self>, which: Which) -> usize {
         let selected = self.interrupts.select(which).into_iter();
-        let interrupted = selected.filter_map(|selected| self.interrupt_in_use(selected));
-        interrupted.count()
+        selected
+            .map(|(id, known)| self.interrupt_if_in_use(id, known))
+            .filter(|interrupted| *interrupted)
+            .count()
     }
 
-    fn interrupt_in_use(self: &Arc<Self>, selected: Selected) -> Option<()> {
-        let Selected {
-            id,
-            slot,
-            interrupter,
-        } = selected;
-        let in_use = self.engine.interrupt(slot, id, self.now());
-        in_use.then(|| {
+    fn interrupt_if_in_use(self: &Arc<Self>, id: u64, known: Known) -> bool {
+        let in_use = self.engine.interrupt(known.slot, id, self.now());
+        if in_use {
             let shared = Arc::clone(self);
             self.executor.submit(true, move || {
-                let _reported = shared.call("interrupt", |_| interrupter.interrupt());
-                drop(interrupter);
+                let _reported = shared.call("interrupt", |_| known.interrupter.interrupt());
+                drop(known);
                 shared.hook_ended();
             });
-        })
+        }
+        in_use
     }
 
     /// Interrupts the connections of earlier generations that are in use, after a clear.

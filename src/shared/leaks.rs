@@ -83,13 +83,19 @@ impl Leaks {
         leak
     }
 
-    /// Begins the report of a checkout. False if the checkout is reported already or has ended.
-    fn begin<T>(&self, slot: &Slot<T>, checkout: &HeldCheckout, holder: &Holder) -> bool {
+    /// Begins the report of a checkout. None if the checkout is reported already or has ended.
+    fn begin<T>(
+        &self,
+        slot: &Slot<T>,
+        checkout: &HeldCheckout,
+        holder: impl FnOnce() -> Holder,
+    ) -> Option<Holder> {
         let id = (checkout.slot, checkout.uses);
         let mut leaks = self.reported.lock();
         if leaks.contains_key(&id) {
-            return false;
+            return None;
         }
+        let holder = holder();
         let leak = Leak {
             holder: holder.clone(),
             report: Report::UnderWay,
@@ -103,12 +109,7 @@ impl Leaks {
             leaks.remove(&id);
             self.count.store(leaks.len(), Relaxed);
         }
-        is_out
-    }
-
-    fn is_known(&self, checkout: &HeldCheckout) -> bool {
-        let id = (checkout.slot, checkout.uses);
-        self.reported.lock().contains_key(&id)
+        is_out.then_some(holder)
     }
 
     /// Notes that the report is made. Returns the leak if the checkout has ended meanwhile.
@@ -150,9 +151,7 @@ impl<M: ConnectionManager> Shared<M> {
                 next.at_tick(due);
                 continue;
             }
-            if !leaks.is_known(checkout) {
-                self.report_leak(leaks, checkout, now.tick);
-            }
+            self.report_leak(leaks, checkout, now.tick);
             let Some(after) = leaks.interrupt_after else {
                 continue;
             };
@@ -165,16 +164,17 @@ impl<M: ConnectionManager> Shared<M> {
         }
     }
 
+    /// Reports a checkout, unless it is reported already.
     fn report_leak(&self, leaks: &Leaks, checkout: &HeldCheckout, now: u64) {
         let Some(slot) = self.engine.table.get(checkout.slot) else {
             return;
         };
-        let holder = self.holder(checkout, now);
-        if leaks.begin(slot, checkout, &holder) {
-            self.emit_leak(holder, false);
-            if let Some(leak) = leaks.end(checkout) {
-                self.emit_leak_resolved(leak, self.ticker.tick());
-            }
+        let Some(holder) = leaks.begin(slot, checkout, || self.holder(checkout, now)) else {
+            return;
+        };
+        self.emit_leak(holder, false);
+        if let Some(leak) = leaks.end(checkout) {
+            self.emit_leak_resolved(leak, self.ticker.tick());
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) use interrupt::Which;
 pub(crate) use pooled::{Held, PooledConnection};
 
 use crate::clock::{Clock, Ticker, real_now};
-use crate::config::is_unlimited;
+use crate::config::{deadline, is_unlimited};
 use crate::engine::{
     Actions, Checkout, Engine, Now, Permit, ReturnResult, SharedLimit, SlotCache, State, Waiter,
 };
@@ -321,8 +321,7 @@ impl<M: ConnectionManager> Shared<M> {
     /// The caller records the deadline for the collector and then calls [`wake_by`](Self::wake_by). The order
     /// matters: a pass before the record would not see the deadline.
     fn hook_deadline(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        let limited = !self.executor.is_inline() && !is_unlimited(timeout);
-        now.checked_add(timeout).filter(|_| limited)
+        deadline(now, timeout).filter(|_| !self.executor.is_inline())
     }
 
     /// Makes the collector run at `due` at the latest.

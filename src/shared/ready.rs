@@ -5,7 +5,7 @@ use super::{Failure, Shared};
 use crate::ConfigError;
 use crate::ConnectionManager;
 use crate::clock::real_now;
-use crate::config::is_unlimited;
+use crate::config::deadline;
 use crate::engine::CreateReason;
 use crate::error::{GetError, ReadyError};
 use crate::sync::outer::{Condvar, Mutex};
@@ -70,8 +70,7 @@ impl<M: ConnectionManager> Shared<M> {
         timeout: Duration,
     ) -> Result<(), ReadyError<M::Error>> {
         let since = real_now();
-        let deadline = since.checked_add(timeout);
-        let deadline = deadline.filter(|_| !is_unlimited(timeout));
+        let deadline = deadline(since, timeout);
         let (_, failures_before) = self.ready.counts();
         loop {
             // Read the count before the state: an event after this line ends the sleep below.

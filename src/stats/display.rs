@@ -83,9 +83,8 @@ mod tests {
     use crate::EvictReason;
     use std::time::Duration;
 
-    #[test]
-    fn display_is_one_line_with_the_numbers() {
-        let mut stats = PoolStats {
+    fn orders() -> PoolStats {
+        PoolStats {
             name: "orders".into(),
             max_size: 10,
             size: 7,
@@ -94,8 +93,15 @@ mod tests {
             gets: 1200,
             gets_waited: 3,
             created: 9,
-            disposed: 2,
             ..PoolStats::default()
+        }
+    }
+
+    #[test]
+    fn display_is_one_line_with_the_numbers() {
+        let mut stats = PoolStats {
+            disposed: 2,
+            ..orders()
         };
         stats.evictions[EvictReason::Cleared.index()] = 2;
         assert_eq!(
@@ -113,17 +119,9 @@ mod tests {
     #[test]
     fn a_window_displays_its_length_and_rates_per_second() {
         let mut stats = PoolStats {
-            name: "orders".into(),
-            max_size: 10,
-            size: 7,
-            idle: 5,
-            in_use: 2,
-            gets: 1200,
-            gets_waited: 3,
             timeouts: 1,
-            created: 9,
             window: Some(Duration::from_secs(60)),
-            ..PoolStats::default()
+            ..orders()
         };
         stats.evictions[EvictReason::Cleared.index()] = 120;
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The request of one caller for a connection, and its timeout.
 
 use crate::clock::real_now;
-use crate::config::is_unlimited;
+use crate::config::deadline;
 use std::cell::Cell;
 use std::panic::Location;
 use std::time::{Duration, Instant};
@@ -19,10 +19,7 @@ impl GetTimeout {
     /// Returns the start and the deadline of the wait. `now` is the start, unless the wait began elsewhere.
     pub(crate) fn from(self, now: Instant) -> (Instant, Option<Instant>) {
         match self {
-            Self::For(timeout) => {
-                let deadline = now.checked_add(timeout);
-                (now, deadline.filter(|_| !is_unlimited(timeout)))
-            }
+            Self::For(timeout) => (now, deadline(now, timeout)),
             Self::Until(deadline) => (now, Some(deadline)),
             Self::Since(since, deadline) => (since, deadline),
         }

@@ -1,7 +1,7 @@
 //! The build: opens the initial connections and waits for them.
 
 use crate::clock::real_now;
-use crate::config::is_unlimited;
+use crate::config::deadline;
 use crate::engine::{Outcome, WaitResult, Waiter};
 use crate::error::{BuildError, Cause};
 use crate::foreign::{guarded, with_causes};
@@ -95,9 +95,7 @@ impl<M: ConnectionManager> Shared<M> {
             // built.
             timeout = self.config.create_timeout;
         }
-        let deadline = since
-            .checked_add(timeout)
-            .filter(|_| !is_unlimited(timeout));
+        let deadline = deadline(since, timeout);
         // Queue all waiters before the first wait, so that their creates run concurrently.
         let waiters: Vec<_> = (0..target).map(|_| Waiter::new(since)).collect();
         let usual_slack = {
