@@ -242,6 +242,24 @@ pub(crate) fn queued<M: ConnectionManager>(pool: &Pool<M>, n: usize) {
     eventually(|| pool.stats().waiters == n);
 }
 
+/// Blocks a thread in `get`, the only one. Its result is the id of its connection, which goes back.
+#[track_caller]
+pub(crate) fn waiter(pool: &Pool<MemoryManager>) -> Task<Result<u64, GetError<MemoryError>>> {
+    let waiter = spawn({
+        let pool = pool.clone();
+        move || pool.get_timeout(SOON).map(|guard| guard.id())
+    });
+    queued(pool, 1);
+    waiter
+}
+
+/// Interrupts the only connection in use, once there is one.
+#[track_caller]
+pub(crate) fn interrupt_holder<M: ConnectionManager>(pool: &Pool<M>) {
+    eventually(|| pool.holders().len() == 1);
+    assert!(pool.interrupt(pool.holders()[0].connection_id));
+}
+
 /// Opens `n` connections and gives all of them back.
 pub(crate) fn fill<M: ConnectionManager>(pool: &Pool<M>, n: usize) {
     drop(take(pool, n));

@@ -20,8 +20,7 @@ use std::{
 
 use common::{SOON, eventually, noise, now, spawn};
 use conpool::{
-    ConbusError, ConbusSocketManager, ConnectionManager, EvictReason, PoolBuilder,
-    PooledConnection, Unread,
+    ConbusError, ConbusSocketManager, ConnectionManager, PoolBuilder, PooledConnection, Unread,
 };
 use socket2::SockRef;
 use support::{
@@ -432,18 +431,8 @@ fn a_thread_that_hangs_in_a_read_is_freed_by_an_interrupt() {
     let pool = PoolBuilder::from(ConbusSocketManager::pool_config())
         .build(ConbusSocketManager::new(address))
         .unwrap();
-    let (mut peer, _) = server.accept().unwrap();
-    let reader = spawn({
-        let pool = pool.clone();
-        move || pool.get().unwrap().read(&mut [0; 8])
-    });
-    eventually(|| pool.holders().len() == 1);
-    assert!(pool.interrupt(pool.holders()[0].connection_id));
-    assert_eq!(reader.join_soon().unwrap(), 0, "the end of the stream");
-    eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
-    // The second descriptor is gone too: the server sees the end.
-    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
-    pool.close_timeout(SOON).unwrap();
+    let (peer, _) = server.accept().unwrap();
+    socket_checks::an_interrupt_ends_a_read(&pool, peer);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the managers of TCP and of Unix sockets have in common, checked on either.
 
-use crate::common::{ms, noise, now, spawn};
+use crate::common::{SOON, eventually, interrupt_holder, ms, noise, now, spawn};
 use crate::support::sockets::deliver;
-use conpool::{ConnectionManager, Unread};
+use conpool::{ConnectionManager, EvictReason, Pool, Unread};
 use socket2::SockRef;
 use std::{
     io::{Read, Write},
@@ -199,4 +199,19 @@ pub(crate) fn dispose_does_not_wait<M: SocketManager>(manager: &M, near: M::Conn
     let start = now();
     manager.dispose(near);
     assert!(start.elapsed() < ms(100) + noise(), "{:?}", start.elapsed());
+}
+
+/// Asserts that a thread that hangs in a read gets the end of the stream by an interrupt, and so does the peer.
+#[track_caller]
+pub(crate) fn an_interrupt_ends_a_read<M: SocketManager>(pool: &Pool<M>, mut peer: M::Connection) {
+    let reader = spawn({
+        let pool = pool.clone();
+        move || pool.get().unwrap().read(&mut [0; 8])
+    });
+    interrupt_holder(pool);
+    assert_eq!(reader.join_soon().unwrap(), 0, "the end of the stream");
+    eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
+    // The second descriptor is gone too: the server sees the end.
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    pool.close_timeout(SOON).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{Log, SOON, close_clean, eventually, fill, ms, queued, quick, spawn, stays, take};
+use common::{Log, SOON, close_clean, eventually, fill, ms, quick, spawn, stays, take};
 use conpool::{ConnectionManager, EvictReason, HealthCheck, Hook, MemoryManager, PooledConnection};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -50,11 +50,7 @@ fn clear_wakes_those_who_wait_for_a_slot() {
         .build(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(|guard| guard.id())
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     pool.clear();
     drop(held);
     assert_eq!(waiter.join_soon().unwrap(), 2);
@@ -144,11 +140,7 @@ fn an_added_connection_goes_idle_or_serves_a_waiter() {
 
     let _held = take(&pool, 1);
     backend.hang(Hook::Create);
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(|guard| guard.id())
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     // Made outside the pool, while the pool's own create hangs.
     let other = MemoryManager::new();
     pool.add(other.create().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{SOON, close_clean, eventually, ms, queued, quick, secs, spawn, take};
+use common::{SOON, close_clean, eventually, ms, quick, secs, spawn, take};
 use conpool::{
     HealthCheck, Hook, IdleOrder, KeyedPool, ManualClock, MemoryManager, PooledConnection,
 };
@@ -62,11 +62,7 @@ fn fifo_serves_waiters_and_many_threads() {
         .build(backend.clone())
         .unwrap();
     let held = take(&pool, 4);
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     drop(held);
     waiter.join_soon().unwrap();
     let callers: Vec<_> = (0..8)

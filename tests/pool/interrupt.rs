@@ -3,7 +3,8 @@
 use crate::common;
 
 use common::{
-    Log, SOON, Task, close_clean, eventually, ms, queued, quick, secs, spawn, stays, take, timed,
+    Log, SOON, Task, close_clean, eventually, interrupt_holder, ms, queued, quick, secs, spawn,
+    stays, take, timed,
 };
 use conpool::{
     ConnectionManager, EvictReason, Hook, Interrupt, LeakAction, ManualClock, MemoryConnection,
@@ -156,7 +157,7 @@ fn an_interrupt_frees_the_slot_for_a_waiter() {
         move || pool.get_timeout(secs(60)).map(|guard| guard.id())
     });
     queued(&pool, 1);
-    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    interrupt_holder(&pool);
     assert!(task.join_soon().is_err());
     assert_eq!(waiter.join_soon().unwrap(), 2);
     backend.release();
@@ -306,7 +307,7 @@ fn an_added_connection_can_be_interrupted() {
     let pool = quick("added").build_lazy(backend.clone()).unwrap();
     pool.add(backend.create().unwrap()).unwrap();
     let held = take(&pool, 1);
-    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    interrupt_holder(&pool);
     drop(held);
     assert_eq!(pool.stats().evicted(EvictReason::Interrupted), 1);
 }

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{Gate, Log, SOON, eventually, ms, queued, quick, secs, spawn, stays};
+use common::{Gate, Log, SOON, eventually, ms, quick, secs, stays};
 use conpool::{
     EvictReason, Fairness, HealthCheck, Hook, KeyedPool, ManualClock, MemoryManager, Pool,
     PoolEvent, PoolObserver, PooledConnection,
@@ -237,11 +237,7 @@ fn a_caller_whose_connection_is_checked_for_the_next_one_is_not_reported() {
         .build(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     backend.hang(Hook::Check);
     drop(held);
     eventually(|| backend.running(Hook::Check) == 1);

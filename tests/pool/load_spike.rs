@@ -5,8 +5,8 @@ use crate::common;
 
 use common::{Gate, Log, close_clean, eventually, ms, queued, quick, secs, spawn, stays};
 use conpool::{
-    ConnectionManager, GetError, HealthCheck, Hook, KeyedPool, MemoryManager, Pool, PoolEvent,
-    PoolObserver,
+    ConnectionManager, GetError, HealthCheck, Hook, KeyedPool, MemoryManager, Pool, PoolBuilder,
+    PoolEvent, PoolObserver,
 };
 use std::sync::{Arc, Barrier, Mutex, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 use std::thread;
@@ -105,13 +105,11 @@ fn short_spike(min_idle: usize) {
     close_clean(&pool, &backend);
 }
 
-/// A wrong guess costs a quarter of a connect and no more: here every connection comes back late.
-#[test]
-fn a_create_that_was_deferred_starts_although_nothing_comes_back() {
+/// A pool that has seen short checkouts only. A connect takes 80 ms.
+fn short_checkouts(builder: PoolBuilder<MemoryManager>) -> (Pool<MemoryManager>, MemoryManager) {
     let backend = MemoryManager::new();
     backend.delay(Hook::Create, ms(80));
-    let pool = quick("wrongguess")
-        .max_size(3)
+    let pool = builder
         .health_check(HealthCheck::Never)
         .get_timeout(secs(60))
         .build(backend.clone())
@@ -119,6 +117,13 @@ fn a_create_that_was_deferred_starts_although_nothing_comes_back() {
     for _ in 0..20 {
         drop(pool.get().unwrap());
     }
+    (pool, backend)
+}
+
+/// A wrong guess costs a quarter of a connect and no more: here every connection comes back late.
+#[test]
+fn a_create_that_was_deferred_starts_although_nothing_comes_back() {
+    let (pool, backend) = short_checkouts(quick("wrongguess").max_size(3));
     let held = pool.get().unwrap();
     // Short checkouts were the rule, so the pool waits for this one, in vain.
     let second = pool.get().unwrap();
@@ -136,18 +141,7 @@ fn a_create_that_was_deferred_starts_although_nothing_comes_back() {
 /// `max_waiters` counts only callers that no create will serve, and a deferred create will.
 #[test]
 fn a_caller_whose_create_is_deferred_is_not_refused() {
-    let backend = MemoryManager::new();
-    backend.delay(Hook::Create, ms(80));
-    let pool = quick("notrefused")
-        .max_size(2)
-        .max_waiters(0)
-        .health_check(HealthCheck::Never)
-        .get_timeout(secs(60))
-        .build(backend.clone())
-        .unwrap();
-    for _ in 0..20 {
-        drop(pool.get().unwrap());
-    }
+    let (pool, backend) = short_checkouts(quick("notrefused").max_size(2).max_waiters(0));
     let held = [pool.get().unwrap(), pool.get().unwrap()];
     assert!(matches!(
         pool.get(),

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{SOON, close_clean, eventually, queued, quick, spawn, take};
+use common::{SOON, close_clean, eventually, quick, spawn, take};
 use conpool::{EvictReason, KeyedPool, MemoryManager};
 
 #[test]
@@ -49,11 +49,7 @@ fn a_connection_that_a_waiter_needs_is_never_surplus() {
         .build_lazy(backend.clone())
         .unwrap();
     let held = pool.get().unwrap();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(|guard| guard.id())
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     drop(held);
     assert_eq!(waiter.join_soon().unwrap(), 1);
     eventually(|| pool.stats().evicted(EvictReason::Surplus) == 1);

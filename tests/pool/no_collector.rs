@@ -3,8 +3,7 @@
 use crate::common;
 
 use common::{
-    Custom, Log, SOON, all_disposed, close_clean, fill, ms, queued, quick, secs, spawn, take,
-    threads,
+    Custom, Log, SOON, all_disposed, close_clean, fill, ms, quick, secs, spawn, take, threads,
 };
 use conpool::{
     EvictReason, GetError, HealthCheck, Hook, ManualClock, MemoryManager, Pool, PoolBuilder,
@@ -82,11 +81,7 @@ fn the_deadline_holds_among_callers() {
     let (result, took) = common::timed(|| pool.get_timeout(ms(50)));
     assert!(result.unwrap_err().is_timeout());
     common::assert_at(took, ms(50));
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     drop(held);
     waiter.join_soon().unwrap();
 }

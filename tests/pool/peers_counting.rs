@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{SOON, close_clean, eventually, fill, ms, queued, quick, spawn, stays, take};
+use common::{SOON, close_clean, eventually, fill, ms, quick, spawn, stays, take};
 use conpool::{ConnectionManager, EvictReason, HealthCheck, Hook, MemoryManager, PooledConnection};
 
 /// deadpool #92: a get that passed over several dead connections counted one of them.
@@ -203,11 +203,7 @@ fn connections_that_fail_at_check_in_and_checkout_make_no_room_for_more_than_the
     }
     backend.heal();
     let held = take(&pool, 2);
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     stays(|| !waiter.is_finished());
     assert!(
         backend.counters().peak_open <= 2,

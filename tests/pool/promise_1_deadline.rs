@@ -80,11 +80,7 @@ fn a_create_that_hangs_is_left_behind_and_its_connection_serves_the_next() {
     };
     assert!(matches!(timeout.phase, Phase::Creating), "{timeout:?}");
 
-    let next = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(|guard| guard.id())
-    });
-    queued(&pool, 1);
+    let next = common::waiter(&pool);
     backend.release();
     assert_eq!(next.join_soon().unwrap(), 1);
     assert_eq!(

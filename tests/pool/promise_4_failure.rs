@@ -60,11 +60,7 @@ fn a_permanent_error_goes_to_the_head_waiter_only() {
         .build_lazy(backend.clone())
         .unwrap();
     backend.hang(Hook::Create);
-    let head = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let head = common::waiter(&pool);
     let next = spawn({
         let pool = pool.clone();
         move || pool.get_timeout(SOON).map(drop)

@@ -119,11 +119,7 @@ fn a_waiter_does_not_sleep_beside_an_idle_connection_without_a_fairness_bound() 
         .unwrap();
     for _ in 0..200 {
         let held = pool.get_timeout(SOON).unwrap();
-        let waiter = spawn({
-            let pool = pool.clone();
-            move || pool.get_timeout(SOON).map(drop)
-        });
-        common::queued(&pool, 1);
+        let waiter = common::waiter(&pool);
         // Overtaken once; after that there are no other callers.
         drop(held);
         drop(pool.try_get());

@@ -54,11 +54,7 @@ fn a_shrunk_pool_serves_its_waiters_with_what_is_left() {
         .unwrap();
     let mut held = take(&pool, 3);
     pool.set_max_size(1).unwrap();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     drop(held.pop());
     drop(held.pop());
     drop(held.pop());

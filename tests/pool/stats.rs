@@ -56,11 +56,7 @@ fn waits_and_timeouts_are_counted_and_measured() {
         .unwrap();
     let held = pool.get().unwrap();
     pool.get_timeout(ms(20)).unwrap_err();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     std::thread::sleep(ms(30));
     drop(held);
     waiter.join_soon().unwrap();
@@ -96,6 +92,36 @@ fn callers_that_still_wait_are_waiters_and_no_gets_yet() {
     close_clean(&pool, &backend);
 }
 
+/// Callers with short timeouts, until the load ends.
+pub(crate) struct Load {
+    over: Arc<AtomicBool>,
+    users: Vec<Task<()>>,
+}
+
+impl Load {
+    pub(crate) fn start(pool: &Pool<MemoryManager>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let user = |n: u64| {
+            let (pool, over) = (pool.clone(), Arc::clone(&over));
+            spawn(move || {
+                while !over.load(SeqCst) {
+                    if let Ok(guard) = pool.get_timeout(ms(n % 3)) {
+                        std::thread::sleep(ms(1));
+                        drop(guard);
+                    }
+                }
+            })
+        };
+        let users = (0..6).map(user).collect();
+        Self { over, users }
+    }
+
+    pub(crate) fn end(self) {
+        self.over.store(true, SeqCst);
+        self.users.into_iter().for_each(Task::join_soon);
+    }
+}
+
 #[test]
 fn in_every_snapshot_the_parts_are_no_more_than_the_gets() {
     let backend = MemoryManager::new();
@@ -110,26 +136,12 @@ fn in_every_snapshot_the_parts_are_no_more_than_the_gets() {
     });
     let pool = pool.build(backend.clone()).unwrap();
     observed.set(pool.clone()).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let users: Vec<_> = (0..6)
-        .map(|n| {
-            let (pool, over) = (pool.clone(), Arc::clone(&over));
-            spawn(move || {
-                while !over.load(SeqCst) {
-                    if let Ok(guard) = pool.get_timeout(ms(n % 3)) {
-                        std::thread::sleep(ms(1));
-                        drop(guard);
-                    }
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&pool);
     let start = common::now();
     while start.elapsed() < ms(400) {
         consistent(&pool);
     }
-    over.store(true, SeqCst);
-    users.into_iter().for_each(Task::join_soon);
+    load.end();
     let stats = pool.stats();
     assert!(stats.gets_waited > 0 && stats.timeouts > 0, "{stats}");
     close_clean(&pool, &backend);

@@ -1,14 +1,13 @@
 //! Windows of statistics: what happened between two snapshots.
 
 use crate::common;
+use crate::stats::Load;
 
-use common::{SOON, Task, close_clean, ms, queued, quick, secs, spawn, take};
+use common::{close_clean, ms, quick, secs, take};
 use conpool::{
     EvictReason, HealthCheck, Hook, ManualClock, MemoryManager, Pool, PoolBuilder, PoolStats,
     PooledConnection,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 /// A pool whose connections stay as they are, whatever the time.
@@ -104,11 +103,7 @@ fn waits_timeouts_and_creates_of_a_window_are_measured() {
     backend.delay(Hook::Create, ms(10));
     held.extend(take(&pool, 1));
     pool.get_timeout(ms(20)).unwrap_err();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     std::thread::sleep(ms(20));
     drop(held);
     waiter.join_soon().unwrap();
@@ -327,20 +322,7 @@ fn windows_under_load_add_up_and_their_parts_are_no_more_than_their_gets() {
     let backend = MemoryManager::new();
     let pool = quick("load").max_size(2).max_waiters(3);
     let pool = pool.build(backend.clone()).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let users: Vec<_> = (0..6)
-        .map(|n| {
-            let (pool, over) = (pool.clone(), Arc::clone(&over));
-            spawn(move || {
-                while !over.load(SeqCst) {
-                    if let Ok(guard) = pool.get_timeout(ms(n % 3)) {
-                        std::thread::sleep(ms(1));
-                        drop(guard);
-                    }
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&pool);
     let mut windows = vec![pool.stats().since(&PoolStats::default())];
     let start = common::now();
     let measure = |windows: &mut Vec<PoolStats>| {
@@ -357,8 +339,7 @@ fn windows_under_load_add_up_and_their_parts_are_no_more_than_their_gets() {
     while start.elapsed() < ms(300) {
         measure(&mut windows);
     }
-    over.store(true, SeqCst);
-    users.into_iter().for_each(Task::join_soon);
+    load.end();
     measure(&mut windows);
     let sum = |of: fn(&PoolStats) -> u64| windows.iter().map(of).sum::<u64>();
     let all = pool.stats();

@@ -65,11 +65,7 @@ fn growth_and_refill_pause_while_a_create_in_flight_finishes_and_goes_idle() {
         .unwrap();
     backend.hang(Hook::Create);
     let held = pool.get().unwrap();
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     eventually(|| backend.running(Hook::Create) >= 1);
     pool.suspend();
     // Creates that were about to start have started by now, or will not.

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{Log, SOON, assert_at, close_clean, eventually, fill, ms, quick, secs, spawn, take};
+use common::{Log, SOON, assert_at, close_clean, eventually, fill, ms, quick, secs, take};
 use common::{threads, timed};
 use conpool::{EvictReason, Hook, ManualClock, MemoryManager, Pool};
 use std::mem;
@@ -88,11 +88,7 @@ fn when_all_are_forgotten_a_get_says_so_at_its_deadline_and_a_larger_pool_serves
     assert!(text.contains("this thread already holds 3"), "{text}");
     assert_eq!(pool.holders().len(), 3);
 
-    let waiter = spawn({
-        let pool = pool.clone();
-        move || pool.get_timeout(SOON).map(drop)
-    });
-    common::queued(&pool, 1);
+    let waiter = common::waiter(&pool);
     pool.set_max_size(5).unwrap();
     waiter.join_soon().unwrap();
     fill(&pool, 2);

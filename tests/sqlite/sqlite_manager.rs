@@ -3,7 +3,7 @@
 use crate::common;
 use crate::sqlite;
 
-use common::{SOON, eventually, ms, secs};
+use common::{SOON, eventually, interrupt_holder, ms, secs};
 use conpool::{
     ConnectionManager, EvictReason, JournalMode, ManualClock, Pool, SqliteError, SqliteManager,
     Synchronous, TempStore, managers, rusqlite,
@@ -375,7 +375,7 @@ fn a_statement_that_runs_for_ever_is_ended_by_an_interrupt() {
         }
     });
     running.recv_timeout(SOON).unwrap();
-    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    interrupt_holder(&pool);
     let error = endless.join_soon().unwrap_err();
     assert_eq!(
         error.sqlite_error_code(),

@@ -5,7 +5,7 @@ use crate::common;
 use crate::resources;
 use crate::tls;
 
-use common::{SOON, eventually, ms, noise, spawn, timed};
+use common::{SOON, eventually, interrupt_holder, ms, noise, spawn, timed};
 use conpool::{
     ConbusError, ConnectionManager, EvictReason, HealthCheck, PooledConnection, TlsError,
     TlsSocketManager, TlsStream, Unread,
@@ -340,8 +340,7 @@ fn a_thread_that_hangs_in_a_read_is_freed_by_an_interrupt() {
         let pool = pool.clone();
         move || pool.get().unwrap().read(&mut [0; 8])
     });
-    eventually(|| pool.holders().len() == 1);
-    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    interrupt_holder(&pool);
     // Without a close notification the end of TCP is an error of TLS.
     let error = reader.join_soon().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);

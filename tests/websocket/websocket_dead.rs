@@ -8,7 +8,7 @@
 use crate::common;
 use crate::websocket;
 
-use common::{SOON, assert_at, eventually, ms, secs, spawn, timed};
+use common::{SOON, assert_at, eventually, interrupt_holder, ms, secs, spawn, timed};
 use conpool::{
     ConbusError, ConnectionManager, EvictReason, Pushed, TransportError, WebSocketError,
     managers::websocket::{CloseCode, CloseFrame, Message},
@@ -268,8 +268,7 @@ fn a_thread_that_hangs_in_a_read_is_freed_by_an_interrupt() {
         let pool = pool.clone();
         move || pool.get().unwrap().read()
     });
-    eventually(|| pool.holders().len() == 1);
-    assert!(pool.interrupt(pool.holders()[0].connection_id));
+    interrupt_holder(&pool);
     assert!(reader.join_soon().is_err());
     eventually(|| pool.stats().evicted(EvictReason::Interrupted) == 1);
     pool.close_timeout(SOON).unwrap();
