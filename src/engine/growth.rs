@@ -100,7 +100,8 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
 #[cfg(all(test, not(any(conpool_loom, conpool_shuttle))))]
 mod tests {
     use super::*;
-    use crate::engine::{Actions, CHECK_SOFT_LIMIT, CheckFor, Checkout, Now, Waiter};
+    use crate::engine::{Actions, CHECK_SOFT_LIMIT, CheckFor, Checkout, Now, Outcome, Waiter};
+    use std::cell::RefCell;
     use std::sync::Arc;
 
     const CREATE: Duration = Duration::from_millis(400);
@@ -110,6 +111,7 @@ mod tests {
         start: Instant,
         /// The connections in use.
         held: Vec<Checkout<u64>>,
+        waiters: RefCell<Vec<Arc<Waiter<u64, ()>>>>,
     }
 
     /// An engine with `open` connections in use, where creates take [`CREATE`] and checkouts last `hold`.
@@ -133,6 +135,7 @@ mod tests {
             engine,
             start,
             held: taken,
+            waiters: RefCell::default(),
         }
     }
 
@@ -143,6 +146,7 @@ mod tests {
             for _ in 0..callers {
                 let waiter = Waiter::new(self.start);
                 self.engine.enqueue(&mut state, &waiter, self.start);
+                self.waiters.borrow_mut().push(waiter);
             }
             self.engine.settle(&mut state, self.start + after)
         }
@@ -152,7 +156,12 @@ mod tests {
                 actions.wake();
             }
             // The end of a table leaks a slot that is still in use.
-            for checkout in self.held {
+            let outcomes = self.waiters.into_inner().into_iter();
+            let outcomes = outcomes.filter_map(|waiter| match waiter.take_outcome()? {
+                Outcome::Checkout(checkout) => Some(checkout),
+                _ => None,
+            });
+            for checkout in self.held.into_iter().chain(outcomes) {
                 let _ = self.engine.detach(checkout, self.start);
             }
         }
@@ -245,7 +254,7 @@ mod tests {
         let mut state = fixture.engine.lock();
         let young = Waiter::new(fixture.start + CREATE);
         fixture.engine.enqueue(&mut state, &young, fixture.start);
-        state.queue.hand_off(crate::engine::Outcome::Fail(()));
+        state.queue.hand_off(Outcome::Fail(()));
         let before = CREATE - Duration::from_millis(1);
         let early = fixture.engine.settle(&mut state, fixture.start + before);
         let late = fixture.engine.settle(&mut state, fixture.start + CREATE);
@@ -311,7 +320,7 @@ mod tests {
             (fixture.engine).begin_check(&mut state, held, (1, 0), fixture.start, purpose)
         };
         let first = fixture.wait(2, Duration::ZERO);
-        let second = fixture.engine.expire_soft_deadlines(soft_deadline);
+        let second = fixture.engine.expire_deadlines(soft_deadline);
         assert_eq!((first.permits.len(), second.permits.len()), (0, 2));
         assert!(fixture.engine.end_check(check));
         fixture.end([first, second]);
