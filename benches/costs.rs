@@ -18,8 +18,10 @@ use conpool::{
 use nothing::Nothing;
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Barrier;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,6 +78,23 @@ fn blocking_check() -> Cycles {
     Box::new(move |_, cycles| {
         for _ in 0..cycles {
             black_box(&mut *pool.get().expect("one is idle"));
+        }
+    })
+}
+
+/// Checkouts by a task, each ready at its first poll.
+fn polled() -> Cycles {
+    let pool = Pool::builder().build(Nothing).expect("nothing can fail");
+    // One for each thread.
+    drop([pool.get(), pool.get()]);
+    Box::new(move |_, cycles| {
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..cycles {
+            let mut future = pool.get_async();
+            let Poll::Ready(got) = Pin::new(&mut future).poll(&mut context) else {
+                panic!("one is idle");
+            };
+            black_box(&mut *got.expect("one is idle"));
         }
     })
 }
@@ -183,6 +202,7 @@ fn rows(keys: u64) -> Vec<Row> {
                 blocking_check(),
             )
         },
+        row("get_async", Some(1.3), polled()),
         row(
             "IdleOrder::Fifo",
             None,

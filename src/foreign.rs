@@ -3,6 +3,7 @@
 //!
 //! A panic in such code costs only its message: no slot, no waiter and no thread.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::ops::Deref;
@@ -19,6 +20,17 @@ pub(crate) fn guarded(work: impl FnOnce()) -> bool {
             false
         }
     }
+}
+
+/// Returns the text of a panic. The drop of the payload is user code and may panic too.
+pub(crate) fn message_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Leak the second payload, because its drop may panic again.
+        std::mem::forget(second);
+    }
+    text.unwrap_or_else(|| "a panic without a text".to_owned())
 }
 
 /// The maximum number of causes in a text. A chain of causes may be cyclic.

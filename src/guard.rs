@@ -1,6 +1,6 @@
 //! The RAII guard of a checked-out connection.
 
-use crate::shared::{Held, PoolCheckout, check_in};
+use crate::shared::{Held, PoolCheckout, Which, check_in};
 use crate::{ConnectionInfo, ConnectionManager};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -114,6 +114,15 @@ impl<M: ConnectionManager> PooledConnection<M> {
         let held = Self::into_held(this);
         let shared = Arc::clone(&held.pooled.shared);
         shared.detach(held)
+    }
+
+    /// Returns a function that interrupts this connection while it is checked out.
+    pub(crate) fn interrupter(this: &Self) -> Box<dyn Fn() + Send> {
+        let pooled = &this.held().pooled;
+        let (shared, id) = (Arc::clone(&pooled.shared), pooled.id);
+        Box::new(move || {
+            shared.interrupt(Which::One(id));
+        })
     }
 
     /// Returns the id, the ages and the number of uses of the connection.

@@ -178,6 +178,7 @@ mod foreign;
 mod guard;
 mod health;
 mod info;
+mod interact;
 mod keyed;
 mod manager;
 pub mod managers;
@@ -195,12 +196,15 @@ pub use clock::{Clock, ManualClock};
 pub use config::{
     Backoff, ConfigError, Fairness, HealthCheck, IdleOrder, LeakAction, OnSuspend, PoolConfig,
 };
-pub use error::{AddError, BuildError, Cause, GetError, Phase, ReadyError, StillInUse, Timeout};
+pub use error::{
+    AddError, BuildError, Cause, GetError, InteractError, Phase, ReadyError, StillInUse, Timeout,
+};
 pub use event::{EvictReason, PoolEvent, PoolObserver};
 pub use guard::PooledConnection;
 pub use health::{Health, HealthState};
 pub use info::{ConnectionInfo, Holder, SweepReport};
-pub use keyed::{KeyedPool, KeyedPoolBuilder};
+pub use interact::Interact;
+pub use keyed::{KeyedGetFuture, KeyedPool, KeyedPoolBuilder};
 pub use manager::{ConnectionManager, Interrupt};
 // Re-exports the items and not the modules: `use conpool::*` must not hide a crate named r2d2 or http.
 pub use managers::conbus::*;
@@ -223,7 +227,7 @@ pub use managers::{Hook, MemoryConnection, MemoryCounters, MemoryError, MemoryMa
 pub use managers::{Transport, TransportError};
 #[cfg(feature = "metrics")]
 pub use metrics::PoolMetrics;
-pub use pool::Pool;
+pub use pool::{GetFuture, Pool};
 pub use registry::{CloseAllError, IntoPool, PoolRegistry, RegistryError};
 pub use stats::{Latency, PoolStats};
 

@@ -69,16 +69,47 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 actions.permits.push(permit);
             }
         }
+        self.search_for_head(state, idle, now, actions);
+    }
+
+    /// Searches on behalf of a task at the head, or notifies a thread at the head to search.
+    fn search_for_head(
+        &self,
+        state: &mut State<T, F>,
+        mut idle: usize,
+        now: Instant,
+        actions: &mut Actions<T, F>,
+    ) {
         // An entry that came back while an earlier head was not due lies in its slot, so the present head
         // must search. In a pool without threads, the head itself wakes at the end of the pause, so the head
         // must set its alarm for that time.
         let paused = self.inline && state.is_paused(now);
         // Idle entries beside a check that is under way are no reason to notify a waiter with a job, unless
         // one of them came back unseen: otherwise one caller would have every idle connection checked.
-        let must_search =
-            idle > 0 && (state.queue.has_unseen_return || state.waiters_without_job() > 0);
-        if state.queue.take_search_owed() || must_search || paused && state.has_room() {
-            actions.wakes.extend(state.queue.notify_head(true));
+        loop {
+            let must_search =
+                idle > 0 && (state.queue.has_unseen_return || state.waiters_without_job() > 0);
+            let must_search = state.queue.take_search_owed() || must_search;
+            if !state.queue.head_is_task() {
+                if must_search || paused && state.has_room() {
+                    actions.wakes.extend(state.queue.notify_head(true));
+                }
+                return;
+            }
+            let is_marked = state.queue.is_searched() || state.jobs_with_waiter() > 0;
+            if !must_search && is_marked {
+                return;
+            }
+            // The task records the tick of its checkout when it takes the entry.
+            let oldest = self.take_oldest(state, 0);
+            let Some(found) = oldest.or_else(|| self.table.take_or_mark_all(0)) else {
+                state.queue.searched_for_head();
+                return;
+            };
+            let task = state.queue.hand_off(Outcome::Checkout(found));
+            actions.wakes.extend(task);
+            self.update_gate(state, now);
+            idle = self.table.count_idle(state.queue.len());
         }
     }
 }

@@ -131,7 +131,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         // One lock covers the whole walk: a connection that is installed later comes back after the walk, and
         // its first check-in goes through the lock and asks the shared limit.
         let mut state = self.lock();
-        let (mut evicted, mut woken) = (Vec::new(), None);
+        let (mut evicted, mut woken) = (Vec::new(), Vec::new());
         let slots = self.table.all();
         for slot in slots.filter(|slot| slot.stamp() != Stamp::Vacant) {
             let Some(checkout) = self.table.take_or_mark(slot, now.tick) else {
@@ -140,11 +140,11 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             if !state.closed && self.claim_for_peer(&state, false, now.real) {
                 evicted.push(self.begin_dispose_locked(&mut state, checkout, now.real, true));
             } else {
-                woken = self.put_back(&mut state, checkout, now.real).or(woken);
+                woken.extend(self.put_back(&mut state, checkout, now.real));
             }
         }
         drop(state);
-        woken.inspect(|waiter| waiter.wake());
+        woken.iter().for_each(|waiter| waiter.wake());
         evicted
     }
 }

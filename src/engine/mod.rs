@@ -1,7 +1,7 @@
 //! The concurrent core: slots, counts and the wait queue.
 //!
-//! The engine calls no manager and no user code, does no I/O and reads no clock: "now" is an argument. The
-//! engine is generic over the entry `T` (the pooled connection) and over the failure `F` that ends a wait.
+//! The engine calls no manager, does no I/O and reads no clock: "now" is an argument. The only user code that it
+//! calls are the wakers of tasks, outside of its locks and with panics caught. The engine is generic over the entry `T` (the pooled connection) and over the failure `F` that ends a wait.
 //!
 //! # Fast path and slow path
 //!
@@ -144,7 +144,6 @@ pub(crate) enum WaitResult<T: Send + 'static, F: Send + 'static> {
     Outcome(Outcome<T, F>),
     /// The waiter itself found the entry in a slot.
     Found(Checkout<T>),
-    TimedOut,
 }
 
 /// The slots, counts and waiters of one pool.

@@ -255,16 +255,29 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         Some(job)
     }
 
-    /// Releases jobs past their soft deadline from their waiters, ends pauses that are over, and settles.
-    pub(crate) fn expire_soft_deadlines(self: &Arc<Self>, now: Instant) -> Actions<T, F> {
+    /// Ends the waits of tasks whose deadline has passed, releases jobs past their soft deadline from their waiters,
+    /// ends pauses that are over, and settles.
+    pub(crate) fn expire_deadlines(self: &Arc<Self>, now: Instant) -> Actions<T, F> {
         let mut state = self.lock();
+        let mut actions = Actions::new();
+        if state
+            .queue
+            .next_deadline()
+            .is_some_and(|first| first <= now)
+        {
+            self.note_timeout(&mut state, now);
+        }
+        while let Some(task) = state.queue.time_out_task(now) {
+            actions.wakes.push(task);
+        }
         state.release_overdue(now);
         // Clear a pause that is over, so that it is also over for a thread that read the clock before this
         // thread and takes the lock later.
         state.paused_until = state.paused_until.filter(|until| *until > now);
         state.paused_for_waiters_until =
             (state.paused_for_waiters_until).filter(|until| *until > now);
-        self.settle(&mut state, now)
+        self.settle_into(&mut state, now, &mut actions);
+        actions
     }
 }
 

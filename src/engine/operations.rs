@@ -193,9 +193,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         checkout: Checkout<T>,
         now: Instant,
     ) -> Option<Arc<Waiter<T, F>>> {
+        let may_serve = !state.queue.is_empty() && !state.suspended;
+        if may_serve && state.queue.head_is_task() {
+            let woken = state.queue.hand_off(Outcome::Checkout(checkout));
+            self.update_gate(state, now);
+            return woken;
+        }
         let idle_since = checkout.idle_since;
         self.table.store_locked(checkout, idle_since, true);
-        if state.queue.is_empty() || state.suspended {
+        if !may_serve {
             return None;
         }
         state.queue.has_unseen_return = true;

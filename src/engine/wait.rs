@@ -1,11 +1,12 @@
 //! Waiting: a waiter joins the queue, sleeps until its outcome arrives, and leaves the queue.
 
 use super::{
-    Actions, CLOSED, Checkout, Engine, HEAD_DUE, HEAD_WAITING, NOTIFY_HEAD, Now, STICKY, SUSPENDED,
-    State, WaitResult, Waiter,
+    Actions, CLOSED, Checkout, Engine, HEAD_DUE, HEAD_WAITING, NOTIFY_HEAD, Now, Outcome, STICKY,
+    SUSPENDED, State, WaitResult, Waiter,
 };
 use crate::sync::Ordering;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
@@ -39,7 +40,6 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let oldest = self.take_oldest(state, now);
         let found = oldest.or_else(|| self.table.take_or_mark_all(now));
         if found.is_none() {
-            state.queue.has_unseen_return = false;
             state.queue.searched(waiter);
         }
         found
@@ -88,7 +88,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);
-                return WaitResult::TimedOut;
+                return WaitResult::Outcome(Outcome::TimedOut);
             }
             let head = state.queue.is_head(waiter) && !state.suspended;
             let found = head
@@ -114,6 +114,45 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             drop(state);
             run_actions(actions);
         }
+    }
+
+    /// Returns how the wait of a task has ended, or keeps the waker.
+    pub(crate) fn poll_wait(
+        self: &Arc<Self>,
+        waiter: &Arc<Waiter<T, F>>,
+        waker: &Waker,
+        clock: impl Fn() -> Instant,
+        run_actions: impl Fn(Actions<T, F>),
+    ) -> Poll<WaitResult<T, F>> {
+        if let Some(outcome) = waiter.poll_outcome(waker) {
+            return Poll::Ready(WaitResult::Outcome(outcome));
+        }
+        // The collector ends the wait at the deadline. It may be busy.
+        let deadline = waiter.task_deadline();
+        let Some(now) = deadline.and_then(|deadline| Some(clock()).filter(|now| deadline <= *now))
+        else {
+            return Poll::Pending;
+        };
+        let mut state = self.lock();
+        if let Some(outcome) = waiter.take_outcome() {
+            return Poll::Ready(WaitResult::Outcome(outcome));
+        }
+        self.note_timeout(&mut state, now);
+        let actions = self.dequeue(&mut state, waiter, now);
+        drop(state);
+        actions.map(run_actions);
+        Poll::Ready(WaitResult::Outcome(Outcome::TimedOut))
+    }
+
+    /// Ends the wait of a task that was dropped: its outcome, or the actions of its removal from the queue.
+    pub(crate) fn abandon_wait(
+        self: &Arc<Self>,
+        waiter: &Waiter<T, F>,
+        now: Instant,
+    ) -> Result<Actions<T, F>, Option<Outcome<T, F>>> {
+        let mut state = self.lock();
+        let actions = self.dequeue(&mut state, waiter, now);
+        actions.ok_or_else(|| waiter.take_outcome())
     }
 
     /// Returns when this waiter should search by itself, if it is the head.
@@ -146,6 +185,10 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     }
 
     pub(super) fn head_is_due(&self, state: &mut State<T, F>, now: Instant) -> bool {
+        if state.queue.head_is_task() {
+            // A barging caller could make a task that is polled late search in vain for ever.
+            return true;
+        }
         let Some((head, bound)) = state.queue.head().zip(self.fairness_bound) else {
             return false;
         };

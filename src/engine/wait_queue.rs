@@ -1,13 +1,17 @@
 //! The wait queue: first come, first served.
 
 use super::waiter::{Outcome, Waiter};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The waiters of one engine, and the state of notifications and fairness.
 pub(crate) struct WaitQueue<T: Send + 'static, F: Send + 'static> {
     waiters: VecDeque<Arc<Waiter<T, F>>>,
+    /// The deadlines of the tasks in the queue, with their numbers. The collector ends those waits.
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// A waiter has searched in vain since the queue was last empty, so every empty slot is marked RETURN_SLOW.
+    is_searched: bool,
     /// When the first waiter came since the queue was last empty.
     busy_since: Option<Instant>,
     /// How many waiters a check-in has served since then.
@@ -36,6 +40,8 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
     pub(super) fn new() -> Self {
         Self {
             waiters: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            is_searched: false,
             busy_since: None,
             served: 0,
             last_number: 0,
@@ -83,12 +89,15 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
         }
         if self.is_empty() {
             (self.busy_since, self.served) = (Some(waiter.since()), 0);
+            self.is_searched = false;
         }
         let number = waiter.number();
         let place = self
             .waiters
             .partition_point(|other| other.number() < number);
         self.waiters.insert(place, Arc::clone(waiter));
+        let deadline = waiter.task_deadline();
+        self.deadlines.extend(deadline.map(|at| (at, number)));
     }
 
     /// Removes a waiter. False if the waiter is no longer in the queue, because it was served.
@@ -103,15 +112,50 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
             .is_some_and(|other| other.number() == number);
         if is_queued {
             self.waiters.remove(place);
-            self.forget_notify(waiter);
+            self.left(waiter);
         }
         is_queued
+    }
+
+    /// Removes what the queue knows about a waiter that has left it.
+    fn left(&mut self, waiter: &Waiter<T, F>) {
+        self.forget_notify(waiter);
+        if let Some(deadline) = waiter.task_deadline() {
+            self.deadlines.remove(&(deadline, waiter.number()));
+        }
+    }
+
+    /// Returns the earliest deadline of a task.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Removes one task whose deadline has passed, and ends its wait. The caller must wake the returned waiter.
+    pub(super) fn time_out_task(&mut self, now: Instant) -> Option<Arc<Waiter<T, F>>> {
+        let (_, number) = *self.deadlines.first().filter(|(at, _)| *at <= now)?;
+        let place = self
+            .waiters
+            .partition_point(|other| other.number() < number);
+        let waiter = Arc::clone(self.waiters.get(place)?);
+        self.remove(&waiter);
+        waiter.complete(Outcome::TimedOut);
+        Some(waiter)
+    }
+
+    /// Whether the head is a task.
+    pub(super) fn head_is_task(&self) -> bool {
+        self.head().is_some_and(|head| head.is_task())
+    }
+
+    /// Whether a waiter has searched in vain since the queue was last empty.
+    pub(super) fn is_searched(&self) -> bool {
+        self.is_searched
     }
 
     /// Removes the head and completes it with this outcome. The caller must wake the returned waiter.
     pub(super) fn hand_off(&mut self, outcome: Outcome<T, F>) -> Option<Arc<Waiter<T, F>>> {
         let waiter = self.waiters.pop_front()?;
-        self.forget_notify(&waiter);
+        self.left(&waiter);
         waiter.complete(outcome);
         Some(waiter)
     }
@@ -175,8 +219,16 @@ impl<T: Send + 'static, F: Send + 'static> WaitQueue<T, F> {
 
     /// Records that this waiter searched in vain and that every slot is marked RETURN_SLOW.
     pub(super) fn searched(&mut self, waiter: &Waiter<T, F>) {
+        (self.has_unseen_return, self.is_searched) = (false, true);
         if self.search_owed_by == waiter.number() {
             self.search_owed_by = 0;
+        }
+    }
+
+    /// Records that a search for the task at the head was in vain.
+    pub(super) fn searched_for_head(&mut self) {
+        if let Some(head) = self.head().map(Arc::clone) {
+            self.searched(&head);
         }
     }
 

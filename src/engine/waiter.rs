@@ -2,8 +2,10 @@
 
 use super::permits::Permit;
 use super::slot::Checkout;
+use crate::foreign::{Caught, guarded};
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering::Relaxed};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 /// How a wait ends. The thread that takes the waiter off the queue stores the outcome under the pool's
@@ -15,33 +17,69 @@ pub(crate) enum Outcome<T: Send + 'static, F: Send + 'static> {
     Permit(Permit<T, F>),
     /// A failure other than a timeout.
     Fail(F),
+    /// The deadline has passed.
+    TimedOut,
 }
 
-/// One caller that waits for a connection.
+/// One caller that waits for a connection: a thread that sleeps, or a task that was polled.
+///
+/// A notified thread searches the slots itself. A task may be polled late or never again, so the engine searches on
+/// behalf of a task, and a task gets nothing but outcomes.
 pub(crate) struct Waiter<T: Send + 'static, F: Send + 'static> {
     /// The place in the queue: set at the first enqueue and kept when the waiter queues again. 0: not set.
     number: AtomicU64,
     since: Instant,
+    kind: Kind,
     state: Mutex<State<T, F>>,
-    wake: Condvar,
+}
+
+enum Kind {
+    Thread(Condvar),
+    Task { deadline: Option<Instant> },
 }
 
 struct State<T: Send + 'static, F: Send + 'static> {
     outcome: Option<Outcome<T, F>>,
     notified: bool,
+    /// How to wake the task. Clone, Drop and `wake` of a waker are code of its executor, which may panic or call
+    /// the pool, so they run outside of every lock.
+    waker: Option<Caught<Waker>>,
 }
 
 impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
+    /// Creates the waiter of a thread.
     pub(crate) fn new(since: Instant) -> Arc<Self> {
+        Self::of(since, Kind::Thread(Condvar::new()))
+    }
+
+    /// Creates the waiter of a task. The collector ends its wait at the deadline.
+    pub(crate) fn of_task(since: Instant, deadline: Option<Instant>) -> Arc<Self> {
+        Self::of(since, Kind::Task { deadline })
+    }
+
+    fn of(since: Instant, kind: Kind) -> Arc<Self> {
         Arc::new(Self {
             number: AtomicU64::new(0),
             since,
+            kind,
             state: Mutex::new(State {
                 outcome: None,
                 notified: false,
+                waker: None,
             }),
-            wake: Condvar::new(),
         })
+    }
+
+    pub(super) fn is_task(&self) -> bool {
+        matches!(self.kind, Kind::Task { .. })
+    }
+
+    /// Returns the deadline that the collector must watch.
+    pub(super) fn task_deadline(&self) -> Option<Instant> {
+        match self.kind {
+            Kind::Thread(_) => None,
+            Kind::Task { deadline } => deadline,
+        }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -63,8 +101,9 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
         debug_assert!(before.is_none(), "bug: a waiter ends twice");
     }
 
-    /// Asks the waiter to search the slots itself.
+    /// Asks the thread to search the slots itself.
     pub(super) fn notify(&self) {
+        debug_assert!(!self.is_task(), "bug: a task searches nothing itself");
         self.state.lock().notified = true;
     }
 
@@ -72,18 +111,51 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
         self.state.lock().notified = false;
     }
 
+    /// Wakes the thread or the task. The caller must hold no lock.
     pub(super) fn wake(&self) {
-        self.wake.notify_one();
+        match &self.kind {
+            Kind::Thread(condvar) => {
+                condvar.notify_one();
+            }
+            Kind::Task { .. } => {
+                let waker = self.state.lock().waker.take();
+                if let Some(waker) = waker {
+                    guarded(|| waker.into_inner().wake());
+                }
+            }
+        }
     }
 
     pub(super) fn take_outcome(&self) -> Option<Outcome<T, F>> {
         self.state.lock().outcome.take()
     }
 
+    /// Returns the outcome of a task, or keeps the waker for it.
+    pub(super) fn poll_outcome(&self, waker: &Waker) -> Option<Outcome<T, F>> {
+        {
+            let mut state = self.state.lock();
+            let outcome = state.outcome.take();
+            let is_same = |own: &Caught<Waker>| own.will_wake(waker);
+            if outcome.is_some() || state.waker.as_ref().is_some_and(is_same) {
+                return outcome;
+            }
+        }
+        let waker = Caught::new(waker.clone());
+        let mut state = self.state.lock();
+        let before = state.waker.replace(waker);
+        let outcome = state.outcome.take();
+        drop(state);
+        drop(before);
+        outcome
+    }
+
     /// Sleeps until an outcome arrives, a notification arrives or the time is `until`.
     ///
     /// Returns None after a notification, and at `until` if no outcome has arrived.
     pub(super) fn sleep(&self, until: Option<Instant>) -> Option<Outcome<T, F>> {
+        let Kind::Thread(condvar) = &self.kind else {
+            unreachable!("bug: a task sleeps");
+        };
         let mut state = self.state.lock();
         loop {
             if let Some(outcome) = state.outcome.take() {
@@ -93,8 +165,8 @@ impl<T: Send + 'static, F: Send + 'static> Waiter<T, F> {
                 return None;
             }
             match until {
-                None => self.wake.wait(&mut state),
-                Some(until) if self.wake.wait_until(&mut state, until).timed_out() => {
+                None => condvar.wait(&mut state),
+                Some(until) if condvar.wait_until(&mut state, until).timed_out() => {
                     return state.outcome.take();
                 }
                 Some(_) => {}

@@ -59,6 +59,7 @@ impl<E> BuildError<E> {
             GetError::Closed { pool }
             | GetError::Saturated { pool, .. }
             | GetError::Suspended { pool }
+            | GetError::NoCollector { pool }
             | GetError::Cleared { pool, .. } => {
                 unreachable!("bug: pool {pool:?} was in use before it was built")
             }

@@ -63,6 +63,11 @@ pub enum GetError<E> {
         /// The cause that the caller of `clear_waiters_with` gave. All callers that waited share it.
         cause: Option<Arc<dyn Error + Send + Sync>>,
     },
+    /// A task would have to wait, and a pool without a collector has no thread that could wake it.
+    NoCollector {
+        /// The pool's name.
+        pool: Arc<str>,
+    },
     /// The deadline passed, or, with `fail_fast`, a create exceeded `create_timeout`; `waited` is zero then.
     /// The inner error describes the state of the pool.
     TimedOut(Box<Timeout<E>>),
@@ -110,6 +115,7 @@ impl<E> GetError<E> {
             | Self::Panicked { .. }
             | Self::Saturated { .. }
             | Self::Suspended { .. }
+            | Self::NoCollector { .. }
             | Self::Cleared { .. } => None,
         }
     }
@@ -123,6 +129,7 @@ impl<E> GetError<E> {
             | Self::Panicked { pool, .. }
             | Self::Saturated { pool, .. }
             | Self::Suspended { pool }
+            | Self::NoCollector { pool }
             | Self::Cleared { pool, .. } => pool,
             Self::TimedOut(timeout) => &timeout.pool,
         }
@@ -146,6 +153,10 @@ impl<E> fmt::Display for GetError<E> {
             ),
             Self::Suspended { pool } => write!(f, "pool {pool:?}: suspended"),
             Self::Cleared { pool, .. } => write!(f, "pool {pool:?}: the wait was cleared"),
+            Self::NoCollector { pool } => write!(
+                f,
+                "pool {pool:?}: a task cannot wait, because background_collector is false and the pool has no threads"
+            ),
             Self::TimedOut(timeout) => timeout.fmt(f),
         }
     }
@@ -163,6 +174,7 @@ impl<E: Error + 'static> Error for GetError<E> {
             Self::Closed { .. }
             | Self::Panicked { .. }
             | Self::Saturated { .. }
+            | Self::NoCollector { .. }
             | Self::Suspended { .. } => None,
         }
     }
@@ -191,6 +203,7 @@ impl<E> Clone for GetError<E> {
                 max_waiters: *max_waiters,
             },
             Self::Suspended { pool } => Self::Suspended { pool: pool.clone() },
+            Self::NoCollector { pool } => Self::NoCollector { pool: pool.clone() },
             Self::Cleared { pool, cause } => Self::Cleared {
                 pool: pool.clone(),
                 cause: cause.clone(),

@@ -2,7 +2,8 @@
 //!
 //! | operation | error |
 //! |---|---|
-//! | `get`, `get_timeout`, `get_deadline` | [`GetError`], with [`Timeout`], [`Phase`] and [`Cause`] inside |
+//! | `get`, `get_timeout`, `get_deadline`, and their async variants | [`GetError`], with [`Timeout`], [`Phase`] and [`Cause`] inside |
+//! | `interact`, `with` | [`InteractError`] |
 //! | `build`, `build_lazy` | [`BuildError`] |
 //! | `wait_ready` | [`ReadyError`] |
 //! | `add` | [`AddError`] |
@@ -14,6 +15,7 @@
 mod add;
 mod build;
 mod get;
+mod interact;
 mod ready;
 mod still_in_use;
 mod timeout;
@@ -21,6 +23,7 @@ mod timeout;
 pub use add::AddError;
 pub use build::BuildError;
 pub use get::GetError;
+pub use interact::InteractError;
 pub use ready::ReadyError;
 pub use still_in_use::StillInUse;
 pub use timeout::{Cause, Phase, Timeout};

@@ -1,5 +1,6 @@
 //! The executor: runs the hooks of a pool on threads of the pool or on the threads of its callers.
 
+mod next_job;
 mod schedule;
 mod threads;
 mod workers;
@@ -45,6 +46,14 @@ impl Executor {
                 schedule: None,
             } => Some(workers),
             _ => None,
+        }
+    }
+
+    /// Returns the workers, if the pool has threads.
+    pub(crate) fn workers(&self) -> Option<&Arc<WorkerPool>> {
+        match self {
+            Self::Threads { workers, .. } => Some(workers),
+            Self::Inline => None,
         }
     }
 

@@ -8,6 +8,7 @@
 //! that no free worker takes goes to `urgent` or `rest`. Workers that finish a job receive from those two
 //! under the lock, urgent jobs first.
 
+use super::next_job::{self, Work, run};
 use super::threads::{IDLE_TIMEOUT, STUCK_AFTER, State};
 use crate::clock::real_now;
 use crate::foreign::guarded;
@@ -17,8 +18,6 @@ use crate::sync::outer::{Mutex, MutexGuard};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-
-type Work = Box<dyn FnOnce() + Send>;
 
 /// The periodic work of the collector thread.
 pub(crate) trait Collector: Send + Sync + 'static {
@@ -129,6 +128,19 @@ impl WorkerPool {
         }
     }
 
+    /// Runs the last step of a job. The thread then continues with the first job that this step passes to
+    /// [`submit_or_continue`](Self::submit_or_continue), without a switch to another thread.
+    pub(crate) fn end_job(self: &Arc<Self>, last: impl FnOnce()) {
+        next_job::accept(Arc::as_ptr(self).addr(), last);
+    }
+
+    /// Lets this thread continue with this job, if its present job is about to end, or submits the job as urgent.
+    pub(crate) fn submit_or_continue(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
+        if let Some(work) = next_job::offer(Arc::as_ptr(self).addr(), Box::new(work)) {
+            self.submit(true, work);
+        }
+    }
+
     /// Takes the next pending job, and tells whether it is urgent.
     ///
     /// The caller must hold the lock, so that a job is pending exactly as long as it is in its channel.
@@ -168,7 +180,7 @@ impl WorkerPool {
                 break;
             };
             drop(state);
-            guarded(work);
+            run(work);
             state = self.state.lock();
         }
     }
@@ -196,7 +208,7 @@ impl WorkerPool {
         while let Some((work, urgent)) = self.next_job(&mut state) {
             let job = state.begin(urgent);
             drop(state);
-            guarded(work);
+            run(work);
             state = self.state.lock();
             state.end(job, urgent);
         }
@@ -290,7 +302,7 @@ impl WorkerPool {
             };
             state.refused = state.refused.saturating_sub(1);
             drop(state);
-            guarded(work);
+            run(work);
             state = self.state.lock();
         }
         state.refused = 0;

@@ -9,20 +9,21 @@
 //! as were left after the last removal. The number of pools therefore stays proportional to the number
 //! needed, and each new key pays for at most a few lookups.
 
+use super::building::{Building, wake};
 use super::hints::Hints;
 use crate::clock::real_now;
 use crate::exec::Collector;
 use crate::foreign::{Caught, guarded};
 use crate::shared::{PoolGroup, Shared};
-use crate::sync::outer::{AtomicU64, Condvar, Mutex};
+use crate::sync::outer::{Condvar, Mutex};
 use crate::{ConnectionManager, GetError};
 use crossbeam_utils::sync::ShardedLock;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 type Factory<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;
@@ -30,10 +31,7 @@ type Factory<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;
 pub(super) struct Keys<K, M: ConnectionManager> {
     pub(super) group: Arc<PoolGroup<M>>,
     pools: ShardedLock<Pools<K, M>>,
-    /// Keys whose manager is being created, each with a number, so that an entry is removed without comparing
-    /// keys.
-    building: Mutex<Vec<(u64, Caught<K>)>>,
-    last_build: AtomicU64,
+    building: Mutex<Building<K>>,
     built: Condvar,
     /// Pools that were removed and that other threads may still use.
     removed: Mutex<Vec<Arc<Shared<M>>>>,
@@ -46,6 +44,14 @@ struct Pools<K, M: ConnectionManager> {
     closed: bool,
     /// The number of pools at which empty pools are removed.
     cleanup_at: usize,
+}
+
+enum LookUp<M: ConnectionManager> {
+    Found(Arc<Shared<M>>),
+    /// The caller must create the pool. The number marks its key as being built.
+    Make(u64),
+    /// Another caller creates the pool.
+    Wait,
 }
 
 /// A key in the map. `Hash`, `Eq` and `Drop` of the key are user code; panics of the Drop are caught.
@@ -89,11 +95,10 @@ where
                 closed: false,
                 cleanup_at: MIN_CLEANUP,
             }),
-            building: Mutex::default(),
+            building: Mutex::new(Building::new()),
             built: Condvar::new(),
             removed: Mutex::default(),
             factory: Caught::new(factory),
-            last_build: AtomicU64::new(0),
             hints,
         })
     }
@@ -136,23 +141,12 @@ where
         since: Instant,
         deadline: Option<Instant>,
     ) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
-        let number = self.last_build.fetch_add(1, Relaxed);
         let mut building = self.building.lock();
-        loop {
-            if let Some(pool) = self.find(key) {
-                return Ok(pool);
-            }
-            if self.is_closed() {
-                return Err(self.group.closed());
-            }
-            let now = real_now();
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                let waited = now.saturating_duration_since(since);
-                return Err(self.group.timed_out(waited));
-            }
-            if !building.iter().any(|(_, other)| **other == *key) {
-                building.push((number, Caught::new(key.clone())));
-                break;
+        let number = loop {
+            match self.look_up(&mut building, key, since, deadline)? {
+                LookUp::Found(pool) => return Ok(pool),
+                LookUp::Make(number) => break number,
+                LookUp::Wait => {}
             }
             match deadline {
                 None => self.built.wait(&mut building),
@@ -161,8 +155,61 @@ where
                     let _timed_out = self.built.wait_until(&mut building, deadline);
                 }
             }
-        }
+        };
         drop(building);
+        self.make(number, key)
+    }
+
+    /// Returns the pool of this key, as [`find_or_make`](Self::find_or_make) does. Pending: the waker is kept until the
+    /// manager of a key has been created, or until the deadline.
+    pub(super) fn poll_find_or_make(
+        &self,
+        key: &K,
+        (since, deadline): (Instant, Option<Instant>),
+        waker: &Waker,
+    ) -> Poll<Result<Arc<Shared<M>>, GetError<M::Error>>> {
+        let waker = Caught::new(waker.clone());
+        let mut building = self.building.lock();
+        match self.look_up(&mut building, key, since, deadline)? {
+            LookUp::Found(pool) => Poll::Ready(Ok(pool)),
+            LookUp::Make(number) => {
+                drop(building);
+                Poll::Ready(self.make(number, key))
+            }
+            LookUp::Wait => {
+                building.add_task((deadline, waker));
+                drop(building);
+                if let (Some(workers), Some(deadline)) = (self.group.workers(), deadline) {
+                    workers.wake_by(deadline);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn look_up(
+        &self,
+        building: &mut Building<K>,
+        key: &K,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<LookUp<M>, GetError<M::Error>> {
+        if let Some(pool) = self.find(key) {
+            return Ok(LookUp::Found(pool));
+        }
+        if self.is_closed() {
+            return Err(self.group.closed());
+        }
+        let now = real_now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            let waited = now.saturating_duration_since(since);
+            return Err(self.group.timed_out(waited));
+        }
+        Ok(building.begin(key).map_or(LookUp::Wait, LookUp::Make))
+    }
+
+    /// Creates the pool of a key that is marked as being built.
+    fn make(&self, number: u64, key: &K) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
         let manager = catch_unwind(AssertUnwindSafe(|| (self.factory)(key)));
         // Inserting the key runs its Hash and Eq, which may panic. The callers that wait must be notified
         // even then.
@@ -170,13 +217,18 @@ where
             Ok(manager) => self.insert(key, manager),
             Err(payload) => Err(self.group.factory_panicked(payload)),
         }));
-        let mut building = self.building.lock();
-        let own = building.iter().position(|(other, _)| *other == number);
-        let own = own.map(|at| building.swap_remove(at));
-        drop(building);
+        let (own, tasks) = self.building.lock().end(number);
         drop(own);
         self.built.notify_all();
+        wake(tasks);
         made.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    /// Wakes the tasks whose deadline has passed while they wait for a manager. Returns the next deadline.
+    fn wake_overdue(&self) -> Option<Instant> {
+        let (overdue, next) = self.building.lock().take_overdue(real_now());
+        wake(overdue);
+        next
     }
 
     fn insert(&self, key: &K, manager: M) -> Result<Arc<Shared<M>>, GetError<M::Error>> {
@@ -284,8 +336,9 @@ where
             self.group.close();
             // Notifies the callers that wait for a manager. Taking the lock first ensures that no caller
             // misses the notification.
-            drop(self.building.lock());
+            let tasks = self.building.lock().take_tasks();
             self.built.notify_all();
+            wake(tasks);
         }
         first
     }
@@ -300,6 +353,7 @@ where
     M: ConnectionManager,
 {
     fn collect(&self) -> Option<Instant> {
-        self.0.group.collect(|pool| self.0.remove_if_idle(pool))
+        let next = self.0.group.collect(|pool| self.0.remove_if_idle(pool));
+        [next, self.0.wake_overdue()].into_iter().flatten().min()
     }
 }

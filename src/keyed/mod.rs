@@ -1,11 +1,15 @@
 //! Pools by key, within one total limit.
 
 mod builder;
+mod building;
 mod checkout;
+mod get_future;
 mod hints;
 mod keys;
+mod tasks;
 
 pub use builder::KeyedPoolBuilder;
+pub use get_future::KeyedGetFuture;
 
 use crate::clock::real_now;
 use crate::error::{GetError, StillInUse};

@@ -1,7 +1,11 @@
 //! The handle of a pool.
 
 mod admin;
+mod get_future;
 mod settings;
+mod tasks;
+
+pub use get_future::GetFuture;
 
 use crate::error::GetError;
 use crate::shared::{GetTimeout, PoolCheckout, PoolEngine, PoolSlotCache, Shared};

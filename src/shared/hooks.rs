@@ -3,7 +3,7 @@
 use super::log::{Line, line_of, trace};
 use super::{LastFailure, Shared};
 use crate::engine::Now;
-use crate::foreign::with_causes;
+use crate::foreign::{message_of, with_causes};
 use crate::sync::outer::Mutex;
 use crate::{ConnectionManager, PoolEvent, PoolObserver};
 use std::any::Any;
@@ -164,15 +164,4 @@ fn replace_outside_lock<T>(place: &Mutex<T>, value: T) {
 #[inline]
 pub(super) fn is_traced() -> bool {
     LevelFilter::current() >= LevelFilter::TRACE
-}
-
-/// Returns the text of a panic. The drop of the payload is user code and may panic too.
-pub(super) fn message_of(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Leak the second payload, because its drop may panic again.
-        std::mem::forget(second);
-    }
-    text.unwrap_or_else(|| "a panic without a text".to_owned())
 }

@@ -28,7 +28,7 @@ mod running;
 mod snapshot;
 
 pub(crate) use checkin::check_in;
-pub(crate) use checkout::GetTimeout;
+pub(crate) use checkout::{GetTimeout, TaskGet};
 pub(crate) use group::PoolGroup;
 pub(crate) use interrupt::Which;
 pub(crate) use pooled::{Held, PooledConnection};
@@ -309,6 +309,11 @@ impl<M: ConnectionManager> Shared<M> {
             self.evict_excess();
         }
         actions
+    }
+
+    /// Returns the workers, if the pool has threads.
+    pub(crate) fn workers(&self) -> Option<&Arc<WorkerPool>> {
+        self.executor.workers()
     }
 
     /// Returns the workers, if they work for this pool alone.

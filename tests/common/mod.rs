@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod acceptor;
+pub(crate) mod executor;
 pub(crate) mod folder;
 
 use conpool::{

@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // As a user's observer: only what is public.
     ("metrics", &["event", "stats"]),
     ("error", &["config", "info", "rounded"]),
-    ("engine", &["sync"]),
+    ("engine", &["foreign", "sync"]),
     ("exec", &["clock", "foreign", "sync"]),
     (
         "shared",
@@ -33,9 +33,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("guard", &["info", "manager", "shared"]),
     (
+        "interact",
+        &["error", "exec", "foreign", "guard", "manager", "sync"],
+    ),
+    (
         "pool",
         &[
-            "config", "error", "guard", "health", "info", "manager", "shared", "stats",
+            "config", "error", "guard", "health", "info", "interact", "manager", "shared", "stats",
         ],
     ),
     (
@@ -48,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "keyed",
         &[
             "builder", "clock", "config", "engine", "error", "event", "exec", "foreign", "guard",
-            "health", "info", "manager", "shared", "stats", "sync",
+            "health", "info", "interact", "manager", "shared", "stats", "sync",
         ],
     ),
     (

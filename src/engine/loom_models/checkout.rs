@@ -87,7 +87,7 @@ impl Fixture {
             .engine
             .wait(waiter, deadline, clock, |actions| self.run(actions));
         let held = match waited {
-            WaitResult::TimedOut => return Some(GetResult::TimedOut),
+            WaitResult::Outcome(Outcome::TimedOut) => return Some(GetResult::TimedOut),
             WaitResult::Outcome(Outcome::Fail(failure)) => return Some(GetResult::Failed(failure)),
             WaitResult::Outcome(Outcome::Permit(permit)) => self.create(permit)?,
             WaitResult::Outcome(Outcome::Checkout(held)) | WaitResult::Found(held) => held,

@@ -43,7 +43,7 @@ impl Collector {
             }
             drop(alarm);
             fixture.pass_time();
-            fixture.run(fixture.engine.expire_soft_deadlines(fixture.now()));
+            fixture.run(fixture.engine.expire_deadlines(fixture.now()));
         }
     }
 }

@@ -34,7 +34,7 @@ impl World {
             Op::FinishDispose(which) => self.finish_dispose(which),
             Op::EndAbandoned(which) => self.end_abandoned(which),
             Op::AbandonOverdue => self.abandon_overdue(),
-            Op::ExpireSoftDeadlines => self.expire_soft_deadlines(),
+            Op::ExpireSoftDeadlines => self.expire_deadlines(),
             _ => unreachable!("{operation:?} is no operation of a hook"),
         }
     }
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    fn expire_soft_deadlines(&mut self) {
+    fn expire_deadlines(&mut self) {
         let now = self.now();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         for job in &mut self.model.jobs {
@@ -281,7 +281,7 @@ impl World {
             }
         }
         self.model.settle();
-        let actions = self.engine.expire_soft_deadlines(now);
+        let actions = self.engine.expire_deadlines(now);
         self.run(actions);
         self.settled = true;
     }

@@ -3,6 +3,7 @@
 pub(in crate::shared) mod outcome;
 pub(in crate::shared) mod request;
 pub(in crate::shared) mod slow;
+pub(in crate::shared) mod task;
 pub(in crate::shared) mod validate;
 
 use crate::clock::real_now;
@@ -10,6 +11,7 @@ use crate::engine::{Caller, Slot};
 use crate::error::{Cause, GetError};
 use crate::foreign::Caught;
 use crate::shared::checkout::request::Request;
+use crate::shared::checkout::slow::QueuedGet;
 use crate::shared::checkout::validate::{InPlace, Validated};
 use crate::shared::hooks::is_traced;
 use crate::shared::pooled::{Flag, PooledConnection};
@@ -22,6 +24,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 pub(crate) use request::GetTimeout;
+pub(crate) use task::TaskGet;
 
 pub(in crate::shared) type GetResult<M> =
     Result<PoolCheckout<M>, GetError<<M as ConnectionManager>::Error>>;
@@ -226,31 +229,57 @@ impl<M: ConnectionManager> Shared<M> {
         at: &'static Location<'static>,
         found: Option<PoolCheckout<M>>,
     ) -> GetResult<M> {
+        let mut get = self.queued_get(timeout, at, false);
+        let got = self.get_queued(&mut get, found);
+        self.end_get(&get.request, &got);
+        got
+    }
+
+    /// Returns a request that begins now.
+    pub(in crate::shared) fn queued_get(
+        &self,
+        timeout: GetTimeout,
+        at: &'static Location<'static>,
+        is_task: bool,
+    ) -> QueuedGet<M> {
         let now = real_now();
         let (since, deadline) = timeout.from(now);
         let request = Request {
             since,
             deadline,
-            non_blocking: deadline.is_some_and(|deadline| deadline <= now),
+            // A pool without threads has nobody to serve a task that waits.
+            non_blocking: deadline.is_some_and(|deadline| deadline <= now)
+                || is_task && self.executor.is_inline(),
+            is_task,
             is_try_get: false,
             has_waited: Cell::new(false),
             at,
         };
-        let got = self.get_queued(&request, found);
+        let waiter = None;
+        QueuedGet { request, waiter }
+    }
+
+    /// Counts a request that has ended.
+    pub(in crate::shared) fn end_get(self: &Arc<Self>, request: &Request, got: &GetResult<M>) {
         // A pool of a keyed pool may just have been removed. Its caller retries with the key's next pool,
         // which counts the get.
         let gone = self.group.is_some() && matches!(got, Err(GetError::Closed { .. }));
-        if got.is_err() && !gone {
-            self.meter.failed.fetch_add(1, Relaxed);
-        }
-        if request.has_waited.get() && !gone {
-            // The get was counted before, so a reader that sees this increment also sees the get.
-            self.meter.gets_waited.fetch_add(1, Release);
+        if !gone {
+            self.count_get(request, got.is_err());
         }
         if self.executor.is_inline() {
             self.sweep_some();
         }
-        got
+    }
+
+    pub(in crate::shared) fn count_get(&self, request: &Request, failed: bool) {
+        if failed {
+            self.meter.failed.fetch_add(1, Relaxed);
+        }
+        if request.has_waited.get() {
+            // The get was counted before, so a reader that sees this increment also sees the get.
+            self.meter.gets_waited.fetch_add(1, Release);
+        }
     }
 
     /// Returns an idle connection or None. Never waits and never creates.
@@ -264,6 +293,7 @@ impl<M: ConnectionManager> Shared<M> {
             since,
             deadline: Some(since),
             non_blocking: true,
+            is_task: false,
             is_try_get: true,
             has_waited: Cell::new(false),
             at,

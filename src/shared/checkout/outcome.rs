@@ -160,6 +160,27 @@ impl<M: ConnectionManager> Shared<M> {
         timeout
     }
 
+    /// Returns the error of a request that would have to wait and may not.
+    pub(in crate::shared) fn would_wait(&self, request: &Request) -> GetError<M::Error> {
+        let is_over = request
+            .deadline
+            .is_some_and(|deadline| deadline <= request.since);
+        if !request.is_task || is_over {
+            return self.timeout_error(request, false);
+        }
+        let state = self.engine.lock();
+        let failure = match (state.closed, state.suspended) {
+            (true, _) => Failure::Closed,
+            (_, true) if self.config.on_suspend == OnSuspend::Fail => Failure::Suspended,
+            _ => {
+                let pool = Arc::clone(&self.name);
+                return GetError::NoCollector { pool };
+            }
+        };
+        drop(state);
+        self.get_error(failure)
+    }
+
     /// Counts and reports a timeout and returns its error.
     pub(in crate::shared) fn timeout_error(
         &self,
@@ -176,7 +197,11 @@ impl<M: ConnectionManager> Shared<M> {
         if suspended && self.config.on_suspend == OnSuspend::Fail {
             return self.get_error(Failure::Suspended);
         }
-        let timeout = self.timeout(request.since, request.deadline, waited);
+        let mut timeout = self.timeout(request.since, request.deadline, waited);
+        if request.is_task {
+            // The other tasks of this thread may hold connections without standing in the way.
+            timeout.held_by_this_thread = 0;
+        }
         self.meter.timeouts.fetch_add(1, Relaxed);
         let (waited, waiters) = (timeout.waited, timeout.waiters);
         self.emit(|pool| PoolEvent::TimedOut {

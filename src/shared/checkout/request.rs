@@ -2,8 +2,10 @@
 
 use crate::clock::real_now;
 use crate::config::deadline;
+use crate::engine::Waiter;
 use std::cell::Cell;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a caller waits for a connection.
@@ -32,6 +34,8 @@ pub(in crate::shared) struct Request {
     pub(in crate::shared) deadline: Option<Instant>,
     /// True if the caller waits for nothing at all, not even for a check.
     pub(in crate::shared) non_blocking: bool,
+    /// True for a task, which is polled and must never block.
+    pub(in crate::shared) is_task: bool,
     /// True for `try_get`, which is not counted among the gets.
     pub(in crate::shared) is_try_get: bool,
     /// True once the caller has joined the wait queue.
@@ -40,6 +44,16 @@ pub(in crate::shared) struct Request {
 }
 
 impl Request {
+    /// Returns a waiter for this request.
+    pub(in crate::shared) fn waiter<T: Send + 'static, F: Send + 'static>(
+        &self,
+    ) -> Arc<Waiter<T, F>> {
+        match self.is_task {
+            true => Waiter::of_task(self.since, self.deadline),
+            false => Waiter::new(self.since),
+        }
+    }
+
     pub(in crate::shared) fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= real_now())
     }

@@ -1,12 +1,15 @@
 //! The slow path of a checkout: searches, queues and waits until there is an outcome.
+//!
+//! [`QueuedGet`] goes on in steps. A thread sleeps between two steps; a task returns to its executor.
 
-use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, WaitResult, Waiter};
+use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, WaitResult};
 use crate::error::GetError;
 use crate::shared::checkout::validate::Validated;
 use crate::shared::checkout::{GetResult, Request};
 use crate::shared::create::{Failed, Purpose};
-use crate::shared::{Failure, PoolCheckout, PoolWaiter, Shared};
+use crate::shared::{Failure, PoolCheckout, PoolEntry, PoolWaiter, Shared};
 use crate::{ConnectionManager, EvictReason, OnSuspend};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -16,24 +19,35 @@ enum Enqueued<M: ConnectionManager> {
     Waiting,
 }
 
-impl<M: ConnectionManager> Shared<M> {
-    /// Searches, queues and waits until the request has a connection or an error.
-    pub(in crate::shared) fn get_queued(
-        self: &Arc<Self>,
-        request: &Request,
+/// How a wait ended.
+type PoolWaitResult<M> = WaitResult<PoolEntry<M>, Failure<<M as ConnectionManager>::Error>>;
+
+/// A request on the slow path.
+pub(in crate::shared) struct QueuedGet<M: ConnectionManager> {
+    pub(in crate::shared) request: Request,
+    /// The place in the queue, from the first time that the request queued.
+    pub(in crate::shared) waiter: Option<Arc<PoolWaiter<M>>>,
+}
+
+impl<M: ConnectionManager> QueuedGet<M> {
+    /// Searches for a connection, and queues if there is none. Continue: the request must wait now.
+    pub(in crate::shared) fn start(
+        &mut self,
+        shared: &Arc<Shared<M>>,
         mut found: Option<PoolCheckout<M>>,
-    ) -> GetResult<M> {
-        let mut waiter: Option<Arc<PoolWaiter<M>>> = None;
+    ) -> ControlFlow<GetResult<M>> {
+        let request = &self.request;
         loop {
             // A caller that has queued before keeps its place and does not barge.
-            let unchecked = if waiter.is_none() || found.is_some() {
-                match self.try_idle(request, found.take()) {
+            let unchecked = if self.waiter.is_none() || found.is_some() {
+                match shared.try_idle(request, found.take()) {
                     Ok(Some(checkout)) => {
-                        return Ok(self.record_wait(checkout, request, waiter.is_some()));
+                        let waited = self.waiter.is_some();
+                        return Break(Ok(shared.record_wait(checkout, request, waited)));
                     }
                     // The idle connections were stale, and their checks took all the time of this request.
                     Ok(None) if !request.non_blocking && request.is_over() => {
-                        return Err(self.timeout_error(request, true));
+                        return Break(Err(shared.timeout_error(request, true)));
                     }
                     Ok(None) => None,
                     Err(checkout) => Some(checkout),
@@ -42,55 +56,90 @@ impl<M: ConnectionManager> Shared<M> {
                 None
             };
             if request.non_blocking {
-                return Err(self.timeout_error(request, false));
+                return Break(Err(shared.would_wait(request)));
             }
-            match self.enqueue(request, &mut waiter, unchecked)? {
-                Enqueued::Found(checkout) => {
-                    found = Some(checkout);
-                    continue;
-                }
-                Enqueued::Waiting => {}
+            match shared.enqueue(request, &mut self.waiter, unchecked) {
+                Ok(Enqueued::Found(checkout)) => found = Some(checkout),
+                Ok(Enqueued::Waiting) => return Continue(()),
+                Err(error) => return Break(Err(error)),
             }
-            let Some(waiter) = &waiter else { continue };
-            let clock = || self.now();
-            let ended = self
-                .engine
-                .wait(waiter, request.deadline, clock, |actions| self.run(actions));
-            let handed_off = match ended {
-                WaitResult::TimedOut => return Err(self.timeout_error(request, true)),
-                WaitResult::Found(checkout) => {
-                    found = Some(checkout);
-                    continue;
-                }
-                WaitResult::Outcome(Outcome::Fail(failure)) => return Err(self.get_error(failure)),
-                WaitResult::Outcome(Outcome::Checkout(checkout)) => checkout,
-                WaitResult::Outcome(Outcome::Permit(permit)) => {
-                    match self.run_create(permit, Purpose::Waiter) {
-                        Ok(Some(checkout)) => checkout,
-                        Ok(None) => continue,
-                        Err(failed) => {
-                            // This caller ran the create itself, so no other caller receives the failure.
-                            if !self.is_final(&failed) {
-                                continue;
-                            }
-                            return Err(self.get_error(failed.failure()));
-                        }
-                    }
-                }
-            };
-            match self.validate(handed_off, false, true) {
-                Validated::Ready(checkout) => {
-                    let checkout = self.checkout_for(request, checkout, self.ticker.tick());
-                    return Ok(self.record_wait(checkout, request, true));
-                }
-                Validated::Evicted => {}
-                Validated::NeedsCheck(checkout) => found = Some(checkout),
-                Validated::Failed(failed) => {
-                    if self.is_final(&failed) {
-                        return Err(self.get_error(failed.failure()));
-                    }
+        }
+    }
+
+    /// Goes on after a wait. Continue: the request must wait again.
+    pub(in crate::shared) fn resume(
+        &mut self,
+        shared: &Arc<Shared<M>>,
+        ended: PoolWaitResult<M>,
+    ) -> ControlFlow<GetResult<M>> {
+        let found = self.found(shared, ended)?;
+        self.start(shared, found)
+    }
+
+    /// Returns the result, or the connection that needs a search's second look.
+    fn found(
+        &self,
+        shared: &Arc<Shared<M>>,
+        ended: PoolWaitResult<M>,
+    ) -> ControlFlow<GetResult<M>, Option<PoolCheckout<M>>> {
+        let request = &self.request;
+        let handed_off = match ended {
+            WaitResult::Outcome(Outcome::TimedOut) => {
+                return Break(Err(shared.timeout_error(request, true)));
+            }
+            WaitResult::Found(checkout) => return Continue(Some(checkout)),
+            WaitResult::Outcome(Outcome::Fail(failure)) => {
+                return Break(Err(shared.get_error(failure)));
+            }
+            WaitResult::Outcome(Outcome::Checkout(checkout)) => checkout,
+            WaitResult::Outcome(Outcome::Permit(permit)) => {
+                match shared.run_create(permit, Purpose::Waiter) {
+                    Ok(Some(checkout)) => checkout,
+                    Ok(None) => return Continue(None),
+                    // This caller ran the create itself, so no other caller receives the failure.
+                    Err(failed) => return shared.end_or_repeat(&failed),
                 }
             }
+        };
+        match shared.validate(handed_off, false, true) {
+            Validated::Ready(checkout) => {
+                let checkout = shared.checkout_for(request, checkout, shared.ticker.tick());
+                Break(Ok(shared.record_wait(checkout, request, true)))
+            }
+            Validated::Evicted => Continue(None),
+            Validated::NeedsCheck(checkout) => Continue(Some(checkout)),
+            Validated::Failed(failed) => shared.end_or_repeat(&failed),
+        }
+    }
+}
+
+impl<M: ConnectionManager> Shared<M> {
+    /// Searches, queues and waits until the request has a connection or an error.
+    pub(in crate::shared) fn get_queued(
+        self: &Arc<Self>,
+        get: &mut QueuedGet<M>,
+        found: Option<PoolCheckout<M>>,
+    ) -> GetResult<M> {
+        let mut step = get.start(self, found);
+        loop {
+            if let Break(result) = step {
+                return result;
+            }
+            let waiter = get.waiter.as_ref().expect("bug: no wait without a waiter");
+            let (clock, run) = (|| self.now(), |actions| self.run(actions));
+            let ended = self.engine.wait(waiter, get.request.deadline, clock, run);
+            step = get.resume(self, ended);
+        }
+    }
+
+    /// Ends the wait with this failure of a create, or lets the caller queue again.
+    fn end_or_repeat(
+        &self,
+        failed: &Failed<M::Error>,
+    ) -> ControlFlow<GetResult<M>, Option<PoolCheckout<M>>> {
+        match self.is_final(failed) {
+            true => Break(Err(self.get_error(failed.failure()))),
+            false => Continue(None),
         }
     }
 
@@ -104,7 +153,7 @@ impl<M: ConnectionManager> Shared<M> {
         unchecked: Option<PoolCheckout<M>>,
     ) -> Result<Enqueued<M>, GetError<M::Error>> {
         let newcomer = waiter.is_none();
-        let waiter = waiter.get_or_insert_with(|| Waiter::new(request.since));
+        let waiter = waiter.get_or_insert_with(|| request.waiter());
         let now = self.now();
         if self.config.fail_fast && newcomer && unchecked.is_none() {
             if let Some(error) = self.outage_error(now.real) {
@@ -182,6 +231,9 @@ impl<M: ConnectionManager> Shared<M> {
         self.run(actions);
         // A pause after failures is shorter while there are waiters, so the collector must wake earlier.
         self.wake_by(pause);
+        if request.is_task {
+            self.wake_by(request.deadline);
+        }
         if let Some((check, checkout, soft_deadline)) = check {
             self.wake_by(soft_deadline);
             self.start_check(check, checkout);

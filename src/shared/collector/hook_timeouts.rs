@@ -71,7 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
         Some((job, opened, uses))
     }
 
-    /// Returns when the next hook timeout, soft deadline or pause ends.
+    /// Returns when the next hook timeout, soft deadline, pause or wait of a task ends.
     pub(in crate::shared) fn next_deadline(
         &self,
         state: &PoolState<M>,
@@ -87,6 +87,7 @@ impl<M: ConnectionManager> Shared<M> {
         deadlines
             .chain(soft_deadlines)
             .chain(pause)
+            .chain(state.queue.next_deadline())
             .filter(|at| *at > now)
             .min()
     }

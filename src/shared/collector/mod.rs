@@ -111,7 +111,7 @@ impl<M: ConnectionManager> Shared<M> {
         let now = self.now();
         let counts_due = self.write_counts(now.real, false);
         self.abandon_overdue_hooks(now.real);
-        let actions = self.engine.expire_soft_deadlines(now.real);
+        let actions = self.engine.expire_deadlines(now.real);
         self.run(actions);
         self.make_room_for_others();
         let mut found = SweepActions::new();

@@ -147,7 +147,7 @@ impl<M: ConnectionManager> Shared<M> {
                     WaitResult::Outcome(Outcome::Fail(failure)) => {
                         Some(BuildError::from_get(self.get_error(failure)))
                     }
-                    WaitResult::TimedOut => {
+                    WaitResult::Outcome(Outcome::TimedOut) => {
                         let timeout = self.timeout(since, deadline, true);
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }

@@ -2,7 +2,8 @@
 
 use super::PoolGroup;
 use crate::error::{GetError, Phase, Timeout};
-use crate::shared::hooks::{message_of, notify};
+use crate::foreign::message_of;
+use crate::shared::hooks::notify;
 use crate::shared::log::line_of;
 use crate::{ConnectionManager, PoolEvent, PoolStats};
 use std::any::Any;

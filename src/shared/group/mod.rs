@@ -137,6 +137,11 @@ impl<M: ConnectionManager> PoolGroup<M> {
         self.workers.as_ref().is_some_and(|workers| workers.wake())
     }
 
+    /// Returns the workers, if the keyed pool has threads.
+    pub(crate) fn workers(&self) -> Option<&Arc<WorkerPool>> {
+        self.workers.as_ref()
+    }
+
     /// Returns the executor of the pool with this id.
     pub(in crate::shared) fn executor(&self, id: u64) -> Executor {
         match &self.workers {

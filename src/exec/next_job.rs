@@ -1,0 +1,50 @@
+//! The next job of a thread: a worker that ends one job may continue with the job that its end makes ready.
+//!
+//! A thread that gives its connection back to a waiting job is about to be free, so it runs that job itself. This saves
+//! the switch to another thread, and a pool needs no more threads than it has connections.
+
+use crate::foreign::guarded;
+use crate::sync::thread_local;
+use std::cell::{Cell, RefCell};
+
+/// What a worker runs.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// The address of the worker pool from which this thread accepts its next job now. 0: from none.
+    static ACCEPTS_FROM: Cell<usize> = const { Cell::new(0) };
+    static NEXT: RefCell<Option<Work>> = const { RefCell::new(None) };
+}
+
+/// Runs a job, and the jobs with which its thread continues.
+pub(super) fn run(work: Work) {
+    let mut work = Some(work);
+    while let Some(job) = work {
+        guarded(job);
+        work = NEXT.with(|next| next.borrow_mut().take());
+    }
+}
+
+/// Runs the last step of a job, and accepts one next job from `pool` meanwhile.
+pub(super) fn accept(pool: usize, last: impl FnOnce()) {
+    let before = ACCEPTS_FROM.with(|from| from.replace(pool));
+    guarded(last);
+    ACCEPTS_FROM.with(|from| from.set(before));
+}
+
+/// Offers a job to this thread as its next one. Returns the job if the thread does not take it.
+pub(super) fn offer(pool: usize, work: Work) -> Option<Work> {
+    if ACCEPTS_FROM.with(Cell::get) != pool {
+        return Some(work);
+    }
+    NEXT.with(|next| {
+        let mut next = next.borrow_mut();
+        match *next {
+            Some(_) => Some(work),
+            None => {
+                *next = Some(work);
+                None
+            }
+        }
+    })
+}
