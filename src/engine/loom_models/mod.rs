@@ -37,6 +37,7 @@ mod operations;
 mod returns;
 mod shared_limit;
 mod suspension;
+mod tasks;
 mod waits;
 
 use std::sync::Arc;
