@@ -1,7 +1,7 @@
 //! Settling: after any event, the engine serves the waiters that can be served and starts the necessary
 //! creates.
 
-use super::{Actions, CreateReason, Engine, Outcome, State};
+use super::{Actions, Checkout, CreateReason, Engine, Outcome, State, Waiter};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,9 +35,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         now: Instant,
         actions: &mut Actions<T, F>,
     ) {
-        while state.jobs_with_waiter() > state.queue.len() {
-            state.release_one_waiter();
-        }
+        Self::release_surplus_jobs(state);
         self.update_gate(state, now);
         if state.queue.is_empty() || state.suspended || state.closed {
             return;
@@ -70,6 +68,26 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             }
         }
         self.search_for_head(state, idle, now, actions);
+    }
+
+    /// Releases the jobs that no waiter needs any more.
+    fn release_surplus_jobs(state: &mut State<T, F>) {
+        while state.jobs_with_waiter() > state.queue.len() {
+            state.release_one_waiter();
+        }
+    }
+
+    /// Hands an entry that was idle to the task at the head, and returns the task to wake.
+    pub(super) fn hand_off_to_task(
+        &self,
+        state: &mut State<T, F>,
+        checkout: Checkout<T>,
+        now: Instant,
+    ) -> Option<Arc<Waiter<T, F>>> {
+        let task = state.queue.hand_off(Outcome::Checkout(checkout));
+        Self::release_surplus_jobs(state);
+        self.update_gate(state, now);
+        task
     }
 
     /// Searches on behalf of a task at the head, or notifies a thread at the head to search.
@@ -106,9 +124,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 state.queue.searched_for_head();
                 return;
             };
-            let task = state.queue.hand_off(Outcome::Checkout(found));
-            actions.wakes.extend(task);
-            self.update_gate(state, now);
+            actions
+                .wakes
+                .extend(self.hand_off_to_task(state, found, now));
             idle = self.table.count_idle(state.queue.len());
         }
     }

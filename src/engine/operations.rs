@@ -195,9 +195,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
     ) -> Option<Arc<Waiter<T, F>>> {
         let may_serve = !state.queue.is_empty() && !state.suspended;
         if may_serve && state.queue.head_is_task() {
-            let woken = state.queue.hand_off(Outcome::Checkout(checkout));
-            self.update_gate(state, now);
-            return woken;
+            return self.hand_off_to_task(state, checkout, now);
         }
         let idle_since = checkout.idle_since;
         self.table.store_locked(checkout, idle_since, true);

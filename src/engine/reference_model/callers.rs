@@ -14,6 +14,7 @@ impl World {
             Op::CheckIn(which) => self.check_in(which),
             Op::Return(which, fresh) => self.return_one(which, fresh),
             Op::Enqueue(which, new) => self.enqueue(which, new, None),
+            Op::EnqueueTask(which, deadline) => self.enqueue_task(which, deadline),
             Op::EnqueueAndCheck(which, hand) => self.enqueue(which, false, Some(hand)),
             Op::Search(which) => self.search(which),
             Op::TimeOut(which) => self.time_out(which),
@@ -118,7 +119,8 @@ impl World {
         let waiter = Arc::clone(&self.callers[at].waiter);
         let engine = Arc::clone(&self.engine);
         let before = waiter.number();
-        let number = self.model.enqueue(at, before, waiter.since());
+        let task = self.callers[at].task;
+        let number = self.model.enqueue(at, before, waiter.since(), task);
         let mut state = engine.lock();
         engine.enqueue(&mut state, &waiter, now.real);
         assert_eq!(waiter.number(), number, "its number in the queue");
@@ -161,6 +163,16 @@ impl World {
         self.settled = true;
         if self.callers[at].state == State::Queued {
             self.set_alarm(at);
+        }
+    }
+
+    fn enqueue_task(&mut self, which: u8, deadline: Option<u8>) {
+        let outside = |caller: &Caller| caller.state == State::Outside;
+        // A pool without threads gives no task a place in the queue.
+        let at = self.caller(which, outside).filter(|_| !self.model.inline);
+        if let Some(at) = at {
+            self.callers[at] = Caller::task(self.now(), self.later(deadline));
+            self.enqueue(which, false, None);
         }
     }
 
@@ -218,6 +230,15 @@ impl World {
         };
         let waiter = Arc::clone(&self.callers[at].waiter);
         let (engine, now) = (Arc::clone(&self.engine), self.engine_now());
+        if self.callers[at].task.is_some() {
+            // The task is dropped.
+            let actions = engine.abandon_wait(&waiter, now.real);
+            self.model.dequeue(at);
+            self.run(actions.unwrap_or_else(|_| panic!("it was queued")));
+            self.callers[at] = Caller::new(now.real);
+            self.settled = true;
+            return;
+        }
         let left = RefCell::new(None);
         let run_actions = |actions| *left.borrow_mut() = Some(actions);
         let ended = engine.wait(&waiter, Some(now.real), || now, run_actions);

@@ -268,6 +268,7 @@ impl World {
 
     fn expire_deadlines(&mut self) {
         let now = self.now();
+        self.model.time_out_tasks();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         for job in &mut self.model.jobs {
             job.has_waiter &= !is_over(job.soft_deadline);

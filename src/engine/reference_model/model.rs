@@ -55,6 +55,9 @@ pub(super) struct Waiter {
     pub(super) caller: usize,
     pub(super) number: u64,
     pub(super) since: Instant,
+    pub(super) is_task: bool,
+    /// The deadline that the collector must watch.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// The outcome that a waiter must receive.
@@ -63,6 +66,7 @@ pub(super) enum ExpectedOutcome {
     Entry(u64),
     Permit(u64),
     Failure,
+    TimedOut,
 }
 
 #[derive(Debug)]
@@ -169,7 +173,7 @@ impl Model {
     /// Whether the head has been found to be due.
     pub(super) fn is_due(&self) -> bool {
         let head = self.queue.first();
-        head.is_some_and(|head| head.number == self.due)
+        head.is_some_and(|head| head.is_task || head.number == self.due)
     }
 
     /// Whether the head has waited as long as the fairness bound.
@@ -187,10 +191,14 @@ impl Model {
     /// A late head makes all queued waiters due when they are the head, and half as many of the waiters that
     /// queue later, until the queue is empty.
     pub(super) fn update_due(&mut self) {
-        let Some(head) = self.queue.first().map(|head| head.number) else {
+        let Some(head) = self.queue.first() else {
             self.forced_fifo_until = 0;
             return;
         };
+        if head.is_task {
+            return;
+        }
+        let head = head.number;
         let late = self.is_late();
         if self.due == head || !late && head > self.forced_fifo_until {
             return;
@@ -202,7 +210,13 @@ impl Model {
     }
 
     /// Adds a waiter: at the end, or at its former place if `number` is not 0. Returns the number.
-    pub(super) fn enqueue(&mut self, caller: usize, number: u64, since: Instant) -> u64 {
+    pub(super) fn enqueue(
+        &mut self,
+        caller: usize,
+        number: u64,
+        since: Instant,
+        task: Option<Option<Instant>>,
+    ) -> u64 {
         let number = if number == 0 {
             self.numbers += 1;
             self.numbers
@@ -213,6 +227,8 @@ impl Model {
             caller,
             number,
             since,
+            is_task: task.is_some(),
+            deadline: task.flatten(),
         });
         self.queue.sort_by_key(|waiter| waiter.number);
         self.update_due();
@@ -233,20 +249,37 @@ impl Model {
         self.served.push((head.caller, outcome));
     }
 
+    /// Ends the waits of tasks whose deadline has passed.
+    pub(super) fn time_out_tasks(&mut self) {
+        let now = self.now;
+        let is_over = |waiter: &Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now);
+        let (over, others) = self.queue.drain(..).partition(is_over);
+        self.queue = others;
+        let over: Vec<Waiter> = over;
+        let ends = over
+            .iter()
+            .map(|waiter| (waiter.caller, ExpectedOutcome::TimedOut));
+        self.served.extend(ends);
+    }
+
+    /// Hands the idle entry in the lowest slot to the task at the head, after the engine has done so.
+    pub(super) fn serve_task(&mut self, caller: usize, id: u64) {
+        let idle = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.place, Place::Idle(_)));
+        let lowest = idle.min_by_key(|entry| entry.slot).map(|entry| entry.id);
+        assert_eq!(lowest, Some(id), "the idle entry for the task");
+        assert!(self.is_head(caller), "a task is served out of turn");
+        self.take(id);
+        self.hand_off(ExpectedOutcome::Entry(id));
+        self.release_jobs();
+        self.update_due();
+    }
+
     /// Releases jobs whose waiter has gone, and begins the necessary creates.
     pub(super) fn settle(&mut self) {
-        while self.jobs_with_waiter() > self.queue.len() {
-            let mut counted = self.jobs.iter_mut().filter(|job| job.has_waiter);
-            // A job that has not started need not start. Among started jobs, release the oldest.
-            let planned = counted.by_ref().filter(|job| !job.started).last();
-            match planned {
-                Some(job) => job.has_waiter = false,
-                None => {
-                    let oldest = self.jobs.iter_mut().find(|job| job.has_waiter);
-                    oldest.expect("some job has a waiter").has_waiter = false;
-                }
-            }
-        }
+        self.release_jobs();
         self.update_due();
         while !self.suspended
             && !self.closed
@@ -260,6 +293,21 @@ impl Model {
                 self.update_due();
             } else {
                 self.to_start.push(number);
+            }
+        }
+    }
+
+    fn release_jobs(&mut self) {
+        while self.jobs_with_waiter() > self.queue.len() {
+            let mut counted = self.jobs.iter_mut().filter(|job| job.has_waiter);
+            // A job that has not started need not start. Among started jobs, release the oldest.
+            let planned = counted.by_ref().filter(|job| !job.started).last();
+            match planned {
+                Some(job) => job.has_waiter = false,
+                None => {
+                    let oldest = self.jobs.iter_mut().find(|job| job.has_waiter);
+                    oldest.expect("some job has a waiter").has_waiter = false;
+                }
             }
         }
     }

@@ -41,6 +41,8 @@ pub(super) enum Op {
 
     /// A caller queues, with a new waiter (true) or with the waiter of an earlier wait (false).
     Enqueue(u8, bool),
+    /// A task queues, with a deadline.
+    EnqueueTask(u8, Option<u8>),
     /// A caller queues with an unproven entry in hand, which is checked meanwhile.
     EnqueueAndCheck(u8, u8),
     Search(u8),
@@ -115,6 +117,7 @@ fn waiting() -> impl Strategy<Value = Op> {
     let which = any::<u8>;
     prop_oneof![
         5 => (which(), any::<bool>()).prop_map(|(which, new)| Op::Enqueue(which, new)),
+        3 => (which(), limit()).prop_map(|(which, deadline)| Op::EnqueueTask(which, deadline)),
         2 => (which(), which()).prop_map(|(caller, hand)| Op::EnqueueAndCheck(caller, hand)),
         3 => which().prop_map(Op::Search),
         2 => which().prop_map(Op::TimeOut),

@@ -34,7 +34,8 @@ impl World {
             let actual = outcome.as_ref().map(|outcome| match outcome {
                 Outcome::Checkout(checkout) => ExpectedOutcome::Entry(checkout.entry.0),
                 Outcome::Permit(permit) => ExpectedOutcome::Permit(permit.job()),
-                Outcome::Fail(()) | Outcome::TimedOut => ExpectedOutcome::Failure,
+                Outcome::Fail(()) => ExpectedOutcome::Failure,
+                Outcome::TimedOut => ExpectedOutcome::TimedOut,
             });
             let expected = served.iter().find(|(served, _)| *served == at);
             assert_eq!(

@@ -40,6 +40,8 @@ pub(super) enum State {
 
 pub(super) struct Caller {
     pub(super) waiter: Arc<Waiter<Entry, ()>>,
+    /// The caller is a task, with this deadline.
+    pub(super) task: Option<Option<Instant>>,
     pub(super) state: State,
     /// The caller was woken to search and has not searched yet.
     pub(super) awake: bool,
@@ -88,11 +90,22 @@ impl Caller {
     pub(super) fn new(since: Instant) -> Self {
         Self {
             waiter: Waiter::new(since),
+            task: None,
             state: State::Outside,
             awake: false,
             notified: false,
             alarm: None,
             outcome: None,
+        }
+    }
+}
+
+impl Caller {
+    pub(super) fn task(since: Instant, deadline: Option<Instant>) -> Self {
+        Self {
+            waiter: Waiter::of_task(since, deadline),
+            task: Some(deadline),
+            ..Self::new(since)
         }
     }
 }
@@ -187,9 +200,20 @@ impl World {
             let ours = |caller: &Caller| Arc::ptr_eq(&caller.waiter, woken);
             let at = self.callers.iter().position(ours).expect("one of ours");
             let mut served = self.model.served.iter();
-            match served.any(|(caller, _)| *caller == at) {
-                true => self.callers[at].notified = true,
-                false => self.callers[at].awake = true,
+            let caller = &mut self.callers[at];
+            if served.any(|(caller, _)| *caller == at) {
+                caller.notified = true;
+            } else if caller.task.is_none() {
+                caller.awake = true;
+            } else {
+                caller.notified = true;
+                let outcome = woken.take_outcome().expect("a task is woken for nothing");
+                let Outcome::Checkout(checkout) = &outcome else {
+                    panic!("a task got an outcome that the model does not know");
+                };
+                let id = checkout.entry.0;
+                woken.complete(outcome);
+                self.model.serve_task(at, id);
             }
         }
         actions.wake();
@@ -273,6 +297,9 @@ impl World {
 
     /// Puts a waiter to sleep, with an alarm if the waiter searches by itself later.
     pub(super) fn set_alarm(&mut self, at: usize) {
+        if self.callers[at].task.is_some() {
+            return;
+        }
         let state = self.engine.lock();
         let waiter = &self.callers[at].waiter;
         let head = state.queue.is_head(waiter);
