@@ -84,7 +84,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         checkout: Checkout<T>,
         now: Instant,
     ) -> Option<Arc<Waiter<T, F>>> {
-        let task = state.queue.hand_off(Outcome::Checkout(checkout));
+        let task = state.queue.hand_off(Outcome::Found(checkout));
         Self::release_surplus_jobs(state);
         self.update_gate(state, now);
         task

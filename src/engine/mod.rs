@@ -139,13 +139,6 @@ pub(crate) struct HeldCheckout {
     pub(crate) uses: u64,
 }
 
-/// How a wait ended.
-pub(crate) enum WaitResult<T: Send + 'static, F: Send + 'static> {
-    Outcome(Outcome<T, F>),
-    /// The waiter itself found the entry in a slot.
-    Found(Checkout<T>),
-}
-
 /// The slots, counts and waiters of one pool.
 pub(crate) struct Engine<T: Send + 'static, F: Send + 'static> {
     gate: CachePadded<AtomicU32>,

@@ -64,7 +64,7 @@ fn a_waiter_notified_while_an_older_one_becomes_the_head_is_notified_again() {
         actions.into_iter().for_each(|mut actions| actions.wake());
     }
     return_entry(checkout);
-    let Ok(WaitResult::Found(found)) = served.recv_timeout(Duration::from_secs(5)) else {
+    let Ok(Outcome::Found(found)) = served.recv_timeout(Duration::from_secs(5)) else {
         panic!("the younger waiter sleeps although a connection is idle");
     };
     waiter.join().unwrap();

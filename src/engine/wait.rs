@@ -2,7 +2,7 @@
 
 use super::{
     Actions, CLOSED, Checkout, Engine, HEAD_DUE, HEAD_WAITING, NOTIFY_HEAD, Now, Outcome, STICKY,
-    SUSPENDED, State, WaitResult, Waiter,
+    SUSPENDED, State, Waiter,
 };
 use crate::sync::Ordering;
 use std::sync::Arc;
@@ -71,24 +71,24 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         deadline: Option<Instant>,
         clock: impl Fn() -> Now,
         run_actions: impl Fn(Actions<T, F>),
-    ) -> WaitResult<T, F> {
+    ) -> Outcome<T, F> {
         let mut alarm = self.next_look(&self.lock(), waiter, clock().real);
         loop {
             let until = [alarm, deadline].into_iter().flatten().min();
             if let Some(outcome) = waiter.sleep(until) {
-                return WaitResult::Outcome(outcome);
+                return outcome;
             }
             let now = clock();
             let mut state = self.lock();
             if let Some(outcome) = waiter.take_outcome() {
-                return WaitResult::Outcome(outcome);
+                return outcome;
             }
             if deadline.is_some_and(|deadline| deadline <= now.real) {
                 self.note_timeout(&mut state, now.real);
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);
-                return WaitResult::Outcome(Outcome::TimedOut);
+                return Outcome::TimedOut;
             }
             let head = state.queue.is_head(waiter) && !state.suspended;
             let found = head
@@ -99,7 +99,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
                 let actions = self.dequeue(&mut state, waiter, now.real);
                 drop(state);
                 actions.map(run_actions);
-                return WaitResult::Found(checkout);
+                return Outcome::Found(checkout);
             }
             if self.fairness_bound.is_none() || !head {
                 // This waiter will have no alarm, because the pool has no fairness bound or because an older
@@ -123,9 +123,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         waker: &Waker,
         clock: impl Fn() -> Instant,
         run_actions: impl Fn(Actions<T, F>),
-    ) -> Poll<WaitResult<T, F>> {
+    ) -> Poll<Outcome<T, F>> {
         if let Some(outcome) = waiter.poll_outcome(waker) {
-            return Poll::Ready(WaitResult::Outcome(outcome));
+            return Poll::Ready(outcome);
         }
         // The collector ends the wait at the deadline. It may be busy.
         let deadline = waiter.task_deadline();
@@ -135,13 +135,13 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         };
         let mut state = self.lock();
         if let Some(outcome) = waiter.take_outcome() {
-            return Poll::Ready(WaitResult::Outcome(outcome));
+            return Poll::Ready(outcome);
         }
         self.note_timeout(&mut state, now);
         let actions = self.dequeue(&mut state, waiter, now);
         drop(state);
         actions.map(run_actions);
-        Poll::Ready(WaitResult::Outcome(Outcome::TimedOut))
+        Poll::Ready(Outcome::TimedOut)
     }
 
     /// Ends the wait of a task that was dropped: its outcome, or the actions of its removal from the queue.

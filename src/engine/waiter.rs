@@ -8,11 +8,15 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-/// How a wait ends. The thread that takes the waiter off the queue stores the outcome under the pool's
-/// lock, so a wait ends exactly once.
+/// How a wait ends.
+///
+/// The thread that takes the waiter off the queue stores the outcome under the pool's lock, so a wait ends exactly
+/// once. A waiting thread returns `Found` and `TimedOut` itself.
 pub(crate) enum Outcome<T: Send + 'static, F: Send + 'static> {
     /// A connection that was handed off to the waiter.
     Checkout(Checkout<T>),
+    /// An entry that was idle in its slot.
+    Found(Checkout<T>),
     /// A permit to create a connection. Only pools without threads send this outcome.
     Permit(Permit<T, F>),
     /// A failure other than a timeout.

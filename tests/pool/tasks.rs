@@ -282,6 +282,19 @@ fn a_stale_connection_is_checked_before_a_task_gets_it() {
     close_clean(&pool, &backend);
 }
 
+/// The check of the first connection fails while the task waits for it, and the second one has never been used.
+#[test]
+fn a_connection_that_the_pool_finds_for_a_task_is_checked_too() {
+    let backend = MemoryManager::new();
+    let pool = quick("found").max_size(2).min_idle(2);
+    let pool = pool.health_check(HealthCheck::OnCheckout);
+    let pool = pool.build(backend.clone()).unwrap();
+    backend.fail(Hook::Check, 2);
+    assert!(block_on(pool.get_async()).unwrap().id() > 2);
+    assert_eq!(pool.stats().check_failures, 2);
+    close_clean(&pool, &backend);
+}
+
 #[test]
 fn a_permanent_failure_reaches_the_task_at_the_head_at_once() {
     let backend = MemoryManager::new();

@@ -1,6 +1,6 @@
 //! What a caller does to a pool: checkouts, waits and check-ins.
 
-use super::super::{Outcome, WaitResult};
+use super::super::Outcome;
 use super::fixture::{Failure, Fixture, HeldEntry, TICK, WaiterRef};
 use std::cell::Cell;
 use std::time::Instant;
@@ -87,10 +87,10 @@ impl Fixture {
             .engine
             .wait(waiter, deadline, clock, |actions| self.run(actions));
         let held = match waited {
-            WaitResult::Outcome(Outcome::TimedOut) => return Some(GetResult::TimedOut),
-            WaitResult::Outcome(Outcome::Fail(failure)) => return Some(GetResult::Failed(failure)),
-            WaitResult::Outcome(Outcome::Permit(permit)) => self.create(permit)?,
-            WaitResult::Outcome(Outcome::Checkout(held)) | WaitResult::Found(held) => held,
+            Outcome::TimedOut => return Some(GetResult::TimedOut),
+            Outcome::Fail(failure) => return Some(GetResult::Failed(failure)),
+            Outcome::Permit(permit) => self.create(permit)?,
+            Outcome::Checkout(held) | Outcome::Found(held) => held,
         };
         held.entry.touch();
         Some(GetResult::Checkout(held))

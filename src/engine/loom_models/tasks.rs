@@ -3,7 +3,7 @@
 use super::checkout::GetResult;
 use super::fixture::{Bound, Fixture, HeldEntry, TICK, WaiterRef};
 use super::{explore, explore_within};
-use crate::engine::{Outcome, WaitResult, Waiter};
+use crate::engine::{Outcome, Waiter};
 use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
@@ -65,15 +65,13 @@ impl Fixture {
             return None;
         };
         Some(match ended {
-            WaitResult::Outcome(Outcome::Checkout(held)) => {
+            Outcome::Checkout(held) | Outcome::Found(held) => {
                 held.entry.touch();
                 GetResult::Checkout(held)
             }
-            WaitResult::Outcome(Outcome::Fail(failure)) => GetResult::Failed(failure),
-            WaitResult::Outcome(Outcome::TimedOut) => GetResult::TimedOut,
-            WaitResult::Outcome(Outcome::Permit(_)) | WaitResult::Found(_) => {
-                unreachable!("a task gets neither")
-            }
+            Outcome::Fail(failure) => GetResult::Failed(failure),
+            Outcome::TimedOut => GetResult::TimedOut,
+            Outcome::Permit(_) => unreachable!("a task gets no permit"),
         })
     }
 
@@ -100,7 +98,9 @@ impl Fixture {
     fn drop_task(&self, waiter: &WaiterRef) {
         match self.engine.abandon_wait(waiter, self.now()) {
             Ok(actions) => self.run(actions),
-            Err(Some(Outcome::Checkout(held))) => self.return_entry(held, true),
+            Err(Some(Outcome::Checkout(held) | Outcome::Found(held))) => {
+                self.return_entry(held, true);
+            }
             Err(_) => {}
         }
     }
@@ -204,7 +204,7 @@ fn bites_a_drop_that_keeps_the_connection() {
 #[should_panic(expected = "deadlock")]
 fn bites_a_drop_that_leaves_the_task_in_the_queue() {
     a_task_is_dropped(Bound::Always, |fixture, task| {
-        if let Some(Outcome::Checkout(held)) = task.take_outcome() {
+        if let Some(Outcome::Checkout(held) | Outcome::Found(held)) = task.take_outcome() {
             fixture.return_entry(held, true);
         }
     });

@@ -1,6 +1,7 @@
 //! The operations of callers: take, return, wait.
 
-use super::super::{CheckFor, Checkout, Outcome, WaitResult};
+use super::super::{CheckFor, Checkout, Outcome};
+use super::model::Kind;
 use super::operation::Op;
 use super::world::{Caller, State, World};
 use std::cell::RefCell;
@@ -119,8 +120,8 @@ impl World {
         let waiter = Arc::clone(&self.callers[at].waiter);
         let engine = Arc::clone(&self.engine);
         let before = waiter.number();
-        let task = self.callers[at].task;
-        let number = self.model.enqueue(at, before, waiter.since(), task);
+        let kind = self.callers[at].kind;
+        let number = self.model.enqueue(at, before, waiter.since(), kind);
         let mut state = engine.lock();
         engine.enqueue(&mut state, &waiter, now.real);
         assert_eq!(waiter.number(), number, "its number in the queue");
@@ -196,7 +197,7 @@ impl World {
         let searches = self.model.is_head(at) && !self.model.suspended;
         let expected = searches && self.model.idle() > 0;
         match ended {
-            WaitResult::Found(checkout) => {
+            Outcome::Found(checkout) => {
                 drop(waiter.take_outcome());
                 assert!(expected, "found out of turn");
                 self.found(checkout);
@@ -205,7 +206,7 @@ impl World {
                 self.model.dequeue(at);
                 self.run(actions);
             }
-            WaitResult::Outcome(outcome) => {
+            outcome => {
                 assert!(!expected, "an idle entry is not found by the head");
                 if searches {
                     self.model.mark_all();
@@ -230,7 +231,7 @@ impl World {
         };
         let waiter = Arc::clone(&self.callers[at].waiter);
         let (engine, now) = (Arc::clone(&self.engine), self.engine_now());
-        if self.callers[at].task.is_some() {
+        if self.callers[at].kind != Kind::Thread {
             // The task is dropped.
             let actions = engine.abandon_wait(&waiter, now.real);
             self.model.dequeue(at);
@@ -242,10 +243,7 @@ impl World {
         let left = RefCell::new(None);
         let run_actions = |actions| *left.borrow_mut() = Some(actions);
         let ended = engine.wait(&waiter, Some(now.real), || now, run_actions);
-        assert!(
-            matches!(ended, WaitResult::Outcome(Outcome::TimedOut)),
-            "it ends twice"
-        );
+        assert!(matches!(ended, Outcome::TimedOut), "it ends twice");
         self.model.dequeue(at);
         self.run(left.into_inner().expect("it was queued"));
         self.callers[at] = Caller::new(now.real);
@@ -262,7 +260,7 @@ impl World {
         let caller = &mut self.callers[at];
         (caller.state, caller.alarm) = (State::Outside, None);
         match caller.outcome.take().expect("there is an outcome") {
-            Outcome::Checkout(checkout) => self.held.push(checkout),
+            Outcome::Checkout(checkout) | Outcome::Found(checkout) => self.held.push(checkout),
             Outcome::Permit(permit) => self.permits.push(permit),
             Outcome::Fail(()) | Outcome::TimedOut => *caller = Caller::new(self.model.now),
         }

@@ -50,14 +50,26 @@ pub(super) struct Job {
     pub(super) abandoned: bool,
 }
 
+/// Who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Thread,
+    /// The collector ends the wait at the deadline.
+    Task(Option<Instant>),
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiter {
     pub(super) caller: usize,
     pub(super) number: u64,
     pub(super) since: Instant,
-    pub(super) is_task: bool,
-    /// The deadline that the collector must watch.
-    pub(super) deadline: Option<Instant>,
+    pub(super) kind: Kind,
+}
+
+impl Waiter {
+    fn is_task(&self) -> bool {
+        self.kind != Kind::Thread
+    }
 }
 
 /// The outcome that a waiter must receive.
@@ -173,7 +185,7 @@ impl Model {
     /// Whether the head has been found to be due.
     pub(super) fn is_due(&self) -> bool {
         let head = self.queue.first();
-        head.is_some_and(|head| head.is_task || head.number == self.due)
+        head.is_some_and(|head| head.is_task() || head.number == self.due)
     }
 
     /// Whether the head has waited as long as the fairness bound.
@@ -195,7 +207,7 @@ impl Model {
             self.forced_fifo_until = 0;
             return;
         };
-        if head.is_task {
+        if head.is_task() {
             return;
         }
         let head = head.number;
@@ -215,7 +227,7 @@ impl Model {
         caller: usize,
         number: u64,
         since: Instant,
-        task: Option<Option<Instant>>,
+        kind: Kind,
     ) -> u64 {
         let number = if number == 0 {
             self.numbers += 1;
@@ -227,8 +239,7 @@ impl Model {
             caller,
             number,
             since,
-            is_task: task.is_some(),
-            deadline: task.flatten(),
+            kind,
         });
         self.queue.sort_by_key(|waiter| waiter.number);
         self.update_due();
@@ -252,7 +263,8 @@ impl Model {
     /// Ends the waits of tasks whose deadline has passed.
     pub(super) fn time_out_tasks(&mut self) {
         let now = self.now;
-        let is_over = |waiter: &Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now);
+        let is_over =
+            |waiter: &Waiter| matches!(waiter.kind, Kind::Task(Some(deadline)) if deadline <= now);
         let (over, others) = self.queue.drain(..).partition(is_over);
         self.queue = others;
         let over: Vec<Waiter> = over;

@@ -32,7 +32,9 @@ impl World {
             }
             let outcome = caller.waiter.take_outcome();
             let actual = outcome.as_ref().map(|outcome| match outcome {
-                Outcome::Checkout(checkout) => ExpectedOutcome::Entry(checkout.entry.0),
+                Outcome::Checkout(checkout) | Outcome::Found(checkout) => {
+                    ExpectedOutcome::Entry(checkout.entry.0)
+                }
                 Outcome::Permit(permit) => ExpectedOutcome::Permit(permit.job()),
                 Outcome::Fail(()) => ExpectedOutcome::Failure,
                 Outcome::TimedOut => ExpectedOutcome::TimedOut,

@@ -5,7 +5,7 @@ use super::super::{
     Actions, CheckId, Checkout, DisposePermit, Evicted, HEAD_DUE, Now, Outcome, Permit,
     RejectReason, ReturnResult, Waiter,
 };
-use super::model::{Job, Model, Place};
+use super::model::{Job, Kind, Model, Place};
 use super::operation::Settings;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -40,8 +40,7 @@ pub(super) enum State {
 
 pub(super) struct Caller {
     pub(super) waiter: Arc<Waiter<Entry, ()>>,
-    /// The caller is a task, with this deadline.
-    pub(super) task: Option<Option<Instant>>,
+    pub(super) kind: Kind,
     pub(super) state: State,
     /// The caller was woken to search and has not searched yet.
     pub(super) awake: bool,
@@ -90,7 +89,7 @@ impl Caller {
     pub(super) fn new(since: Instant) -> Self {
         Self {
             waiter: Waiter::new(since),
-            task: None,
+            kind: Kind::Thread,
             state: State::Outside,
             awake: false,
             notified: false,
@@ -104,7 +103,7 @@ impl Caller {
     pub(super) fn task(since: Instant, deadline: Option<Instant>) -> Self {
         Self {
             waiter: Waiter::of_task(since, deadline),
-            task: Some(deadline),
+            kind: Kind::Task(deadline),
             ..Self::new(since)
         }
     }
@@ -203,12 +202,12 @@ impl World {
             let caller = &mut self.callers[at];
             if served.any(|(caller, _)| *caller == at) {
                 caller.notified = true;
-            } else if caller.task.is_none() {
+            } else if caller.kind == Kind::Thread {
                 caller.awake = true;
             } else {
                 caller.notified = true;
                 let outcome = woken.take_outcome().expect("a task is woken for nothing");
-                let Outcome::Checkout(checkout) = &outcome else {
+                let Outcome::Found(checkout) = &outcome else {
                     panic!("a task got an outcome that the model does not know");
                 };
                 let id = checkout.entry.0;
@@ -297,7 +296,7 @@ impl World {
 
     /// Puts a waiter to sleep, with an alarm if the waiter searches by itself later.
     pub(super) fn set_alarm(&mut self, at: usize) {
-        if self.callers[at].task.is_some() {
+        if self.callers[at].kind != Kind::Thread {
             return;
         }
         let state = self.engine.lock();

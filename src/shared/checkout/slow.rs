@@ -2,7 +2,7 @@
 //!
 //! [`QueuedGet`] goes on in steps. A thread sleeps between two steps; a task returns to its executor.
 
-use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome, WaitResult};
+use crate::engine::{CHECK_SOFT_LIMIT, CheckFor, Outcome};
 use crate::error::GetError;
 use crate::shared::checkout::validate::Validated;
 use crate::shared::checkout::{GetResult, Request};
@@ -20,7 +20,7 @@ enum Enqueued<M: ConnectionManager> {
 }
 
 /// How a wait ended.
-type PoolWaitResult<M> = WaitResult<PoolEntry<M>, Failure<<M as ConnectionManager>::Error>>;
+type PoolOutcome<M> = Outcome<PoolEntry<M>, Failure<<M as ConnectionManager>::Error>>;
 
 /// A request on the slow path.
 pub(in crate::shared) struct QueuedGet<M: ConnectionManager> {
@@ -70,7 +70,7 @@ impl<M: ConnectionManager> QueuedGet<M> {
     pub(in crate::shared) fn resume(
         &mut self,
         shared: &Arc<Shared<M>>,
-        ended: PoolWaitResult<M>,
+        ended: PoolOutcome<M>,
     ) -> ControlFlow<GetResult<M>> {
         let found = self.found(shared, ended)?;
         self.start(shared, found)
@@ -80,19 +80,19 @@ impl<M: ConnectionManager> QueuedGet<M> {
     fn found(
         &self,
         shared: &Arc<Shared<M>>,
-        ended: PoolWaitResult<M>,
+        ended: PoolOutcome<M>,
     ) -> ControlFlow<GetResult<M>, Option<PoolCheckout<M>>> {
         let request = &self.request;
         let handed_off = match ended {
-            WaitResult::Outcome(Outcome::TimedOut) => {
+            Outcome::TimedOut => {
                 return Break(Err(shared.timeout_error(request, true)));
             }
-            WaitResult::Found(checkout) => return Continue(Some(checkout)),
-            WaitResult::Outcome(Outcome::Fail(failure)) => {
+            Outcome::Found(checkout) => return Continue(Some(checkout)),
+            Outcome::Fail(failure) => {
                 return Break(Err(shared.get_error(failure)));
             }
-            WaitResult::Outcome(Outcome::Checkout(checkout)) => checkout,
-            WaitResult::Outcome(Outcome::Permit(permit)) => {
+            Outcome::Checkout(checkout) => checkout,
+            Outcome::Permit(permit) => {
                 match shared.run_create(permit, Purpose::Waiter) {
                     Ok(Some(checkout)) => checkout,
                     Ok(None) => return Continue(None),

@@ -78,6 +78,7 @@ impl<M: ConnectionManager> Drop for TaskGet<M> {
                 let idle_since = checkout.idle_since;
                 shared.return_connection(checkout, idle_since, true);
             }
+            Err(Some(Outcome::Found(checkout))) => shared.return_unused(checkout),
             Err(Some(Outcome::Permit(_))) => unreachable!("bug: a task got a permit"),
             Err(_) => {}
         }

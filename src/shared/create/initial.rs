@@ -2,7 +2,7 @@
 
 use crate::clock::real_now;
 use crate::config::deadline;
-use crate::engine::{Outcome, WaitResult, Waiter};
+use crate::engine::{Outcome, Waiter};
 use crate::error::{BuildError, Cause};
 use crate::foreign::{guarded, with_causes};
 use crate::shared::checkout::outcome::set_last_cause;
@@ -118,36 +118,31 @@ impl<M: ConnectionManager> Shared<M> {
                 let clock = || self.now();
                 let run = |actions| self.run(actions);
                 error = match self.engine.wait(waiter, deadline, clock, run) {
-                    WaitResult::Found(checkout)
-                    | WaitResult::Outcome(Outcome::Checkout(checkout)) => {
+                    Outcome::Found(checkout) | Outcome::Checkout(checkout) => {
                         checkouts.push(checkout);
                         break;
                     }
-                    WaitResult::Outcome(Outcome::Permit(permit)) => {
-                        match self.run_create(permit, Purpose::Waiter) {
-                            Ok(Some(checkout)) => {
-                                checkouts.push(checkout);
-                                break;
-                            }
-                            Err(failed) if !failed.transient || self.config.fail_fast => {
-                                Some(BuildError::from_get(self.get_error(failed.failure())))
-                            }
-                            Ok(None) | Err(_) => {
-                                self.rejoin(waiter);
-                                None
-                            }
+                    Outcome::Permit(permit) => match self.run_create(permit, Purpose::Waiter) {
+                        Ok(Some(checkout)) => {
+                            checkouts.push(checkout);
+                            break;
                         }
-                    }
-                    WaitResult::Outcome(Outcome::Fail(Failure::TimedOut { hook, after })) => {
+                        Err(failed) if !failed.transient || self.config.fail_fast => {
+                            Some(BuildError::from_get(self.get_error(failed.failure())))
+                        }
+                        Ok(None) | Err(_) => {
+                            self.rejoin(waiter);
+                            None
+                        }
+                    },
+                    Outcome::Fail(Failure::TimedOut { hook, after }) => {
                         // Unlike a caller that gets an older failure at once, the builder has waited.
                         let mut timeout = self.timeout(since, Some(real_now()), true);
                         set_last_cause(&mut timeout, Cause::TimedOut { hook, after });
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }
-                    WaitResult::Outcome(Outcome::Fail(failure)) => {
-                        Some(BuildError::from_get(self.get_error(failure)))
-                    }
-                    WaitResult::Outcome(Outcome::TimedOut) => {
+                    Outcome::Fail(failure) => Some(BuildError::from_get(self.get_error(failure))),
+                    Outcome::TimedOut => {
                         let timeout = self.timeout(since, deadline, true);
                         Some(BuildError::TimedOut(Box::new(timeout)))
                     }

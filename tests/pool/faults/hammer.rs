@@ -5,6 +5,7 @@ use super::{
     gauge::{delay_since, widened},
     manager::{Conn, Failed, Faulty},
 };
+use crate::common::executor::{ByHand, block_on};
 use crate::common::{Rng, SOON, eventually, ms, now, spawn, threads};
 use conpool::{EvictReason, GetError, Pool, PoolStats, PooledConnection};
 use std::{
@@ -105,11 +106,14 @@ impl User {
 
     fn get(&mut self, timeout: Duration) -> Option<PooledConnection<Faulty>> {
         self.tally.gets += 1;
-        let until = self.below(2) == 0;
+        self.give_up();
+        let way = self.below(4);
         let start = now();
-        let got = match until {
-            true => self.pool.get_deadline(start + timeout),
-            false => self.pool.get_timeout(timeout),
+        let got = match way {
+            0 => self.pool.get_deadline(start + timeout),
+            1 => self.pool.get_timeout(timeout),
+            2 => block_on(self.pool.get_async_deadline(start + timeout)),
+            _ => block_on(self.pool.get_async_timeout(timeout)),
         };
         let took = start.elapsed();
         self.tally.latest = self.tally.latest.max(took.saturating_sub(timeout));
@@ -125,6 +129,30 @@ impl User {
                 self.check_error(&error, timeout, took);
                 None
             }
+        }
+    }
+
+    /// Now and then begins a checkout as a task and drops it: before, during or after the wait.
+    fn give_up(&mut self) {
+        if self.below(3) > 0 {
+            return;
+        }
+        self.tally.gets += 1;
+        let mut task = ByHand::new(self.pool.get_async_timeout(ms(50)));
+        let mut got = task.poll();
+        if got.is_none() && self.below(2) == 0 {
+            thread::yield_now();
+            got = task.poll();
+        }
+        match got {
+            Some(Ok(guard)) => {
+                self.tally.served += 1;
+                drop(guard);
+            }
+            Some(Err(error)) => {
+                self.tally.timeouts += u64::from(error.is_timeout());
+            }
+            None => drop(task),
         }
     }
 

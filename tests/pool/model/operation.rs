@@ -6,12 +6,14 @@ use proptest::prelude::*;
 
 /// A `usize` picks a guard (or, to kill, a connection) by its index, modulo their number; without any the
 /// operation has no effect.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// The state after the build: always the first, never drawn.
     Built,
     /// With a long timeout if the reference expects a connection, with a millisecond if not.
     Get,
+    /// The same by a task. Without a collector a thread gets the connection, because a task could not wait.
+    GetAsync,
     /// With a zero timeout.
     GetNow,
     TryGet,
@@ -46,6 +48,14 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// Returns the operation whose rules this one follows.
+    pub(crate) fn rules(self) -> Self {
+        match self {
+            Self::GetAsync => Self::Get,
+            other => other,
+        }
+    }
+
     /// Whether this operation evicts a connection because of its number.
     pub(crate) fn rejects(self, id: u64) -> bool {
         matches!(self, Self::RetainEven(even) if even != (id % 2 == 0))
@@ -69,7 +79,8 @@ fn operation() -> impl Strategy<Value = Op> {
         (0..=4_usize).prop_map(Op::SetMinIdle),
     ];
     prop_oneof![
-        12 => Just(Op::Get),
+        8 => Just(Op::Get),
+        5 => Just(Op::GetAsync),
         3 => Just(Op::GetNow),
         3 => Just(Op::TryGet),
         10 => place().prop_map(Op::GiveBack),

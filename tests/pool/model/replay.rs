@@ -25,7 +25,7 @@ impl Reference {
 
     fn begin(&mut self, op: Op, answer: &Answer) -> Result<(), String> {
         self.round = Self::new(&self.settings).round;
-        self.round.op = op;
+        self.round.op = op.rules();
         self.round.idle_before = self.idle.clone();
         self.round.out_before = self.out.len();
         self.round.servable = self.servable();

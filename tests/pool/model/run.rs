@@ -6,6 +6,7 @@ use super::{
     reference::{Answer, Reference, Refusal, Seen},
     settings::Settings,
 };
+use crate::common::executor::block_on;
 use crate::common::{SOON, ms, now, secs, timed};
 use conpool::{
     ConnectionInfo, ConnectionManager, EvictReason, GetError, Hook, ManualClock, MemoryError,
@@ -169,13 +170,17 @@ impl Run {
             return Ok(None);
         };
         Ok(Some(match op {
-            Op::Get => {
+            Op::Get | Op::GetAsync => {
                 let patience = if self.reference.servable() {
                     SOON
                 } else {
                     Duration::from_micros(100)
                 };
-                let (got, took) = timed(|| pool.get_timeout(patience));
+                let by_task = op == Op::GetAsync && self.reference.settings.collector;
+                let (got, took) = timed(|| match by_task {
+                    true => block_on(pool.get_async_timeout(patience)),
+                    false => pool.get_timeout(patience),
+                });
                 self.reference.impatient = took >= ms(100);
                 self.got(got)?
             }
