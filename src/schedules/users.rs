@@ -1,23 +1,84 @@
 //! The users and operators of the schedules, and the checks at their end.
 
-use super::backend::{Backend, Counts};
+use super::backend::{Backend, Connection, Counts};
 use crate::sync::outer::thread::{JoinHandle, spawn};
+use crate::sync::outer::{Condvar, Mutex};
 use crate::sync::world;
 use crate::{Pool, PooledConnection};
 use shuttle::rand::{Rng, thread_rng};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 fn random(below: u32) -> u32 {
     thread_rng().gen_range(0..below)
 }
 
+/// An executor of one task.
+struct Park {
+    is_woken: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Wake for Park {
+    fn wake(self: Arc<Self>) {
+        *self.is_woken.lock() = true;
+        self.wake.notify_one();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let park = Arc::new(Park {
+        is_woken: Mutex::new(false),
+        wake: Condvar::new(),
+    });
+    let waker = Waker::from(Arc::clone(&park));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let mut is_woken = park.is_woken.lock();
+        while !*is_woken {
+            park.wake.wait(&mut is_woken);
+        }
+        *is_woken = false;
+    }
+}
+
+/// Polls a future once or twice and drops it at a random moment.
+fn begin_and_drop<T, E>(future: impl Future<Output = Result<T, E>>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..=random(2) {
+        let polled = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(output) = polled {
+            return output.ok();
+        }
+        world::turn();
+    }
+    None
+}
+
 /// Takes a connection in a random way, uses it, and gives it up in a random way.
 fn use_once(pool: &Pool<Backend>, kept: &mut Vec<PooledConnection<Backend>>) {
-    let got = match random(5) {
+    let got = match random(8) {
         0 => pool.try_get(),
         1 => pool.get_timeout(Duration::from_millis(5)).ok(),
         2 => pool.get_timeout(Duration::ZERO).ok(),
+        3 => block_on(pool.get_async_timeout(Duration::from_millis(5))).ok(),
+        4 => begin_and_drop(pool.get_async_timeout(Duration::from_millis(50))),
+        5 => {
+            let work = |connection: &mut Connection| connection.use_exclusively(world::turn);
+            let job = pool.interact_timeout(Duration::from_millis(50), work);
+            match random(2) {
+                0 => drop(block_on(job)),
+                _ => drop(begin_and_drop(job)),
+            }
+            None
+        }
         // A user that holds a connection must not wait for another without limit: all users might.
         _ if !kept.is_empty() => pool.get_timeout(Duration::from_millis(50)).ok(),
         _ => match pool.get() {
@@ -68,9 +129,13 @@ pub(super) fn get_only_user(pool: &Pool<Backend>, times: u32) -> JoinHandle<()> 
     let pool = pool.clone();
     spawn(move || {
         for _ in 0..times {
-            pool.get()
-                .expect("a connection")
-                .use_exclusively(world::turn);
+            // A pool without threads serves no task that has to wait.
+            let by_task = random(2) == 0 && pool.config().background_collector;
+            let got = match by_task {
+                true => block_on(pool.get_async()),
+                false => pool.get(),
+            };
+            got.expect("a connection").use_exclusively(world::turn);
         }
     })
 }
