@@ -1,4 +1,4 @@
-//! A synchronous connection pool.
+//! A connection pool for synchronous drivers, for threads and tasks.
 //!
 //! A checkout takes nanoseconds if a connection is idle, and returns by its deadline if none is. A connection that
 //! fails or hangs does not stop the pool.
@@ -48,6 +48,10 @@
 //! Callers still return by their deadlines. With
 //! [`background_collector(false)`](PoolBuilder::background_collector) the pool has no threads. The callers then do this
 //! work, and hook timeouts do not apply.
+//!
+//! **Tasks.** [`Pool::get_async`] is a checkout for a task: a future on `std` alone, in the same queue as the threads.
+//! [`Pool::interact`] calls a closure with a connection on a worker, for a task that uses a driver which blocks. The
+//! guide has a chapter on [async code](docs::guide#async-code).
 //!
 //! **Counts.** `size` is idle + in use + creating, and never exceeds `max_size`. A connection in its dispose holds its
 //! slot until the dispose has returned. A backend that accepts one client therefore never sees two clients.

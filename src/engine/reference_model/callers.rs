@@ -1,8 +1,8 @@
 //! The operations of callers: take, return, wait.
 
 use super::super::{CheckFor, Checkout, Outcome};
-use super::model::Kind;
 use super::operation::Op;
+use super::queue::Kind;
 use super::world::{Caller, State, World};
 use std::cell::RefCell;
 use std::sync::Arc;

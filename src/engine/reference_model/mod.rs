@@ -15,6 +15,7 @@ mod jobs;
 mod model;
 mod operation;
 mod operations;
+mod queue;
 mod verdict;
 mod world;
 

@@ -5,8 +5,9 @@ use super::super::{
     Actions, CheckId, Checkout, DisposePermit, Evicted, HEAD_DUE, Now, Outcome, Permit,
     RejectReason, ReturnResult, Waiter,
 };
-use super::model::{Job, Kind, Model, Place};
+use super::model::{Job, Model, Place};
 use super::operation::Settings;
+use super::queue::Kind;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
