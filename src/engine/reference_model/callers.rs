@@ -2,7 +2,7 @@
 
 use super::super::{CheckFor, Checkout, Outcome};
 use super::operation::Op;
-use super::queue::Kind;
+use super::waiter::Kind;
 use super::world::{Caller, State, World};
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ mod operation;
 mod operations;
 mod queue;
 mod verdict;
+mod waiter;
 mod world;
 
 use operation::{Op, Settings, operations, settings};

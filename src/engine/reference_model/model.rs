@@ -1,7 +1,7 @@
 //! The reference model: a list of entries, a list of jobs and a wait queue. Numbers are counted on demand.
 
 use super::super::{JobKind, RejectReason};
-use super::queue::Waiter;
+use super::waiter::Waiter;
 use std::time::{Duration, Instant};
 
 /// Where an entry is.

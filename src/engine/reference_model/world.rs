@@ -7,7 +7,7 @@ use super::super::{
 };
 use super::model::{Job, Model, Place};
 use super::operation::Settings;
-use super::queue::Kind;
+use super::waiter::Kind;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
