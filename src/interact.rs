@@ -207,30 +207,34 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
         };
         let waker = Waker::from(Arc::clone(self));
         loop {
-            let polled = waiting
-                .checkout
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker));
-            let mut state = self.state.lock();
-            match (polled, &mut state.step) {
-                (_, Step::Gone) => return None,
-                (Poll::Ready(Ok(guard)), step) => {
-                    *step = Step::Ready;
+            match waiting.poll(&waker) {
+                Poll::Ready(Ok(guard)) => {
+                    let mut state = self.state.lock();
+                    if let Step::Gone = state.step {
+                        // The check-in must not run under the lock.
+                        drop(state);
+                        drop(guard);
+                        return None;
+                    }
+                    state.step = Step::Ready;
                     return Some((guard, waiting.work));
                 }
-                (Poll::Ready(Err(error)), _) => {
-                    drop(state);
-                    self.end(Err(error.into()));
+                Poll::Ready(Err(error)) => {
+                    self.end(Err(error));
                     return None;
                 }
-                (
-                    Poll::Pending,
-                    Step::Polling {
-                        again: again @ true,
-                    },
-                ) => *again = false,
-                (Poll::Pending, step) => {
-                    *step = Step::Waiting(waiting);
+                Poll::Pending => {}
+            }
+            let mut state = self.state.lock();
+            match &mut state.step {
+                Step::Polling { again } if *again => *again = false,
+                Step::Polling { .. } => {
+                    state.step = Step::Waiting(waiting);
+                    return None;
+                }
+                _ => {
+                    drop(state);
+                    drop(waiting);
                     return None;
                 }
             }
@@ -291,6 +295,25 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
     fn resume(self: &Arc<Self>) {
         if let Some((guard, work)) = self.advance() {
             self.call(guard, work);
+        }
+    }
+}
+
+impl<M: ConnectionManager, T> Waiting<M, T> {
+    /// Polls for the connection. The `Hash` or `Eq` of a key may panic, and the task must hear of it.
+    fn poll(
+        &mut self,
+        waker: &Waker,
+    ) -> Poll<Result<PooledConnection<M>, InteractError<M::Error>>> {
+        let mut context = Context::from_waker(waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            self.checkout.as_mut().poll(&mut context)
+        }));
+        match polled {
+            Ok(polled) => polled.map_err(InteractError::Get),
+            Err(payload) => Poll::Ready(Err(InteractError::Panicked {
+                message: message_of(payload),
+            })),
         }
     }
 }

@@ -259,6 +259,30 @@ fn a_pool_without_a_collector_has_no_thread_for_a_closure() {
 }
 
 #[test]
+fn a_close_ends_the_wait_of_a_closure_and_lets_one_that_runs_end() {
+    let (pool, backend) = pool_of("closed", 1);
+    let gate = Gate::default();
+    let mut running = ByHand::pending(pool.interact({
+        let gate = gate.clone();
+        move |_| gate.pass()
+    }));
+    eventually(|| gate.arrivals() == 1);
+    let mut waiting = ByHand::pending(pool.interact(|_| ()));
+    pool.close();
+    eventually(|| waiting.is_woken());
+    let error = waiting.poll().expect("it was woken").unwrap_err();
+    assert!(
+        error.get_error().is_some_and(GetError::is_closed),
+        "{error}"
+    );
+    assert_eq!(pool.stats().in_use, 1);
+    gate.open();
+    eventually(|| running.is_woken());
+    running.poll().expect("it was woken").unwrap();
+    close_clean(&pool, &backend);
+}
+
+#[test]
 fn a_permanent_failure_of_a_create_is_the_error_of_the_closure() {
     let backend = MemoryManager::new();
     let pool = quick("failing").build_lazy(backend.clone()).unwrap();

@@ -163,3 +163,36 @@ fn the_future_of_a_key_may_move_between_threads() {
     is_send(&future);
     assert!(size_of_val(&future) < 256, "{}", size_of_val(&future));
 }
+
+/// The lookup of the key panics on a thread of the pool, and the task must not wait for ever.
+#[test]
+fn a_key_whose_hash_panics_ends_the_wait_of_its_closure() {
+    static PANICS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    #[derive(Clone, PartialEq, Eq)]
+    struct Hostile(u8);
+    impl std::hash::Hash for Hostile {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            assert!(!PANICS.load(SeqCst), "as ordered");
+            self.0.hash(state);
+        }
+    }
+    let gate = Gate::default();
+    let factory_gate = gate.clone();
+    let pool = KeyedPool::builder().build(move |_: &Hostile| {
+        factory_gate.pass();
+        MemoryManager::new()
+    });
+    let pool = pool.unwrap();
+    let first = spawn({
+        let pool = pool.clone();
+        move || drop(std::panic::catch_unwind(|| pool.get(&Hostile(1)).map(drop)))
+    });
+    eventually(|| gate.arrivals() == 1);
+    let mut job = ByHand::pending(pool.interact(&Hostile(1), |_| ()));
+    PANICS.store(true, SeqCst);
+    gate.open();
+    first.join_soon();
+    eventually(|| job.is_woken());
+    let error = job.poll().expect("it was woken").unwrap_err();
+    assert!(matches!(error, InteractError::Panicked { .. }), "{error}");
+}
