@@ -32,10 +32,17 @@ pub(crate) enum CheckFor {
     Pool,
     /// A closure of the user inspects the connection. No waiter relies on the inspection.
     Inspect,
+    /// The connection is reset after its check-in. A waiter that comes meanwhile relies on the reset, as on a check for
+    /// the pool, and any number of resets may run at once.
+    Reset,
 }
 
 /// A hook that runs or is about to run, and the slot that the hook occupies.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the flags of a job are independent of each other"
+)]
 pub(crate) struct Job {
     pub(crate) kind: JobKind,
     pub(crate) slot: u32,
@@ -53,6 +60,8 @@ pub(crate) struct Job {
     pub(crate) generation: u64,
     /// A check that no caller asked for.
     pub(crate) background: bool,
+    /// The hook is `reset`.
+    pub(crate) is_reset: bool,
 }
 
 /// Facts about a connection that must be known while its box is in a hook.
@@ -109,6 +118,7 @@ pub(crate) struct Counts {
     with_waiter: usize,
     /// The number of background checks.
     background: usize,
+    resetting: usize,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
     /// The slots whose connections were interrupted and have not come back.
@@ -145,6 +155,7 @@ impl Counts {
             slack: SLACK,
             with_waiter: 0,
             background: 0,
+            resetting: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
             interrupted: BTreeSet::new(),
@@ -233,6 +244,7 @@ impl Counts {
         }
         self.with_waiter += usize::from(job.has_waiter);
         self.background += usize::from(job.background);
+        self.resetting += usize::from(job.is_reset);
         self.jobs.insert(self.next_job, job);
         self.next_job
     }
@@ -247,6 +259,7 @@ impl Counts {
         }
         self.with_waiter -= usize::from(job.has_waiter);
         self.background -= usize::from(job.background);
+        self.resetting -= usize::from(job.is_reset);
         Some(job)
     }
 
@@ -306,15 +319,15 @@ impl Counts {
         self.background == 0 || self.background < BACKGROUND_CHECKS && another_idle()
     }
 
-    /// Assigns a waiter to a background check and returns the check's soft deadline. None if no background
-    /// check can serve a waiter.
+    /// Assigns a waiter to a background check or a reset and returns its soft deadline. None if none can serve a waiter.
     pub(super) fn assign_check(&mut self, now: Instant) -> Option<Instant> {
-        if self.background == 0 {
+        if self.background + self.resetting == 0 {
             return None;
         }
         let generation = self.generation;
         self.jobs.values_mut().find_map(|job| {
-            if !job.background || job.has_waiter || job.generation < generation {
+            let serves = job.background || job.is_reset;
+            if !serves || job.has_waiter || job.generation < generation {
                 return None;
             }
             let since = if job.started { job.since } else { now };

@@ -136,7 +136,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let (connection, generation) = of;
         let soft_deadline = match purpose {
             CheckFor::Waiter(soft_deadline) => soft_deadline,
-            CheckFor::Pool | CheckFor::Inspect => None,
+            CheckFor::Pool | CheckFor::Inspect | CheckFor::Reset => None,
         };
         let has_waiter = soft_deadline.is_some() && generation == state.generation;
         let slot = checkout.slot.index();
@@ -145,6 +145,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
             soft_deadline,
             generation,
             background: purpose == CheckFor::Pool,
+            is_reset: purpose == CheckFor::Reset,
             ..job
         }))
     }
@@ -204,6 +205,45 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         }
         checkout.slot.set_checked(proven);
         let idle_since = checkout.idle_since;
+        Ok(self.return_locked(&mut state, checkout, idle_since, generation, true, now))
+    }
+
+    /// Begins the reset of an entry that was checked in. None: the pool rejects the entry, so the caller must return it.
+    pub(crate) fn begin_reset(
+        self: &Arc<Self>,
+        checkout: &Checkout<T>,
+        of: (u64, u64),
+        now: Instant,
+    ) -> Option<(CheckId, Actions<T, F>)> {
+        let mut state = self.lock();
+        let is_interrupted = state.interrupted.contains(&checkout.slot.index());
+        if is_interrupted || self.reject_reason(&state, of.1).is_some() {
+            return None;
+        }
+        let reset = self.begin_check(&mut state, checkout, of, now, CheckFor::Reset);
+        Some((reset, self.settle(&mut state, now)))
+    }
+
+    /// Ends a successful reset and returns the entry, which is idle since the tick `idle_since`. The entry goes to the
+    /// head even if the head is not due, because the head may have relied on this reset.
+    ///
+    /// Err if the pool abandoned the reset; see [`end_check`](Self::end_check).
+    pub(crate) fn finish_reset(
+        self: &Arc<Self>,
+        reset: CheckId,
+        checkout: Checkout<T>,
+        idle_since: u64,
+        generation: u64,
+        now: Instant,
+    ) -> Result<ReturnResult<T, F>, Checkout<T>> {
+        let mut state = self.lock();
+        if state.end(reset.0).is_none() {
+            return Err(checkout);
+        }
+        if !state.queue.is_empty() && !state.suspended {
+            // A reset ends a check-in, which the estimate of the growth counts.
+            Self::note_served(&mut state);
+        }
         Ok(self.return_locked(&mut state, checkout, idle_since, generation, true, now))
     }
 
@@ -300,5 +340,6 @@ fn job<T: Send, F: Send>(
         soft_deadline: None,
         generation: state.generation,
         background: false,
+        is_reset: false,
     }
 }

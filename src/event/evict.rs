@@ -36,6 +36,8 @@ pub enum EvictReason {
     Panicked,
     /// `retain` rejected it.
     Rejected,
+    /// `reset` failed or took too long.
+    ResetFailed,
     /// The pool was made smaller.
     Shrunk,
     /// As many connections as `max_idle` permits were idle already when it came back.
@@ -46,7 +48,7 @@ impl EvictReason {
     /// Every reason, in alphabetical order.
     pub const ALL: &'static [Self] = &Self::EACH;
 
-    pub(crate) const EACH: [Self; 16] = [
+    pub(crate) const EACH: [Self; 17] = [
         Self::Broken,
         Self::CheckFailed,
         Self::Cleared,
@@ -61,6 +63,7 @@ impl EvictReason {
         Self::MaxUses,
         Self::Panicked,
         Self::Rejected,
+        Self::ResetFailed,
         Self::Shrunk,
         Self::Surplus,
     ];
@@ -83,6 +86,7 @@ impl EvictReason {
             Self::MaxUses => "max_uses",
             Self::Panicked => "panicked",
             Self::Rejected => "rejected",
+            Self::ResetFailed => "reset_failed",
             Self::Shrunk => "shrunk",
             Self::Surplus => "surplus",
         }

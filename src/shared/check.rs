@@ -132,8 +132,8 @@ impl<M: ConnectionManager> Shared<M> {
         true
     }
 
-    /// Ends a failed check and evicts the connection.
-    fn fail_check(
+    /// Ends a failed check or reset and evicts the connection.
+    pub(super) fn fail_check(
         self: &Arc<Self>,
         check: CheckId,
         checkout: PoolCheckout<M>,
@@ -141,7 +141,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) -> bool {
         if self.engine.end_check(check) {
             self.evict(checkout, reason);
-            // The waiter that relied on this check needs another connection.
+            // The waiter that relied on it needs another connection.
             self.settle();
         } else {
             self.dispose_abandoned(checkout);
@@ -151,7 +151,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Disposes a connection whose check the pool abandoned. The connection has no slot, and its eviction is
     /// counted.
-    fn dispose_abandoned(&self, checkout: PoolCheckout<M>) {
+    pub(super) fn dispose_abandoned(&self, checkout: PoolCheckout<M>) {
         let Checkout { entry, .. } = checkout;
         self.run_dispose(entry);
         self.engine.end_abandoned();

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tracing::level_filters::LevelFilter;
 
-/// Calls `check_may_block`, once at build. The pool assumes that a check may block if this call panics.
-pub(super) fn check_may_block<M: ConnectionManager>(
+/// Calls `check_may_block` or `reset_may_block`, once at build. The pool assumes that the hook may block if this call
+/// panics.
+pub(super) fn may_block<M: ConnectionManager>(
     manager: &M,
+    ask: impl FnOnce(&M) -> bool,
 ) -> Result<bool, Box<dyn Any + Send>> {
-    catch_unwind(AssertUnwindSafe(|| manager.check_may_block()))
+    catch_unwind(AssertUnwindSafe(|| ask(manager)))
 }
 
 impl<M: ConnectionManager> Shared<M> {

@@ -112,6 +112,7 @@ pub(crate) struct Shared<M: ConnectionManager> {
     config: PoolConfig,
     running: Running,
     check_may_block: bool,
+    reset_may_block: bool,
     min_idle: AtomicUsize,
     /// In a keyed pool: the tick at which a checkout last ended other than by a fast check-in.
     used_at: AtomicU64,
@@ -221,7 +222,8 @@ impl<M: ConnectionManager> Shared<M> {
         }
         let leaks = config.leak_threshold;
         let leaks = leaks.map(|threshold| Leaks::new(threshold, config.leak_action));
-        let check_may_block = hooks::check_may_block(&manager);
+        let check_may_block = hooks::may_block(&manager, M::check_may_block);
+        let reset_may_block = hooks::may_block(&manager, M::reset_may_block);
         if inline {
             // Each checkout must sweep.
             engine.disable_fast_path();
@@ -242,6 +244,7 @@ impl<M: ConnectionManager> Shared<M> {
             engine,
             running: Running::new(&config),
             check_may_block: *check_may_block.as_ref().unwrap_or(&true),
+            reset_may_block: *reset_may_block.as_ref().unwrap_or(&true),
             manager,
             min_idle: AtomicUsize::new(config.min_idle),
             used_at: AtomicU64::new(0),
@@ -267,8 +270,13 @@ impl<M: ConnectionManager> Shared<M> {
             built_at: ticker.precise_now(),
             ticker,
         });
-        if let Err(payload) = check_may_block {
-            shared.caught("check_may_block", payload);
+        for (hook, answer) in [
+            ("check_may_block", check_may_block),
+            ("reset_may_block", reset_may_block),
+        ] {
+            if let Err(payload) = answer {
+                shared.caught(hook, payload);
+            }
         }
         shared
     }

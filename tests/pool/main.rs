@@ -72,6 +72,7 @@ mod reconfigure;
 mod recovery;
 mod refill_stress;
 mod registry;
+mod reset;
 mod resize;
 mod stats;
 mod stats_windows;

@@ -12,7 +12,7 @@ impl World {
         let slot = Some(checkout.slot.index());
         let soft_deadline = match purpose {
             CheckFor::Waiter(soft_deadline) => soft_deadline,
-            CheckFor::Pool | CheckFor::Inspect => None,
+            CheckFor::Pool | CheckFor::Inspect | CheckFor::Reset => None,
         };
         let generation = self.model.entry(checkout.entry.0).generation;
         let has_waiter = soft_deadline.is_some() && generation == self.model.generation;
@@ -20,6 +20,7 @@ impl World {
         let job = self.model.job(number);
         (job.soft_deadline, job.generation) = (soft_deadline, generation);
         job.background = purpose == CheckFor::Pool;
+        job.is_reset = purpose == CheckFor::Reset;
         let job = number;
         self.checks.push(Check { id, job, checkout });
     }
@@ -35,6 +36,26 @@ impl World {
         self.note_check(id, checkout, purpose);
         // A waiter may rely on the check from the next settling on.
         self.settle();
+    }
+
+    pub(super) fn begin_reset(&mut self, which: u8) {
+        let Some(checkout) = self.pick_held(which) else {
+            return;
+        };
+        let generation = self.model.entry(checkout.entry.0).generation;
+        let rejected = self.model.reject_reason(generation).is_some();
+        let begun = self
+            .engine
+            .begin_reset(&checkout, (7, generation), self.now());
+        assert_eq!(begun.is_none(), rejected, "only what is kept is reset");
+        let Some((id, actions)) = begun else {
+            let tick = self.tick();
+            return self.return_entry(checkout, tick, false);
+        };
+        self.note_check(id, checkout, CheckFor::Reset);
+        self.model.settle();
+        self.run(actions);
+        self.settled = true;
     }
 
     pub(super) fn take_to_check(&mut self, which: u8) {
@@ -97,10 +118,25 @@ impl World {
         }
         // An inspection is no hook: no waiter relies on an inspection, and the pool never abandons one.
         let end = match end {
-            End::Looked if begun.started || begun.has_waiter || abandoned => End::Badly,
+            End::Looked if begun.is_reset || begun.started || begun.has_waiter || abandoned => {
+                End::Badly
+            }
             end => end,
         };
         match end {
+            End::Well if begun.is_reset => {
+                let returned = self
+                    .engine
+                    .finish_reset(id, checkout, tick, generation, now);
+                match returned {
+                    Ok(returned) => {
+                        assert!(!abandoned, "finished though abandoned");
+                        let expected = self.model.return_entry(entry, tick, true);
+                        self.returned(returned, expected);
+                    }
+                    Err(checkout) => self.note_abandoned(checkout, job, abandoned),
+                }
+            }
             End::Well => match self
                 .engine
                 .finish_check(id, checkout, generation, tick, now)

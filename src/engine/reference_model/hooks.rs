@@ -28,6 +28,7 @@ impl World {
             Op::DropPermit(which) => self.drop_permit(which),
             Op::BeginCheck(which) => self.begin_check(which),
             Op::TakeToCheck(which) => self.take_to_check(which),
+            Op::BeginReset(which) => self.begin_reset(which),
             Op::StartCheck(which, deadline) => self.start_check(which, deadline),
             Op::EndCheck(which, end) => self.end_check(which, end),
             Op::StartDispose(which, deadline) => self.start_dispose(which, deadline),

@@ -20,6 +20,7 @@ impl Model {
             soft_deadline: None,
             generation: self.generation,
             background: false,
+            is_reset: false,
             abandoned: false,
         });
         self.jobs_ever
@@ -91,7 +92,8 @@ impl Model {
     pub(super) fn assign_check(&mut self) -> bool {
         let (now, generation) = (self.now, self.generation);
         for job in &mut self.jobs {
-            if !job.background || job.has_waiter || job.abandoned || job.generation < generation {
+            let serves = job.background || job.is_reset;
+            if !serves || job.has_waiter || job.abandoned || job.generation < generation {
                 continue;
             }
             let since = if job.started { job.since } else { now };

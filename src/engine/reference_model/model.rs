@@ -47,6 +47,7 @@ pub(super) struct Job {
     pub(super) generation: u64,
     /// True for a background check.
     pub(super) background: bool,
+    pub(super) is_reset: bool,
     /// Abandoned by the pool, while the hook still runs.
     pub(super) abandoned: bool,
 }

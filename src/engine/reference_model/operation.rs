@@ -28,6 +28,8 @@ pub(super) enum Op {
 
     BeginCheck(u8),
     TakeToCheck(u8),
+    /// An entry comes back and must be reset.
+    BeginReset(u8),
     StartCheck(u8, Option<u8>),
     EndCheck(u8, End),
 
@@ -152,6 +154,7 @@ fn ends() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => which().prop_map(Op::BeginCheck),
         2 => which().prop_map(Op::TakeToCheck),
+        2 => which().prop_map(Op::BeginReset),
         4 => (which(), limit()).prop_map(|(which, deadline)| Op::StartCheck(which, deadline)),
         2 => (which(), end).prop_map(|(which, end)| Op::EndCheck(which, end)),
         2 => (which(), limit()).prop_map(|(which, deadline)| Op::StartDispose(which, deadline)),

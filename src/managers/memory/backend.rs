@@ -58,6 +58,7 @@ impl Backend {
             Hook::Check => counters.checked += 1,
             Hook::Checkout => counters.checkouts += 1,
             Hook::Checkin => counters.checkins += 1,
+            Hook::Reset => counters.resets += 1,
             Hook::Create | Hook::Dispose | Hook::HasBroken | Hook::Execute => {}
         }
         self.notify(&mut state);
@@ -280,6 +281,7 @@ impl Call<'_> {
                 | Hook::HasBroken
                 | Hook::Checkout
                 | Hook::Checkin
+                | Hook::Reset
                 | Hook::Execute => {}
             }
             self.backend.notify(&mut state);

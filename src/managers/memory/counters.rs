@@ -22,6 +22,8 @@ pub struct MemoryCounters {
     pub checkouts: u64,
     /// Calls of `on_checkin`, counted at their start.
     pub checkins: u64,
+    /// Calls of `reset`, counted at their start.
+    pub resets: u64,
     /// Commands that a live connection answered, including error answers.
     pub executed: u64,
     /// Connections whose value exists now.

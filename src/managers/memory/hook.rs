@@ -17,6 +17,8 @@ pub enum Hook {
     Checkout,
     /// `on_checkin`
     Checkin,
+    /// `reset`
+    Reset,
     /// [`MemoryConnection::execute`](crate::MemoryConnection::execute), which is no hook of the manager. A hang
     /// ends when the connection is killed or interrupted, as with a real driver.
     Execute,
@@ -32,6 +34,7 @@ impl fmt::Display for Hook {
             Self::HasBroken => "has_broken",
             Self::Checkout => "on_checkout",
             Self::Checkin => "on_checkin",
+            Self::Reset => "reset",
             Self::Execute => "execute",
         })
     }
@@ -76,7 +79,7 @@ fn take_one(left: &mut u64) -> bool {
 
 /// One [`Script`] for each hook.
 #[derive(Debug, Default)]
-pub(super) struct Scripts([Script; 7]);
+pub(super) struct Scripts([Script; 8]);
 
 impl Scripts {
     pub(super) fn of(&mut self, hook: Hook) -> &mut Script {

@@ -40,6 +40,8 @@ use std::{
 pub struct MemoryManager {
     backend: Arc<Backend>,
     blocking_check: Arc<AtomicBool>,
+    blocking_reset: Arc<AtomicBool>,
+    needs_reset: Arc<AtomicBool>,
 }
 
 impl MemoryManager {
@@ -49,6 +51,8 @@ impl MemoryManager {
         Self {
             backend: Arc::default(),
             blocking_check: Arc::new(AtomicBool::new(true)),
+            blocking_reset: Arc::new(AtomicBool::new(true)),
+            needs_reset: Arc::default(),
         }
     }
 
@@ -121,6 +125,18 @@ impl MemoryManager {
     /// when it is built. Default true. Shared by all clones.
     pub fn blocking_check(&self, may_block: bool) {
         self.blocking_check.store(may_block, Ordering::Relaxed);
+    }
+
+    /// Sets the result of [`reset_may_block`](ConnectionManager::reset_may_block), which a pool reads once,
+    /// when it is built. Default true. Shared by all clones.
+    pub fn blocking_reset(&self, may_block: bool) {
+        self.blocking_reset.store(may_block, Ordering::Relaxed);
+    }
+
+    /// Sets the result of [`needs_reset`](ConnectionManager::needs_reset) for all connections. Default false. Shared by
+    /// all clones.
+    pub fn needs_reset(&self, needs_reset: bool) {
+        self.needs_reset.store(needs_reset, Ordering::Relaxed);
     }
 
     /// Returns the current counters.
@@ -196,6 +212,21 @@ impl ConnectionManager for MemoryManager {
 
     fn on_checkin(&self, _: &mut MemoryConnection) -> Result<(), MemoryError> {
         self.backend.enter(Hook::Checkin).fail()
+    }
+
+    fn needs_reset(&self, _: &MemoryConnection) -> bool {
+        self.needs_reset.load(Ordering::Relaxed)
+    }
+
+    /// Fails on a killed connection, as a round trip would.
+    fn reset(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        let call = self.backend.enter(Hook::Reset);
+        call.fail()
+            .and_then(|()| self.backend.alive(connection.id()))
+    }
+
+    fn reset_may_block(&self) -> bool {
+        self.blocking_reset.load(Ordering::Relaxed)
     }
 
     fn is_transient(&self, error: &MemoryError) -> bool {

@@ -1,6 +1,7 @@
 //! Check-in: the guard's drop, discard and detach.
 
 pub(in crate::shared) mod evict;
+pub(in crate::shared) mod reset;
 
 use crate::clock::{coarse_now, real_now};
 use crate::shared::pooled::{Flag, Freshness, Held, PooledConnection, span};
@@ -26,8 +27,10 @@ pub(crate) fn check_in<M: ConnectionManager>(guarded: &mut Option<Held<M>>) {
     if panicked || flags & !(Flag::Observed as u8) != 0 || !held.slot.is_in_use_since(now) {
         return check_in_slow(held, panicked, now);
     }
-    if let Some(reason) = check_in_hooks(&pooled.shared, &mut pooled.connection) {
-        return evict_held(held, reason, now);
+    match check_in_hooks(&pooled.shared, &mut pooled.connection) {
+        Next::Keep => {}
+        Next::Reset => return reset_held(held, now),
+        Next::Evict(reason) => return evict_held(held, reason, now),
     }
     if flags != 0 {
         pooled.flags = 0;
@@ -71,16 +74,23 @@ fn must_hand_off<M: ConnectionManager>(engine: &PoolEngine<M>) -> bool {
     !engine.may_skip_handoff(real_now)
 }
 
-/// Calls the check-in hooks. Returns the reason to evict the connection, if there is one.
+/// What happens to a connection after its check-in hooks.
+enum Next {
+    Keep,
+    Reset,
+    Evict(EvictReason),
+}
+
+/// Calls the check-in hooks.
 #[inline]
 fn check_in_hooks<M: ConnectionManager>(
     shared: &Shared<M>,
     connection: &mut M::Connection,
-) -> Option<EvictReason> {
+) -> Next {
     match shared.call("has_broken", |manager| manager.has_broken(connection)) {
         Ok(false) => {}
-        Ok(true) => return Some(EvictReason::Broken),
-        Err(_) => return Some(EvictReason::Panicked),
+        Ok(true) => return Next::Evict(EvictReason::Broken),
+        Err(_) => return Next::Evict(EvictReason::Panicked),
     }
     // Drop the error inside of `call`: its Drop is user code too.
     match shared.call("on_checkin", |manager| {
@@ -88,9 +98,14 @@ fn check_in_hooks<M: ConnectionManager>(
         let logged = result.map_err(|error| shared.log_failed_hook("on_checkin", &error));
         logged.is_ok()
     }) {
-        Ok(true) => None,
-        Ok(false) => Some(EvictReason::HookFailed),
-        Err(_) => Some(EvictReason::Panicked),
+        Ok(true) => {}
+        Ok(false) => return Next::Evict(EvictReason::HookFailed),
+        Err(_) => return Next::Evict(EvictReason::Panicked),
+    }
+    match shared.call("needs_reset", |manager| manager.needs_reset(connection)) {
+        Ok(false) => Next::Keep,
+        Ok(true) => Next::Reset,
+        Err(_) => Next::Evict(EvictReason::Panicked),
     }
 }
 
@@ -104,15 +119,23 @@ fn check_in_slow<M: ConnectionManager>(mut held: Held<M>, panicked: bool, now: u
         false => now,
     };
     // A panic that drops a guard leaves its connection in an unknown state, so no hook is called.
-    let reason = if panicked && !pooled.is(Flag::Panicking) {
-        Some(EvictReason::Panicked)
+    let next = if panicked && !pooled.is(Flag::Panicking) {
+        Next::Evict(EvictReason::Panicked)
     } else {
         check_in_hooks(&pooled.shared, &mut pooled.connection)
+    };
+    let (reason, must_reset) = match next {
+        Next::Evict(reason) => (Some(reason), false),
+        Next::Keep => (None, false),
+        Next::Reset => (None, true),
     };
     let used_up = pooled.is(Flag::LastUse).then_some(EvictReason::MaxUses);
     let expired = (now >= pooled.expires).then_some(EvictReason::MaxLifetime);
     if let Some(reason) = reason.or(used_up).or(expired) {
         return evict_held(held, reason, now);
+    }
+    if must_reset {
+        return reset_held(held, now);
     }
     // Clone the Arc only where it must outlive the return: its count would be contended between threads.
     let inline = pooled.shared.executor.is_inline();
@@ -139,6 +162,17 @@ fn evict_held<M: ConnectionManager>(mut held: Held<M>, reason: EvictReason, now:
         shared.record_failure();
     }
     shared.evict(held.into_checkout(), reason);
+}
+
+/// Begins the reset of a connection at its check-in.
+#[cold]
+#[inline(never)]
+fn reset_held<M: ConnectionManager>(mut held: Held<M>, now: u64) {
+    let shared = Arc::clone(&held.pooled.shared);
+    record_check_in(&mut held, now);
+    held.pooled.flags &= Flag::LASTING;
+    held.slot.remember();
+    shared.reset(held.into_checkout());
 }
 
 /// Returns a connection whose slot was marked: by a waiter, or because the pool was closed, cleared or

@@ -26,6 +26,7 @@ impl<M: ConnectionManager> Shared<M> {
             };
             let (hook, after) = match job.kind {
                 JobKind::Create => ("create", self.config.create_timeout),
+                JobKind::Check if job.is_reset => ("reset", self.config.check_timeout),
                 JobKind::Check => ("check_aliveness", self.config.check_timeout),
                 JobKind::Dispose => ("dispose", self.config.dispose_timeout),
             };
@@ -44,9 +45,15 @@ impl<M: ConnectionManager> Shared<M> {
                     let _ = self.create_failed::<()>(None, job.since, failed, error);
                 }
                 JobKind::Check => {
-                    let reason = EvictReason::CheckFailed;
+                    let reason = match job.is_reset {
+                        true => EvictReason::ResetFailed,
+                        false => EvictReason::CheckFailed,
+                    };
                     self.record_error(self.now(), &*error);
-                    self.record_failed_check(cause);
+                    match job.is_reset {
+                        true => self.record_failure(),
+                        false => self.record_failed_check(cause),
+                    }
                     self.count_reason(reason);
                     let age = span(opened.tick, self.ticker.tick());
                     self.emit_evicted(job.connection, reason, age, uses);
