@@ -390,13 +390,14 @@ impl PoolObserver for Log {
 }
 
 /// All hooks.
-pub(crate) const HOOKS: [Hook; 6] = [
+pub(crate) const HOOKS: [Hook; 7] = [
     Hook::Create,
     Hook::Check,
     Hook::Dispose,
     Hook::HasBroken,
     Hook::Checkout,
     Hook::Checkin,
+    Hook::Reset,
 ];
 
 type Before = Box<dyn Fn(Hook, u64) + Send + Sync>;
@@ -475,6 +476,15 @@ impl ConnectionManager for Custom {
     fn on_checkin(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
         (self.before)(Hook::Checkin, connection.id());
         self.backend.on_checkin(connection)
+    }
+
+    fn needs_reset(&self, connection: &MemoryConnection) -> bool {
+        ConnectionManager::needs_reset(&self.backend, connection)
+    }
+
+    fn reset(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        (self.before)(Hook::Reset, connection.id());
+        self.backend.reset(connection)
     }
 
     fn is_transient(&self, error: &MemoryError) -> bool {

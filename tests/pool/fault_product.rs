@@ -32,7 +32,7 @@ fn the_product_has_every_combination_of_two_faults() {
             );
         }
     }
-    assert_eq!(combinations.len(), 373);
+    assert_eq!(combinations.len(), 553);
 }
 
 #[test]
@@ -108,4 +108,34 @@ fn a_pool_outlives_every_fault_of_has_broken_and_on_checkin() {
 #[test]
 fn a_pool_outlives_every_fault_of_on_checkout_and_on_checkin() {
     every_cell(Hook::Checkout, Hook::Checkin);
+}
+
+#[test]
+fn a_pool_outlives_every_fault_of_create_and_reset() {
+    every_cell(Hook::Create, Hook::Reset);
+}
+
+#[test]
+fn a_pool_outlives_every_fault_of_check_aliveness_and_reset() {
+    every_cell(Hook::Check, Hook::Reset);
+}
+
+#[test]
+fn a_pool_outlives_every_fault_of_dispose_and_reset() {
+    every_cell(Hook::Dispose, Hook::Reset);
+}
+
+#[test]
+fn a_pool_outlives_every_fault_of_has_broken_and_reset() {
+    every_cell(Hook::HasBroken, Hook::Reset);
+}
+
+#[test]
+fn a_pool_outlives_every_fault_of_on_checkout_and_reset() {
+    every_cell(Hook::Checkout, Hook::Reset);
+}
+
+#[test]
+fn a_pool_outlives_every_fault_of_on_checkin_and_reset() {
+    every_cell(Hook::Checkin, Hook::Reset);
 }

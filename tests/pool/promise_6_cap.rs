@@ -88,7 +88,7 @@ fn random_operation(
     rng: &mut Rng,
     cap: usize,
 ) {
-    let hook = HOOKS[usize::try_from(rng.below(6)).unwrap()];
+    let hook = HOOKS[usize::try_from(rng.below(7)).unwrap()];
     match rng.below(12) {
         0 => backend.fail(hook, 1),
         1 => backend.fail_transient(hook, 2),
@@ -100,6 +100,7 @@ fn random_operation(
             pool.set_max_size(size).unwrap();
         }
         6 => drop(pool.retain(|connection, _| connection.id() % 2 == 0)),
+        7 => backend.needs_reset(rng.below(2) == 0),
         _ => {}
     }
     let Ok(mut guard) = pool.get_timeout(ms(20)) else {

@@ -54,6 +54,7 @@ fn whichever_hook_fails_or_panics_every_connection_is_disposed_once() {
         for hook in HOOKS {
             for (name, fault) in faults {
                 let backend = MemoryManager::new();
+                backend.needs_reset(hook == Hook::Reset);
                 let pool = quick("matrix")
                     .max_size(3)
                     .background_collector(collector)
@@ -87,6 +88,7 @@ impl Drop for PanicsOnDrop {
 fn a_panic_payload_that_panics_when_dropped_does_no_more_harm_than_any_other() {
     for hook in HOOKS {
         let backend = MemoryManager::new();
+        backend.needs_reset(hook == Hook::Reset);
         let armed = AtomicU64::new(0);
         let manager = Custom::new(&backend, move |now, _| {
             // The second and third calls, so that build can succeed.

@@ -29,7 +29,7 @@ pub(crate) enum Fault {
 pub(crate) fn faults_of(hook: Hook) -> &'static [Fault] {
     use Fault::{Error, Hang, None, Panic, Slow, Transient};
     match hook {
-        Hook::Create | Hook::Check => &[None, Error, Transient, Slow, Panic, Hang],
+        Hook::Create | Hook::Check | Hook::Reset => &[None, Error, Transient, Slow, Panic, Hang],
         Hook::Dispose => &[None, Slow, Panic, Hang],
         Hook::HasBroken => &[None, Error, Slow, Panic],
         _ => &[None, Error, Transient, Slow, Panic],
@@ -45,7 +45,7 @@ pub(crate) enum Frequency {
     Always,
 }
 
-/// The thread on which `check_aliveness` runs.
+/// The thread on which `check_aliveness` and `reset` run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checks {
     OnWorker,
@@ -66,7 +66,8 @@ pub(crate) struct Cell {
 impl Cell {
     /// All cells of two hooks.
     pub(crate) fn all(first: Hook, second: Hook, seed: u64) -> Vec<Self> {
-        let others = match [first, second].contains(&Hook::Check) {
+        let hooks = [first, second];
+        let others = match hooks.contains(&Hook::Check) || hooks.contains(&Hook::Reset) {
             true => Checks::OnCaller,
             false => Checks::Nowhere,
         };
@@ -93,8 +94,9 @@ impl Cell {
     fn is_meaningful(&self) -> bool {
         let faultless = self.first.1 == Fault::None && self.second.1 == Fault::None;
         let twice = faultless && self.frequency == Frequency::Always;
-        // A check that is declared as non-blocking must not hang.
-        let misdeclared = self.checks == Checks::OnCaller && self.fault(Hook::Check) == Fault::Hang;
+        // A check or a reset that is declared as non-blocking must not hang.
+        let hangs = [Hook::Check, Hook::Reset].map(|hook| self.fault(hook) == Fault::Hang);
+        let misdeclared = self.checks == Checks::OnCaller && hangs.contains(&true);
         !(misdeclared || twice)
     }
 
@@ -104,6 +106,11 @@ impl Cell {
             .into_iter()
             .find_map(|(at, fault)| (at == hook).then_some(fault))
             .unwrap_or(Fault::None)
+    }
+
+    /// Whether this cell has faults of `reset`, so that connections need one.
+    pub(crate) fn resets(&self) -> bool {
+        [self.first.0, self.second.0].contains(&Hook::Reset)
     }
 
     /// Whether the create of a connection can fail like this.
@@ -152,7 +159,7 @@ impl Cell {
                 _ => HealthCheck::OnCheckout,
             })
             .create_timeout(timeout(Hook::Create))
-            .check_timeout(timeout(Hook::Check))
+            .check_timeout(timeout(Hook::Check).min(timeout(Hook::Reset)))
             .dispose_timeout(timeout(Hook::Dispose))
     }
 }

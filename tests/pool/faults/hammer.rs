@@ -118,8 +118,11 @@ impl User {
         let took = start.elapsed();
         self.tally.latest = self.tally.latest.max(took.saturating_sub(timeout));
         match got {
-            Ok(guard) => {
+            Ok(mut guard) => {
                 self.tally.served += 1;
+                if !guard.make_dirty() {
+                    self.complain("got a connection that was not reset".to_owned());
+                }
                 if guard.must_dispose() {
                     self.complain("got a connection that a hook had turned down".to_owned());
                 }

@@ -50,6 +50,8 @@ pub(crate) struct Conn {
     disposed: bool,
     /// A hook was called with it and has not succeeded yet.
     must_dispose: bool,
+    /// A user has had it since its last reset.
+    is_dirty: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,12 @@ impl Conn {
     /// Whether users must not get this connection any more.
     pub(crate) fn must_dispose(&self) -> bool {
         self.must_dispose
+    }
+
+    /// Leaves something in the connection. False if the last user's remains are still there.
+    pub(crate) fn make_dirty(&mut self) -> bool {
+        let before = mem::replace(&mut self.is_dirty, self.manager.0.cell.resets());
+        !before
     }
 }
 
@@ -210,6 +218,7 @@ impl ConnectionManager for Faulty {
             manager: self.clone(),
             disposed: false,
             must_dispose: false,
+            is_dirty: false,
         })
     }
 
@@ -238,6 +247,20 @@ impl ConnectionManager for Faulty {
 
     fn on_checkin(&self, conn: &mut Conn) -> Result<(), Failed> {
         self.call_hook(Hook::Checkin, conn)
+    }
+
+    fn needs_reset(&self, conn: &Conn) -> bool {
+        conn.is_dirty
+    }
+
+    fn reset(&self, conn: &mut Conn) -> Result<(), Failed> {
+        self.call_hook(Hook::Reset, conn)?;
+        conn.is_dirty = false;
+        Ok(())
+    }
+
+    fn reset_may_block(&self) -> bool {
+        self.0.cell.checks != Checks::OnCaller
     }
 
     fn is_transient(&self, error: &Failed) -> bool {

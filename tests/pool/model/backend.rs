@@ -123,6 +123,16 @@ impl ConnectionManager for Recorder {
         self.call(Hook::Checkin, id, hook, ended)
     }
 
+    fn needs_reset(&self, connection: &MemoryConnection) -> bool {
+        ConnectionManager::needs_reset(&self.memory, connection)
+    }
+
+    fn reset(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        let id = connection.id();
+        let reset = || self.memory.reset(connection);
+        self.call(Hook::Reset, id, reset, ended)
+    }
+
     fn interrupter(&self, connection: &mut MemoryConnection) -> Option<Box<dyn Interrupt>> {
         self.memory.interrupter(connection)
     }

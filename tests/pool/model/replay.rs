@@ -113,7 +113,7 @@ impl Reference {
         if did.end == End::Panicked {
             self.totals.panics += 1;
         } else if matches!(did.end, End::Failed | End::Transient)
-            && matches!(did.hook, Hook::Create | Hook::Check)
+            && matches!(did.hook, Hook::Create | Hook::Check | Hook::Reset)
         {
             self.totals.errors += 1;
         }
@@ -121,7 +121,7 @@ impl Reference {
             Hook::Create => self.create(did),
             Hook::Check => self.check(did),
             Hook::Checkout => self.checkout(did),
-            Hook::HasBroken | Hook::Checkin => self.checkin(did),
+            Hook::HasBroken | Hook::Checkin | Hook::Reset => self.checkin(did),
             _ => self.dispose(did.id),
         }
     }
@@ -264,10 +264,14 @@ impl Reference {
         let Some(member) = self.returning.as_mut().filter(|one| one.id == did.id) else {
             return Err("a hook of check-in ran on a connection that does not come back".into());
         };
+        if did.hook == Hook::Reset && (self.round.passed != 2 || !self.settings.resets) {
+            return Err("a reset that nobody needs, or before the hooks of check-in".into());
+        }
         match (did.end, did.hook) {
             (End::Fine, _) => self.round.passed += 1,
             (End::Panicked, _) => member.faults.push(EvictReason::Panicked),
             (_, Hook::HasBroken) => member.faults.push(EvictReason::Broken),
+            (_, Hook::Reset) => member.faults.push(EvictReason::ResetFailed),
             _ => member.faults.push(EvictReason::HookFailed),
         }
         Ok(())

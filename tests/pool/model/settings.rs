@@ -8,6 +8,10 @@ use std::time::Duration;
 
 /// Times are in seconds.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "settings are independent of each other"
+)]
 pub(crate) struct Settings {
     pub(crate) collector: bool,
     pub(crate) lazy: bool,
@@ -23,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) check_may_block: bool,
     pub(crate) keepalive: Option<u64>,
     pub(crate) leak_threshold: Option<u64>,
+    /// Every connection needs a reset after its check-in.
+    pub(crate) resets: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +55,12 @@ impl Settings {
         check_may_block: true,
         keepalive: None,
         leak_threshold: None,
+        resets: false,
     };
 
     pub(crate) fn build(&self, manager: Recorder, clock: &ManualClock) -> Pool<Recorder> {
         manager.memory.blocking_check(self.check_may_block);
+        manager.memory.needs_reset(self.resets);
         // A very short pause: a run on one thread would only sleep through it.
         let mut backoff = quick_backoff();
         backoff.initial = Duration::from_nanos(1);
@@ -111,6 +119,7 @@ pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
         prop_oneof![3 => Just(None), 1 => Just(Some(0))],
         maybe(vec![1, 2, 3]),
         any::<bool>(),
+        proptest::bool::weighted(0.3),
     );
     (size, ages, check, rest).prop_map(move |(size, ages, check, rest)| Settings {
         collector,
@@ -127,5 +136,6 @@ pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
         check_may_block: rest.4,
         keepalive: ages.3,
         leak_threshold: ages.4,
+        resets: rest.5,
     })
 }

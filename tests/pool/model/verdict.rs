@@ -65,7 +65,7 @@ impl Reference {
             "{member:?} goes idle and must not"
         );
         must!(
-            self.round.passed == 2,
+            self.round.passed == 2 + usize::from(self.settings.resets),
             "not every hook of check-in was asked"
         );
         self.returning = None;
