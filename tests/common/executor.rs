@@ -1,5 +1,6 @@
 //! A bare executor: `block_on` by parking a thread, and futures that a test polls by hand.
 
+use super::eventually;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,16 +45,23 @@ impl Wake for Wakes {
 }
 
 /// A future that the test polls by hand.
-pub(crate) struct ByHand<F> {
+pub(crate) struct ByHand<F: Future> {
     future: Pin<Box<F>>,
     pub(crate) wakes: Arc<Wakes>,
+    /// What `begin` has got.
+    output: Option<F::Output>,
 }
 
 impl<F: Future> ByHand<F> {
     pub(crate) fn new(future: F) -> Self {
         let future = Box::pin(future);
         let wakes = Arc::default();
-        Self { future, wakes }
+        let output = None;
+        Self {
+            future,
+            wakes,
+            output,
+        }
     }
 
     /// Returns a future that was polled once and is pending.
@@ -62,6 +70,27 @@ impl<F: Future> ByHand<F> {
         let mut waiting = Self::new(future);
         assert!(waiting.poll().is_none(), "the future is ready at once");
         waiting
+    }
+
+    /// Returns a future that was polled once, and may have ended.
+    pub(crate) fn begun(future: F) -> Self {
+        let mut begun = Self::new(future);
+        begun.output = begun.poll();
+        begun
+    }
+
+    /// Polls on whenever the future is woken, until it has ended.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> F::Output {
+        let mut seen = 0;
+        loop {
+            if let Some(output) = self.output.take() {
+                return output;
+            }
+            eventually(|| self.wakes.count() > seen);
+            seen = self.wakes.count();
+            self.output = self.poll();
+        }
     }
 
     pub(crate) fn poll(&mut self) -> Option<F::Output> {

@@ -47,14 +47,11 @@ fn a_hundred_closures_on_two_connections_need_two_threads() {
                 thread::sleep(ms(1));
                 most.fetch_max(threads("twothreads-worker"), SeqCst);
             };
-            ByHand::new(pool.interact(work))
+            ByHand::begun(pool.interact(work))
         })
         .collect();
-    jobs.iter_mut()
-        .for_each(|job| assert!(job.poll().is_none()));
     for job in &mut jobs {
-        eventually(|| job.is_woken());
-        job.poll().expect("it was woken").unwrap();
+        job.finish().unwrap();
     }
     // A thread that has ended its closure may still be on its way out when the next one starts.
     assert!(most.load(SeqCst) <= 3, "{most:?} threads");
@@ -211,8 +208,7 @@ fn closures_and_threads_stand_in_one_line() {
         .collect();
     drop(held);
     for job in &mut jobs {
-        eventually(|| job.is_woken());
-        job.poll().expect("it was woken").unwrap();
+        job.finish().unwrap();
     }
     assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
     close_clean(&pool, &backend);
@@ -227,19 +223,18 @@ fn a_closure_may_give_back_another_connection_and_wait_for_the_closure_that_gets
     let gate = second_ran.clone();
     let start = Gate::default();
     let started = start.clone();
-    let mut first = ByHand::pending(pool.interact(move |_| {
+    let mut first = ByHand::begun(pool.interact(move |_| {
         started.pass();
         drop(other);
         eventually(|| gate.arrivals() == 1);
     }));
     eventually(|| start.arrivals() == 1);
     let gate = second_ran.clone();
-    let mut second = ByHand::pending(pool.interact(move |_| gate.pass()));
+    let mut second = ByHand::begun(pool.interact(move |_| gate.pass()));
     second_ran.open();
     start.open();
     for job in [&mut first, &mut second] {
-        eventually(|| job.is_woken());
-        job.poll().expect("it was woken").unwrap();
+        job.finish().unwrap();
     }
     close_clean(&pool, &backend);
 }
@@ -269,16 +264,14 @@ fn a_close_ends_the_wait_of_a_closure_and_lets_one_that_runs_end() {
     eventually(|| gate.arrivals() == 1);
     let mut waiting = ByHand::pending(pool.interact(|_| ()));
     pool.close();
-    eventually(|| waiting.is_woken());
-    let error = waiting.poll().expect("it was woken").unwrap_err();
+    let error = waiting.finish().unwrap_err();
     assert!(
         error.get_error().is_some_and(GetError::is_closed),
         "{error}"
     );
     assert_eq!(pool.stats().in_use, 1);
     gate.open();
-    eventually(|| running.is_woken());
-    running.poll().expect("it was woken").unwrap();
+    running.finish().unwrap();
     close_clean(&pool, &backend);
 }
 

@@ -120,14 +120,11 @@ fn a_closure_gets_a_connection_of_its_key_and_its_threads_are_those_of_all_keys(
         .map(|n| {
             let runs = Arc::clone(&runs);
             let work = move |_: &mut _| runs.fetch_add(1, SeqCst);
-            let mut job = ByHand::new(pool.interact_timeout(&(n % 2), secs(20), work));
-            assert!(job.poll().is_none());
-            job
+            ByHand::begun(pool.interact_timeout(&(n % 2), secs(20), work))
         })
         .collect();
     for mut job in jobs {
-        eventually(|| job.is_woken());
-        job.poll().expect("it was woken").unwrap();
+        job.finish().unwrap();
     }
     assert_eq!((runs.load(SeqCst), pool.stats().gets), (20, 20));
     assert!(pool.with(&1, |connection| connection.id()).is_ok());

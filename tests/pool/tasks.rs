@@ -6,7 +6,8 @@ use crate::common::{
     Task, assert_at, close_clean, eventually, ms, queued, quick, secs, spawn, stays, take, timed,
 };
 use conpool::{
-    EvictReason, GetError, HealthCheck, Hook, MemoryManager, OnSuspend, Pool, PooledConnection,
+    ConnectionManager, EvictReason, GetError, HealthCheck, Hook, MemoryManager, OnSuspend, Pool,
+    PooledConnection,
 };
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -286,11 +287,12 @@ fn a_stale_connection_is_checked_before_a_task_gets_it() {
 #[test]
 fn a_connection_that_the_pool_finds_for_a_task_is_checked_too() {
     let backend = MemoryManager::new();
-    let pool = quick("found").max_size(2).min_idle(2);
+    let pool = quick("found").max_size(2);
     let pool = pool.health_check(HealthCheck::OnCheckout);
     let pool = pool.build(backend.clone()).unwrap();
+    pool.add(backend.create().unwrap()).unwrap();
     backend.fail(Hook::Check, 2);
-    assert!(block_on(pool.get_async()).unwrap().id() > 2);
+    assert_eq!(block_on(pool.get_async()).unwrap().id(), 3);
     assert_eq!(pool.stats().check_failures, 2);
     close_clean(&pool, &backend);
 }
