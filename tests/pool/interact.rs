@@ -3,8 +3,9 @@
 use crate::common::executor::{ByHand, block_on};
 use crate::common::{Gate, close_clean, eventually, ms, quick, secs, stays, threads};
 use conpool::{EvictReason, GetError, Hook, InteractError, MemoryManager, Pool};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 fn pool_of(name: &str, max_size: usize) -> (Pool<MemoryManager>, MemoryManager) {
@@ -37,24 +38,28 @@ fn the_connection_is_back_when_the_task_is_woken() {
 }
 
 #[test]
-fn a_hundred_closures_on_two_connections_need_two_threads() {
+fn a_hundred_closures_on_two_connections_run_two_at_a_time_and_leave_no_thread() {
     let (pool, backend) = pool_of("twothreads", 2);
-    let most = Arc::new(AtomicUsize::new(0));
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::new(Mutex::new(HashSet::new()));
     let mut jobs: Vec<_> = (0..100)
         .map(|_| {
-            let most = Arc::clone(&most);
-            let work = move |_: &mut _| {
+            let (running, most, seen) = (running.clone(), most.clone(), seen.clone());
+            ByHand::begun(pool.interact(move |_: &mut _| {
+                most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                seen.lock().unwrap().insert(thread::current().id());
                 thread::sleep(ms(1));
-                most.fetch_max(threads("twothreads-worker"), SeqCst);
-            };
-            ByHand::begun(pool.interact(work))
+                running.fetch_sub(1, SeqCst);
+            }))
         })
         .collect();
     for job in &mut jobs {
         job.finish().unwrap();
     }
-    // A thread that has ended its closure may still be on its way out when the next one starts.
-    assert!(most.load(SeqCst) <= 3, "{most:?} threads");
+    assert_eq!(most.load(SeqCst), 2);
+    // Two, if no thread is held up between the end of its closure and the next one.
+    let seen = seen.lock().unwrap().len();
+    assert!(seen <= 20, "{seen} threads for a hundred closures");
     eventually(|| threads("twothreads-worker") == 0);
     close_clean(&pool, &backend);
 }
@@ -126,7 +131,7 @@ fn a_closure_whose_future_is_dropped_runs_to_its_end_and_its_connection_is_check
 fn a_drop_interrupts_the_connection_of_a_closure_that_was_told_so() {
     let (pool, backend) = pool_of("interrupted", 1);
     backend.hang(Hook::Execute);
-    let result = Arc::new(std::sync::Mutex::new(None));
+    let result = Arc::new(Mutex::new(None));
     let job = pool.interact({
         let result = Arc::clone(&result);
         move |connection| *result.lock().unwrap() = Some(connection.execute("SLEEP"))
@@ -198,7 +203,7 @@ fn the_timeout_of_interact_limits_the_wait_for_a_connection_and_not_the_closure(
 fn closures_and_threads_stand_in_one_line() {
     let (pool, backend) = pool_of("oneline", 1);
     let held = pool.get().unwrap();
-    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let order = Arc::new(Mutex::new(Vec::new()));
     let mut jobs: Vec<_> = (0..20)
         .map(|n| {
             let order = Arc::clone(&order);
