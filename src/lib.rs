@@ -214,6 +214,8 @@ pub use manager::{ConnectionManager, Interrupt};
 pub use managers::conbus::*;
 #[cfg(feature = "http")]
 pub use managers::http::*;
+#[cfg(feature = "postgres")]
+pub use managers::postgres::*;
 #[cfg(feature = "r2d2")]
 pub use managers::r2d2::*;
 #[cfg(feature = "sqlite")]

@@ -5,6 +5,8 @@ mod deadline;
 #[cfg(feature = "http")]
 pub mod http;
 mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod socket;
@@ -24,6 +26,8 @@ pub use conbus::*;
 #[cfg(feature = "http")]
 pub use http::*;
 pub use memory::*;
+#[cfg(feature = "postgres")]
+pub use postgres::*;
 #[cfg(feature = "r2d2")]
 pub use r2d2::*;
 #[cfg(feature = "sqlite")]
