@@ -37,7 +37,7 @@ pub(crate) struct Aftermath {
     pub(crate) quick: f64,
     /// The longest time of a quick request in nanoseconds, where all were served.
     pub(crate) longest: f64,
-    /// The requests that got a connection after their client had given up.
+    /// The requests that got a connection after their client had given up, until the quick requests had ended.
     pub(crate) in_vain: f64,
 }
 
