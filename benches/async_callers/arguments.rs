@@ -6,7 +6,7 @@ pub(crate) const USAGE: &str = "\
 cargo bench --bench async_callers -- [OPTIONS] [PART ...]
 
 PART          only the parts of these names: load, cancelled
---rounds N    how often each pool is measured under each load (3)
+--rounds N    how often each pool is measured under each load (5)
 --charts DIR  where the chart goes (target/async_callers)
 --test        a small run of each; also without the --bench that cargo bench passes";
 
@@ -57,7 +57,7 @@ impl Arguments {
         let test = test || !bench;
         Ok(Asked::Run(Self {
             test,
-            rounds: rounds.unwrap_or(if test { 1 } else { 3 }),
+            rounds: rounds.unwrap_or(if test { 1 } else { 5 }),
             charts,
             parts,
         }))

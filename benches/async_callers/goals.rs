@@ -37,23 +37,16 @@ pub(crate) fn print(outcome: &Outcome) {
     let threads = ours.median(|sample| sample.threads);
     let memory = ours.median(|sample| sample.memory) / theirs.median(|sample| sample.memory);
     println!("\nThe goals of conpool with {} tasks", outcome.load.tasks);
-    let lines = [
+    let few = |count: f64| format!("{count:.0}");
+    let mut lines = vec![
         line("requests/s by the best", AtLeast(0.98), rate, times),
-        line(
-            "p99.9 of the wait by spawn_blocking + r2d2",
-            AtMost(1.0 / 3.0),
-            wait,
-            times,
-        ),
-        line("threads", AtMost((SIZE + FEW) as f64), threads, |count| {
-            format!("{count:.0}")
-        }),
-        line(
-            "memory by spawn_blocking + r2d2",
-            AtMost(0.1),
-            memory,
-            digits,
-        ),
+        line("threads", AtMost((SIZE + FEW) as f64), threads, few),
     ];
+    if outcome.load.tasks > SIZE {
+        let name = "p99.9 of the wait by spawn_blocking + r2d2";
+        lines.push(line(name, AtMost(1.0 / 3.0), wait, times));
+        let name = "memory by spawn_blocking + r2d2";
+        lines.push(line(name, AtMost(0.1), memory, digits));
+    }
     lines.iter().for_each(|line| println!("{line}"));
 }
