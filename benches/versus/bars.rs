@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::paint::{Axis, BOTTOM, Drawn, INK, LEFT, Sheet, Side, color};
+use crate::common::paint::{Axis, BOTTOM, Drawn, INK, LEFT, Sheet, Side, color};
 
 const RIGHT: i32 = 690;
 /// Narrower bars have no space for a number on each.

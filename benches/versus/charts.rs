@@ -11,10 +11,12 @@ use crate::{
         self, Cell,
         Hold::{Nothing, Sleep},
     },
-    cores,
-    curves::{self, Curve},
+    common::{
+        cores,
+        curves::{self, Curve},
+        paint::Drawn,
+    },
     outcome::Outcome,
-    paint::Drawn,
 };
 
 /// Draws the charts and returns the files written.

@@ -5,8 +5,8 @@ use crate::{
         Cell,
         Hold::{Nothing, Sleep, Spin},
     },
+    common::units::{digits, nanos, times},
     outcome::{Outcome, Summary},
-    table::{digits, nanos, times},
 };
 
 #[derive(Clone, Copy)]

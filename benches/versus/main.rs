@@ -20,14 +20,13 @@ mod arguments;
 mod bars;
 mod cell;
 mod charts;
-mod cores;
-mod curves;
+#[path = "../common/mod.rs"]
+mod common;
 mod goals;
 mod measure;
 #[path = "../nothing/mod.rs"]
 mod nothing;
 mod outcome;
-mod paint;
 mod results;
 mod subjects;
 mod table;
@@ -36,6 +35,7 @@ use std::{error::Error, fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use arguments::{Arguments, Asked};
 use cell::Cell;
+use common::cores;
 use outcome::{Outcome, Summary};
 
 /// Runs all rounds of one cell. Each round begins with another subject.

@@ -12,7 +12,7 @@ use std::{
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 
-use crate::{cell::Cell, cores, subjects::Subject};
+use crate::{cell::Cell, common::cores, subjects::Subject};
 
 /// Waits in nanoseconds. Two digits keep the buckets of a thread small enough to stay in its cache.
 pub(crate) type Waits = Histogram<u64>;

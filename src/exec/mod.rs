@@ -2,6 +2,7 @@
 
 mod next_job;
 mod schedule;
+mod stranded;
 mod threads;
 mod workers;
 

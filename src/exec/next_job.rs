@@ -13,6 +13,8 @@ pub(super) type Work = Box<dyn FnOnce() + Send>;
 thread_local! {
     /// The address of the worker pool from which this thread accepts its next job now. 0: from none.
     static ACCEPTS_FROM: Cell<usize> = const { Cell::new(0) };
+    /// This thread has announced the end of its job.
+    static ENDING: Cell<bool> = const { Cell::new(false) };
     static NEXT: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
@@ -25,11 +27,17 @@ pub(super) fn run(work: Work) {
     }
 }
 
-/// Runs the last step of a job, and accepts one next job from `pool` meanwhile.
-pub(super) fn accept(pool: usize, last: impl FnOnce()) {
+/// Runs the last step of a job, and accepts one next job from `pool` meanwhile. Returns true if it has one.
+pub(super) fn accept(pool: usize, last: impl FnOnce()) -> bool {
     let before = ACCEPTS_FROM.with(|from| from.replace(pool));
     guarded(last);
     ACCEPTS_FROM.with(|from| from.set(before));
+    NEXT.with(|next| next.borrow().is_some())
+}
+
+/// Records whether this thread has announced the end of its job. Returns the previous record.
+pub(super) fn set_ending(ending: bool) -> bool {
+    ENDING.with(|own| own.replace(ending))
 }
 
 /// Offers a job to this thread as its next one. Returns the job if the thread does not take it.

@@ -12,6 +12,9 @@
 //! [`MANY`] threads run jobs that are not urgent while any of those jobs begins or ends. After
 //! [`STANDSTILL`] without such progress, [`FEW`] more threads start, and so on.
 //!
+//! A job that ends with a step which makes another job ready (see [`next_job`](super::next_job)) announces its end. An
+//! urgent job that is submitted then starts no thread but waits for that worker, for at most [`STUCK_AFTER`].
+//!
 //! A worker ends after [`IDLE_TIMEOUT`] without a job, and at once when the pool closes. If the system
 //! refuses a thread, the collector runs the job. Without a collector the submitting thread runs it, unless
 //! a worker is alive.
@@ -33,6 +36,12 @@ pub(super) struct State {
     /// The number of workers that wait for a job and that no submitter has claimed.
     pub(super) free: usize,
     pub(super) workers: usize,
+    /// The number of workers that are about to end their job and to ask for the next one.
+    pub(super) ending: usize,
+    /// The number of urgent jobs for which no worker was started, because one is about to end its job.
+    pub(super) relying: usize,
+    /// When the last of these jobs was submitted.
+    pub(super) relying_since: Option<Instant>,
     /// When each busy worker began its job. The number distinguishes two jobs of one instant.
     pub(super) running: BTreeSet<(Instant, u64)>,
     /// The number of jobs begun so far.
@@ -99,6 +108,28 @@ impl State {
     pub(super) fn look_again(&self, now: Instant) -> Instant {
         let soon = now + STUCK_AFTER;
         self.standstill_at().map_or(soon, |at| at.max(soon))
+    }
+
+    /// Whether an urgent job may rely on a worker that is about to end its job.
+    pub(super) fn rely(&mut self, now: Instant) -> bool {
+        let may = self.ending > self.relying;
+        if may {
+            self.relying += 1;
+            self.relying_since = Some(now);
+        }
+        may
+    }
+
+    /// Returns how many workers to start for jobs that relied on one that does not end its job after all.
+    pub(super) fn let_down(&mut self, now: Instant) -> usize {
+        let overdue = self
+            .relying_since
+            .is_some_and(|since| since + STUCK_AFTER <= now);
+        let ending = if overdue { 0 } else { self.ending };
+        let let_down = self.relying.saturating_sub(ending);
+        self.relying -= let_down;
+        self.workers += let_down;
+        let_down
     }
 
     pub(super) fn all_gone(&self) -> bool {

@@ -43,9 +43,9 @@ enum Signal {
     Recheck,
 }
 
-struct Channel<T> {
+pub(super) struct Channel<T> {
     sender: Sender<T>,
-    receiver: Receiver<T>,
+    pub(super) receiver: Receiver<T>,
 }
 
 impl<T> Default for Channel<T> {
@@ -64,13 +64,13 @@ impl<T> Channel<T> {
 
 pub(crate) struct WorkerPool {
     name: Arc<str>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Messages to waiting workers.
     handoff: Channel<Job>,
     /// Urgent jobs that no free worker took. Used under the lock only.
     urgent: Channel<Work>,
     /// Other jobs that no free worker took. Used under the lock only.
-    rest: Channel<Work>,
+    pub(super) rest: Channel<Work>,
     /// Messages to the collector.
     signals: Channel<Signal>,
     /// Messages to callers of [`wait_gone`](Self::wait_gone): the last thread has ended.
@@ -117,7 +117,9 @@ impl WorkerPool {
             false => self.rest.send(work),
         }
         let now = real_now();
-        if urgent || state.missing(self.rest.receiver.len(), now) > 0 {
+        if urgent && state.rely(now) {
+            self.set_due(&mut state, now + STUCK_AFTER);
+        } else if urgent || state.missing(self.rest.receiver.len(), now) > 0 {
             // Count the worker before unlock, so that the collector does not run the job as stranded.
             state.workers += 1;
             drop(state);
@@ -131,7 +133,14 @@ impl WorkerPool {
     /// Runs the last step of a job. The thread then continues with the first job that this step passes to
     /// [`submit_or_continue`](Self::submit_or_continue), without a switch to another thread.
     pub(crate) fn end_job(self: &Arc<Self>, last: impl FnOnce()) {
-        next_job::accept(Arc::as_ptr(self).addr(), last);
+        self.state.lock().ending += 1;
+        if !next_job::accept(Arc::as_ptr(self).addr(), last) {
+            next_job::set_ending(true);
+            return;
+        }
+        let mut state = self.state.lock();
+        state.ending -= 1;
+        self.replace_let_down(state);
     }
 
     /// Lets this thread continue with this job, if its present job is about to end, or submits the job as urgent.
@@ -144,10 +153,12 @@ impl WorkerPool {
     /// Takes the next pending job, and tells whether it is urgent.
     ///
     /// The caller must hold the lock, so that a job is pending exactly as long as it is in its channel.
-    fn next_pending(&self) -> Option<(Work, bool)> {
-        let urgent = self.urgent.receiver.try_recv().ok();
-        let urgent = urgent.map(|work| (work, true));
-        urgent.or_else(|| Some((self.rest.receiver.try_recv().ok()?, false)))
+    pub(super) fn next_pending(&self, state: &mut State) -> Option<(Work, bool)> {
+        if let Ok(work) = self.urgent.receiver.try_recv() {
+            state.relying = state.relying.saturating_sub(1);
+            return Some((work, true));
+        }
+        Some((self.rest.receiver.try_recv().ok()?, false))
     }
 
     fn has_pending(&self) -> bool {
@@ -158,7 +169,7 @@ impl WorkerPool {
     ///
     /// If the system refuses a thread, the collector runs the job. Without a collector this thread runs it,
     /// unless a worker is alive.
-    fn spawn_worker(self: &Arc<Self>) {
+    pub(super) fn spawn_worker(self: &Arc<Self>) {
         let pool = Arc::clone(self);
         let Err(error) = self.spawn("worker", move || pool.run_worker()) else {
             return;
@@ -176,13 +187,20 @@ impl WorkerPool {
             return;
         }
         while state.workers == 0 {
-            let Some((work, _)) = self.next_pending() else {
+            let Some((work, _)) = self.next_pending(&mut state) else {
                 break;
             };
             drop(state);
-            run(work);
-            state = self.state.lock();
+            state = self.run_job(work);
         }
+    }
+
+    /// Runs a job on this thread. The caller must not hold the lock, and holds it afterwards.
+    pub(super) fn run_job(&self, work: Work) -> MutexGuard<'_, State> {
+        run(work);
+        let mut state = self.state.lock();
+        state.ending -= usize::from(next_job::set_ending(false));
+        state
     }
 
     fn spawn(&self, role: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -208,8 +226,7 @@ impl WorkerPool {
         while let Some((work, urgent)) = self.next_job(&mut state) {
             let job = state.begin(urgent);
             drop(state);
-            run(work);
-            state = self.state.lock();
+            state = self.run_job(work);
             state.end(job, urgent);
         }
         state.workers -= 1;
@@ -222,7 +239,7 @@ impl WorkerPool {
 
     /// Waits for a job. None: this worker must end.
     fn next_job<'a>(&'a self, state: &mut MutexGuard<'a, State>) -> Option<(Work, bool)> {
-        if let Some(job) = self.next_pending() {
+        if let Some(job) = self.next_pending(state) {
             return Some(job);
         }
         if state.closed {
@@ -235,7 +252,7 @@ impl WorkerPool {
             match message {
                 Some(Job::Run { work, urgent }) => return Some((work, urgent)),
                 // `missing` counts this worker until it has left, so a job may rely on it.
-                Some(Job::End) => return self.next_pending(),
+                Some(Job::End) => return self.next_pending(state),
                 None if state.free > 0 => {
                     state.free -= 1;
                     return None;
@@ -293,41 +310,12 @@ impl WorkerPool {
         }
     }
 
-    /// Runs the jobs that got no thread, and replaces stuck workers.
-    fn run_stranded(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        while state.workers == 0 || state.refused > 0 {
-            let Some((work, _)) = self.next_pending() else {
-                break;
-            };
-            state.refused = state.refused.saturating_sub(1);
-            drop(state);
-            run(work);
-            state = self.state.lock();
-        }
-        state.refused = 0;
-        let queued = self.rest.receiver.len();
-        if queued == 0 {
-            return;
-        }
-        let now = real_now();
-        let more = state.missing(queued, now);
-        let due = match more {
-            0 => state.look_again(now),
-            _ => now + STUCK_AFTER,
-        };
-        self.set_due(&mut state, due);
-        state.workers += more;
-        drop(state);
-        (0..more).for_each(|_| self.spawn_worker());
-    }
-
     /// Makes the collector sweep at `due` at the latest.
     pub(crate) fn wake_by(&self, due: Instant) {
         self.set_due(&mut self.state.lock(), due);
     }
 
-    fn set_due(&self, state: &mut State, due: Instant) {
+    pub(super) fn set_due(&self, state: &mut State, due: Instant) {
         if state.due.is_none_or(|planned| due < planned) {
             state.due = Some(due);
             self.signals.send(Signal::Recheck);

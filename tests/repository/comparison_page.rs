@@ -52,6 +52,7 @@ fn every_place_has_a_link_to_a_fixed_version_and_every_link_a_place() {
             let fixed = [
                 "/r2d2/0.8.10/",
                 "/deadpool/0.12.3/",
+                "/deadpool-sync/0.1.4/",
                 "/bb8/0.9.1/",
                 "/HikariCP-6.0.0/",
             ];

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::{
+use super::{
     paint::{Axis, BOTTOM, Drawn, FAINT, INK, LEFT, Sheet, Side, TOP, color},
-    table::nanos,
+    units::nanos,
 };
 
 /// The x coordinate of the names.
