@@ -13,7 +13,7 @@
 //! let n = pool.get()?.execute("UPDATE stock SET n = n - 1 WHERE item = $1", &[&7])?;
 //! assert_eq!(n, 1);
 //!
-//! pool.transaction(&TxOptions::new(), |tx| {
+//! pool.transaction(TxOptions::new(), |tx| {
 //!     tx.execute("UPDATE accounts SET cents = cents - 5 WHERE name = 'till'", &[])?;
 //!     tx.execute("UPDATE accounts SET cents = cents + 5 WHERE name = 'gift'", &[])?;
 //!     Ok::<_, postgres::Error>(())

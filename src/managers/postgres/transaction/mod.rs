@@ -40,7 +40,7 @@ enum Ended<T, E> {
 
 fn run<T, E>(
     client: &mut Client,
-    options: &TxOptions,
+    options: TxOptions,
     body: &mut impl FnMut(&mut PostgresTransaction<'_>) -> Result<T, E>,
 ) -> Ended<T, E> {
     let mut scope = match options.begin(client) {
@@ -87,7 +87,7 @@ impl Pool<PostgresManager> {
     /// let options = TxOptions::new()
     ///     .isolation(postgres::IsolationLevel::Serializable)
     ///     .retries(5);
-    /// let left: i64 = pool.transaction(&options, |tx| {
+    /// let left: i64 = pool.transaction(options, |tx| {
     ///     tx.execute("UPDATE stock SET n = n - 1 WHERE item = 7", &[])?;
     ///     // A failure in the savepoint does not affect the rest.
     ///     let gift = tx.savepoint(|sp| sp.execute("INSERT INTO gifts VALUES (7)", &[]));
@@ -101,7 +101,7 @@ impl Pool<PostgresManager> {
     #[track_caller]
     pub fn transaction<T, E: BodyError>(
         &self,
-        options: &TxOptions,
+        options: TxOptions,
         mut body: impl FnMut(&mut PostgresTransaction<'_>) -> Result<T, E>,
     ) -> Result<T, PostgresTransactionError<E>> {
         let deadline = Deadline::after(self.config().get_timeout);
@@ -130,7 +130,7 @@ impl Pool<PostgresManager> {
 impl PostgresConnection {
     fn attempt<T, E: BodyError>(
         &mut self,
-        options: &TxOptions,
+        options: TxOptions,
         body: &mut impl FnMut(&mut PostgresTransaction<'_>) -> Result<T, E>,
     ) -> Attempt<T, E> {
         self.is_used = true;

@@ -63,7 +63,7 @@ impl TxOptions {
         self
     }
 
-    pub(super) fn begin<'a>(&self, client: &'a mut Client) -> Result<Transaction<'a>, Error> {
+    pub(super) fn begin(self, client: &mut Client) -> Result<Transaction<'_>, Error> {
         let mut builder = client.build_transaction();
         if let Some(level) = self.isolation {
             builder = builder.isolation_level(level);
