@@ -126,6 +126,8 @@
 //!   supports https.
 //! - `metrics`: `PoolMetrics`, which reports pools to the crate `metrics` (Prometheus, StatsD and others) under the
 //!   OpenTelemetry names.
+//! - `postgres`: `PostgresManager` and transactions that are repeated after serialization failures, based on the crate
+//!   postgres.
 //! - `r2d2`: `R2d2Manager`, which runs every manager written for r2d2, and the page `docs::migrating`.
 //! - `serde`: [`PoolConfig`] from YAML, TOML, JSON and the environment, and [`PoolStats`] as data.
 //! - `sqlite`: `SqliteManager` and transactions, based on rusqlite with a bundled SQLite.
