@@ -29,7 +29,7 @@ struct Changes {
 }
 
 impl Ready {
-    /// Wakes the callers of `wait_ready`: a create has ended, or the pool was closed or resumed.
+    /// Wakes the callers of `wait_ready`: a create has ended, a slot is free, or the pool was closed or resumed.
     pub(super) fn note(&self, failed_permanently: bool) {
         let mut state = self.state.lock();
         state.events += 1;

@@ -71,6 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Wakes the callers that wait for the end of a create or a dispose.
     pub(in crate::shared) fn hook_ended(&self) {
+        self.ready.note(false);
         if self.probe.waiting.load(Acquire) > 0 {
             *self.probe.ends.lock() += 1;
             self.probe.ended.notify_all();
