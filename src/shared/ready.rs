@@ -70,7 +70,16 @@ impl<M: ConnectionManager> Shared<M> {
         timeout: Duration,
     ) -> Result<(), ReadyError<M::Error>> {
         let since = real_now();
-        let deadline = deadline(since, timeout);
+        self.wait_ready_until(n, since, deadline(since, timeout))
+    }
+
+    /// Waits as [`wait_ready`](Self::wait_ready) does, for a caller that waits since `since`.
+    pub(crate) fn wait_ready_until(
+        self: &Arc<Self>,
+        n: usize,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<(), ReadyError<M::Error>> {
         let (_, failures_before) = self.ready.counts();
         loop {
             // Read the count before the state: an event after this line ends the sleep below.
@@ -115,6 +124,8 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             }
             if deadline.is_some_and(|deadline| deadline <= now) {
+                // In a keyed pool this caller may have been offered a slot that another pool can use.
+                self.pass_on_spare();
                 let timeout = self.timeout(since, deadline, true);
                 return Err(GetError::TimedOut(Box::new(timeout)).into());
             }
