@@ -137,7 +137,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`ReadyError::Config`] if `n` is more than `max_per_key`. [`ReadyError::Get`] if the pool is closed, if the
+    /// [`ReadyError::Config`] if `n` is more than `max_per_key`, or than `max_idle` while fewer are open. [`ReadyError::Get`] if the pool is closed, if the
     /// timeout has passed, or if a create or the factory fails permanently while no connection of the key is open.
     ///
     /// ```

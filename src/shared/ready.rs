@@ -99,6 +99,11 @@ impl<M: ConnectionManager> Shared<M> {
                 if state.open >= n {
                     return Ok(());
                 }
+                if let Some(most) = state.max_idle.filter(|most| n > *most) {
+                    // A connection beyond max_idle is evicted as soon as it is open.
+                    let rule = format!("must be at most max_idle ({most})");
+                    return Err(ConfigError::new("n", n, rule).into());
+                }
                 if failures > failures_before && state.open == 0 {
                     drop(state);
                     if let Some(error) = self.permanent_error() {
