@@ -2,7 +2,7 @@
 
 use super::backend::Recorder;
 use crate::common::{ms, quick_backoff, secs};
-use conpool::{HealthCheck, ManualClock, Pool, PoolBuilder};
+use conpool::{HealthCheck, IdleOrder, ManualClock, OnSuspend, Pool, PoolBuilder};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ pub(crate) struct Settings {
     pub(crate) check_may_block: bool,
     pub(crate) keepalive: Option<u64>,
     pub(crate) leak_threshold: Option<u64>,
+    pub(crate) max_idle: Option<usize>,
+    pub(crate) order: IdleOrder,
+    pub(crate) on_suspend: OnSuspend,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,9 @@ impl Settings {
         check_may_block: true,
         keepalive: None,
         leak_threshold: None,
+        max_idle: None,
+        order: IdleOrder::Sticky,
+        on_suspend: OnSuspend::Wait,
     };
 
     pub(crate) fn build(&self, manager: Recorder, clock: &ManualClock) -> Pool<Recorder> {
@@ -73,6 +79,9 @@ impl Settings {
             .max_uses(self.max_uses)
             .keepalive_interval(self.keepalive.map(secs))
             .leak_threshold(self.leak_threshold.map(secs))
+            .max_idle(self.max_idle)
+            .idle_order(self.order)
+            .on_suspend(self.on_suspend)
             .health_check(match self.check {
                 Check::Never => HealthCheck::Never,
                 Check::Always => HealthCheck::OnCheckout,
@@ -92,6 +101,12 @@ fn maybe<T: Clone + std::fmt::Debug + 'static>(values: Vec<T>) -> impl Strategy<
 
 pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
     let size = (1..=4_usize).prop_flat_map(|max| (Just(max), prop_oneof![Just(0), 0..=max]));
+    let size = size.prop_flat_map(|(max, min)| {
+        let most = prop_oneof![2 => Just(None), 1 => (min..=max).prop_map(Some)];
+        (Just(max), Just(min), most)
+    });
+    let order = prop_oneof![Just(IdleOrder::Sticky), Just(IdleOrder::Fifo)];
+    let on_suspend = prop_oneof![Just(OnSuspend::Wait), Just(OnSuspend::Fail)];
     let ages = (
         maybe(vec![30, 60, 300]),
         maybe(vec![40, 120, 600]),
@@ -111,6 +126,7 @@ pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
         prop_oneof![3 => Just(None), 1 => Just(Some(0))],
         maybe(vec![1, 2, 3]),
         any::<bool>(),
+        (order, on_suspend),
     );
     (size, ages, check, rest).prop_map(move |(size, ages, check, rest)| Settings {
         collector,
@@ -127,5 +143,8 @@ pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
         check_may_block: rest.4,
         keepalive: ages.3,
         leak_threshold: ages.4,
+        max_idle: size.2,
+        order: rest.5.0,
+        on_suspend: rest.5.1,
     })
 }
