@@ -68,7 +68,7 @@ pub(crate) fn deadline(since: Instant, timeout: Duration) -> Option<Instant> {
 /// | `fairness` | how long the first waiter may be overtaken | [`Fairness`] | `Eventual(500 µs)` | zero: strict | |
 /// | `fail_fast` | while no connection is open, a failed create fails all callers at once; a build ends with its first failed create | bool | false | | `backoff` sets when the next attempt is made |
 /// | `idle_order` | which idle connection a checkout takes | [`IdleOrder`] | `Sticky` | any | `Fifo` takes a lock, and keeps connections from idling out |
-/// | `suspended` | whether the pool is suspended when it is built: nothing is opened before `resume` | bool | false | | a `KeyedPool` refuses it |
+/// | `suspended` | whether the pool is suspended when it is built: nothing is opened before `resume` | bool | false | | |
 /// | `on_suspend` | what a get does while the pool is suspended | [`OnSuspend`] | `Wait` | any | |
 /// | `max_total` | of a keyed pool: the cap over all keys | connections | `None`: 100 | `max_size` | a `Pool` refuses it |
 /// | `background_collector` | whether the pool has threads of its own | bool | true | | when false, hook timeouts do not apply and `min_idle` is filled by build and sweep only |

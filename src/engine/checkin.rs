@@ -112,7 +112,7 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         // With max_idle every check-in is counted under the lock.
         let return_slow = notify_head || state.max_idle.is_some() || state.idle_order.is_some();
         if let Some(order) = &mut state.idle_order {
-            order.push(checkout.slot.index());
+            order.push(checkout.slot.index(), checkout.slot.uses());
         }
         self.table.store_locked(checkout, idle_since, return_slow);
         Ok(actions)

@@ -63,6 +63,9 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         let place = self.table.get_or_make(slot);
         let (tick, uses) = (now.tick, place.uses());
         let connection = 0;
+        if let Some(order) = &mut state.idle_order {
+            order.forget(slot);
+        }
         state.record_opened(
             slot,
             Opened {

@@ -11,7 +11,7 @@ use std::{error::Error, fmt};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadyError<E> {
-    /// The number of connections is above `max_size`, so the wait could not end.
+    /// The number of connections is above `max_size` or `max_idle`, so the wait could not end.
     Config(ConfigError),
     /// The pool was closed, the deadline passed (with the last cause inside), or a create failed permanently
     /// while no connection was open.

@@ -82,7 +82,7 @@ where
         factory: impl Fn(&K) -> M + Send + Sync + 'static,
     ) -> Result<KeyedPool<K, M>, BuildError<M::Error>> {
         let config = self.checked()?;
-        let group = PoolGroup::new(config, self.max_total, self.clock, self.observer);
+        let group = PoolGroup::new(&config, self.max_total, self.clock, self.observer);
         let keys = Keys::new(group, Box::new(factory));
         let collector = Arc::new(PoolCollector(Arc::clone(&keys)));
         keys.group.start(collector).map_err(BuildError::Thread)?;
@@ -95,17 +95,7 @@ where
             return Err(ConfigError::new("max_total", 0, "must be at least 1"));
         }
         let max_per_key = self.max_per_key.unwrap_or(MAX_PER_KEY.min(self.max_total));
-        if max_per_key == 0 || max_per_key > self.max_total {
-            let rule = match max_per_key {
-                0 => "must be at least 1".to_owned(),
-                _ => format!("must be at most max_total ({})", self.max_total),
-            };
-            return Err(ConfigError::new("max_per_key", max_per_key, rule));
-        }
-        if self.config.suspended {
-            let rule = "belongs to a Pool; a KeyedPool has no resume";
-            return Err(ConfigError::new("suspended", true, rule));
-        }
+        check_max_per_key(max_per_key, Some(self.max_total))?;
         let config = PoolConfig {
             max_size: max_per_key,
             max_total: Some(self.max_total),
@@ -114,6 +104,16 @@ where
         config.validate()?;
         Ok(config)
     }
+}
+
+/// Checks a value of `max_per_key`.
+pub(super) fn check_max_per_key(n: usize, max_total: Option<usize>) -> Result<(), ConfigError> {
+    let rule = match (n, max_total) {
+        (0, _) => "must be at least 1".to_owned(),
+        (_, Some(total)) if n > total => format!("must be at most max_total ({total})"),
+        _ => return Ok(()),
+    };
+    Err(ConfigError::new("max_per_key", n, rule))
 }
 
 impl<K, M> Default for KeyedPoolBuilder<K, M>

@@ -91,7 +91,7 @@ where
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let call_site = Location::caller();
         let group = &self.keys.group;
-        let timeout = timeout.unwrap_or_else(|| self.default_timeout());
+        let timeout = timeout.unwrap_or_else(|| group.default_timeout());
         let (since, deadline) = timeout.from(real_now());
         loop {
             let pool = match &found {

@@ -89,7 +89,9 @@ where
                         Ok(guard) => return Poll::Ready(Ok(guard)),
                         Err(unchecked) => found = unchecked,
                     }
-                    let timeout = self.timeout.unwrap_or_else(|| self.pool.default_timeout());
+                    let timeout = self
+                        .timeout
+                        .unwrap_or_else(|| self.pool.keys.group.default_timeout());
                     let (since, deadline) = timeout.from(real_now());
                     *stage = Stage::LookUp(since, deadline);
                     continue;

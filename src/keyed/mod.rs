@@ -1,22 +1,21 @@
 //! Pools by key, within one total limit.
 
+mod admin;
 mod builder;
 mod building;
 mod checkout;
 mod get_future;
 mod hints;
 mod keys;
+mod settings;
 mod tasks;
 
 pub use builder::KeyedPoolBuilder;
 pub use get_future::KeyedGetFuture;
 
-use crate::clock::real_now;
-use crate::error::{GetError, StillInUse};
+use crate::error::GetError;
 use crate::shared::GetTimeout;
-use crate::{
-    ConnectionManager, HealthState, Holder, PoolConfig, PoolStats, PooledConnection, SweepReport,
-};
+use crate::{ConnectionManager, HealthState, Holder, PoolStats, PooledConnection};
 use keys::Keys;
 use std::fmt;
 use std::hash::Hash;
@@ -233,67 +232,6 @@ where
         self.keys.group.holders()
     }
 
-    /// Evicts every connection of the current generation, over all keys, as
-    /// [`Pool::clear`](crate::Pool::clear) does.
-    pub fn clear(&self) {
-        for (_, pool) in self.keys.all() {
-            pool.clear();
-        }
-    }
-
-    /// Evicts every connection of the current generation of one key. Does nothing if the key has no pool.
-    pub fn clear_key(&self, key: &K) {
-        if let Some(pool) = self.keys.find(key) {
-            pool.clear();
-        }
-    }
-
-    /// Runs one full pass of the collector over every key, as [`Pool::sweep`](crate::Pool::sweep) does, and
-    /// then removes the keys without open connections and waiters.
-    pub fn sweep(&self) -> SweepReport {
-        let report = self.keys.group.sweep();
-        self.keys.remove_empty(None);
-        report
-    }
-
-    /// Closes the pools of all keys, as [`Pool::close`](crate::Pool::close) does. Idempotent.
-    pub fn close(&self) {
-        self.keys.close();
-    }
-
-    /// Closes the pools of all keys, and waits until every connection is back and disposed and the threads
-    /// have ended.
-    ///
-    /// # Errors
-    ///
-    /// At the timeout, returns the connections and hooks still in use, over all keys.
-    pub fn close_timeout(&self, timeout: Duration) -> Result<(), StillInUse> {
-        let deadline = real_now().checked_add(timeout);
-        self.close();
-        let mut left: Option<StillInUse> = None;
-        for (_, pool) in self.keys.all() {
-            let Err(more) = pool.close_by(deadline) else {
-                continue;
-            };
-            match &mut left {
-                None => left = Some(more),
-                Some(left) => left.add(more),
-            }
-        }
-        let gone = self.keys.group.wait_gone(deadline);
-        match left {
-            Some(left) => Err(left),
-            None if gone => Ok(()),
-            // A thread that has not ended runs a hook or is about to leave one.
-            None => Err(StillInUse {
-                pool: Arc::clone(self.keys.group.name()),
-                in_use: 0,
-                hooks_running: 1,
-                holders: Vec::new(),
-            }),
-        }
-    }
-
     /// Returns true if the pool is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -304,12 +242,6 @@ where
     #[must_use]
     pub fn name(&self) -> &str {
         self.keys.group.name()
-    }
-
-    /// Returns the settings of each key. `max_size` is `max_per_key`.
-    #[must_use]
-    pub fn config(&self) -> PoolConfig {
-        self.keys.group.config().clone()
     }
 }
 

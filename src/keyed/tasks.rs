@@ -129,10 +129,6 @@ where
         discard_on_err(call(self.get(key)?, work))
     }
 
-    pub(super) fn default_timeout(&self) -> GetTimeout {
-        GetTimeout::For(self.keys.group.config().get_timeout)
-    }
-
     /// Returns the pool of this connection, or of this key. Pending: another caller creates the manager of the key.
     pub(super) fn pool_for_task(
         &self,

@@ -78,7 +78,7 @@ impl<M: ConnectionManager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// - [`ReadyError::Config`] if `n` is more than `max_size`.
+    /// - [`ReadyError::Config`] if `n` is more than `max_size`, or if it is more than `max_idle` and fewer are open.
     /// - [`ReadyError::Get`] with [`GetError::TimedOut`](crate::GetError::TimedOut) at the timeout, with the last cause;
     ///   with [`GetError::Create`](crate::GetError::Create) or [`GetError::Panicked`](crate::GetError::Panicked) as soon as a
     ///   create fails permanently while no connection is open; with [`GetError::Closed`](crate::GetError::Closed).

@@ -18,6 +18,14 @@ use std::time::{Duration, Instant};
 /// How long `check_health` waits while other background checks use the permitted number.
 const OTHERS_PAUSE: Duration = Duration::from_millis(5);
 
+/// Returns the event of a suspension or of its end.
+pub(super) fn suspension(pool: Arc<str>, on: bool) -> PoolEvent {
+    match on {
+        true => PoolEvent::Suspended { pool },
+        false => PoolEvent::Resumed { pool },
+    }
+}
+
 impl<M: ConnectionManager> Shared<M> {
     /// Starts the collector, if this pool has one.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
@@ -172,11 +180,10 @@ impl<M: ConnectionManager> Shared<M> {
         let Some(actions) = self.engine.suspend(on, real_now()) else {
             return;
         };
-        // Emit the event before the waiters that can continue are served.
-        self.emit(|pool| match on {
-            true => PoolEvent::Suspended { pool },
-            false => PoolEvent::Resumed { pool },
-        });
+        // Emit the event before the waiters that can continue are served. A keyed pool emits it once for all keys.
+        if self.group.is_none() {
+            self.emit(|pool| suspension(pool, on));
+        }
         self.run(actions);
         if on && self.config.on_suspend == OnSuspend::Fail {
             self.fail_waiters(|| Failure::Suspended);
@@ -328,11 +335,15 @@ impl<M: ConnectionManager> Shared<M> {
         let now = real_now();
         let deadline = now.checked_add(timeout);
         self.close();
-        let grace = now.checked_add(grace.min(timeout));
+        self.interrupt_undrained(now.checked_add(grace.min(timeout)));
+        self.close_by(deadline)
+    }
+
+    /// Interrupts the connections of a closed pool that are in use at the end of the grace period.
+    pub(super) fn interrupt_undrained(self: &Arc<Self>, grace: Option<Instant>) {
         if !self.engine.wait_drained(grace) {
             self.interrupt(Which::All);
         }
-        self.close_by(deadline)
     }
 
     /// Closes the pool and waits until every connection and thread is gone. None: waits without a deadline.

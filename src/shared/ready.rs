@@ -29,7 +29,7 @@ struct Changes {
 }
 
 impl Ready {
-    /// Wakes the callers of `wait_ready`: a create has ended, or the pool was closed or resumed.
+    /// Wakes the callers of `wait_ready`: a create has ended, a slot is free, or the pool was closed or resumed.
     pub(super) fn note(&self, failed_permanently: bool) {
         let mut state = self.state.lock();
         state.events += 1;
@@ -70,7 +70,16 @@ impl<M: ConnectionManager> Shared<M> {
         timeout: Duration,
     ) -> Result<(), ReadyError<M::Error>> {
         let since = real_now();
-        let deadline = deadline(since, timeout);
+        self.wait_ready_until(n, since, deadline(since, timeout))
+    }
+
+    /// Waits as [`wait_ready`](Self::wait_ready) does, for a caller that waits since `since`.
+    pub(crate) fn wait_ready_until(
+        self: &Arc<Self>,
+        n: usize,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<(), ReadyError<M::Error>> {
         let (_, failures_before) = self.ready.counts();
         loop {
             // Read the count before the state: an event after this line ends the sleep below.
@@ -89,6 +98,11 @@ impl<M: ConnectionManager> Shared<M> {
                 }
                 if state.open >= n {
                     return Ok(());
+                }
+                if let Some(most) = state.max_idle.filter(|most| n > *most) {
+                    // A connection beyond max_idle is evicted as soon as it is open.
+                    let rule = format!("must be at most max_idle ({most})");
+                    return Err(ConfigError::new("n", n, rule).into());
                 }
                 if failures > failures_before && state.open == 0 {
                     drop(state);
@@ -115,6 +129,8 @@ impl<M: ConnectionManager> Shared<M> {
                 continue;
             }
             if deadline.is_some_and(|deadline| deadline <= now) {
+                // In a keyed pool this caller may have been offered a slot that another pool can use.
+                self.pass_on_spare();
                 let timeout = self.timeout(since, deadline, true);
                 return Err(GetError::TimedOut(Box::new(timeout)).into());
             }

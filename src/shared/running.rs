@@ -26,6 +26,8 @@ pub(super) struct Running {
     lifetime: AtomicU64,
     /// In ticks.
     keepalive: AtomicU64,
+    /// In a keyed pool, `Shared::min_idle` is zero instead while the key is unused.
+    min_idle: AtomicUsize,
     /// How many ticks a connection may be idle before a fast checkout must validate it.
     pub(super) fresh_for: AtomicU64,
 }
@@ -39,6 +41,7 @@ impl Running {
             idle: AtomicU64::new(0),
             lifetime: AtomicU64::new(0),
             keepalive: AtomicU64::new(0),
+            min_idle: AtomicUsize::new(0),
             fresh_for: AtomicU64::new(0),
         };
         running.store(config);
@@ -59,6 +62,7 @@ impl Running {
         self.lifetime.store(ticks(config.max_lifetime), Relaxed);
         self.keepalive
             .store(ticks(config.keepalive_interval), Relaxed);
+        self.min_idle.store(config.min_idle, Relaxed);
         let window = match config.health_check {
             HealthCheck::Never => NONE,
             HealthCheck::OnCheckout => 0,
@@ -66,6 +70,29 @@ impl Running {
         };
         let fresh_for = window.min(ticks(config.idle_timeout));
         self.fresh_for.store(fresh_for, Relaxed);
+    }
+
+    /// Returns the settings in force.
+    pub(super) fn config(&self) -> PoolConfig {
+        self.config.lock().clone()
+    }
+
+    /// Changes settings: all that `change` sets, or none after an error. Returns the settings before and after
+    /// the change.
+    pub(super) fn change(
+        &self,
+        change: impl FnOnce(&mut PoolConfig) -> Result<(), ConfigError>,
+    ) -> Result<(PoolConfig, PoolConfig), ConfigError> {
+        let mut config = self.config.lock();
+        let mut next = config.clone();
+        change(&mut next)?;
+        next.validate()?;
+        self.store(&next);
+        Ok((std::mem::replace(&mut *config, next.clone()), next))
+    }
+
+    pub(super) fn min_idle(&self) -> usize {
+        self.min_idle.load(Relaxed)
     }
 
     pub(super) fn get_timeout(&self) -> Duration {
@@ -138,25 +165,46 @@ fn fixed_settings(before: &PoolConfig, next: &PoolConfig) -> Vec<&'static str> {
     differing.map(|(field, _)| field).collect()
 }
 
+/// Replaces the settings, unless a setting differs that cannot change while the pool runs.
+pub(super) fn replace_settings(
+    config: &mut PoolConfig,
+    next: &PoolConfig,
+) -> Result<(), ConfigError> {
+    if let [first, others @ ..] = fixed_settings(config, next).as_slice() {
+        let mut rule = "cannot change while the pool runs".to_owned();
+        if !others.is_empty() {
+            rule = format!("{rule}; {} cannot change either", others.join(", "));
+        }
+        return Err(ConfigError::without_value(first, rule));
+    }
+    *config = next.clone();
+    Ok(())
+}
+
+/// Returns the event of a change from one of these settings to the other, if it changes a size.
+pub(super) fn resized(
+    pool: &Arc<str>,
+    before: &PoolConfig,
+    next: &PoolConfig,
+) -> Option<PoolEvent> {
+    let sizes = |config: &PoolConfig| (config.max_size, config.min_idle);
+    let (max_size, min_idle) = sizes(next);
+    (sizes(before) != sizes(next)).then(|| PoolEvent::Resized {
+        pool: Arc::clone(pool),
+        max_size,
+        min_idle,
+    })
+}
+
 impl<M: ConnectionManager> Shared<M> {
     /// Returns the settings in force.
     pub(crate) fn config(&self) -> PoolConfig {
-        self.running.config.lock().clone()
+        self.running.config()
     }
 
     /// Applies all settings of `next` that can change, or none of them.
     pub(crate) fn reconfigure(self: &Arc<Self>, next: &PoolConfig) -> Result<(), ConfigError> {
-        self.change(|config| {
-            if let [first, others @ ..] = fixed_settings(config, next).as_slice() {
-                let mut rule = "cannot change while the pool runs".to_owned();
-                if !others.is_empty() {
-                    rule = format!("{rule}; {} cannot change either", others.join(", "));
-                }
-                return Err(ConfigError::without_value(first, rule));
-            }
-            *config = next.clone();
-            Ok(())
-        })
+        self.change(|config| replace_settings(config, next))
     }
 
     /// Changes settings: all that `change` sets, or none after an error.
@@ -164,30 +212,21 @@ impl<M: ConnectionManager> Shared<M> {
         self: &Arc<Self>,
         change: impl FnOnce(&mut PoolConfig) -> Result<(), ConfigError>,
     ) -> Result<(), ConfigError> {
-        let (before, next) = {
-            let mut config = self.running.config.lock();
-            let mut next = config.clone();
-            change(&mut next)?;
-            next.validate()?;
-            self.running.store(&next);
-            (std::mem::replace(&mut *config, next.clone()), next)
-        };
+        let (before, next) = self.running.change(change)?;
         self.backoff.lock().set_get_timeout(next.get_timeout);
-        let sizes = |config: &PoolConfig| (config.max_size, config.min_idle);
-        if sizes(&before) != sizes(&next) {
-            // Emit the event before the creates and evictions that the change brings about.
-            let (max_size, min_idle) = sizes(&next);
-            self.emit(|pool| PoolEvent::Resized {
-                pool,
-                max_size,
-                min_idle,
-            });
+        // Emit the event before the creates and evictions that the change brings about. A keyed pool emits it
+        // once for all keys.
+        let event = resized(&self.name, &before, &next).filter(|_| self.group.is_none());
+        if let Some(event) = event {
+            self.emit(|_| event);
         }
         let now = self.now();
         let actions = {
             // Another thread may have changed the settings meanwhile, and its change must not be undone.
             let config = self.running.config.lock();
-            self.min_idle.store(config.min_idle, Relaxed);
+            if !self.is_min_idle_lapsed(&before) {
+                self.min_idle.store(config.min_idle, Relaxed);
+            }
             (self.engine).resize(config.max_size, config.max_idle, now.real)
         };
         self.run(actions);

@@ -9,8 +9,8 @@ use crate::common::{
     Log, SOON, Task, all_disposed, eventually, noise, quick_backoff, spawn, threads,
 };
 use conpool::{
-    ConnectionManager, GetError, Hook, KeyedPool, KeyedPoolBuilder, MemoryConnection, MemoryError,
-    MemoryManager, PoolStats, PooledConnection,
+    ConnectionManager, GetError, Hook, Interrupt, KeyedPool, KeyedPoolBuilder, MemoryConnection,
+    MemoryError, MemoryManager, PoolStats, PooledConnection,
 };
 use std::{
     collections::BTreeMap,
@@ -206,6 +206,10 @@ impl ConnectionManager for Member {
 
     fn check_may_block(&self) -> bool {
         self.backend.check_may_block()
+    }
+
+    fn interrupter(&self, connection: &mut MemoryConnection) -> Option<Box<dyn Interrupt>> {
+        self.backend.interrupter(connection)
     }
 }
 

@@ -39,6 +39,7 @@ mod keyed_faults;
 mod keyed_hints;
 mod keyed_keys;
 mod keyed_min_idle;
+mod keyed_operations;
 mod keyed_pool;
 mod keyed_settings;
 mod keyed_tasks;

@@ -3,7 +3,32 @@
 use crate::common;
 
 use common::{SOON, close_clean, eventually, quick, spawn, take};
-use conpool::{EvictReason, KeyedPool, MemoryManager};
+use conpool::{EvictReason, Hook, KeyedPool, MemoryManager};
+
+/// What is opened beyond max_idle does not stay, so nothing may open it again and again.
+#[test]
+fn neither_check_health_nor_wait_ready_opens_what_cannot_stay() {
+    for background in [true, false] {
+        let backend = MemoryManager::new();
+        let pool = quick("nothing")
+            .background_collector(background)
+            .max_idle(0)
+            .build_lazy(backend.clone())
+            .unwrap();
+        backend.fail(Hook::Create, 1);
+        assert!(pool.get_timeout(SOON).is_err());
+        // After the pause, check_health opens one to see whether the backend is back.
+        eventually(|| pool.check_health().is_healthy());
+        assert_eq!(backend.counters().created, 1);
+        let error = pool.wait_ready(1, SOON).unwrap_err();
+        assert_eq!(error.to_string(), "n = 1: must be at most max_idle (0)");
+        let held = pool.get_timeout(SOON).unwrap();
+        pool.wait_ready(1, SOON).unwrap();
+        drop(held);
+        assert_eq!(backend.counters().created, 2);
+        close_clean(&pool, &backend);
+    }
+}
 
 #[test]
 fn what_comes_back_beyond_it_is_evicted_as_surplus() {

@@ -5,7 +5,7 @@ use crate::common;
 use crate::model;
 
 use common::{ms, quick, secs};
-use conpool::{Hook, ManualClock, MemoryManager};
+use conpool::{Hook, IdleOrder, ManualClock, MemoryManager};
 use model::{
     Check,
     Op::{
@@ -23,6 +23,29 @@ fn agrees(settings: &Settings, operations: &[Op]) {
 }
 
 // ---- the pool was wrong ------------------------------------------------------------------------
+
+/// A look at the connections is no use of them, so their order stays.
+#[test]
+fn fifo_keeps_its_order_while_all_idle_connections_are_looked_at() {
+    for look in [Op::RetainEven(true), Op::CheckHealth] {
+        let settings = Settings {
+            max_size: 4,
+            order: IdleOrder::Fifo,
+            ..Settings::PLAIN
+        };
+        let take = [Op::Get; 4];
+        // The odd ones come back first. They are rejected or looked at.
+        let back = [
+            Op::GiveBack(3),
+            Op::GiveBack(1),
+            Op::GiveBack(0),
+            Op::GiveBack(0),
+        ];
+        let again = [look, Op::Get, Op::Get];
+        let operations = [&take[..], &back, &again].concat();
+        agrees(&settings, &operations);
+    }
+}
 
 #[test]
 fn what_is_disposed_in_passing_for_its_idle_time_leaves_min_idle() {

@@ -5,7 +5,7 @@ use crate::common;
 use common::{
     SOON, assert_at, close_clean, eventually, ms, quick, secs, spawn, stays, take, timed,
 };
-use conpool::{GetError, Hook, MemoryManager, ReadyError};
+use conpool::{GetError, Hook, MemoryManager, PooledConnection, ReadyError};
 use std::{error::Error, time::Duration};
 
 #[test]
@@ -47,6 +47,31 @@ fn it_waits_for_a_create_that_is_under_way() {
     waiter.join_soon().unwrap();
     assert_eq!((pool.stats().idle, pool.stats().waiters), (2, 0));
     close_clean(&pool, &backend);
+}
+
+/// After a failover the slots come free one after the other, as the disposes of the old connections end.
+#[test]
+fn it_opens_a_connection_as_soon_as_a_slot_is_free() {
+    let backend = MemoryManager::new();
+    let pool = quick("full").max_size(2).build(backend.clone()).unwrap();
+    let held = pool.get().unwrap();
+    drop(pool.get().unwrap());
+    backend.hang(Hook::Dispose);
+    pool.retain(|_, _| false);
+    eventually(|| backend.running(Hook::Dispose) == 1);
+    let waiter = spawn({
+        let pool = pool.clone();
+        move || pool.wait_ready(2, secs(60))
+    });
+    stays(|| !waiter.is_finished() && backend.calls(Hook::Create) == 2);
+    // A detached connection leaves its slot without a dispose.
+    drop(PooledConnection::detach(held));
+    eventually(|| pool.stats().idle == 1);
+    stays(|| !waiter.is_finished());
+    backend.release();
+    waiter.join_soon().unwrap();
+    assert_eq!((pool.stats().idle, backend.calls(Hook::Create)), (2, 4));
+    assert!(pool.close_timeout(SOON).is_ok());
 }
 
 #[test]

@@ -7,8 +7,7 @@ use common::{
     timed,
 };
 use conpool::{
-    GetError, HealthCheck, Hook, KeyedPool, ManualClock, MemoryManager, OnSuspend, Phase,
-    PooledConnection,
+    GetError, HealthCheck, Hook, ManualClock, MemoryManager, OnSuspend, Phase, PooledConnection,
 };
 
 #[test]
@@ -237,16 +236,4 @@ fn with_fail_a_create_under_way_is_not_lost() {
     drop(pool.get().unwrap());
     assert_eq!(backend.counters().created, 1);
     close_clean(&pool, &backend);
-}
-
-#[test]
-fn a_keyed_pool_refuses_to_be_built_suspended() {
-    let built = KeyedPool::<u8, MemoryManager>::builder()
-        .suspended(true)
-        .build(|_| MemoryManager::new());
-    let error = built.unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "suspended = true: belongs to a Pool; a KeyedPool has no resume"
-    );
 }

@@ -34,6 +34,7 @@ impl World {
                 self.evict_excess();
             }
             Op::Suspend(on) => self.suspend(on),
+            Op::SuspendAndFail => self.suspend_and_fail(),
             Op::NextGeneration => self.next_generation(),
             Op::Drain => self.drain(),
             Op::Close => self.close(),
@@ -60,13 +61,13 @@ impl World {
             return;
         }
         match self.engine.take_idle(self.tick()) {
-            Some(checkout) => self.found(checkout),
+            Some(checkout) => self.found_for_caller(checkout),
             None => assert_eq!(self.model.idle(), 0, "an idle entry is not found"),
         }
     }
 
     fn check_in(&mut self, which: u8) {
-        let Some(Checkout { slot, entry, .. }) = self.pick_held(which) else {
+        let Some(Checkout { slot, entry, .. }) = self.pick_used(which) else {
             return;
         };
         let (id, now, tick) = (entry.0, self.now(), self.tick());
@@ -96,7 +97,7 @@ impl World {
     }
 
     fn return_one(&mut self, which: u8, fresh: bool) {
-        if let Some(checkout) = self.pick_held(which) {
+        if let Some(checkout) = self.pick_used(which) {
             let tick = self.tick();
             self.return_entry(checkout, tick, fresh);
         }
@@ -148,7 +149,7 @@ impl World {
         }
         let actions = match found {
             Some(checkout) => {
-                self.found(checkout);
+                self.found_for_caller(checkout);
                 self.model.dequeue(at);
                 let actions = engine.dequeue(&mut state, &waiter, now.real);
                 actions.expect("it was queued")
@@ -200,7 +201,7 @@ impl World {
             Outcome::Found(checkout) => {
                 drop(waiter.take_outcome());
                 assert!(expected, "found out of turn");
-                self.found(checkout);
+                self.found_for_caller(checkout);
                 let caller = &mut self.callers[at];
                 (caller.state, caller.awake, caller.alarm) = (State::Outside, false, None);
                 self.model.dequeue(at);

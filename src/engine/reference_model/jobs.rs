@@ -1,4 +1,4 @@
-//! The jobs of the reference model: hooks that began or are planned.
+//! The jobs of the reference model: hooks that began or are planned. And the order of its idle entries.
 
 use super::super::JobKind;
 use super::model::{Entry, Job, Model, Place};
@@ -74,6 +74,19 @@ impl Model {
         let entry = self.entries.iter_mut().find(its);
         entry.expect("it is in the hook").place = Place::Abandoned;
         true
+    }
+
+    // ---- the order in which entries became idle ------------------------------------------------
+
+    /// The entry that became idle first of those that are idle.
+    pub(super) fn first_idle(&self) -> Option<u64> {
+        let idle = |entry: &&Entry| matches!(entry.place, Place::Idle(_));
+        let first = self
+            .entries
+            .iter()
+            .filter(idle)
+            .min_by_key(|entry| entry.turn);
+        first.map(|entry| entry.id)
     }
 
     // ---- background checks and a clear ---------------------------------------------------------

@@ -60,6 +60,7 @@ const TWO: Settings = Settings {
     max_creating: 2,
     bound: Some(3),
     inline: false,
+    fifo: false,
 };
 
 const CREATE: Op = Op::StartCreate {
@@ -122,6 +123,27 @@ fn a_drained_entry_is_in_use_until_it_is_returned() {
         Op::Advance(3),
         wait,
         Op::Drain,
+    ];
+    run(settings, &operations);
+}
+
+/// The entry that was evicted from the slot was idle before the other one, and its successor becomes idle after it.
+#[test]
+fn an_entry_does_not_take_the_place_of_its_predecessor_in_the_slot() {
+    let settings = Settings { fifo: true, ..TWO };
+    let operations = [
+        Op::Add,
+        Op::Add,
+        Op::CheckIn(1),
+        Op::CheckIn(0),
+        Op::Resize(1, true),
+        Op::Resize(2, false),
+        Op::FinishDispose(0),
+        Op::Reserve,
+        CREATE,
+        Op::Install(0),
+        Op::Take,
+        Op::Take,
     ];
     run(settings, &operations);
 }

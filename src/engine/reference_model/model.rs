@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) slot: u32,
     pub(super) generation: u64,
     pub(super) place: Place,
+    /// The place in the order in which entries became idle. None: a caller has used the entry since, or it is new.
+    pub(super) turn: Option<u64>,
     /// The slot is marked: the entry must come back through the lock.
     pub(super) marked: bool,
     /// The entry became idle while the queue had waiters, and the queue has had waiters ever since.
@@ -62,6 +64,10 @@ pub(super) enum ExpectedOutcome {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the states and the settings of a pool are independent of each other"
+)]
 pub(super) struct Model {
     pub(super) now: Instant,
     pub(super) max_size: usize,
@@ -69,6 +75,7 @@ pub(super) struct Model {
     pub(super) max_creating: usize,
     pub(super) bound: Option<Duration>,
     pub(super) inline: bool,
+    pub(super) fifo: bool,
     pub(super) closed: bool,
     pub(super) suspended: bool,
     pub(super) paused_until: Option<Instant>,
@@ -80,6 +87,7 @@ pub(super) struct Model {
     pub(super) jobs_ever: u64,
     pub(super) queue: Vec<Waiter>,
     pub(super) numbers: u64,
+    pub(super) turns: u64,
     /// The number of the waiter that was last found to be due. That waiter stays due.
     pub(super) due: u64,
     /// Waiters up to this number are due as soon as they are the head, however short they have waited.
@@ -173,6 +181,7 @@ impl Model {
             slot,
             generation,
             place: Place::Out,
+            turn: None,
             marked: true,
             unseen: false,
         });
@@ -190,8 +199,10 @@ impl Model {
         assert_eq!(entry.place, Place::Out, "{id} was not out");
         entry.place = Place::Idle(since);
         entry.unseen = unseen;
-        let marked = self.max_idle.is_some();
-        self.entry(id).marked = marked;
+        let (marked, next) = (self.max_idle.is_some() || self.fifo, self.turns + 1);
+        let entry = self.entry(id);
+        entry.marked = marked;
+        self.turns = (*entry.turn.get_or_insert(next)).max(next - 1);
     }
 
     /// The slots that hold an entry or whose entry is in use, with its id.

@@ -58,6 +58,8 @@ pub(super) enum Op {
     /// The limit on idle entries changes, and those beyond it are evicted.
     SetMaxIdle(Option<u8>),
     Suspend(bool),
+    /// Suspends the pool and fails everybody who waits.
+    SuspendAndFail,
     NextGeneration,
     Drain,
     Close,
@@ -78,16 +80,20 @@ pub(super) struct Settings {
     /// The fairness bound, in steps of the clock.
     pub(super) bound: Option<u32>,
     pub(super) inline: bool,
+    /// The entry that became idle first is taken first.
+    pub(super) fifo: bool,
 }
 
 pub(super) fn settings() -> impl Strategy<Value = Settings> {
     let bound = prop_oneof![Just(Some(0)), Just(Some(3)), Just(None)];
-    (1_usize..=5, 1_usize..=3, bound, any::<bool>()).prop_map(
-        |(max_size, max_creating, bound, inline)| Settings {
+    let kind = (any::<bool>(), any::<bool>());
+    (1_usize..=5, 1_usize..=3, bound, kind).prop_map(
+        |(max_size, max_creating, bound, (inline, fifo))| Settings {
             max_size,
             max_creating,
             bound,
             inline,
+            fifo,
         },
     )
 }
@@ -172,6 +178,7 @@ fn pool() -> impl Strategy<Value = Op> {
         2 => Just(Op::EvictExcess),
         4 => proptest::option::of(0_u8..=2).prop_map(Op::SetMaxIdle),
         4 => any::<bool>().prop_map(Op::Suspend),
+        1 => Just(Op::SuspendAndFail),
         2 => Just(Op::NextGeneration),
         4 => Just(Op::Drain),
         2 => limit().prop_map(Op::Pause),

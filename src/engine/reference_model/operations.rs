@@ -65,6 +65,21 @@ impl World {
         }
     }
 
+    /// Suspends the pool as a setting wants it that lets waiters fail instead of wait.
+    pub(super) fn suspend_and_fail(&mut self) {
+        self.suspend(true);
+        if self.model.closed {
+            return;
+        }
+        let actions = (self.engine).fail_waiters(&mut self.engine.lock(), |_| Some(()), self.now());
+        while !self.model.queue.is_empty() {
+            self.model.hand_off(super::model::ExpectedOutcome::Failure);
+        }
+        self.model.settle();
+        self.run(actions);
+        self.settled = true;
+    }
+
     pub(super) fn next_generation(&mut self) {
         let before = self.model.generation;
         let generation = self.engine.announce_generation(Some(before));

@@ -98,14 +98,19 @@ impl Model {
         self.served.extend(ends);
     }
 
-    /// Hands the idle entry in the lowest slot to the task at the head, after the engine has done so.
+    /// Hands the idle entry whose turn it is, or that in the lowest slot, to the task at the head, after the engine has done so.
     pub(super) fn serve_task(&mut self, caller: usize, id: u64) {
-        let idle = self
-            .entries
-            .iter()
-            .filter(|entry| matches!(entry.place, Place::Idle(_)));
-        let lowest = idle.min_by_key(|entry| entry.slot).map(|entry| entry.id);
-        assert_eq!(lowest, Some(id), "the idle entry for the task");
+        let idle = self.entries.iter();
+        let idle = idle.filter(|entry| matches!(entry.place, Place::Idle(_)));
+        let first = match self.fifo {
+            true => idle.min_by_key(|entry| entry.turn),
+            false => idle.min_by_key(|entry| entry.slot),
+        };
+        assert_eq!(
+            first.map(|entry| entry.id),
+            Some(id),
+            "the idle entry for the task"
+        );
         assert!(self.is_head(caller), "a task is served out of turn");
         self.take(id);
         self.hand_off(ExpectedOutcome::Entry(id));

@@ -2,12 +2,13 @@
 
 use super::super::permits::AbandonedConnection;
 use super::super::{
-    Actions, CheckId, Checkout, DisposePermit, Evicted, HEAD_DUE, Now, Outcome, Permit,
-    RejectReason, ReturnResult, Waiter,
+    Actions, Caller as GetCaller, CheckId, Checkout, DisposePermit, Evicted, HEAD_DUE, Now,
+    Outcome, Permit, RejectReason, ReturnResult, Waiter,
 };
 use super::model::{Job, Model, Place};
 use super::operation::Settings;
 use super::waiter::Kind;
+use std::panic::Location;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -117,11 +118,16 @@ impl World {
             max_creating,
             bound,
             inline,
+            fifo,
         } = settings;
         let bound = bound.map(|steps| STEP * steps);
         let now = *START;
+        let engine = Engine::new(max_size, max_creating, bound, inline, now, None);
+        if fifo {
+            engine.use_fifo();
+        }
         Self {
-            engine: Engine::new(max_size, max_creating, bound, inline, now, None),
+            engine,
             model: Model {
                 now,
                 max_size,
@@ -129,6 +135,7 @@ impl World {
                 max_creating,
                 bound,
                 inline,
+                fifo,
                 closed: false,
                 suspended: false,
                 paused_until: None,
@@ -139,6 +146,7 @@ impl World {
                 jobs_ever: 0,
                 queue: Vec::new(),
                 numbers: 0,
+                turns: 0,
                 due: 0,
                 forced_fifo_until: 0,
                 served: Vec::new(),
@@ -184,6 +192,14 @@ impl World {
 
     pub(super) fn pick_held(&mut self, which: u8) -> Option<HeldEntry> {
         pick(&mut self.held, which)
+    }
+
+    /// Picks an entry that a caller has used and gives back.
+    pub(super) fn pick_used(&mut self, which: u8) -> Option<HeldEntry> {
+        let checkout = self.pick_held(which)?;
+        checkout.count_get(GetCaller::at(Location::caller()));
+        self.model.entry(checkout.entry.0).turn = None;
+        Some(checkout)
     }
 
     /// Picks one of the callers for which `is` holds.
@@ -283,6 +299,17 @@ impl World {
         let job = self.model.evict(checkout.entry.0);
         let evicted = self.engine.begin_dispose(checkout, self.now());
         self.begin_dispose(evicted, job);
+    }
+
+    /// Records that an idle entry was taken for a caller.
+    pub(super) fn found_for_caller(&mut self, checkout: HeldEntry) {
+        let first = self.model.first_idle();
+        assert!(
+            !self.model.fifo || first == Some(checkout.entry.0),
+            "{:?} was taken before {first:?}, which became idle first",
+            checkout.entry
+        );
+        self.found(checkout);
     }
 
     /// Records that an idle entry was taken.

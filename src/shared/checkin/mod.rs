@@ -280,6 +280,7 @@ impl<M: ConnectionManager> Shared<M> {
             self.interrupts.forget(pooled.id);
         }
         self.connection_closed();
+        self.ready.note(false);
         self.wake_collector();
         pooled.connection
     }

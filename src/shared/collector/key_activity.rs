@@ -3,11 +3,11 @@
 //! When a key was unused for `idle_timeout`, its `min_idle` lapses, and a pool without open connections is
 //! removed.
 
-use crate::ConnectionManager;
 use crate::clock::real_now;
 use crate::engine::Stamp;
 use crate::shared::Shared;
 use crate::shared::collector::{NextWake, SweepState};
+use crate::{ConnectionManager, PoolConfig};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The state that passes keep between them.
@@ -36,7 +36,13 @@ impl<M: ConnectionManager> Shared<M> {
         now: u64,
         next: &mut NextWake,
     ) {
-        let (Some(_), Some(limit)) = (&self.group, self.running.idle()) else {
+        if self.group.is_none() {
+            return;
+        }
+        let min_idle = self.running.min_idle();
+        let Some(limit) = self.running.idle() else {
+            // A change of idle_timeout may have ended the time after which min_idle lapses.
+            self.min_idle.store(min_idle, Relaxed);
             return;
         };
         let (mut uses, mut held, mut back) = (0, false, None);
@@ -63,16 +69,21 @@ impl<M: ConnectionManager> Shared<M> {
         if now <= ends {
             next.at_tick(ends + 1);
         }
-        let min_idle = if now <= ends { self.config.min_idle } else { 0 };
+        let min_idle = if now <= ends { min_idle } else { 0 };
         self.min_idle.store(min_idle, Relaxed);
     }
 
     /// Wakes the collector at the first use of a connection if `min_idle` has lapsed. The next pass then
     /// restores `min_idle`.
     pub(in crate::shared) fn renew_min_idle(&self) {
-        if self.group.is_some() && self.min_idle.load(Relaxed) < self.config.min_idle {
+        if self.group.is_some() && self.min_idle.load(Relaxed) < self.running.min_idle() {
             self.wake_collector();
         }
+    }
+
+    /// Returns whether `min_idle` has lapsed, given the settings in force.
+    pub(in crate::shared) fn is_min_idle_lapsed(&self, config: &PoolConfig) -> bool {
+        self.group.is_some() && self.min_idle.load(Relaxed) < config.min_idle
     }
 
     /// Returns whether the key was unused for longer than `idle_timeout` and no pause after a failure is

@@ -213,7 +213,6 @@ impl<M: ConnectionManager> Shared<M> {
         if self.engine.lock().creating > 0 {
             self.wake_collector();
         }
-        self.ready.note(false);
         match installed {
             Installed::Here(checkout, actions) => {
                 self.run(actions);

@@ -71,6 +71,7 @@ impl<M: ConnectionManager> Shared<M> {
 
     /// Wakes the callers that wait for the end of a create or a dispose.
     pub(in crate::shared) fn hook_ended(&self) {
+        self.ready.note(false);
         if self.probe.waiting.load(Acquire) > 0 {
             *self.probe.ends.lock() += 1;
             self.probe.ended.notify_all();
@@ -112,7 +113,7 @@ impl<M: ConnectionManager> Shared<M> {
         let deadline = deadline.filter(|_| !is_unlimited(bound));
         let errors = self.meter.create_errors.load(Relaxed);
         self.probe.waiting.fetch_add(1, AcqRel);
-        let mut opened = false;
+        let (mut opened, mut created) = (false, false);
         loop {
             let ends = *self.probe.ends.lock();
             let now = real_now();
@@ -123,12 +124,14 @@ impl<M: ConnectionManager> Shared<M> {
             }
             let mut permit = None;
             if state.creating == 0 {
-                if state.is_paused(now) {
+                // The connection that this call created may be gone already, for example because max_idle is zero.
+                if created || state.is_paused(now) {
                     break;
                 }
                 permit = self
                     .engine
                     .reserve_create(&mut state, CreateReason::Spare, now);
+                created = permit.is_some();
             }
             drop(state);
             opened = true;

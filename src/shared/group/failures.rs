@@ -71,7 +71,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
             waited,
             phase: Phase::Creating,
             size: 0,
-            max_size: self.config.max_size,
+            max_size: self.config().max_size,
             idle: 0,
             in_use: 0,
             creating: 0,

@@ -3,6 +3,7 @@
 //! Each pool of the group has its own manager, engine and statistics. The pools share a
 //! [`SharedLimit`](crate::engine::SharedLimit) of slots, the threads, the clock and the name.
 
+mod admin;
 mod failures;
 
 use crate::clock::{Clock, Ticker, real_now};
@@ -10,9 +11,10 @@ use crate::engine::{Followup, Now, RejectReason};
 use crate::exec::{Collector, Executor, SweepSchedule, WorkerPool};
 use crate::foreign::Caught;
 use crate::shared::log::LogLimit;
-use crate::shared::{Meter, PoolActions, PoolKey, PoolLimit, Shared};
+use crate::shared::running::Running;
+use crate::shared::{GetTimeout, Meter, PoolActions, PoolKey, PoolLimit, Shared};
 use crate::stats::Origin;
-use crate::sync::outer::{AtomicU64, AtomicUsize, Mutex};
+use crate::sync::outer::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use crate::{
     ConnectionManager, HealthState, Holder, PoolConfig, PoolEvent, PoolObserver, PoolStats,
     SweepReport,
@@ -27,8 +29,10 @@ pub(crate) struct PoolGroup<M: ConnectionManager> {
     name: Arc<str>,
     /// When the keyed pool was built, by its clock.
     built_at: Instant,
-    /// The settings of each pool.
-    config: PoolConfig,
+    /// The settings of each pool, present and future.
+    running: Running,
+    /// Whether each pool is suspended, present and future.
+    suspended: AtomicBool,
     max_total: usize,
     total: Arc<PoolLimit<M>>,
     ticker: Ticker,
@@ -62,7 +66,7 @@ impl<M: ConnectionManager> Members<M> {
 
 impl<M: ConnectionManager> PoolGroup<M> {
     pub(crate) fn new(
-        config: PoolConfig,
+        config: &PoolConfig,
         max_total: usize,
         clock: Option<Arc<dyn Clock>>,
         observer: Option<Arc<dyn PoolObserver>>,
@@ -73,7 +77,8 @@ impl<M: ConnectionManager> PoolGroup<M> {
         Arc::new(Self {
             workers: threads.then(|| WorkerPool::new(Arc::clone(&name))),
             name,
-            config,
+            running: Running::new(config),
+            suspended: AtomicBool::new(config.suspended),
             max_total,
             total: PoolLimit::<M>::new(max_total),
             _observer: Caught::new(observer.clone()),
@@ -98,8 +103,9 @@ impl<M: ConnectionManager> PoolGroup<M> {
         &self.name
     }
 
-    pub(crate) fn config(&self) -> &PoolConfig {
-        &self.config
+    #[inline]
+    pub(crate) fn default_timeout(&self) -> GetTimeout {
+        GetTimeout::For(self.running.get_timeout())
     }
 
     /// Returns the counter for the connection ids of all keys.
@@ -157,10 +163,12 @@ impl<M: ConnectionManager> PoolGroup<M> {
     pub(crate) fn add(self: &Arc<Self>, manager: M, key: PoolKey) -> Arc<Shared<M>> {
         let (ticker, observer) = (self.ticker.clone(), self.observer.clone());
         let place = Some((self, key));
-        let shared = Shared::assemble(manager, self.config.clone(), ticker, observer, place);
+        let config = self.config();
+        let shared = Shared::assemble(manager, config.clone(), ticker, observer, place);
         let id = shared.id_in_group();
         let member = Arc::downgrade(&shared);
         self.members.lock().present.insert(id, member);
+        self.catch_up(&shared, &config);
         if shared.min_idle.load(Relaxed) > 0 || shared.leaks.is_some() {
             // The first pass lets the checkouts wake the collector.
             shared.wake_collector();
@@ -181,6 +189,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         if !shared.engine.close_if_empty(real_now()) {
             return false;
         }
+        shared.ready.note(false);
         let id = shared.id_in_group();
         self.schedule.forget(id);
         let mut members = self.members.lock();
@@ -206,7 +215,8 @@ impl<M: ConnectionManager> PoolGroup<M> {
         members.present.get(&id).and_then(Weak::upgrade)
     }
 
-    fn all(&self) -> Vec<Arc<Shared<M>>> {
+    /// Returns the present pools.
+    pub(crate) fn all(&self) -> Vec<Arc<Shared<M>>> {
         self.members.lock().present()
     }
 
@@ -230,7 +240,7 @@ impl<M: ConnectionManager> PoolGroup<M> {
         let mut todo = VecDeque::from(rest.followups);
         while let Some(next) = todo.pop_front() {
             match next {
-                Followup::Refill(id) => self.executor(id).wake(),
+                Followup::Refill(id) => self.offer_slot(id),
                 Followup::Waiter(id) => {
                     if let Some(member) = self.member(id) {
                         let actions = member.engine.settle(&mut member.engine.lock(), real_now());
@@ -244,6 +254,14 @@ impl<M: ConnectionManager> PoolGroup<M> {
         if lacks_room {
             self.make_room();
         }
+    }
+
+    /// Tells a pool that wants a spare connection, for `min_idle` or for `wait_ready`, that a slot is free.
+    fn offer_slot(&self, id: u64) {
+        if let Some(member) = self.member(id) {
+            member.ready.note(false);
+        }
+        self.executor(id).wake();
     }
 
     /// Evicts idle connections for waiters that need a slot.
@@ -375,7 +393,7 @@ impl<M: ConnectionManager> Shared<M> {
             return;
         };
         if let Some(Followup::Refill(id)) = member.next_refill() {
-            group.executor(id).wake();
+            group.offer_slot(id);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A PostgreSQL server.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -94,6 +95,41 @@ impl Postgres {
         let folder = Folder::new(template.user.as_ref());
         let data = template.folder.path().join("data");
         run(Command::new("cp").arg("-a").args([&data, folder.path()]));
+        Some(Self::launch(folder, template))
+    }
+
+    /// Starts a streaming replica of this server, which answers queries and changes nothing before
+    /// [`promote`](Self::promote).
+    ///
+    /// The server is restarted, because its files are copied while it is down.
+    #[must_use = "the replica ends when it is dropped"]
+    pub fn start_replica(&mut self) -> Self {
+        let template = Arc::clone(&self.template);
+        let folder = Folder::new(template.user.as_ref());
+        let (from, data) = (self.folder.path().join("data"), folder.path().join("data"));
+        self.shut_down();
+        run(Command::new("cp").arg("-a").args([&from, folder.path()]));
+        self.start_again();
+        let settings = data.join("postgresql.auto.conf");
+        let primary = format!("primary_conninfo = '{}'\n", self.url("replica"));
+        let written = File::options().append(true).open(settings);
+        let written = written.and_then(|mut file| file.write_all(primary.as_bytes()));
+        written.expect("root or the owner may write them");
+        let mut signal = Command::new("touch");
+        signal.arg(data.join("standby.signal"));
+        User::run(template.user.as_ref(), &mut signal);
+        run(signal.current_dir(folder.path()));
+        Self::launch(folder, template)
+    }
+
+    /// Makes a replica the primary, and returns when it takes changes.
+    pub fn promote(&self) {
+        let promoted = self.admin().query_one("SELECT pg_promote()", &[]);
+        let promoted: bool = promoted.expect("the administrator may").get(0);
+        assert!(promoted, "not promoted in time");
+    }
+
+    fn launch(folder: Folder, template: Arc<Template>) -> Self {
         let mut server = Self {
             process: None,
             folder,
@@ -104,7 +140,7 @@ impl Postgres {
             server.port = port;
             server.try_launch()
         }));
-        Some(server)
+        server
     }
 
     fn log(&self) -> PathBuf {

@@ -37,6 +37,7 @@ pub(crate) enum Op {
     Add,
     SetMaxSize(usize),
     SetMinIdle(usize),
+    SetMaxIdle(Option<usize>),
     Suspend,
     Resume,
     /// By this many seconds and a millisecond, so that an age never equals a limit.
@@ -77,6 +78,7 @@ fn operation() -> impl Strategy<Value = Op> {
     let resize = prop_oneof![
         (0..=5_usize).prop_map(Op::SetMaxSize),
         (0..=4_usize).prop_map(Op::SetMinIdle),
+        proptest::option::weighted(0.7, 0..=3_usize).prop_map(Op::SetMaxIdle),
     ];
     prop_oneof![
         8 => Just(Op::Get),
@@ -95,7 +97,7 @@ fn operation() -> impl Strategy<Value = Op> {
         2 => any::<bool>().prop_map(Op::RetainEven),
         2 => Just(Op::CheckHealth),
         2 => Just(Op::Add),
-        4 => resize,
+        6 => resize,
         2 => Just(Op::Suspend),
         3 => Just(Op::Resume),
         9 => proptest::sample::select(vec![10, 20, 30, 50, 100]).prop_map(Op::Advance),

@@ -13,6 +13,8 @@ pub(crate) struct Member {
     pub(crate) born: u64,
     pub(crate) idle_since: u64,
     pub(crate) checked_at: u64,
+    /// The operation in which it became idle.
+    pub(crate) turn: u64,
     pub(crate) uses: u64,
     pub(crate) generation: u64,
     /// Failures of its hooks or its holder's verdicts: any of these explains its eviction.
@@ -35,6 +37,7 @@ pub(crate) enum Refusal {
     Create,
     Panicked,
     Saturated,
+    Suspended,
     TimedOut,
 }
 
@@ -118,9 +121,13 @@ pub(crate) struct Reference {
     pub(crate) generation: u64,
     pub(crate) max_size: usize,
     pub(crate) min_idle: usize,
+    pub(crate) max_idle: Option<usize>,
     pub(crate) suspended: bool,
     pub(crate) closed: bool,
     pub(crate) creating: usize,
+    /// The number of operations so far.
+    pub(crate) turn: u64,
+    /// In the order in which they became idle.
     pub(crate) idle: Vec<Member>,
     /// In the order in which the run holds its guards.
     pub(crate) out: Vec<Member>,
@@ -140,9 +147,11 @@ impl Reference {
             generation: 0,
             max_size: settings.max_size,
             min_idle: settings.min_idle,
+            max_idle: settings.max_idle,
             suspended: false,
             closed: false,
             creating: 0,
+            turn: 0,
             idle: Vec::new(),
             out: Vec::new(),
             returning: None,
@@ -267,12 +276,25 @@ impl Reference {
                 EvictReason::IdleTimeout,
             ),
             (idle && rejected, EvictReason::Rejected),
+            (self.is_surplus(member), EvictReason::Surplus),
         ] {
             if holds {
                 reasons.push(reason);
             }
         }
         reasons
+    }
+
+    /// Whether max_idle has no place for this connection. Unless max_idle has just changed, the one that arrives is
+    /// evicted, and none that was idle before.
+    pub(crate) fn is_surplus(&self, member: &Member) -> bool {
+        let back = self.returning.as_ref();
+        let idle = self.idle.len() + usize::from(back.is_some());
+        let arrives = match back {
+            Some(back) => back.id == member.id,
+            None => member.turn == self.turn || matches!(self.round.op, Op::SetMaxIdle(_)),
+        };
+        self.max_idle.is_some_and(|most| idle > most) && arrives
     }
 
     /// Whether this connection must be evicted in every state.

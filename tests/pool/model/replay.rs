@@ -26,6 +26,7 @@ impl Reference {
     fn begin(&mut self, op: Op, answer: &Answer) -> Result<(), String> {
         self.round = Self::new(&self.settings).round;
         self.round.op = op.rules();
+        self.turn += 1;
         self.round.idle_before = self.idle.clone();
         self.round.out_before = self.out.len();
         self.round.servable = self.servable();
@@ -56,8 +57,14 @@ impl Reference {
                 };
             }
             Op::SetMinIdle(n) => {
-                self.accept(answer, n <= self.max_size)?;
-                self.min_idle = if n <= self.max_size { n } else { self.min_idle };
+                let valid = n <= self.max_size && self.max_idle.is_none_or(|most| n <= most);
+                self.accept(answer, valid)?;
+                self.min_idle = if valid { n } else { self.min_idle };
+            }
+            Op::SetMaxIdle(n) => {
+                let valid = n.is_none_or(|most| self.min_idle <= most);
+                self.accept(answer, valid)?;
+                self.max_idle = if valid { n } else { self.max_idle };
             }
             Op::Suspend => self.suspended = true,
             Op::Resume => self.suspended = false,
@@ -103,6 +110,7 @@ impl Reference {
             born: self.now,
             idle_since: self.now,
             checked_at: self.now,
+            turn: self.turn,
             uses: 0,
             generation: self.generation,
             faults: Vec::new(),

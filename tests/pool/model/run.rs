@@ -225,6 +225,7 @@ impl Run {
             },
             Op::SetMaxSize(n) => Answer::Accepted(pool.set_max_size(n).is_ok()),
             Op::SetMinIdle(n) => Answer::Accepted(pool.set_min_idle(n).is_ok()),
+            Op::SetMaxIdle(n) => Answer::Accepted(pool.set_max_idle(n).is_ok()),
             other => {
                 match other {
                     Op::Clear => pool.clear(),
@@ -255,6 +256,7 @@ impl Run {
                     GetError::Create { .. } => Refusal::Create,
                     GetError::Panicked { .. } => Refusal::Panicked,
                     GetError::Saturated { .. } => Refusal::Saturated,
+                    GetError::Suspended { .. } => Refusal::Suspended,
                     _ => Refusal::TimedOut,
                 }));
             }
@@ -352,11 +354,14 @@ impl Run {
             equal("last_error", &stats.last_error.is_some(), &true)?;
         }
         let config = pool.config();
-        let limits = (config.max_size, config.min_idle, pool.is_closed());
+        let limits = (config.max_size, config.min_idle, config.max_idle);
         equal(
             "config",
-            &limits,
-            &(known.max_size, known.min_idle, known.closed),
+            &(limits, pool.is_closed()),
+            &(
+                (known.max_size, known.min_idle, known.max_idle),
+                known.closed,
+            ),
         )?;
         if known.settings.leak_threshold.is_some() {
             equal("holders", &pool.holders().len(), &known.out.len())?;

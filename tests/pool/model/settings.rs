@@ -2,7 +2,7 @@
 
 use super::backend::Recorder;
 use crate::common::{ms, quick_backoff, secs};
-use conpool::{HealthCheck, ManualClock, Pool, PoolBuilder};
+use conpool::{HealthCheck, IdleOrder, ManualClock, OnSuspend, Pool, PoolBuilder};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ pub(crate) struct Settings {
     pub(crate) leak_threshold: Option<u64>,
     /// Every connection needs a reset after its check-in.
     pub(crate) resets: bool,
+    pub(crate) max_idle: Option<usize>,
+    pub(crate) order: IdleOrder,
+    pub(crate) on_suspend: OnSuspend,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,9 @@ impl Settings {
         keepalive: None,
         leak_threshold: None,
         resets: false,
+        max_idle: None,
+        order: IdleOrder::Sticky,
+        on_suspend: OnSuspend::Wait,
     };
 
     pub(crate) fn build(&self, manager: Recorder, clock: &ManualClock) -> Pool<Recorder> {
@@ -81,6 +87,9 @@ impl Settings {
             .max_uses(self.max_uses)
             .keepalive_interval(self.keepalive.map(secs))
             .leak_threshold(self.leak_threshold.map(secs))
+            .max_idle(self.max_idle)
+            .idle_order(self.order)
+            .on_suspend(self.on_suspend)
             .health_check(match self.check {
                 Check::Never => HealthCheck::Never,
                 Check::Always => HealthCheck::OnCheckout,
@@ -100,6 +109,12 @@ fn maybe<T: Clone + std::fmt::Debug + 'static>(values: Vec<T>) -> impl Strategy<
 
 pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
     let size = (1..=4_usize).prop_flat_map(|max| (Just(max), prop_oneof![Just(0), 0..=max]));
+    let size = size.prop_flat_map(|(max, min)| {
+        let most = prop_oneof![2 => Just(None), 1 => (min..=max).prop_map(Some)];
+        (Just(max), Just(min), most)
+    });
+    let order = prop_oneof![Just(IdleOrder::Sticky), Just(IdleOrder::Fifo)];
+    let on_suspend = prop_oneof![Just(OnSuspend::Wait), Just(OnSuspend::Fail)];
     let ages = (
         maybe(vec![30, 60, 300]),
         maybe(vec![40, 120, 600]),
@@ -120,6 +135,7 @@ pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
         maybe(vec![1, 2, 3]),
         any::<bool>(),
         proptest::bool::weighted(0.3),
+        (order, on_suspend),
     );
     (size, ages, check, rest).prop_map(move |(size, ages, check, rest)| Settings {
         collector,
@@ -137,5 +153,8 @@ pub(crate) fn settings(collector: bool) -> impl Strategy<Value = Settings> {
         keepalive: ages.3,
         leak_threshold: ages.4,
         resets: rest.5,
+        max_idle: size.2,
+        order: rest.6.0,
+        on_suspend: rest.6.1,
     })
 }

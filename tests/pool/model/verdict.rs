@@ -4,7 +4,7 @@ use super::{
     operation::Op,
     reference::{Answer, Member, Reference, Refusal, Seen},
 };
-use conpool::EvictReason;
+use conpool::{EvictReason, IdleOrder, OnSuspend};
 
 /// An error with this text unless the condition holds.
 macro_rules! must {
@@ -61,7 +61,10 @@ impl Reference {
             return Ok(());
         };
         must!(
-            !self.must_evict(&member) && !self.is_too_old(&member) && !self.is_used_up(&member),
+            !self.must_evict(&member)
+                && !self.is_too_old(&member)
+                && !self.is_used_up(&member)
+                && !self.is_surplus(&member),
             "{member:?} goes idle and must not"
         );
         must!(
@@ -72,6 +75,7 @@ impl Reference {
         self.idle.push(Member {
             idle_since: self.now,
             checked_at: self.now,
+            turn: self.turn,
             ..member
         });
         Ok(())
@@ -90,8 +94,14 @@ impl Reference {
             "{refusal:?}, closed: {}",
             self.closed
         );
+        let fails = self.settings.on_suspend == OnSuspend::Fail;
+        must!(
+            (refusal == Refusal::Suspended) == (fails && self.suspended && !self.closed),
+            "{refusal:?}, suspended: {}",
+            self.suspended
+        );
         match refusal {
-            Refusal::Closed => return Ok(()),
+            Refusal::Closed | Refusal::Suspended => return Ok(()),
             Refusal::TimedOut => self.totals.timeouts += 1,
             Refusal::Saturated => {
                 self.totals.saturated += 1;
@@ -142,9 +152,9 @@ impl Reference {
             "handed out without a checkout"
         );
         let place = self.idle.iter().position(|member| member.id == seen.id);
-        let mut member = self
-            .idle
-            .remove(place.ok_or("handed out after it was disposed")?);
+        let place = place.ok_or("handed out after it was disposed")?;
+        self.check_order(place)?;
+        let mut member = self.idle.remove(place);
         if self.round.fresh.contains(&seen.id) && !self.refills_by_itself() {
             self.refuse_ready_others()?;
         }
@@ -154,6 +164,26 @@ impl Reference {
         let known = self.seen(&member);
         must!(seen == known, "the pool says {seen:?}, and it is {known:?}");
         self.out.push(member);
+        Ok(())
+    }
+
+    /// With Fifo: checks that nothing is handed out before what became idle earlier.
+    fn check_order(&self, taken: usize) -> Result<(), String> {
+        if self.settings.order == IdleOrder::Sticky {
+            return Ok(());
+        }
+        // A caller that may wait has the earlier one checked. Threads finish the creates of one operation in any order.
+        let patient = matches!(self.round.op, Op::Get) && !self.settings.collector;
+        let member = &self.idle[taken];
+        let skipped = self.idle[..taken].iter().find(|earlier| {
+            let concurrent = self.settings.collector && earlier.turn == member.turn;
+            let ready = self.round.ready_before.contains(&earlier.id);
+            (ready || patient) && !concurrent
+        });
+        must!(
+            skipped.is_none(),
+            "{member:?} is handed out before {skipped:?}"
+        );
         Ok(())
     }
 
@@ -220,6 +250,10 @@ impl Reference {
         for member in &self.idle {
             must!(!self.must_evict(member), "{member:?} must not stay");
         }
+        must!(
+            self.max_idle.is_none_or(|most| self.idle.len() <= most) || self.closed,
+            "more than max_idle are idle"
+        );
         let swept = self.settings.collector || matches!(self.round.op, Op::Sweep);
         if !swept {
             return Ok(());
