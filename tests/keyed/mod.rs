@@ -185,6 +185,15 @@ impl ConnectionManager for Member {
         self.before(Hook::Dispose);
     }
 
+    fn needs_reset(&self, connection: &MemoryConnection) -> bool {
+        ConnectionManager::needs_reset(&self.backend, connection)
+    }
+
+    fn reset(&self, connection: &mut MemoryConnection) -> Result<(), MemoryError> {
+        self.before(Hook::Reset);
+        self.backend.reset(connection)
+    }
+
     fn has_broken(&self, connection: &mut MemoryConnection) -> bool {
         self.before(Hook::HasBroken);
         self.backend.has_broken(connection)

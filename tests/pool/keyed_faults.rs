@@ -156,6 +156,7 @@ fn a_panic_in_any_hook_costs_one_connection_and_nobody_else_anything() {
         let backends = Backends::new();
         let builder = quick_keyed("fpanic").max_total(1);
         let pool = backends.build(builder.health_check(HealthCheck::OnCheckout));
+        backends.of(1).needs_reset(hook == Hook::Reset);
         backends.of(1).panic(hook, 1);
         for key in [1, 1, 2, 1, 2, 2] {
             match pool.get_timeout(&key, SOON) {

@@ -2,8 +2,8 @@
 
 use crate::common;
 
-use common::{SOON, close_clean, eventually, quick, spawn, take};
-use conpool::{EvictReason, Hook, KeyedPool, MemoryManager};
+use common::{SOON, close_clean, eventually, quick, secs, spawn, take};
+use conpool::{EvictReason, Hook, KeyedPool, ManualClock, MemoryManager};
 
 /// What is opened beyond max_idle does not stay, so nothing may open it again and again.
 #[test]
@@ -160,4 +160,27 @@ fn in_a_keyed_pool_it_holds_for_each_key() {
         assert_eq!(pool.stats_for(&key).unwrap().idle, 1);
     }
     assert_eq!(pool.stats().evicted(EvictReason::Surplus), 4);
+}
+
+/// `min_idle` and `max_idle` are equal, so for a moment one connection is idle too many.
+#[test]
+fn the_replacement_of_an_expired_connection_is_not_one_too_many() {
+    let (backend, clock) = (MemoryManager::new(), ManualClock::new());
+    let pool = quick("replaced")
+        .max_size(2)
+        .min_idle(1)
+        .max_idle(1)
+        .max_lifetime(secs(60))
+        .lifetime_jitter(0.0)
+        .clock(clock.clone())
+        .build(backend.clone())
+        .unwrap();
+    for round in 1..=20 {
+        clock.advance(secs(61));
+        eventually(|| pool.stats().evicted(EvictReason::MaxLifetime) == round);
+        eventually(|| pool.stats().idle == 1 && pool.stats().disposing == 0);
+        assert_eq!(pool.stats().evicted(EvictReason::Surplus), 0);
+        assert_eq!(pool.stats().created, round + 1);
+    }
+    close_clean(&pool, &backend);
 }

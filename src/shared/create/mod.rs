@@ -137,22 +137,23 @@ impl<M: ConnectionManager> Shared<M> {
             return Ok(None);
         };
         self.wake_by(deadline);
-        let (cause, transient, error): (_, _, Arc<dyn Error + Send + Sync>) =
-            match self.call("create", ConnectionManager::create) {
-                Ok(Ok(connection)) => {
-                    return Ok(self.create_succeeded(permit, connection, generation, since));
-                }
-                Ok(Err(error)) => {
-                    let error = Arc::new(error);
-                    let transient = self.ask_transient(&error);
-                    (Cause::Create(Arc::clone(&error)), transient, error)
-                }
-                Err(message) => {
-                    let error = Arc::from(Box::from(message.clone()));
-                    let hook = "create";
-                    (Cause::Panicked { hook, message }, false, error)
-                }
-            };
+        let (cause, transient, error): (_, _, Arc<dyn Error + Send + Sync>) = match self
+            .call("create", ConnectionManager::create)
+        {
+            Ok(Ok(connection)) => {
+                return Ok(self.create_succeeded(permit, purpose, connection, generation, since));
+            }
+            Ok(Err(error)) => {
+                let error = Arc::new(error);
+                let transient = self.ask_transient(&error);
+                (Cause::Create(Arc::clone(&error)), transient, error)
+            }
+            Err(message) => {
+                let error = Arc::from(Box::from(message.clone()));
+                let hook = "create";
+                (Cause::Panicked { hook, message }, false, error)
+            }
+        };
         let cause = Caught::new(cause);
         let failed = Failed { cause, transient };
         self.create_failed(Some((permit, purpose)), since, failed, error)
@@ -161,6 +162,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn create_succeeded(
         self: &Arc<Self>,
         permit: PoolPermit<M>,
+        purpose: Purpose,
         mut connection: M::Connection,
         generation: u64,
         since: Instant,
@@ -173,6 +175,12 @@ impl<M: ConnectionManager> Shared<M> {
         self.meter.create.record(took);
         self.learned.create_took(took);
         self.emit(|pool| PoolEvent::Created { pool, id, took });
+        if let Purpose::Replace(slot) = purpose {
+            if self.engine.lock().max_idle.is_some() {
+                // The expired connection must not take the place among the idle ones from its replacement.
+                self.evict_replaced(slot);
+            }
+        }
         let is_inline = self.executor.is_inline();
         let mut recovered = false;
         let installed = permit.install(pooled, now, expires, |engine, state, mut checkout| {
