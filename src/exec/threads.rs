@@ -2,9 +2,11 @@
 //!
 //! # When a worker starts
 //!
-//! An urgent job (a create, or a check that a waiter relies on) gets a thread at once. `max_creating` and
-//! the number of connections bound how many there are. The other jobs (disposes) share [`FEW`] threads that
-//! make progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts. The thread
+//! An urgent job (a create, a closure, or a check that a waiter relies on) gets a thread at once. `max_creating`
+//! and the number of connections bound how many there are. A thread that ends its job may take the job for which
+//! another thread starts. That thread then takes the next urgent job, for which no further thread starts.
+//!
+//! The other jobs (disposes) share [`FEW`] threads that make progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts. The thread
 //! that submits the next job, or the collector, starts another one in its place. A hook that hangs therefore
 //! delays no other hook, and a long queue of quick hooks starts no more threads than a short one.
 //!
@@ -33,6 +35,8 @@ pub(super) struct State {
     /// The number of workers that wait for a job and that no submitter has claimed.
     pub(super) free: usize,
     pub(super) workers: usize,
+    /// The number of workers that were started for an urgent job and have not looked for a job yet.
+    pub(super) starting: usize,
     /// When each busy worker began its job. The number distinguishes two jobs of one instant.
     pub(super) running: BTreeSet<(Instant, u64)>,
     /// The number of jobs begun so far.

@@ -8,11 +8,12 @@
 //! that no free worker takes goes to `urgent` or `rest`. Workers that finish a job receive from those two
 //! under the lock, urgent jobs first.
 
+use super::channel::Channel;
 use super::next_job::{self, Work, run};
 use super::threads::{IDLE_TIMEOUT, STUCK_AFTER, State};
 use crate::clock::real_now;
 use crate::foreign::guarded;
-use crate::sync::outer::channel::{Receiver, Sender, recv_by, unbounded};
+use crate::sync::outer::channel::recv_by;
 use crate::sync::outer::thread::{Builder, JoinHandle, ThreadId, current};
 use crate::sync::outer::{Mutex, MutexGuard};
 use std::io;
@@ -41,25 +42,6 @@ enum Signal {
     Sweep,
     /// The due time has changed, the pool was closed, or a worker of a closed pool has ended.
     Recheck,
-}
-
-struct Channel<T> {
-    sender: Sender<T>,
-    receiver: Receiver<T>,
-}
-
-impl<T> Default for Channel<T> {
-    fn default() -> Self {
-        let (sender, receiver) = unbounded();
-        Self { sender, receiver }
-    }
-}
-
-impl<T> Channel<T> {
-    fn send(&self, message: T) {
-        // A channel that holds its own receiver is never disconnected.
-        let _ = self.sender.send(message);
-    }
 }
 
 pub(crate) struct WorkerPool {
@@ -117,12 +99,17 @@ impl WorkerPool {
             false => self.rest.send(work),
         }
         let now = real_now();
-        if urgent || state.missing(self.rest.receiver.len(), now) > 0 {
+        let start = match urgent {
+            true => self.urgent.receiver.len() > state.starting,
+            false => state.missing(self.rest.receiver.len(), now) > 0,
+        };
+        if start {
             // Count the worker before unlock, so that the collector does not run the job as stranded.
             state.workers += 1;
+            state.starting += usize::from(urgent);
             drop(state);
-            self.spawn_worker();
-        } else {
+            self.spawn_worker(urgent);
+        } else if !urgent {
             let due = state.look_again(now);
             self.set_due(&mut state, due);
         }
@@ -137,6 +124,13 @@ impl WorkerPool {
     /// Lets this thread continue with this job, if its present job is about to end, or submits the job as urgent.
     pub(crate) fn submit_or_continue(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
         if let Some(work) = next_job::offer(Arc::as_ptr(self).addr(), Box::new(work)) {
+            self.submit(true, work);
+        }
+    }
+
+    /// Submits the job with which this thread would continue, because the present job does not end yet.
+    pub(crate) fn submit_next(self: &Arc<Self>) {
+        if let Some(work) = next_job::take() {
             self.submit(true, work);
         }
     }
@@ -158,9 +152,9 @@ impl WorkerPool {
     ///
     /// If the system refuses a thread, the collector runs the job. Without a collector this thread runs it,
     /// unless a worker is alive.
-    fn spawn_worker(self: &Arc<Self>) {
+    fn spawn_worker(self: &Arc<Self>, urgent: bool) {
         let pool = Arc::clone(self);
-        let Err(error) = self.spawn("worker", move || pool.run_worker()) else {
+        let Err(error) = self.spawn("worker", move || pool.run_worker(urgent)) else {
             return;
         };
         guarded(|| {
@@ -169,6 +163,7 @@ impl WorkerPool {
         });
         let mut state = self.state.lock();
         state.workers -= 1;
+        state.starting -= usize::from(urgent);
         if state.collecting {
             // Other workers may be alive, but each may be in a hook that hangs.
             state.refused += 1;
@@ -203,8 +198,9 @@ impl WorkerPool {
         Ok(())
     }
 
-    fn run_worker(&self) {
+    fn run_worker(&self, urgent: bool) {
         let mut state = self.state.lock();
+        state.starting -= usize::from(urgent);
         while let Some((work, urgent)) = self.next_job(&mut state) {
             let job = state.begin(urgent);
             drop(state);
@@ -319,7 +315,7 @@ impl WorkerPool {
         self.set_due(&mut state, due);
         state.workers += more;
         drop(state);
-        (0..more).for_each(|_| self.spawn_worker());
+        (0..more).for_each(|_| self.spawn_worker(false));
     }
 
     /// Makes the collector sweep at `due` at the latest.

@@ -36,16 +36,16 @@ fn the_connection_is_back_when_the_task_is_woken() {
     close_clean(&pool, &backend);
 }
 
-#[test]
-fn a_hundred_closures_on_two_connections_need_two_threads() {
-    let (pool, backend) = pool_of("twothreads", 2);
+/// Runs closures at the same time, and returns the highest number of threads of the pool that one of them saw.
+fn most_threads(pool: &Pool<MemoryManager>, closures: usize) -> usize {
     let most = Arc::new(AtomicUsize::new(0));
-    let mut jobs: Vec<_> = (0..100)
+    let prefix = format!("{}-worker", pool.name());
+    let mut jobs: Vec<_> = (0..closures)
         .map(|_| {
-            let most = Arc::clone(&most);
+            let (most, prefix) = (Arc::clone(&most), prefix.clone());
             let work = move |_: &mut _| {
                 thread::sleep(ms(1));
-                most.fetch_max(threads("twothreads-worker"), SeqCst);
+                most.fetch_max(threads(&prefix), SeqCst);
             };
             ByHand::new(pool.interact(work))
         })
@@ -56,9 +56,28 @@ fn a_hundred_closures_on_two_connections_need_two_threads() {
         eventually(|| job.is_woken());
         job.poll().expect("it was woken").unwrap();
     }
+    eventually(|| threads(&prefix) == 0);
+    most.load(SeqCst)
+}
+
+#[test]
+fn a_hundred_closures_on_two_connections_need_two_threads() {
+    let (pool, backend) = pool_of("twothreads", 2);
+    let most = most_threads(&pool, 100);
     // A thread that has ended its closure may still be on its way out when the next one starts.
-    assert!(most.load(SeqCst) <= 3, "{most:?} threads");
-    eventually(|| threads("twothreads-worker") == 0);
+    assert!(most <= 3, "{most} threads");
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn closures_whose_connections_are_checked_first_need_no_more_threads() {
+    let backend = MemoryManager::new();
+    backend.blocking_check(true);
+    let pool = quick("checked").max_size(8);
+    let pool = pool.health_check(conpool::HealthCheck::OnCheckout);
+    let pool = pool.build_lazy(backend.clone()).unwrap();
+    let most = most_threads(&pool, 400);
+    assert!(most <= 12, "{most} threads");
     close_clean(&pool, &backend);
 }
 
