@@ -293,7 +293,14 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
 
     /// Goes on after a wake-up, on a thread of the pool.
     fn resume(self: &Arc<Self>) {
-        if let Some((guard, work)) = self.advance() {
+        let Some(workers) = &self.workers else {
+            unreachable!("bug: a pool without threads runs a job");
+        };
+        let mut ready = None;
+        // The checkout may need a check first, with which this thread then continues.
+        workers.accept_next(|| ready = self.advance());
+        if let Some((guard, work)) = ready {
+            workers.submit_next();
             self.call(guard, work);
         }
     }

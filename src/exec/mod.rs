@@ -1,5 +1,6 @@
 //! The executor: runs the hooks of a pool on threads of the pool or on the threads of its callers.
 
+mod channel;
 mod next_job;
 mod schedule;
 mod stranded;
@@ -64,6 +65,22 @@ impl Executor {
         match self {
             Self::Threads { workers, .. } => workers.submit(urgent, job),
             Self::Inline => job(),
+        }
+    }
+
+    /// Submits an urgent job, or lets this thread continue with it, if its present job is about to end.
+    pub(crate) fn submit_or_continue(&self, job: impl FnOnce() + Send + 'static) {
+        match self {
+            Self::Threads { workers, .. } => workers.submit_or_continue(job),
+            Self::Inline => job(),
+        }
+    }
+
+    /// Runs the last step of a job, whose thread then continues with the job that this step makes ready.
+    pub(crate) fn end_job(&self, last: impl FnOnce()) {
+        match self {
+            Self::Threads { workers, .. } => workers.end_job(last),
+            Self::Inline => last(),
         }
     }
 

@@ -23,8 +23,13 @@ pub(super) fn run(work: Work) {
     let mut work = Some(work);
     while let Some(job) = work {
         guarded(job);
-        work = NEXT.with(|next| next.borrow_mut().take());
+        work = take();
     }
+}
+
+/// Takes the job with which this thread would continue.
+pub(super) fn take() -> Option<Work> {
+    NEXT.with(|next| next.borrow_mut().take())
 }
 
 /// Runs the last step of a job, and accepts one next job from `pool` meanwhile. Returns true if it has one.

@@ -20,29 +20,27 @@ impl WorkerPool {
         }
         state.refused = 0;
         let queued = self.rest.receiver.len();
-        if queued == 0 && state.relying == 0 {
-            return;
+        if queued > 0 || !self.urgent.receiver.is_empty() {
+            let now = real_now();
+            let more = state.missing(queued, now);
+            let due = match more {
+                0 => state.look_again(now),
+                _ => now + STUCK_AFTER,
+            };
+            self.set_due(&mut state, due);
+            state.workers += more;
+            self.start_lacking(state);
+            (0..more).for_each(|_| self.spawn_worker(false));
         }
-        let now = real_now();
-        let let_down = state.let_down(now);
-        let more = state.missing(queued, now);
-        let due = match more {
-            0 => state.look_again(now),
-            _ => now + STUCK_AFTER,
-        };
-        self.set_due(&mut state, due);
-        state.workers += more;
-        drop(state);
-        (0..more + let_down).for_each(|_| self.spawn_worker());
     }
 
-    /// Starts workers for the urgent jobs that relied on one that is not free after all.
-    pub(super) fn replace_let_down(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let let_down = match state.relying {
+    /// Starts the workers that pending urgent jobs lack.
+    pub(super) fn start_lacking(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let lacking = match self.urgent.receiver.len() {
             0 => 0,
-            _ => state.let_down(real_now()),
+            pending => state.lacking(pending, real_now()),
         };
         drop(state);
-        (0..let_down).for_each(|_| self.spawn_worker());
+        (0..lacking).for_each(|_| self.spawn_worker(true));
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! # When a worker starts
 //!
-//! An urgent job (a create, or a check that a waiter relies on) gets a thread at once. `max_creating` and
-//! the number of connections bound how many there are. The other jobs (disposes) share [`FEW`] threads that
-//! make progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts. The thread
+//! An urgent job (a create, a closure, or a check that a waiter relies on) gets a thread at once. `max_creating` and
+//! the number of connections bound how many there are. A thread that ends its job may take the job for which another
+//! thread starts; that thread then takes the next urgent job. The other jobs (disposes) share [`FEW`] threads that make
+//! progress. A thread that has run one job for [`STUCK_AFTER`] is stuck and no longer counts. The thread
 //! that submits the next job, or the collector, starts another one in its place. A hook that hangs therefore
 //! delays no other hook, and a long queue of quick hooks starts no more threads than a short one.
 //!
@@ -38,10 +39,10 @@ pub(super) struct State {
     pub(super) workers: usize,
     /// The number of workers that are about to end their job and to ask for the next one.
     pub(super) ending: usize,
-    /// The number of urgent jobs for which no worker was started, because one is about to end its job.
-    pub(super) relying: usize,
-    /// When the last of these jobs was submitted.
-    pub(super) relying_since: Option<Instant>,
+    /// The number of workers that were started for an urgent job and have not looked for a job yet.
+    pub(super) starting: usize,
+    /// Since when an urgent job is pending for which no worker was started.
+    pub(super) pending_since: Option<Instant>,
     /// When each busy worker began its job. The number distinguishes two jobs of one instant.
     pub(super) running: BTreeSet<(Instant, u64)>,
     /// The number of jobs begun so far.
@@ -110,26 +111,15 @@ impl State {
         self.standstill_at().map_or(soon, |at| at.max(soon))
     }
 
-    /// Whether an urgent job may rely on a worker that is about to end its job.
-    pub(super) fn rely(&mut self, now: Instant) -> bool {
-        let may = self.ending > self.relying;
-        if may {
-            self.relying += 1;
-            self.relying_since = Some(now);
-        }
-        may
-    }
-
-    /// Returns how many workers to start for jobs that relied on one that does not end its job after all.
-    pub(super) fn let_down(&mut self, now: Instant) -> usize {
-        let overdue = self
-            .relying_since
-            .is_some_and(|since| since + STUCK_AFTER <= now);
+    /// Returns how many workers to start for `pending` urgent jobs, and counts them. A worker that starts or is about to
+    /// end its job takes one of them, but a worker may be held up at its end.
+    pub(super) fn lacking(&mut self, pending: usize, now: Instant) -> usize {
+        let overdue = (self.pending_since).is_some_and(|since| since + STUCK_AFTER <= now);
         let ending = if overdue { 0 } else { self.ending };
-        let let_down = self.relying.saturating_sub(ending);
-        self.relying -= let_down;
-        self.workers += let_down;
-        let_down
+        let lacking = pending.saturating_sub(self.starting + ending);
+        self.workers += lacking;
+        self.starting += lacking;
+        lacking
     }
 
     pub(super) fn all_gone(&self) -> bool {

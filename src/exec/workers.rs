@@ -8,11 +8,12 @@
 //! that no free worker takes goes to `urgent` or `rest`. Workers that finish a job receive from those two
 //! under the lock, urgent jobs first.
 
+use super::channel::Channel;
 use super::next_job::{self, Work, run};
 use super::threads::{IDLE_TIMEOUT, STUCK_AFTER, State};
 use crate::clock::real_now;
 use crate::foreign::guarded;
-use crate::sync::outer::channel::{Receiver, Sender, recv_by, unbounded};
+use crate::sync::outer::channel::recv_by;
 use crate::sync::outer::thread::{Builder, JoinHandle, ThreadId, current};
 use crate::sync::outer::{Mutex, MutexGuard};
 use std::io;
@@ -43,32 +44,13 @@ enum Signal {
     Recheck,
 }
 
-pub(super) struct Channel<T> {
-    sender: Sender<T>,
-    pub(super) receiver: Receiver<T>,
-}
-
-impl<T> Default for Channel<T> {
-    fn default() -> Self {
-        let (sender, receiver) = unbounded();
-        Self { sender, receiver }
-    }
-}
-
-impl<T> Channel<T> {
-    fn send(&self, message: T) {
-        // A channel that holds its own receiver is never disconnected.
-        let _ = self.sender.send(message);
-    }
-}
-
 pub(crate) struct WorkerPool {
     name: Arc<str>,
     pub(super) state: Mutex<State>,
     /// Messages to waiting workers.
     handoff: Channel<Job>,
     /// Urgent jobs that no free worker took. Used under the lock only.
-    urgent: Channel<Work>,
+    pub(super) urgent: Channel<Work>,
     /// Other jobs that no free worker took. Used under the lock only.
     pub(super) rest: Channel<Work>,
     /// Messages to the collector.
@@ -117,13 +99,19 @@ impl WorkerPool {
             false => self.rest.send(work),
         }
         let now = real_now();
-        if urgent && state.rely(now) {
-            self.set_due(&mut state, now + STUCK_AFTER);
-        } else if urgent || state.missing(self.rest.receiver.len(), now) > 0 {
+        if urgent {
+            let lacking = state.lacking(self.urgent.receiver.len(), now);
+            if lacking == 0 {
+                state.pending_since.get_or_insert(now);
+                self.set_due(&mut state, now + STUCK_AFTER);
+            }
+            drop(state);
+            (0..lacking).for_each(|_| self.spawn_worker(true));
+        } else if state.missing(self.rest.receiver.len(), now) > 0 {
             // Count the worker before unlock, so that the collector does not run the job as stranded.
             state.workers += 1;
             drop(state);
-            self.spawn_worker();
+            self.spawn_worker(false);
         } else {
             let due = state.look_again(now);
             self.set_due(&mut state, due);
@@ -134,13 +122,26 @@ impl WorkerPool {
     /// [`submit_or_continue`](Self::submit_or_continue), without a switch to another thread.
     pub(crate) fn end_job(self: &Arc<Self>, last: impl FnOnce()) {
         self.state.lock().ending += 1;
-        if !next_job::accept(Arc::as_ptr(self).addr(), last) {
-            next_job::set_ending(true);
-            return;
+        if self.accept_next(last) {
+            let mut state = self.state.lock();
+            state.ending -= 1;
+            self.start_lacking(state);
+        } else if next_job::set_ending(true) {
+            // An earlier step of this job has announced its end already.
+            self.state.lock().ending -= 1;
         }
-        let mut state = self.state.lock();
-        state.ending -= 1;
-        self.replace_let_down(state);
+    }
+
+    /// Runs a step of a job that may be its last one. Returns true if the thread has a next job.
+    pub(crate) fn accept_next(self: &Arc<Self>, step: impl FnOnce()) -> bool {
+        next_job::accept(Arc::as_ptr(self).addr(), step)
+    }
+
+    /// Submits the job with which this thread would continue, because the present job does not end yet.
+    pub(crate) fn submit_next(self: &Arc<Self>) {
+        if let Some(work) = next_job::take() {
+            self.submit(true, work);
+        }
     }
 
     /// Lets this thread continue with this job, if its present job is about to end, or submits the job as urgent.
@@ -155,7 +156,9 @@ impl WorkerPool {
     /// The caller must hold the lock, so that a job is pending exactly as long as it is in its channel.
     pub(super) fn next_pending(&self, state: &mut State) -> Option<(Work, bool)> {
         if let Ok(work) = self.urgent.receiver.try_recv() {
-            state.relying = state.relying.saturating_sub(1);
+            if self.urgent.receiver.is_empty() {
+                state.pending_since = None;
+            }
             return Some((work, true));
         }
         Some((self.rest.receiver.try_recv().ok()?, false))
@@ -169,9 +172,9 @@ impl WorkerPool {
     ///
     /// If the system refuses a thread, the collector runs the job. Without a collector this thread runs it,
     /// unless a worker is alive.
-    pub(super) fn spawn_worker(self: &Arc<Self>) {
+    pub(super) fn spawn_worker(self: &Arc<Self>, urgent: bool) {
         let pool = Arc::clone(self);
-        let Err(error) = self.spawn("worker", move || pool.run_worker()) else {
+        let Err(error) = self.spawn("worker", move || pool.run_worker(urgent)) else {
             return;
         };
         guarded(|| {
@@ -180,6 +183,7 @@ impl WorkerPool {
         });
         let mut state = self.state.lock();
         state.workers -= 1;
+        state.starting -= usize::from(urgent);
         if state.collecting {
             // Other workers may be alive, but each may be in a hook that hangs.
             state.refused += 1;
@@ -221,8 +225,9 @@ impl WorkerPool {
         Ok(())
     }
 
-    fn run_worker(&self) {
+    fn run_worker(&self, urgent: bool) {
         let mut state = self.state.lock();
+        state.starting -= usize::from(urgent);
         while let Some((work, urgent)) = self.next_job(&mut state) {
             let job = state.begin(urgent);
             drop(state);

@@ -97,7 +97,11 @@ impl<M: ConnectionManager> Shared<M> {
         then: impl FnOnce(bool) + Send + 'static,
     ) {
         let shared = Arc::clone(self);
-        (self.executor).submit(urgent, move || then(shared.check(check, checkout)));
+        let job = move || then(shared.check(check, checkout));
+        match urgent {
+            true => self.executor.submit_or_continue(job),
+            false => self.executor.submit(false, job),
+        }
     }
 
     /// Runs a check to its end on this thread. True if the check succeeded.
@@ -123,7 +127,7 @@ impl<M: ConnectionManager> Shared<M> {
             .engine
             .finish_check(check, checkout, generation, proven, real_now())
         {
-            Ok(returned) => self.run_returned(returned),
+            Ok(returned) => self.executor.end_job(|| self.run_returned(returned)),
             Err(checkout) => {
                 self.dispose_abandoned(checkout);
                 return false;

@@ -37,12 +37,11 @@ fn the_connection_is_back_when_the_task_is_woken() {
     close_clean(&pool, &backend);
 }
 
-#[test]
-fn a_hundred_closures_on_two_connections_run_two_at_a_time_and_leave_no_thread() {
-    let (pool, backend) = pool_of("twothreads", 2);
+/// Runs closures of a millisecond, and returns how many ran at once, and on how many threads.
+fn most_at_once(pool: &Pool<MemoryManager>, closures: usize) -> (usize, usize) {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = Arc::new(Mutex::new(HashSet::new()));
-    let mut jobs: Vec<_> = (0..100)
+    let mut jobs: Vec<_> = (0..closures)
         .map(|_| {
             let (running, most, seen) = (running.clone(), most.clone(), seen.clone());
             ByHand::begun(pool.interact(move |_: &mut _| {
@@ -56,11 +55,30 @@ fn a_hundred_closures_on_two_connections_run_two_at_a_time_and_leave_no_thread()
     for job in &mut jobs {
         job.finish().unwrap();
     }
-    assert_eq!(most.load(SeqCst), 2);
+    let prefix = format!("{}-worker", pool.name());
+    eventually(|| threads(&prefix) == 0);
+    (most.load(SeqCst), seen.lock().unwrap().len())
+}
+
+#[test]
+fn a_hundred_closures_on_two_connections_run_two_at_a_time_and_leave_no_thread() {
+    let (pool, backend) = pool_of("twothreads", 2);
+    let (most, threads) = most_at_once(&pool, 100);
+    assert_eq!(most, 2);
     // Two, if no thread is held up between the end of its closure and the next one.
-    let seen = seen.lock().unwrap().len();
-    assert!(seen <= 20, "{seen} threads for a hundred closures");
-    eventually(|| threads("twothreads-worker") == 0);
+    assert!(threads <= 20, "{threads} threads for a hundred closures");
+    close_clean(&pool, &backend);
+}
+
+#[test]
+fn closures_whose_connections_are_checked_first_need_no_more_threads() {
+    let backend = MemoryManager::new();
+    let pool = quick("checked").max_size(8);
+    let pool = pool.health_check(conpool::HealthCheck::OnCheckout);
+    let pool = pool.build_lazy(backend.clone()).unwrap();
+    let (most, threads) = most_at_once(&pool, 400);
+    assert!(most <= 8, "{most} at once");
+    assert!(threads <= 40, "{threads} threads for 400 closures");
     close_clean(&pool, &backend);
 }
 

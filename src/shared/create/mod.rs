@@ -226,7 +226,7 @@ impl<M: ConnectionManager> Shared<M> {
                 self.run(actions);
                 return Some(checkout);
             }
-            Installed::Returned(actions) => self.run(actions),
+            Installed::Returned(actions) => self.executor.end_job(|| self.run(actions)),
             Installed::Rejected(evicted, reason) => self.evict_rejected(evicted, reason),
         }
         None
