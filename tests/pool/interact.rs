@@ -322,3 +322,31 @@ fn a_stale_connection_is_checked_before_a_closure_gets_it() {
     assert_eq!(block_on(pool.interact(|c| c.id())).unwrap(), 2);
     close_clean(&pool, &backend);
 }
+
+#[test]
+fn closures_that_end_without_a_connection_need_no_thread_each() {
+    let (pool, backend) = pool_of("burst", 2);
+    let held = crate::common::take(&pool, 2);
+    let jobs: Vec<_> = (0..500).map(|_| ByHand::pending(pool.interact(|_| ()))).collect();
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watch = crate::common::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut most = 0;
+            while !over.load(SeqCst) {
+                most = most.max(threads("burst-worker"));
+            }
+            most
+        }
+    });
+    assert_eq!(pool.clear_waiters(), 500);
+    for mut job in jobs {
+        eventually(|| job.is_woken());
+        assert!(job.poll().expect("it was woken").is_err());
+    }
+    over.store(true, SeqCst);
+    let most = watch.join_soon();
+    drop(held);
+    close_clean(&pool, &backend);
+    assert!(most <= 6, "{most} threads");
+}
