@@ -301,6 +301,7 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
         workers.accept_next(|| ready = self.advance());
         if let Some((guard, work)) = ready {
             workers.submit_next();
+            workers.pass_on_resumes();
             self.call(guard, work);
         }
     }
@@ -340,7 +341,7 @@ impl<M: ConnectionManager, T: Send + 'static> Wake for Job<M, T> {
             }
         }
         if let Some(workers) = self.workers.clone() {
-            workers.submit_or_continue(move || self.resume());
+            workers.resume(move || self.resume());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod channel;
 mod next_job;
+mod resumes;
 mod schedule;
 mod stranded;
 mod threads;

@@ -15,6 +15,8 @@ thread_local! {
     static ACCEPTS_FROM: Cell<usize> = const { Cell::new(0) };
     /// This thread has announced the end of its job.
     static ENDING: Cell<bool> = const { Cell::new(false) };
+    /// This thread takes the pending resumes in turn (see [`resumes`](super::resumes)).
+    static RESUMING: Cell<bool> = const { Cell::new(false) };
     static NEXT: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
@@ -43,6 +45,15 @@ pub(super) fn accept(pool: usize, last: impl FnOnce()) -> bool {
 /// Records whether this thread has announced the end of its job. Returns the previous record.
 pub(super) fn set_ending(ending: bool) -> bool {
     ENDING.with(|own| own.replace(ending))
+}
+
+/// Records whether this thread takes the pending resumes. Returns the previous record.
+pub(super) fn set_resuming(resuming: bool) -> bool {
+    RESUMING.with(|own| own.replace(resuming))
+}
+
+pub(super) fn is_resuming() -> bool {
+    RESUMING.with(Cell::get)
 }
 
 /// Offers a job to this thread as its next one. Returns the job if the thread does not take it.

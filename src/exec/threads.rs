@@ -37,6 +37,8 @@ pub(super) struct State {
     /// The number of workers that wait for a job and that no submitter has claimed.
     pub(super) free: usize,
     pub(super) workers: usize,
+    /// A worker takes the pending resumes, or is about to: since when it has been at the present one.
+    pub(super) resuming: Option<Instant>,
     /// The number of workers that are about to end their job and to ask for the next one.
     pub(super) ending: usize,
     /// The number of workers that were started for an urgent job and have not looked for a job yet.

@@ -53,6 +53,8 @@ pub(crate) struct WorkerPool {
     pub(super) urgent: Channel<Work>,
     /// Other jobs that no free worker took. Used under the lock only.
     pub(super) rest: Channel<Work>,
+    /// Closures that were woken and that no thread has looked at yet. Used under the lock only.
+    pub(super) resumes: Channel<Work>,
     /// Messages to the collector.
     signals: Channel<Signal>,
     /// Messages to callers of [`wait_gone`](Self::wait_gone): the last thread has ended.
@@ -67,6 +69,7 @@ impl WorkerPool {
             handoff: Channel::default(),
             urgent: Channel::default(),
             rest: Channel::default(),
+            resumes: Channel::default(),
             signals: Channel::default(),
             gone: Channel::default(),
         })
@@ -293,6 +296,7 @@ impl WorkerPool {
             let mut next = None;
             guarded(|| next = collector.collect());
             self.run_stranded();
+            self.replace_stuck_turn();
             let mut state = self.state.lock();
             if state.closed && !self.has_pending() {
                 state.collecting = false;
