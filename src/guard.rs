@@ -15,8 +15,9 @@ use std::sync::Arc;
 ///
 /// # Drop
 ///
-/// A check-in runs [`has_broken`](ConnectionManager::has_broken) and [`on_checkin`](ConnectionManager::on_checkin) on
-/// the thread that drops the guard. A check-in never blocks on a lock that user code holds. A thread of the pool runs
+/// A check-in runs [`has_broken`](ConnectionManager::has_broken), [`on_checkin`](ConnectionManager::on_checkin) and
+/// [`needs_reset`](ConnectionManager::needs_reset), and a [`reset`](ConnectionManager::reset) that does not block, on the
+/// thread that drops the guard. A check-in never blocks on a lock that user code holds. A thread of the pool runs
 /// `dispose`; without a collector the check-in runs `dispose`.
 ///
 /// If a panic that began after the checkout drops the guard, the pool evicts the connection, because its state is

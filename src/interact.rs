@@ -13,13 +13,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-/// A closure that a thread of the pool calls with a connection: the future that
-/// [`Pool::interact`](crate::Pool::interact) and its variants return.
+/// The future of [`Pool::interact`](crate::Pool::interact) and its variants: waits for a connection, then calls a closure
+/// with it on a thread of the pool.
 ///
 /// The future needs no runtime, and does nothing before its first poll. Then it waits for a connection, like
 /// [`GetFuture`](crate::GetFuture). The thread that gives the connection to the closure also gives it back, and then continues with the
-/// closure that waits next. So at most `max_size` closures run at once, on about as many threads: a thread that is held up
-/// on its way from one closure to the next is replaced after 5 ms. The threads end after 300 ms without work.
+/// closure that waits next. So at most `max_size` closures of a pool run at once,
+/// on about as many threads. If a thread needs more than 5 ms to continue with the next closure, the pool starts another
+/// one. The threads end after 300 ms without work.
 ///
 /// # Cancellation
 ///
@@ -291,7 +292,7 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
         }
     }
 
-    /// Goes on after a wake-up, on a thread of the pool.
+    /// Continues after a wake-up, on a thread of the pool.
     fn resume(self: &Arc<Self>) {
         let Some(workers) = &self.workers else {
             unreachable!("bug: a pool without threads runs a job");
@@ -308,7 +309,8 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
 }
 
 impl<M: ConnectionManager, T> Waiting<M, T> {
-    /// Polls for the connection. The `Hash` or `Eq` of a key may panic, and the task must hear of it.
+    /// Polls for the connection. The `Hash` or `Eq` of a key may panic, and the task must
+    /// receive the panic as an error.
     fn poll(
         &mut self,
         waker: &Waker,

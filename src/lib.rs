@@ -4,7 +4,7 @@
 //! fails or hangs does not stop the pool.
 //!
 //! A [`ConnectionManager`] defines how connections are created, checked and disposed. A [`Pool`] keeps the connections
-//! and lends them to threads. Each lent connection is a [`PooledConnection`], which returns to the pool when it is
+//! and lends them to threads and tasks. Each lent connection is a [`PooledConnection`], which returns to the pool when it is
 //! dropped.
 //!
 //! ```
@@ -43,7 +43,7 @@
 //!
 //! **Threads.** Each pool has one collector thread, named `<pool>-collector`, and a few worker threads. The collector
 //! sleeps until the next event is due: an expiry, a keepalive check, a refill of `min_idle`, or the timeout of a hook.
-//! The workers run `create`, `dispose`, and checks that may block. The pool starts a worker when there is work, and a
+//! The workers run `create`, `dispose`, closures, interrupts, and the checks and resets that may block. The pool starts a worker when there is work, and a
 //! worker ends when there is none. A hook that hangs occupies its worker, and occupies its slot until the hook timeout.
 //! Callers still return by their deadlines. With
 //! [`background_collector(false)`](PoolBuilder::background_collector) the pool has no threads. The callers then do this
@@ -139,10 +139,10 @@
 //!
 //! | subject | items |
 //! |---|---|
-//! | use of a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`] |
-//! | backends | [`ConnectionManager`]; ready-made managers in [`managers`] |
+//! | use of a pool | [`Pool`], [`PooledConnection`], [`ConnectionInfo`]; for tasks [`GetFuture`], [`KeyedGetFuture`], [`Interact`] |
+//! | backends | [`ConnectionManager`], [`Interrupt`]; ready-made managers in [`managers`] |
 //! | settings | [`PoolConfig`] explains each; [`PoolBuilder`], [`HealthCheck`], [`Backoff`], [`Fairness`], [`OnSuspend`], [`LeakAction`], [`IdleOrder`] |
-//! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`StillInUse`] |
+//! | failures | [`GetError`], [`Timeout`], [`Cause`], [`Phase`], [`BuildError`], [`ConfigError`], [`AddError`], [`ReadyError`], [`InteractError`], [`StillInUse`] |
 //! | monitoring | [`PoolStats`], [`Latency`], [`PoolObserver`], [`PoolEvent`], [`EvictReason`], [`Health`], [`HealthState`], [`Holder`], [`SweepReport`]; `PoolMetrics` with the feature `metrics` |
 //! | several pools | [`KeyedPool`], [`KeyedPoolBuilder`], [`PoolRegistry`], [`IntoPool`], [`RegistryError`], [`CloseAllError`] |
 //! | tests | [`MemoryManager`], [`ManualClock`], [`Clock`] |

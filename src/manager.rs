@@ -21,7 +21,7 @@ use std::error::Error;
 /// | `reset` when [`reset_may_block`](Self::reset_may_block) is false | the thread that drops the guard | nothing: it must not wait |
 /// | `on_checkout` | the thread that calls `get` | nothing: it must not wait |
 /// | `interrupter` | where `create` ran, or the thread that calls `add` | nothing: it must not wait |
-/// | [`Interrupt::interrupt`] | a thread of the pool | nothing: it must not wait |
+/// | [`Interrupt::interrupt`] | a thread of the pool | nothing: it should not wait for longer than `dispose_timeout` |
 /// | `is_transient` | where `create` ran; after `on_checkout` failed on a new connection, the thread that calls `get` | nothing: it must not wait |
 ///
 /// With [`background_collector(false)`](crate::PoolBuilder::background_collector) every hook runs on
@@ -140,7 +140,8 @@ pub trait ConnectionManager: Send + Sync + 'static {
     /// `check_timeout`. Must not block if [`reset_may_block`](Self::reset_may_block) returns false.
     ///
     /// The pool calls this hook after a check-in for which [`needs_reset`](Self::needs_reset) has returned true, and
-    /// before anybody gets the connection. The drop of the guard does not wait for it. Meanwhile the connection counts as
+    /// before anybody gets the connection. The drop of the guard does not wait for it, unless [`reset_may_block`](Self::reset_may_block) is false or
+    /// the pool has no collector. Meanwhile the connection counts as
     /// in use, and a caller that waits takes another connection, or this one after its reset. A caller that waits for a
     /// reset for more than 100 ms gets a new connection if there is room.
     ///
@@ -176,7 +177,7 @@ pub trait ConnectionManager: Send + Sync + 'static {
         false
     }
 
-    /// Returns a handle that ends this connection while a thread hangs in it, for example in a `read` without a timeout.
+    /// Returns a handle that ends this connection, or what runs on it, while a thread hangs in it, for example in a `read` without a timeout.
     ///
     /// The pool asks once for each connection, after its create. The handle must not keep the backend's end of the
     /// connection open after a `dispose`; the pool drops it before. [`Pool::interrupt`](crate::Pool::interrupt),
@@ -210,6 +211,6 @@ pub trait Interrupt: Send + Sync + 'static {
     /// Ends the connection, so that the thread that hangs in it returns with an error.
     ///
     /// Called at most once, on a thread of the pool and without a lock. The connection may be in use, on its way back, or
-    /// disposed already. A call that hangs keeps its thread and nothing else; a panic is caught, counted and reported.
+    /// disposed already. A call that hangs keeps its thread, and makes [`Pool::close_timeout`](crate::Pool::close_timeout) fail; a panic is caught, counted and reported.
     fn interrupt(&self);
 }

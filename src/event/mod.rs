@@ -30,6 +30,8 @@ use std::{
 /// | `LeakResolved` | debug | connection held for long came back | `id`, `file`, `line`, `thread`, `held`, (`since`) |
 /// | `Panicked` | error | hook panicked | `hook`, `message` (as `panic`) |
 /// | `Cleared` | debug | pool cleared | `generation` |
+/// | `Interrupted` | debug | connection interrupted | `id` |
+/// | `WaitersCleared` | debug | waits ended | `waiters` |
 /// | `Resized` | debug | pool resized | `max_size`, `min_idle` |
 /// | `Suspended` | debug | pool suspended | |
 /// | `Resumed` | debug | pool resumed | |
@@ -199,6 +201,20 @@ pub enum PoolEvent {
         /// The generation that starts.
         generation: u64,
     },
+    /// A connection in use is interrupted. It is evicted at its check-in.
+    Interrupted {
+        /// The pool's name.
+        pool: Arc<str>,
+        /// The id of the connection.
+        id: u64,
+    },
+    /// `clear_waiters` has ended the waits of all callers.
+    WaitersCleared {
+        /// The pool's name.
+        pool: Arc<str>,
+        /// How many callers waited.
+        waiters: usize,
+    },
     /// A size limit was changed.
     Resized {
         /// The pool's name.
@@ -240,6 +256,8 @@ impl PoolEvent {
             | Self::LeakResolved { pool, .. }
             | Self::Panicked { pool, .. }
             | Self::Cleared { pool, .. }
+            | Self::Interrupted { pool, .. }
+            | Self::WaitersCleared { pool, .. }
             | Self::Resized { pool, .. }
             | Self::Suspended { pool }
             | Self::Resumed { pool }

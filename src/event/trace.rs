@@ -71,6 +71,12 @@ impl PoolEvent {
             Self::Cleared { generation, .. } => {
                 debug!(target: "conpool", pool, generation, "pool cleared");
             }
+            Self::Interrupted { id, .. } => {
+                debug!(target: "conpool", pool, id, "connection interrupted");
+            }
+            Self::WaitersCleared { waiters, .. } => {
+                debug!(target: "conpool", pool, waiters, "waits ended");
+            }
             Self::Resized {
                 max_size, min_idle, ..
             } => {
@@ -184,6 +190,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "one entry for each event")]
     fn every_event() -> Vec<(Level, &'static str, PoolEvent)> {
         use PoolEvent as P;
         let (id, took, waited, held) = (7, SECOND, SECOND, SECOND);
@@ -272,6 +279,22 @@ mod tests {
                     pool: pool(),
                     max_size: 5,
                     min_idle: 1,
+                },
+            ),
+            (
+                Level::DEBUG,
+                "id",
+                P::Interrupted {
+                    pool: pool(),
+                    id: 7,
+                },
+            ),
+            (
+                Level::DEBUG,
+                "waiters",
+                P::WaitersCleared {
+                    pool: pool(),
+                    waiters: 3,
                 },
             ),
             (Level::DEBUG, "", P::Suspended { pool: pool() }),

@@ -77,6 +77,8 @@ impl Instruments {
             PoolEvent::Evicted { reason, .. } => self.eviction(*reason).increment(1),
             PoolEvent::LeakResolved { .. }
             | PoolEvent::Cleared { .. }
+            | PoolEvent::Interrupted { .. }
+            | PoolEvent::WaitersCleared { .. }
             | PoolEvent::Resized { .. }
             | PoolEvent::Suspended { .. }
             | PoolEvent::Resumed { .. }

@@ -13,11 +13,12 @@ use std::task::{Context, Poll, ready};
 
 /// The checkout of a task: the future that [`Pool::get_async`] and its variants return.
 ///
-/// The future needs no runtime. It does nothing before its first poll, at which the time of its timeout begins. A poll never
-/// blocks. If a connection is idle, the first poll returns it. Otherwise the task joins the queue of the pool, among
+/// The future needs no runtime. It does nothing before its first poll. A timeout begins at that poll. A poll never
+/// blocks. If a connection is idle and needs no check that may block, the first
+/// poll returns it. Otherwise the task joins the queue of the pool, among
 /// the threads that wait there, and the pool wakes it when there is a connection, an error, or the deadline.
 ///
-/// A drop ends the wait at any time: the task leaves the queue, and a connection that was handed off to it goes to the
+/// Dropping the future ends the wait: the task leaves the queue, and a connection that was handed off to it goes to the
 /// next caller. The future holds a handle, so the pool stays open while the future exists. A task that is woken and
 /// never polled again keeps its connection from others until the future is dropped.
 ///

@@ -13,8 +13,8 @@ impl<M: ConnectionManager> Pool<M> {
     /// Checks out a connection for a task, and waits for at most the `get_timeout` of the pool.
     ///
     /// The future needs no runtime and no feature: any executor can poll it. See [`GetFuture`] for its polls, its
-    /// drop and its place in the queue. The guard is the one that [`get`](Self::get) returns. Its use may block, so a
-    /// driver that waits for a network belongs into [`interact`](Self::interact).
+    /// drop and its place in the queue. The guard is the one that [`get`](Self::get) returns. Operations on the connection may block. Use
+    /// a driver that waits for a network through [`interact`](Self::interact).
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl<M: ConnectionManager> Pool<M> {
 
     /// Checks out a connection for a task, and waits for at most `timeout` from the first poll on.
     ///
-    /// A zero timeout waits for nothing, as in [`get_timeout`](Self::get_timeout). The collector of the pool watches the
+    /// With a zero timeout the future never waits, as in [`get_timeout`](Self::get_timeout). The collector of the pool watches the
     /// timeout, and no timer of a runtime is needed.
     ///
     /// # Errors
@@ -71,8 +71,9 @@ impl<M: ConnectionManager> Pool<M> {
 
     /// Calls the closure with a connection, on a thread of the pool, and gives the connection back.
     ///
-    /// The closure may block, so this is how a task uses a synchronous driver. The task waits for a connection for at most
-    /// the `get_timeout` of the pool. No timeout limits the closure. See [`Interact`] for its threads and its drop.
+    /// The closure may block, so a task can use a synchronous driver. The task waits for a connection for at most
+    /// the `get_timeout` of the pool. No timeout limits the closure. [`Interact`] describes the threads and
+    /// the cancellation.
     ///
     /// # Errors
     ///
@@ -124,7 +125,7 @@ impl<M: ConnectionManager> Pool<M> {
         Interact::new(workers, get, work)
     }
 
-    /// Calls the closure with a connection, on the calling thread, and gives the connection back: the twin of
+    /// Calls the closure with a connection, on the calling thread, and gives the connection back: the counterpart of
     /// [`interact`](Self::interact) for threads.
     ///
     /// # Errors

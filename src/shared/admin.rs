@@ -216,7 +216,9 @@ impl<M: ConnectionManager> Shared<M> {
         cause: Option<Arc<dyn Error + Send + Sync>>,
     ) -> usize {
         let cause = cause.map(Caught::new);
-        self.fail_waiters(|| Failure::Cleared(cause.clone()))
+        let waiters = self.fail_waiters(|| Failure::Cleared(cause.clone()));
+        self.emit(|pool| PoolEvent::WaitersCleared { pool, waiters });
+        waiters
     }
 
     // ---- health --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@
 use super::{Entry, Shared};
 use crate::foreign::Caught;
 use crate::sync::outer::Mutex;
-use crate::{ConnectionManager, Interrupt};
+use crate::{ConnectionManager, Interrupt, PoolEvent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -92,6 +92,7 @@ impl<M: ConnectionManager> Shared<M> {
     fn interrupt_if_in_use(self: &Arc<Self>, id: u64, known: Known) -> bool {
         let in_use = self.engine.interrupt(known.slot, id, self.now());
         if in_use {
+            self.emit(|pool| PoolEvent::Interrupted { pool, id });
             let shared = Arc::clone(self);
             self.executor.submit(true, move || {
                 let _reported = shared.call("interrupt", |_| known.interrupter.interrupt());

@@ -27,6 +27,10 @@ fn every_step_of_a_life_is_reported_under_its_name() {
     pool.resume();
     pool.set_max_size(3).unwrap();
     pool.clear();
+    assert_eq!(pool.clear_waiters(), 0);
+    let held = pool.get().unwrap();
+    assert!(pool.interrupt(PooledConnection::info(&held).id));
+    drop(held);
     pool.close_timeout(SOON).unwrap();
     for name in [
         "Created",
@@ -39,6 +43,8 @@ fn every_step_of_a_life_is_reported_under_its_name() {
         "Resumed",
         "Resized",
         "Cleared",
+        "WaitersCleared",
+        "Interrupted",
         "Closed",
     ] {
         assert!(log.count(name) >= 1, "no {name} in {:?}", log.lines());

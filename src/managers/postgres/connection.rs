@@ -5,7 +5,7 @@ use ::postgres::{Client, Error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// A session. Dereferences to [`postgres::Client`](::postgres::Client), also mutably, so a guard of a pool can be used like
+/// A session. Implements `Deref` and `DerefMut` to [`postgres::Client`](::postgres::Client), so a guard has the methods of
 /// the client.
 ///
 /// A function that takes `&mut Client` accepts `&mut guard`.
@@ -13,7 +13,7 @@ pub struct PostgresConnection {
     pub(super) client: Client,
     /// A caller has used the client since the last reset.
     pub(super) is_used: bool,
-    /// A caller has used the client other than through the transaction helper.
+    /// A caller has used the client outside of `Pool::transaction`.
     pub(super) may_be_open: bool,
     /// The session must not be used again.
     pub(super) is_unusable: bool,

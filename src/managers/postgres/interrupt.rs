@@ -12,8 +12,7 @@ pub(super) struct Cancel {
 
 impl Interrupt for Cancel {
     fn interrupt(&self) {
-        // If the server cannot be reached, the statement ends with the session. A session that has ended already needs
-        // no request.
+        // A server that cannot be reached cannot be asked, and a session that has ended already needs no request.
         let _ = self.connector.cancel(&self.token);
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limits a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
-/// The parts of `DISCARD ALL` (its page in the manual of PostgreSQL lists them) but `DEALLOCATE ALL`: the driver goes on
-/// to use the statements with which it has learned the types of the server.
+/// The parts of `DISCARD ALL` (its page in the manual of PostgreSQL lists them) except `DEALLOCATE ALL`: the driver
+/// reuses the prepared statements of its type queries.
 const DISCARD: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
      SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES";
 /// The server truncates a longer name.
@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 63;
 
 /// Creates sessions of PostgreSQL. The page of the [module](crate::managers::postgres) describes its errors and faults.
 ///
-/// Requires the feature `postgres`. Clones share nothing but the configuration.
+/// Requires the feature `postgres`. A clone is an independent manager with the same configuration.
 ///
 /// ```no_run
 /// use conpool::{Pool, PostgresManager, Reset, postgres};
@@ -48,9 +48,9 @@ pub struct PostgresManager {
 impl PostgresManager {
     /// Creates a manager with this configuration, and opens nothing.
     ///
-    /// Hosts, `target_session_attrs` and `load_balance_hosts` are as the driver has them: each create tries the hosts in
-    /// order, or in random order. Without a `connect_timeout` the limit for each address is 10 s. Without an
-    /// `application_name` the name is that of the program, for `pg_stat_activity`.
+    /// The driver interprets the hosts, `target_session_attrs` and `load_balance_hosts`: each create tries the hosts in
+    /// order, or in random order. Without a `connect_timeout` the limit for each address is 10 s. The default `application_name` is the name of the program, which
+    /// `pg_stat_activity` shows.
     ///
     /// `tls` is [`NoTls`](::postgres::NoTls) or a connector such as those of the crates postgres-native-tls and
     /// tokio-postgres-rustls.
@@ -137,7 +137,7 @@ impl ConnectionManager for PostgresManager {
             .map(PostgresConnection::new)
     }
 
-    /// Asks the server, and waits at most [`check_timeout`](PostgresManager::check_timeout) for the answer.
+    /// Sends an empty query, and waits at most [`check_timeout`](PostgresManager::check_timeout) for the answer.
     fn check_aliveness(&self, connection: &mut PostgresConnection) -> Result<(), Error> {
         connection.client.is_valid(self.check_timeout)
     }
@@ -177,7 +177,8 @@ impl ConnectionManager for PostgresManager {
         is_transient_postgres(error)
     }
 
-    /// Asks the server to cancel the running statement. The caller gets the SQLSTATE 57014.
+    /// Asks the server to cancel the running statement, over a connection of its own. The caller gets the SQLSTATE 57014. A
+    /// caller that runs no statement at the moment, or whose server cannot be reached, is not interrupted.
     fn interrupter(&self, connection: &mut PostgresConnection) -> Option<Box<dyn Interrupt>> {
         Some(Box::new(Cancel {
             connector: Arc::clone(&self.connector),

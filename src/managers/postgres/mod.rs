@@ -1,7 +1,8 @@
 //! A manager for PostgreSQL, on top of the synchronous crate [`postgres`].
 //!
-//! [`PostgresManager`] opens sessions, knows which errors are worth another attempt, and rolls back what a caller left
-//! open. [`Pool::transaction`](crate::Pool#method.transaction-1) runs a closure in a transaction, and repeats it after a
+//! A session is a
+//! connection to PostgreSQL. [`PostgresManager`] opens sessions, knows which errors are worth another attempt, and rolls
+//! back a transaction that a caller left open. [`Pool::transaction`](crate::Pool#method.transaction-1) runs a closure in a transaction, and repeats it after a
 //! serialization failure.
 //!
 //! ```no_run
@@ -42,25 +43,25 @@
 //! |---|---|---|
 //! | the server refuses, or is starting | waits; at the deadline `TimedOut` with the cause | repeats the create |
 //! | the server accepts and says nothing | waits; `TimedOut` | the create fails after `connect_timeout` (10 s unless the configuration says otherwise) |
-//! | wrong password, missing database | `Create` at once | evicts nothing; the next caller tries again |
+//! | wrong password, missing database, and no session is open | `Create` at once | evicts nothing; the next caller tries again |
 //! | the server is full | waits; `TimedOut` with 53300 | repeats the create, one at a time |
-//! | an idle session was ended | another session | the check fails, the session is evicted |
+//! | a session was ended that had been idle for longer than the 500 ms of `health_check` | another session | the check fails, the session is evicted |
 //! | a session in use was ended | 57P01 or `connection closed`, from the driver | `has_broken` at check-in: evicted |
 //! | failover, the session is at a server that became read-only | 25006 from the driver | [`transaction`](crate::Pool#method.transaction-1) evicts the session |
-//! | a statement that does not end, at a shutdown | [`close_interrupting`](crate::Pool::close_interrupting): 57014 from the driver | asks the server to cancel the statement, and evicts the session at check-in |
+//! | a statement that does not end, at a shutdown | [`close_interrupting`](crate::Pool::close_interrupting): 57014 from the driver | asks the server to cancel the statement, and evicts the session at check-in. A server that cannot be reached cannot be asked: set `tcp_user_timeout` and `keepalives_idle` of the configuration for that case |
 //! | the caller panics | its own panic | evicts the session; the server rolls back |
 //!
-//! # What the last caller left
+//! # Leftover state
 //!
-//! See [`Reset`]. The default rolls back a transaction that a caller began by a raw `BEGIN`. This costs a round trip after
-//! each checkout in which the caller has used the session other than through
+//! See [`Reset`]. The default rolls back a transaction that a caller began by a raw `BEGIN`. This costs a round trip
+//! after each checkout in which the caller has used the session outside of
 //! [`transaction`](crate::Pool#method.transaction-1), on a thread of the pool and off the path of every caller.
 //!
 //! # With PgBouncer
 //!
 //! In transaction mode a session of the pool is a session of PgBouncer, and every transaction may run on another
 //! session of the server. So named prepared statements, `SET`, `LISTEN` and advisory locks of a session do not work
-//! there; the driver prepares each statement that has parameters. Set `max_prepared_statements` of PgBouncer (1.21 or later),
+//! there; the driver prepares every statement of `execute` and `query`. Set `max_prepared_statements` of PgBouncer (1.21 or later),
 //! or use the functions `query_typed` and `execute_typed`, and use [`Reset::None`] or [`Reset::Rollback`].
 
 mod classify;

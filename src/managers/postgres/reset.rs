@@ -2,7 +2,7 @@
 
 /// What the pool does with a session after its check-in, before the next caller gets it.
 ///
-/// Each of them but `None` takes one round trip, on a thread of the pool. The drop of the guard does not wait for it. A
+/// Each of them but `None` takes one to three round trips, on a thread of the pool. The drop of the guard does not wait for it. A
 /// session whose reset fails is evicted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -12,7 +12,7 @@ pub enum Reset {
     None,
     /// Rolls back a transaction that is still open. This is the default.
     ///
-    /// Skipped if the caller has used the session only through
+    /// The pool skips this reset if the caller has used the session only through
     /// [`Pool::transaction`](crate::Pool#method.transaction-1), or not at all. The driver does not tell whether a
     /// transaction is open, so the reset sends `BEGIN; ROLLBACK`, which logs nothing at the server if there was none.
     #[default]

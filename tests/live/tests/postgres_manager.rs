@@ -7,7 +7,7 @@ use common::{SOON, eventually, ms, spawn};
 use conpool::postgres::{Client, Error, IsolationLevel, NoTls};
 use conpool::{
     EvictReason, GetError, Pool, PoolBuilder, PooledConnection, PostgresManager,
-    PostgresTransactionError, Reset, TxOptions,
+    PostgresSavepointError, PostgresTransactionError, Reset, TxOptions,
 };
 use conpool_live::Postgres;
 use std::fs;
@@ -374,6 +374,45 @@ fn a_commit_that_the_server_refuses_is_rolled_back_and_the_session_stays() {
     assert_eq!(count(&mut admin, "SELECT count(*) FROM child"), 0);
     assert!(pool.get().is_ok());
     assert_eq!(pool.stats().created, 1);
+}
+
+/// The server answers the COMMIT of a failed transaction with success, and rolls back.
+#[test]
+fn a_body_that_ignores_the_error_of_a_statement_does_not_seem_to_commit() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let (pool, mut admin) = pool_of(&server, "ignored", 1);
+    counter(&mut admin);
+    let ignored = pool.transaction(TxOptions::new(), |tx| {
+        tx.execute("UPDATE counter SET n = n + 1", &[])?;
+        let _ = tx.execute("SELECT no_such_function()", &[]);
+        Ok::<(), Error>(())
+    });
+    let Err(PostgresTransactionError::Commit(error)) = ignored else {
+        panic!("{ignored:?}");
+    };
+    assert_eq!(error.code().map(|state| state.code()), Some("25P02"));
+    assert_eq!(count(&mut admin, READ), 0);
+    // In a savepoint the rest is kept.
+    pool.transaction(TxOptions::new(), |tx| {
+        tx.execute("UPDATE counter SET n = n + 1", &[])?;
+        let released = tx.savepoint(|sp| {
+            sp.execute("UPDATE counter SET n = n + 10", &[])?;
+            let _ = sp.execute("SELECT no_such_function()", &[]);
+            Ok::<(), Error>(())
+        });
+        assert!(matches!(released, Err(PostgresSavepointError::Release(_))));
+        tx.execute("UPDATE counter SET n = n + 100", &[])
+    })
+    .unwrap();
+    assert_eq!(count(&mut admin, READ), 101);
+    assert_eq!(pool.stats().created, 1);
+    let log = fs::read_to_string(server.folder().join("log")).unwrap();
+    assert!(
+        !log.contains("there is no transaction in progress"),
+        "{log}"
+    );
 }
 
 #[test]

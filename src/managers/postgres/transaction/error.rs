@@ -67,7 +67,7 @@ impl BodyError for std::convert::Infallible {
     }
 }
 
-/// A transaction did not commit, or it is not known whether it did. `E` is the body's own error.
+/// The transaction was not committed, or the outcome of its commit is unknown. `E` is the body's own error.
 ///
 /// Implements [`Error`] if `E` does.
 #[derive(Debug)]
@@ -79,7 +79,8 @@ pub enum PostgresTransactionError<E> {
     Begin(DriverError),
     /// The body failed with this error. The transaction was rolled back.
     Body(E),
-    /// The server refused the commit, for example because of a deferred constraint, and rolled back.
+    /// The server refused the commit, for example because of a deferred constraint or because a statement had failed, and
+    /// rolled back.
     Commit(DriverError),
     /// The session ended during the commit. The transaction may have been committed or not.
     CommitUnknown(DriverError),

@@ -13,7 +13,7 @@ use super::connection::PostgresConnection;
 use super::manager::PostgresManager;
 use crate::managers::deadline::Deadline;
 use crate::{Pool, PooledConnection};
-use ::postgres::{Client, Error};
+use ::postgres::{Client, Error, Transaction};
 use std::thread;
 use std::time::Duration;
 
@@ -41,19 +41,30 @@ enum Ended<T, E> {
 fn run<T, E>(
     client: &mut Client,
     options: TxOptions,
-    body: &mut impl FnMut(&mut PostgresTransaction<'_>) -> Result<T, E>,
+    body: &mut impl FnMut(&mut PostgresTransaction<'_, '_>) -> Result<T, E>,
 ) -> Ended<T, E> {
-    let mut scope = match options.begin(client) {
-        Ok(transaction) => PostgresTransaction::new(transaction),
+    let mut transaction = match options.begin(client) {
+        Ok(transaction) => transaction,
         Err(error) => return Ended::NotBegun(error),
     };
-    match body(&mut scope) {
-        Ok(value) => match scope.commit() {
+    match body(&mut PostgresTransaction::new(&mut transaction)) {
+        Ok(value) => match commit(transaction) {
             Ok(()) => Ended::Committed(value),
             Err(error) => Ended::NotCommitted(error),
         },
-        Err(error) => Ended::RolledBack(error, scope.roll_back()),
+        Err(error) => Ended::RolledBack(error, transaction.rollback()),
     }
+}
+
+/// Commits, if no statement of the transaction has failed.
+///
+/// The server answers a `COMMIT` of a failed transaction with success and rolls back. So a statement goes before it that
+/// fails in such a transaction, in the same round trip.
+fn commit(mut transaction: Transaction<'_>) -> Result<(), Error> {
+    let result = transaction.batch_execute("SELECT 1; COMMIT");
+    // The transaction has ended, or its end is the caller's task; its drop would send a ROLLBACK.
+    std::mem::forget(transaction);
+    result
 }
 
 /// Requires the feature `postgres`.
@@ -75,7 +86,9 @@ impl Pool<PostgresManager> {
     ///
     /// # Errors
     ///
-    /// [`PostgresTransactionError`] names the step that failed. The work is kept for certain only after `Ok`.
+    /// [`PostgresTransactionError`] names the step that failed. The work is kept for certain only after `Ok`. A body that
+    /// ignores the error of a statement and returns `Ok` gets [`PostgresTransactionError::Commit`] with the SQLSTATE 25P02,
+    /// because the server refuses to commit; use a [savepoint](PostgresTransaction::savepoint) for a statement that may fail.
     ///
     /// # Example
     ///
@@ -102,7 +115,7 @@ impl Pool<PostgresManager> {
     pub fn transaction<T, E: BodyError>(
         &self,
         options: TxOptions,
-        mut body: impl FnMut(&mut PostgresTransaction<'_>) -> Result<T, E>,
+        mut body: impl FnMut(&mut PostgresTransaction<'_, '_>) -> Result<T, E>,
     ) -> Result<T, PostgresTransactionError<E>> {
         let deadline = Deadline::after(self.config().get_timeout);
         let mut guard = self.get().map_err(PostgresTransactionError::Get)?;
@@ -131,7 +144,7 @@ impl PostgresConnection {
     fn attempt<T, E: BodyError>(
         &mut self,
         options: TxOptions,
-        body: &mut impl FnMut(&mut PostgresTransaction<'_>) -> Result<T, E>,
+        body: &mut impl FnMut(&mut PostgresTransaction<'_, '_>) -> Result<T, E>,
     ) -> Attempt<T, E> {
         self.is_used = true;
         match run(&mut self.client, options, body) {
@@ -147,18 +160,18 @@ impl PostgresConnection {
 
     fn commit_failed<T, E>(&mut self, error: Error) -> Attempt<T, E> {
         self.note(&error);
-        if may_be_repeated(&error) {
-            return Attempt::Again(PostgresTransactionError::Commit(error));
+        // An answer of the server says that nothing was committed. Anything else says nothing.
+        if error.code().is_none() || self.is_unusable {
+            self.is_unusable = true;
+            return Attempt::Failed(PostgresTransactionError::CommitUnknown(error));
         }
-        // An answer of the server says that it has rolled back. Anything else says nothing.
-        match error.code() {
-            Some(_) if !self.is_unusable => {
-                Attempt::Failed(PostgresTransactionError::Commit(error))
-            }
-            _ => {
-                self.is_unusable = true;
-                Attempt::Failed(PostgresTransactionError::CommitUnknown(error))
-            }
+        // The transaction is still open if a statement had failed before the commit.
+        self.is_unusable |= self.roll_back().is_err();
+        let repeats = may_be_repeated(&error) && !self.is_unusable;
+        let error = PostgresTransactionError::Commit(error);
+        match repeats {
+            true => Attempt::Again(error),
+            false => Attempt::Failed(error),
         }
     }
 
