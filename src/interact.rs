@@ -251,7 +251,8 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
             let mut state = self.state.lock();
             if let Step::Gone = state.step {
                 drop(state);
-                workers.end_job(|| drop(guard));
+                // Values of the caller are dropped last, because their drop may take long.
+                drop(guard);
                 return;
             }
             state.step = Step::Running(PooledConnection::interrupter(&guard));
@@ -260,18 +261,24 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
         let (guard, outcome) = call(guard, work);
         {
             let mut state = self.state.lock();
+            let mut interrupter = None;
             if let Step::Running(_) = state.step {
-                state.step = Step::Returned;
+                interrupter = Some(mem::replace(&mut state.step, Step::Returned));
             }
+            drop(state);
+            // It may hold the last reference to the pool.
+            drop(interrupter);
         }
         if let Some(guard) = guard {
             let is_failure = outcome
                 .as_ref()
                 .is_ok_and(|value| is_failure.is_some_and(|is| is(value)));
-            workers.end_job(|| match is_failure {
+            // The connection may be for the next closure, with which this thread continues.
+            workers.announce_end();
+            match is_failure {
                 true => PooledConnection::discard(guard),
                 false => drop(guard),
-            });
+            }
         }
         self.end(outcome);
     }
@@ -297,11 +304,10 @@ impl<M: ConnectionManager, T: Send + 'static> Job<M, T> {
         let Some(workers) = &self.workers else {
             unreachable!("bug: a pool without threads runs a job");
         };
-        let mut ready = None;
-        // The checkout may need a check first, with which this thread then continues.
-        workers.accept_next(|| ready = self.advance());
-        if let Some((guard, work)) = ready {
-            workers.submit_next();
+        // The checkout may need a check first, with which this thread continues.
+        workers.announce_end();
+        if let Some((guard, work)) = self.advance() {
+            workers.retract_end();
             workers.pass_on_resumes();
             self.call(guard, work);
         }

@@ -107,15 +107,15 @@ impl<T: Send + 'static, F: Send + 'static> Engine<T, F> {
         loop {
             let must_search =
                 idle > 0 && (state.queue.has_unseen_return || state.waiters_without_job() > 0);
-            let must_search = state.queue.take_search_owed() || must_search;
+            let is_marked = state.queue.is_searched() || state.jobs_with_waiter() > 0;
+            let must_search = state.queue.take_search_owed() || must_search || !is_marked;
             if !state.queue.head_is_task() {
                 if must_search || paused && state.has_room() {
                     actions.wakes.extend(state.queue.notify_head(true));
                 }
                 return;
             }
-            let is_marked = state.queue.is_searched() || state.jobs_with_waiter() > 0;
-            if !must_search && is_marked {
+            if !must_search {
                 return;
             }
             // The task records the tick of its checkout when it takes the entry.

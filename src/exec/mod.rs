@@ -1,7 +1,7 @@
 //! The executor: runs the hooks of a pool on threads of the pool or on the threads of its callers.
 
 mod channel;
-mod next_job;
+mod own_job;
 mod resumes;
 mod schedule;
 mod stranded;
@@ -69,19 +69,11 @@ impl Executor {
         }
     }
 
-    /// Submits an urgent job, or lets this thread continue with it, if its present job is about to end.
-    pub(crate) fn submit_or_continue(&self, job: impl FnOnce() + Send + 'static) {
-        match self {
-            Self::Threads { workers, .. } => workers.submit_or_continue(job),
-            Self::Inline => job(),
-        }
-    }
-
-    /// Runs the last step of a job, whose thread then continues with the job that this step makes ready.
-    pub(crate) fn end_job(&self, last: impl FnOnce()) {
-        match self {
-            Self::Threads { workers, .. } => workers.end_job(last),
-            Self::Inline => last(),
+    /// Announces that the present job of this thread is about to end. See
+    /// [`announce_end`](WorkerPool::announce_end).
+    pub(crate) fn announce_end(&self) {
+        if let Self::Threads { workers, .. } = self {
+            workers.announce_end();
         }
     }
 

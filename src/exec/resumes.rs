@@ -3,7 +3,7 @@
 //! A closure that is woken has a connection, or an error that only must be told. Hundreds may be woken at once by errors,
 //! and need no hundred threads: one thread takes them in turn. A resume that turns out to be long passes the rest on.
 
-use super::next_job::{self, Work};
+use super::own_job::{self, Work};
 use super::threads::STUCK_AFTER;
 use super::workers::WorkerPool;
 use crate::clock::real_now;
@@ -11,12 +11,9 @@ use crate::foreign::guarded;
 use std::sync::Arc;
 
 impl WorkerPool {
-    /// Runs this job soon: on this thread if its present job is about to end, or in turn with others of its kind.
+    /// Runs this job soon, in turn with others of its kind.
     pub(crate) fn resume(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
-        let offered = next_job::offer(Arc::as_ptr(self).addr(), Box::new(work));
-        let Some(work) = offered else {
-            return;
-        };
+        let work = Box::new(work);
         let now = real_now();
         let mut state = self.state.lock();
         self.resumes.send(work);
@@ -32,7 +29,7 @@ impl WorkerPool {
 
     /// The job of this thread will be long: another thread takes the resumes that are pending.
     pub(crate) fn pass_on_resumes(self: &Arc<Self>) {
-        if !next_job::set_resuming(false) {
+        if !own_job::set_resuming(false) {
             return;
         }
         let mut state = self.state.lock();
@@ -66,14 +63,14 @@ impl WorkerPool {
 
     /// Runs the resumes that are pending, until none is left or one passes the rest on.
     fn run_resumes(self: &Arc<Self>) {
-        next_job::set_resuming(true);
+        own_job::set_resuming(true);
         while let Some(work) = self.next_resume() {
             guarded(work);
-            if !next_job::is_resuming() {
+            if !own_job::is_resuming() {
                 return;
             }
         }
-        next_job::set_resuming(false);
+        own_job::set_resuming(false);
     }
 
     fn next_resume(&self) -> Option<Work> {

@@ -13,8 +13,7 @@
 //! [`MANY`] threads run jobs that are not urgent while any of those jobs begins or ends. After
 //! [`STANDSTILL`] without such progress, [`FEW`] more threads start, and so on.
 //!
-//! A job that ends with a step which makes another job ready (see [`next_job`](super::next_job)) announces its end. An
-//! urgent job that is submitted then starts no thread but waits for that worker, for at most [`STUCK_AFTER`].
+//! A job that ends with a step which may make another job ready announces its end. An urgent job that is submitted then starts no thread but waits for that worker, for at most [`STUCK_AFTER`].
 //!
 //! A worker ends after [`IDLE_TIMEOUT`] without a job, and at once when the pool closes. If the system
 //! refuses a thread, the collector runs the job. Without a collector the submitting thread runs it, unless
@@ -117,7 +116,12 @@ impl State {
     /// end its job takes one of them, but a worker may be held up at its end.
     pub(super) fn lacking(&mut self, pending: usize, now: Instant) -> usize {
         let overdue = (self.pending_since).is_some_and(|since| since + STUCK_AFTER <= now);
-        let ending = if overdue { 0 } else { self.ending };
+        // Without a collector nobody would notice that a job is overdue.
+        let ending = if overdue || !self.collecting {
+            0
+        } else {
+            self.ending
+        };
         let lacking = pending.saturating_sub(self.starting + ending);
         self.workers += lacking;
         self.starting += lacking;

@@ -9,7 +9,7 @@
 //! under the lock, urgent jobs first.
 
 use super::channel::Channel;
-use super::next_job::{self, Work, run};
+use super::own_job::{self, Work};
 use super::threads::{IDLE_TIMEOUT, STUCK_AFTER, State};
 use crate::clock::real_now;
 use crate::foreign::guarded;
@@ -121,36 +121,20 @@ impl WorkerPool {
         }
     }
 
-    /// Runs the last step of a job. The thread then continues with the first job that this step passes to
-    /// [`submit_or_continue`](Self::submit_or_continue), without a switch to another thread.
-    pub(crate) fn end_job(self: &Arc<Self>, last: impl FnOnce()) {
-        self.state.lock().ending += 1;
-        if self.accept_next(last) {
+    /// Announces that this thread is about to end its job: an urgent job that is submitted now starts no thread but waits
+    /// for this one, for at most [`STUCK_AFTER`].
+    pub(crate) fn announce_end(&self) {
+        if !own_job::set_ending(true) {
+            self.state.lock().ending += 1;
+        }
+    }
+
+    /// Takes the announcement back, because the job goes on.
+    pub(crate) fn retract_end(self: &Arc<Self>) {
+        if own_job::set_ending(false) {
             let mut state = self.state.lock();
             state.ending -= 1;
             self.start_lacking(state);
-        } else if next_job::set_ending(true) {
-            // An earlier step of this job has announced its end already.
-            self.state.lock().ending -= 1;
-        }
-    }
-
-    /// Runs a step of a job that may be its last one. Returns true if the thread has a next job.
-    pub(crate) fn accept_next(self: &Arc<Self>, step: impl FnOnce()) -> bool {
-        next_job::accept(Arc::as_ptr(self).addr(), step)
-    }
-
-    /// Submits the job with which this thread would continue, because the present job does not end yet.
-    pub(crate) fn submit_next(self: &Arc<Self>) {
-        if let Some(work) = next_job::take() {
-            self.submit(true, work);
-        }
-    }
-
-    /// Lets this thread continue with this job, if its present job is about to end, or submits the job as urgent.
-    pub(crate) fn submit_or_continue(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
-        if let Some(work) = next_job::offer(Arc::as_ptr(self).addr(), Box::new(work)) {
-            self.submit(true, work);
         }
     }
 
@@ -168,7 +152,8 @@ impl WorkerPool {
     }
 
     fn has_pending(&self) -> bool {
-        !self.urgent.receiver.is_empty() || !self.rest.receiver.is_empty()
+        let queues = [&self.urgent, &self.rest, &self.resumes];
+        queues.iter().any(|queue| !queue.receiver.is_empty())
     }
 
     /// Starts a worker that `workers` counts already.
@@ -200,13 +185,15 @@ impl WorkerPool {
             drop(state);
             state = self.run_job(work);
         }
+        // Another thread may have left while it counted this worker.
+        self.leave(state);
     }
 
     /// Runs a job on this thread. The caller must not hold the lock, and holds it afterwards.
     pub(super) fn run_job(&self, work: Work) -> MutexGuard<'_, State> {
-        run(work);
+        guarded(work);
         let mut state = self.state.lock();
-        state.ending -= usize::from(next_job::set_ending(false));
+        state.ending -= usize::from(own_job::set_ending(false));
         state
     }
 

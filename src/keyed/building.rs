@@ -41,8 +41,13 @@ impl<K: PartialEq + Clone> Building<K> {
         (own, self.take_tasks())
     }
 
-    pub(super) fn add_task(&mut self, task: Task) {
+    /// Adds a task, in place of what it has left at an earlier poll.
+    pub(super) fn add_task(&mut self, task: Task) -> Vec<Task> {
+        let is_same = |(_, waker): &Task| waker.will_wake(&task.1);
+        let (before, others) = self.take_tasks().into_iter().partition(is_same);
+        self.tasks = others;
         self.tasks.push(task);
+        before
     }
 
     pub(super) fn take_tasks(&mut self) -> Vec<Task> {

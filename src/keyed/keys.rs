@@ -177,9 +177,14 @@ where
                 Poll::Ready(self.make(number, key))
             }
             LookUp::Wait => {
-                building.add_task((deadline, waker));
+                let Some(workers) = self.group.workers() else {
+                    let pool = Arc::clone(self.group.name());
+                    return Poll::Ready(Err(GetError::NoCollector { pool }));
+                };
+                let before = building.add_task((deadline, waker));
                 drop(building);
-                if let (Some(workers), Some(deadline)) = (self.group.workers(), deadline) {
+                drop(before);
+                if let Some(deadline) = deadline {
                     workers.wake_by(deadline);
                 }
                 Poll::Pending

@@ -98,10 +98,7 @@ impl<M: ConnectionManager> Shared<M> {
     ) {
         let shared = Arc::clone(self);
         let job = move || then(shared.check(check, checkout));
-        match urgent {
-            true => self.executor.submit_or_continue(job),
-            false => self.executor.submit(false, job),
-        }
+        self.executor.submit(urgent, job);
     }
 
     /// Runs a check to its end on this thread. True if the check succeeded.
@@ -127,7 +124,11 @@ impl<M: ConnectionManager> Shared<M> {
             .engine
             .finish_check(check, checkout, generation, proven, real_now())
         {
-            Ok(returned) => self.executor.end_job(|| self.run_returned(returned)),
+            Ok(returned) => {
+                // The connection may be for a closure, with which this thread continues.
+                self.executor.announce_end();
+                self.run_returned(returned);
+            }
             Err(checkout) => {
                 self.dispose_abandoned(checkout);
                 return false;

@@ -237,6 +237,48 @@ fn closures_and_threads_stand_in_one_line() {
     close_clean(&pool, &backend);
 }
 
+/// The value of a closure whose future is gone is dropped on the thread of the pool.
+#[test]
+fn a_value_whose_drop_hangs_holds_up_neither_the_next_closure_nor_a_close() {
+    struct Slow(Gate);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.pass();
+        }
+    }
+    let (pool, backend) = pool_of("slowdrop", 1);
+    let (start, gate) = (Gate::default(), Gate::default());
+    let first = ByHand::pending(pool.interact({
+        let (start, gate) = (start.clone(), gate.clone());
+        move |_| {
+            start.pass();
+            Slow(gate)
+        }
+    }));
+    eventually(|| start.arrivals() == 1);
+    let mut second = ByHand::pending(pool.interact(|_| ()));
+    drop(first);
+    start.open();
+    eventually(|| gate.arrivals() == 1);
+    second.finish().unwrap();
+
+    // Three closures that never run, each with such a value.
+    let held = pool.get().unwrap();
+    let mut waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let slow = Slow(gate.clone());
+            ByHand::pending(pool.interact(move |_| drop(slow)))
+        })
+        .collect();
+    pool.close();
+    for job in &mut waiting {
+        assert!(job.finish().is_err());
+    }
+    gate.open();
+    drop(held);
+    close_clean(&pool, &backend);
+}
+
 /// `on_checkout` must not block, but one that does costs nobody else.
 #[test]
 fn a_hook_that_hangs_before_one_closure_does_not_hold_up_another() {

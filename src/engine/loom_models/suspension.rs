@@ -56,12 +56,14 @@ fn a_waiter_from_before_the_resume_is_notified_of_a_check_in() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn bites_a_waiter_that_marks_no_slot_while_suspended() {
+fn bites_a_waiter_that_seems_to_have_searched_while_suspended() {
     a_check_in_and_a_resume_meet_a_waiter(Bound::Never, |fixture| {
         let waiter = fixture.waiter();
         let now = fixture.engine_now();
         let mut state = fixture.lock();
         fixture.engine.enqueue(&mut state, &waiter, now.real);
+        // It has marked no slot.
+        state.queue.searched(&waiter);
         let actions = fixture.engine.settle(&mut state, now.real);
         drop(state);
         fixture.run(actions);

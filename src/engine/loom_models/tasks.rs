@@ -3,7 +3,7 @@
 use super::checkout::GetResult;
 use super::fixture::{Bound, Fixture, HeldEntry, TICK, WaiterRef};
 use super::{explore, explore_within};
-use crate::engine::{Outcome, Waiter};
+use crate::engine::{CheckFor, Outcome, Waiter};
 use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
@@ -276,6 +276,44 @@ fn a_task_gets_what_came_back_for_a_head_that_leaves() {
                 Box::new(|fixture| fixture.finish(fixture.wait_as_task(None))),
             ]);
             assert_eq!(fixture.inspect(), 1);
+        });
+    }
+}
+
+/// The task at the head relies on the check of its connection and has searched no slot. The thread behind it could not
+/// search either, and must still get what a check-in stores that began before the two came.
+#[test]
+fn a_thread_behind_the_check_of_a_task_gets_what_a_check_in_stores() {
+    for bound in Bound::ALL {
+        explore(move || {
+            let (fixture, [one, two]) = Fixture::with_unmarked_checkouts(bound);
+            let checked = Arc::new(Mutex::new(None));
+            let (begun, one) = (Arc::clone(&checked), one);
+            fixture.side_by_side([
+                Box::new(|fixture| fixture.check_in(two)),
+                Box::new(move |fixture| {
+                    let task = Waiter::of_task(fixture.waiter().since(), None);
+                    let now = fixture.now();
+                    let mut state = fixture.lock();
+                    fixture.engine.enqueue(&mut state, &task, now);
+                    let purpose = CheckFor::Waiter(Some(fixture.soon()));
+                    let check =
+                        (fixture.engine).begin_check(&mut state, &one, (1, 0), now, purpose);
+                    let actions = fixture.engine.settle(&mut state, now);
+                    drop(state);
+                    fixture.run(actions);
+                    let ended = fixture.engine.finish_check(check, one, 0, TICK, now);
+                    let Ok(Ok(actions)) = ended else {
+                        unreachable!("no thread abandons the check");
+                    };
+                    fixture.run(actions);
+                    *begun.lock() = Some(task);
+                }),
+                Box::new(Fixture::wait_in_queue),
+            ]);
+            let task = checked.lock().take().expect("it was queued");
+            fixture.finish(fixture.poll_to_the_end(&task));
+            assert_eq!(fixture.inspect(), 2);
         });
     }
 }

@@ -226,7 +226,11 @@ impl<M: ConnectionManager> Shared<M> {
                 self.run(actions);
                 return Some(checkout);
             }
-            Installed::Returned(actions) => self.executor.end_job(|| self.run(actions)),
+            Installed::Returned(actions) => {
+                // The connection may be for a closure, with which this thread continues.
+                self.executor.announce_end();
+                self.run(actions);
+            }
             Installed::Rejected(evicted, reason) => self.evict_rejected(evicted, reason),
         }
         None

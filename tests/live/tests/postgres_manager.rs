@@ -4,6 +4,7 @@
 mod common;
 
 use common::{SOON, eventually, ms, spawn};
+use conpool::postgres::error::SqlState;
 use conpool::postgres::{Client, Error, IsolationLevel, NoTls};
 use conpool::{
     EvictReason, GetError, Pool, PoolBuilder, PooledConnection, PostgresManager,
@@ -126,7 +127,9 @@ fn a_serialization_failure_is_repeated_until_everybody_has_counted() {
             })
         })
         .collect();
-    users.into_iter().for_each(|user| user.join_soon());
+    for user in users {
+        user.join_soon();
+    }
     assert_eq!(count(&mut admin, READ), 160);
     assert!(attempts.load(SeqCst) > 160, "nobody met anybody");
     assert_eq!(pool.stats().created, 8, "failures cost no session");
@@ -173,7 +176,9 @@ fn two_that_wait_for_each_other_both_end() {
             .unwrap();
         })
     });
-    users.into_iter().for_each(|user| user.join_soon());
+    for user in users {
+        user.join_soon();
+    }
     assert_eq!(count(&mut admin, "SELECT sum(n) FROM pair"), 4);
 }
 
@@ -220,7 +225,7 @@ fn only_a_session_that_was_used_outside_of_the_helper_is_rolled_back() {
     pool.transaction(TxOptions::new(), |tx| tx.execute(READ, &[]))
         .unwrap();
     drop(pool.get().unwrap());
-    assert_eq!(last(&mut admin), "COMMIT");
+    assert_eq!(last(&mut admin), "SELECT 1; COMMIT");
     pool.get().unwrap().execute(READ, &[]).unwrap();
     eventually(|| last(&mut admin) == "BEGIN; ROLLBACK");
 }
@@ -392,7 +397,7 @@ fn a_body_that_ignores_the_error_of_a_statement_does_not_seem_to_commit() {
     let Err(PostgresTransactionError::Commit(error)) = ignored else {
         panic!("{ignored:?}");
     };
-    assert_eq!(error.code().map(|state| state.code()), Some("25P02"));
+    assert_eq!(error.code().map(SqlState::code), Some("25P02"));
     assert_eq!(count(&mut admin, READ), 0);
     // In a savepoint the rest is kept.
     pool.transaction(TxOptions::new(), |tx| {
@@ -456,7 +461,7 @@ fn a_fault_of_the_configuration_fails_at_once_and_a_server_that_is_down_is_waite
             panic!("{url}: {error:?}");
         };
         if let Some(code) = code {
-            assert_eq!(error.code().map(|state| state.code()), Some(code), "{url}");
+            assert_eq!(error.code().map(SqlState::code), Some(code), "{url}");
         }
     }
     server.crash();
@@ -487,7 +492,7 @@ fn a_server_that_is_full_is_waited_for() {
     let error = pool.get_timeout(ms(300)).unwrap_err();
     assert!(error.is_timeout(), "{error}");
     let cause = error.last_create_error().unwrap();
-    assert_eq!(cause.code().map(|state| state.code()), Some("53300"));
+    assert_eq!(cause.code().map(SqlState::code), Some("53300"));
     others.clear();
     assert!(pool.get().is_ok());
 }
@@ -508,11 +513,7 @@ fn a_statement_that_does_not_end_is_cancelled_at_a_shutdown() {
     pool.close_interrupting(ms(20), SOON).unwrap();
     for user in stuck {
         let error = user.join_soon().unwrap_err();
-        assert_eq!(
-            error.code().map(|state| state.code()),
-            Some("57014"),
-            "{error}"
-        );
+        assert_eq!(error.code().map(SqlState::code), Some("57014"), "{error}");
     }
     assert_eq!(pool.stats().evicted(EvictReason::Interrupted), 2);
     eventually(|| sessions(&mut admin, "stuck", "idle") == 0);
@@ -565,7 +566,9 @@ fn nothing_is_lost_or_doubled_while_the_server_is_restarted_under_fifty_threads(
         stop(&mut server);
         server.start_again();
     }
-    users.into_iter().for_each(|user| user.join_soon());
+    for user in users {
+        user.join_soon();
+    }
     let there = count(&mut server.admin(), "SELECT count(*) FROM entries") as usize;
     let (confirmed, unknown) = (confirmed.load(SeqCst), unknown.load(SeqCst));
     assert_eq!(confirmed + unknown, 1000);
